@@ -1,13 +1,14 @@
-// Decides how a request reaches the Worker: straight to its handler. worker-build's own entry makes an object and two
-// proxies for each request, a tenth of what a signed upload costs; it is asked after a fault only, since it begins anew.
+// Entry point of the Worker: calls the module's handlers directly. worker-build's own entry creates an object and two
+// proxies for each request, a tenth of the cost of a signed upload. It is used only after a fault, since it reinitializes
+// the module.
 
 import Entrypoint from "./build/index.js";
 
-// What the module and worker-build's entry tell each other; where there is none, every request takes that entry.
+// State shared by the module and worker-build's entry; without it, every request uses that entry.
 const state = globalThis.__worker_init_state;
-const { begin, fetch: handler } = Entrypoint.prototype;
+const { cache_lookup_url: cacheLookupUrl, fetch: handler } = Entrypoint.prototype;
 
-/** What the cache has at this URL, or else what `look` finds. Parts of a picture are cut by the module. */
+/** Returns the cache entry of this URL, or else the result of `look`. The module serves ranges of an image. */
 function cached(url, headers, look) {
   if (headers.has("range")) return look();
   const tags = headers.get("if-none-match");
@@ -19,8 +20,8 @@ function cached(url, headers, look) {
 export default {
   fetch(request, env, ctx) {
     if (!state || state.criticalError) return new Entrypoint(ctx, env).fetch(request);
-    const begun = begin(request, env, ctx);
-    if (typeof begun !== "string") return begun;
-    return cached(begun, request.headers, () => handler.call({ env, ctx }, request));
+    const found = cacheLookupUrl(request, env, ctx);
+    if (typeof found !== "string") return found;
+    return cached(found, request.headers, () => handler.call({ env, ctx }, request));
   },
 };

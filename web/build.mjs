@@ -5,8 +5,8 @@
 //   node web/build.mjs --dev               for one machine: uploads may go to loopback too
 //   node web/build.mjs --out FOLDER        to another place
 //
-// Prints what a visitor downloads and fails when it is more than the budgets. What others wrote of it is named, with
-// its licences, in licences.txt beside the page.
+// Prints the download sizes and fails if they exceed the budgets. Third-party packages in the bundles are listed with
+// their licenses in licences.txt next to the page.
 
 import { cp, mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
@@ -16,25 +16,25 @@ import { gzipSync } from "node:zlib";
 
 import { build } from "esbuild";
 
-/** What JavaScript and CSS of the first load together may weigh, in bytes after gzip. */
+/** The budget of the first load's JavaScript and CSS, in bytes after gzip. */
 const BUDGET_BYTES = 20_000;
-/** What the gallery's bar may weigh, after gzip. Nobody waits for it either. */
+/** The budget of the gallery's seek bar, after gzip. It is loaded when idle, too. */
 const LOOK_BUDGET_BYTES = 3_500;
-/** What a video's own page may weigh, its JavaScript and CSS, after gzip. */
+/** The budget of the watch page's JavaScript and CSS, after gzip. */
 const WATCH_BUDGET_BYTES = 8_000;
-/** What <glimpse-thumb> may weigh, after gzip: other sites load it. */
+/** The budget of <glimpse-thumb>, after gzip: other sites load it. */
 const THUMB_BUDGET_BYTES = 3_000;
-/** What sends files may weigh, after gzip: Uppy's core and its S3 plugin are nearly all of it. Nobody waits for it. */
+/** The budget of the uploader, after gzip: mostly Uppy's core and its S3 plugin. It is loaded when idle. */
 const UPLOADER_BUDGET_BYTES = 24_000;
 const SRC = fileURLToPath(new URL("src/", import.meta.url));
-/** The description of the API: it lies beside the page, where the Worker would answer the other addresses of `/api`. */
+/** The API description: a static file, while the Worker serves the other paths of `/api`. */
 const OPENAPI = fileURLToPath(new URL("../docs/openapi.json", import.meta.url));
 const STATIC = ["favicon.svg", "icon-180.png"];
 const TARGET = ["chrome109", "firefox115", "safari16"];
-/** Licences that go with ours. */
+/** Licenses that are compatible with Glimpse's. */
 const LICENCES = ["Apache-2.0", "MIT", "ISC", "BSD-2-Clause", "BSD-3-Clause", "0BSD"];
 
-/** Where uploads may go, as the sources of the policy's connect-src. */
+/** The allowed upload origins, as the sources of the policy's connect-src. */
 function uploadTargets({ dev, connect }) {
   const named = connect.length > 0 ? connect.map((text) => new URL(text).origin) : ["https:"];
   return dev ? [...named, "http://127.0.0.1:*", "http://localhost:*"] : named;
@@ -79,8 +79,8 @@ function headersFile(targets) {
 }
 
 /**
- * Bundles one or more entries, each into one file that shares nothing with the others: a chunk in common would be a
- * request more before anything is seen. Hands back their names in the page's folder, and what they are made of.
+ * Bundles one or more entries, each into one file without shared chunks, which would add a request before the first
+ * paint. Returns the names of the files in the page's folder, and their inputs.
  */
 async function bundle(dist, entries, plugins = []) {
   const { metafile } = await build({
@@ -101,19 +101,19 @@ async function bundle(dist, entries, plugins = []) {
   return { names: entries.map(nameOf), inputs: inputs.map(([path]) => path) };
 }
 
-/** Bundles what other pages name: a script or sheet at an address that stays. */
+/** Bundles a script or style sheet that other pages load from a fixed URL. */
 async function fixed(dist, entry, file, format) {
   await build({ entryPoints: [`${SRC}${entry}`], bundle: true, minify: true, format, target: TARGET, outfile: join(dist, file), logLevel: "warning" });
   return file;
 }
 
-/** Names the packages that files are of, each with its licence. */
+/** Lists the packages of these files, each with its license. */
 async function licences(inputs) {
   const folders = new Set(inputs.map((input) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(input)?.[0]).filter(Boolean));
   const texts = [];
   for (const folder of [...folders].sort()) {
     const { name, version, license, author } = JSON.parse(await readFile(join(folder, "package.json"), "utf8"));
-    if (!LICENCES.includes(license)) throw new Error(`${name} has the licence ${license}, which is none of ${LICENCES.join(", ")}`);
+    if (!LICENCES.includes(license)) throw new Error(`${name} has the license ${license}, which is not one of ${LICENCES.join(", ")}`);
     const file = (await readdir(folder)).find((entry) => /^licen[cs]e/i.test(entry));
     const by = (author?.name ?? author ?? "").replace(/ *[<(].*/, "");
     const text = file ? await readFile(join(folder, file), "utf8") : by && `Copyright ${by}`;
@@ -122,7 +122,7 @@ async function licences(inputs) {
   return texts.join(`\n${"-".repeat(72)}\n\n`);
 }
 
-/** Leaves the imports of chunks in the page's script as imports of those files. */
+/** Leaves imports of chunks in the page's script as imports of those files. */
 const loadLater = (chunks) => ({
   name: "load-later",
   setup: ({ onResolve }) =>
@@ -141,7 +141,7 @@ async function weigh(dist, what, names, budget) {
   }
   console.log(`${what.padEnd(42)} ${String(total).padStart(6)} gzip of ${budget}`);
   if (total > budget) {
-    console.error(`${what}: ${total - budget} bytes more than the budget of ${budget}`);
+    console.error(`${what}: ${total - budget} bytes over the budget of ${budget}`);
     process.exitCode = 1;
   }
 }
@@ -160,7 +160,7 @@ const later = await bundle(dist, ["uppy.js", "look-card.js"]);
 const [uploader, look] = later.names;
 const first = await bundle(dist, ["main.js", "style.css"], [loadLater({ "uppy.js": uploader, "look-card.js": look })]);
 const [script, style] = first.names;
-// The page of a video may be framed from an origin that is none, where a module would not be loaded.
+// The watch page may be framed from an opaque origin, where a module would not load.
 const watch = [await fixed(dist, "watch-page.js", "watch.js", "iife"), await fixed(dist, "watch.css", "watch.css")];
 const thumb = [await fixed(dist, "glimpse-thumb.js", "glimpse-thumb.js", "esm")];
 await writeFile(join(dist, "licences.txt"), await licences([...first.inputs, ...later.inputs]));
@@ -171,7 +171,7 @@ await mkdir(join(dist, "api"));
 await writeFile(join(dist, "api/openapi.json"), JSON.stringify(JSON.parse(await readFile(OPENAPI, "utf8"))));
 for (const name of STATIC) await cp(`${SRC}${name}`, join(dist, name));
 await weigh(dist, "first load, JavaScript and CSS", ["index.html", script, style], BUDGET_BYTES);
-await weigh(dist, "what sends files, loaded when idle", [uploader], UPLOADER_BUDGET_BYTES);
-await weigh(dist, "what looks through videos, loaded for the first", [look], LOOK_BUDGET_BYTES);
-await weigh(dist, "a video's own page", watch, WATCH_BUDGET_BYTES);
+await weigh(dist, "uploader, loaded when idle", [uploader], UPLOADER_BUDGET_BYTES);
+await weigh(dist, "seek bar, loaded with the first video", [look], LOOK_BUDGET_BYTES);
+await weigh(dist, "watch page", watch, WATCH_BUDGET_BYTES);
 await weigh(dist, "<glimpse-thumb>", thumb, THUMB_BUDGET_BYTES);

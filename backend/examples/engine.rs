@@ -1,8 +1,8 @@
-//! Decides nothing: runs one job on a local file as if it lay in S3, for measuring and for looking at the pictures.
+//! Runs one job on a local file as if it were in S3, for measurements and to inspect the images.
 //! `engine FILE [--out FOLDER] [--still MS [--width N]] [--latency-ms N] [--mb-per-s N]` prints one line of JSON; with
-//! `--still` one picture is taken on demand instead of all default ones. The programs are those that GLIMPSE_FFMPEG and
-//! GLIMPSE_FFPROBE name.
-#![expect(clippy::print_stdout, reason = "its output is what it is for")]
+//! `--still` it renders one on-demand image instead of the default outputs. The environment variables `GLIMPSE_FFMPEG`
+//! and `GLIMPSE_FFPROBE` name the programs.
+#![expect(clippy::print_stdout, reason = "prints its results")]
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -27,10 +27,10 @@ use glimpse_media::image::jpeg;
 use glimpse_media::size::Size;
 use tokio::time::Instant;
 
-/// How many bytes come at once.
+/// The size of the chunks of a body, in bytes.
 const PIECE: usize = 256 * 1024;
 
-/// A bucket whose only upload is a local file, and that answers as slowly as is said.
+/// A bucket whose only upload is a local file, with the given latency and throughput.
 #[derive(Debug)]
 struct Bucket {
     file: std::fs::File,
@@ -38,12 +38,12 @@ struct Bucket {
     outputs: MemoryStore,
     latency: Duration,
     bytes_per_sec: f64,
-    /// When the line is free again.
+    /// When the simulated connection is free again.
     line: Arc<Mutex<Instant>>,
 }
 
 impl Bucket {
-    /// When so many bytes have come through the one line that there is.
+    /// When this many bytes have arrived over the single simulated connection.
     fn arrival(line: &Mutex<Instant>, bytes: usize, bytes_per_sec: f64) -> Instant {
         let mut free = line.lock().unwrap_or_else(PoisonError::into_inner);
         let start = (*free).max(Instant::now());
@@ -153,7 +153,7 @@ fn asked() -> anyhow::Result<Asked> {
             "--width" => asked.width = value.parse()?,
             "--latency-ms" => asked.latency = Duration::from_secs_f64(value.parse::<f64>()? / 1000.0),
             "--mb-per-s" => asked.bytes_per_sec = value.parse::<f64>()? * 1e6,
-            _ => bail!("what is {word}?"),
+            _ => bail!("unknown option {word}"),
         }
     }
     Ok(asked)
@@ -163,14 +163,14 @@ fn tools() -> anyhow::Result<FfmpegTools> {
     let path = std::env::var("PATH").unwrap_or_default();
     let find = |name: &str, default: &str| {
         let wanted = std::env::var(name).unwrap_or_else(|_| default.to_owned());
-        find_executable(&wanted, &path).with_context(|| format!("{name} names no program"))
+        find_executable(&wanted, &path).with_context(|| format!("{name} does not name a program"))
     };
     Ok(FfmpegTools::new(find("GLIMPSE_FFMPEG", "ffmpeg")?, find("GLIMPSE_FFPROBE", "ffprobe")?, None))
 }
 
-/// CPU in seconds that this process, or its children, took.
+/// CPU time of this process or of its children, in seconds.
 fn cpu(of: &str) -> f64 {
-    // `/proc/self/stat`, see proc_pid_stat(5): fields 14 to 17, in ticks of a hundredth of a second.
+    // `/proc/self/stat`, see `proc_pid_stat(5)`: fields 14 to 17, in ticks of a hundredth of a second.
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields: Vec<f64> = stat
         .rsplit_once(')')
@@ -182,7 +182,7 @@ fn cpu(of: &str) -> f64 {
     (if of == "self" { user + system } else { child_user + child_system }) / 100.0
 }
 
-/// One picture as the render Lambda takes it, encoded, and its figures.
+/// Decodes and encodes one image like the `render` Lambda, and prints its figures.
 async fn still(store: &Arc<Bucket>, job: &Job, at_ms: u64, width: u32) -> anyhow::Result<()> {
     let cameras = SourceOpener {
         store: Arc::clone(store),

@@ -1,4 +1,4 @@
-//! Decides what the Lambda must be told by its environment, and refuses to start with half of it.
+//! Configuration of the `preview` Lambda from environment variables, checked all at once before it starts.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,45 +8,47 @@ use thiserror::Error;
 
 use crate::store::s3::S3Config;
 
-/// Where ffmpeg lies in the layer.
+/// Path of ffmpeg in the layer.
 const FFMPEG: &str = "/opt/bin/ffmpeg";
-/// Where ffprobe lies in the layer.
+/// Path of ffprobe in the layer.
 const FFPROBE: &str = "/opt/bin/ffprobe";
-/// The memory of a function by default, in MiB: `PreviewMemory` of template.yaml.
+/// Default memory of a function, in MiB: `PreviewMemory` of template.yaml.
 const MEMORY_MIB: u64 = 1769;
-/// How many times the queue delivers a message before it gives it up; `maxReceiveCount` of its redrive policy.
+/// How many times the queue delivers a message before it moves it to the dead-letter queue: `maxReceiveCount` of its
+/// redrive policy.
 const MAX_RECEIVES: u32 = 5;
 
-/// Every name that is missing or wrong, in one error.
+/// All missing and invalid environment variables.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("configuration: {}", .0.join("; "))]
 pub struct EnvironmentErrors(pub Vec<String>);
 
-/// The whole configuration. Its `Debug` shows no secret.
+/// The complete configuration. Its `Debug` output contains no secrets.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The one bucket that sources are read from and pictures are written to, and who asks it.
+    /// The bucket that sources are read from and outputs are written to, with the credentials.
     pub s3: S3Config,
-    /// The decoder and encoder.
+    /// Paths and limits of ffmpeg and ffprobe.
     pub tools: FfmpegTools,
-    /// At this delivery of a message a failure is written down as the last one.
+    /// The delivery of a message at which a failure is recorded as the last one.
     pub max_receives: u32,
 }
 
-/// Where the programs lie, and what they may use. Paths are absolute, since a child is started with an empty environment.
+/// Paths and limits of ffmpeg and ffprobe. The paths are absolute, because child processes start with an empty
+/// environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FfmpegTools {
-    /// The path of ffmpeg.
+    /// Path of ffmpeg.
     pub ffmpeg: PathBuf,
-    /// The path of ffprobe.
+    /// Path of ffprobe.
     pub ffprobe: PathBuf,
-    /// How much memory there is for all of a job, in bytes.
+    /// Memory for the whole job, in bytes.
     pub memory_bytes: u64,
 }
 
 impl FfmpegTools {
-    /// These programs, and the memory that a value of `AWS_LAMBDA_FUNCTION_MEMORY_SIZE` names in MiB; the default
-    /// function's where there is none.
+    /// These programs, with the memory from the value of `AWS_LAMBDA_FUNCTION_MEMORY_SIZE` in MiB, or the default
+    /// function's memory if there is none.
     pub fn new(ffmpeg: PathBuf, ffprobe: PathBuf, memory_mib: Option<&str>) -> Self {
         let memory_mib = memory_mib.and_then(|text| text.parse::<u64>().ok()).unwrap_or(MEMORY_MIB);
         Self { ffmpeg, ffprobe, memory_bytes: memory_mib.saturating_mul(1024 * 1024) }
@@ -54,10 +56,11 @@ impl FfmpegTools {
 }
 
 impl Config {
-    /// Reads every name through `lookup`.
+    /// Reads all variables through `lookup`.
     ///
     /// # Errors
-    /// All that is wrong at once. No value is repeated: it may be a secret put under the wrong name.
+    /// All missing and invalid variables at once. Values are not repeated: a value may be a secret that was set under
+    /// the wrong name.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, EnvironmentErrors> {
         let get = |name: &str| lookup(name).filter(|value| !value.is_empty());
         let mut errors = Vec::new();
@@ -73,7 +76,8 @@ impl Config {
         let path_var = get("PATH").unwrap_or_default();
         let tool = |name: &str, default: &str| {
             let name_or_path = get(name).unwrap_or_else(|| default.to_owned());
-            // A layer that is missing is told of every video (`no_decoder`): a start that fails is seen by nobody but the log.
+            // A missing layer is reported for every video (`no_decoder`). A failure at startup would appear only in the
+            // log.
             find_executable(&name_or_path, &path_var).unwrap_or_else(|| name_or_path.into())
         };
         let (ffmpeg, ffprobe) = (tool("GLIMPSE_FFMPEG", FFMPEG), tool("GLIMPSE_FFPROBE", FFPROBE));
@@ -92,7 +96,7 @@ impl fmt::Display for FfmpegTools {
     }
 }
 
-/// A value that has to be there; one that is missing is added to `errors`, and empty.
+/// A required value. If it is missing, an error is added to `errors` and the result is empty.
 pub(crate) fn require(
     lookup: impl Fn(&str) -> Option<String>,
     name: &str,
@@ -104,7 +108,7 @@ pub(crate) fn require(
     })
 }
 
-/// An origin that may be there; one that is none is added to `errors`.
+/// An optional origin. If it is invalid, an error is added to `errors`.
 pub(crate) fn optional_origin(
     lookup: impl Fn(&str) -> Option<String>,
     name: &str,
@@ -117,8 +121,8 @@ pub(crate) fn optional_origin(
     origin
 }
 
-/// The bucket, and who asks it; what is missing or wrong is added to `errors`. Lambda renews the role's credentials by
-/// replacing the process.
+/// The bucket and its credentials; missing and invalid values are added to `errors`. Lambda renews the credentials of
+/// the role by replacing the process.
 pub(crate) fn s3_config(lookup: impl Fn(&str) -> Option<String>, errors: &mut Vec<String>) -> S3Config {
     let get = |name: &str| lookup(name).filter(|value| !value.is_empty());
     let [region, key_id, secret, bucket] =
@@ -129,13 +133,13 @@ pub(crate) fn s3_config(lookup: impl Fn(&str) -> Option<String>, errors: &mut Ve
     S3Config { region, credentials, endpoint, bucket }
 }
 
-/// `S3_ON_DEMAND_TAG`: the tag of a picture that is made on demand, `name=value`; none if it is not set.
+/// `S3_ON_DEMAND_TAG`: the tag of on-demand images, `name=value`; `None` if it is not set.
 ///
 /// # Errors
-/// It is no tag.
+/// The value is not `name=value`.
 pub fn on_demand_tag(lookup: impl Fn(&str) -> Option<String>) -> Result<Option<String>, EnvironmentErrors> {
     let Some(tag) = lookup("S3_ON_DEMAND_TAG").filter(|value| !value.is_empty()) else { return Ok(None) };
-    // What needs no escape in the header's query string.
+    // Characters that need no escaping in the query string of the header.
     let is_word = |word: &str| {
         (1..=100).contains(&word.len())
             && word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
@@ -146,7 +150,7 @@ pub fn on_demand_tag(lookup: impl Fn(&str) -> Option<String>) -> Result<Option<S
     }
 }
 
-/// Whether that is an origin, http or https, and nothing more.
+/// Whether this is an http or https origin and nothing more.
 pub(crate) fn is_origin(url: &str) -> bool {
     url.parse::<http::Uri>().is_ok_and(|uri| {
         matches!(uri.scheme_str(), Some("http" | "https"))
@@ -156,7 +160,8 @@ pub(crate) fn is_origin(url: &str) -> bool {
     })
 }
 
-/// An absolute path as it is, a bare name where `search` (the value of PATH) has it; only if it is a file.
+/// Resolves a program: returns an absolute path as it is, and searches a bare name in `path_var` (the value of PATH).
+/// `None` if the result is not a file.
 pub fn find_executable(name_or_path: &str, path_var: &str) -> Option<PathBuf> {
     let path = Path::new(name_or_path);
     if path.is_absolute() {
@@ -208,7 +213,7 @@ mod tests {
             (config.s3.bucket.as_str(), config.max_receives, config.s3.endpoint),
             ("glimpse", 5, None)
         );
-        assert_eq!(config.tools.ffprobe, Path::new("/bin/sh"), "a bare name is looked up");
+        assert_eq!(config.tools.ffprobe, Path::new("/bin/sh"), "a bare name is searched in PATH");
     }
 
     #[test]
@@ -226,7 +231,7 @@ mod tests {
         for name in
             ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "S3_BUCKET", "GLIMPSE_MAX_RECEIVES"]
         {
-            assert!(text.contains(name), "{name} is not in: {text}");
+            assert!(text.contains(name), "{name} is missing from: {text}");
         }
     }
 
@@ -258,7 +263,7 @@ mod tests {
     #[test]
     fn debug_hides_secrets() {
         let text = format!("{:?} {:#?}", config_with(&[]), config_with(&[]));
-        assert!(text.contains("AKIDEXAMPLE"), "the test looks at the right text: {text}");
+        assert!(text.contains("AKIDEXAMPLE"), "not the Debug output of the configuration: {text}");
         assert!(!text.contains("very-secret"), "{text}");
     }
 }

@@ -1,46 +1,46 @@
-//! Decides how a job can fail: for good with a code for people, or in a way that may pass.
+//! Errors of a job: permanent ones with a problem code, and transient ones.
 
 use glimpse_contract::Code;
 use thiserror::Error;
 
 use crate::store::StoreError;
 
-/// Why a job made no pictures, by what happens next.
+/// Why a job produced no outputs. Each variant leads to a different reaction of the caller.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum JobError {
-    /// The file is refused for good: a manifest says so, and the queue hears of a success.
-    #[error("refused: {}", .0.as_str())]
+    /// The file is rejected permanently: a manifest records it, and the message is acknowledged.
+    #[error("rejected: {}", .0.as_str())]
     Rejected(Code),
-    /// The decoder died of a signal: refused for good, and this process must not go on (THREATS F12).
+    /// The decoder was killed by a signal. The file is rejected permanently, and this process must exit (threat F12).
     #[error("the decoder crashed: {0}")]
     Crashed(String),
-    /// The source is not the object of the event any more; the event of the new one does the work.
+    /// The source is no longer the object of the event. The event of the new object triggers the work.
     #[error("the source was replaced")]
     Superseded,
-    /// It may work the next time: the queue hears of a failure.
+    /// A retry may succeed: the message is returned to the queue.
     #[error("{}: {why}", .code.as_str())]
     Transient {
-        /// What a client is told after the last try.
+        /// The problem code that clients receive after the last attempt.
         code: Code,
-        /// For the log.
+        /// The cause, for the log.
         why: String,
     },
 }
 
 impl JobError {
-    /// A fault of ours that may pass.
-    #[expect(clippy::needless_pass_by_value, reason = "made for `map_err`, which hands over the error")]
+    /// A transient internal error.
+    #[expect(clippy::needless_pass_by_value, reason = "for `map_err`, which passes the error by value")]
     pub fn internal(why: impl ToString) -> Self {
         Self::Transient { code: Code::Internal, why: why.to_string() }
     }
 
-    /// A fault of the storage that may pass.
-    #[expect(clippy::needless_pass_by_value, reason = "made for `map_err`, which hands over the error")]
+    /// A transient error of the storage.
+    #[expect(clippy::needless_pass_by_value, reason = "for `map_err`, which passes the error by value")]
     pub fn upstream(why: impl ToString) -> Self {
         Self::Transient { code: Code::Upstream, why: why.to_string() }
     }
 
-    /// What a failed call of the storage means for a job that cannot do without it.
+    /// The error of a job that cannot continue without a failed storage call.
     pub fn storage(error: StoreError) -> Self {
         match error {
             StoreError::Denied(why) => Self::Transient { code: Code::NoAccess, why },
@@ -48,7 +48,7 @@ impl JobError {
         }
     }
 
-    /// The problem's code.
+    /// The problem code.
     pub fn code(&self) -> Code {
         match self {
             Self::Rejected(code) | Self::Transient { code, .. } => *code,

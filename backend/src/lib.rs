@@ -1,4 +1,4 @@
-//! The Lambda functions of Glimpse, without their `main`: from an uploaded video to its outputs and events.
+//! The Lambda functions of Glimpse, without their `main`: they turn an uploaded video into outputs and events.
 
 pub mod aws;
 pub mod config;

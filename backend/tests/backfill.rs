@@ -1,6 +1,6 @@
-//! A batch of videos that lie in the bucket: who gets pictures, whose stay, and what is tried again.
+//! Tests of a backfill batch: which videos get outputs, which outcomes are kept, and what is retried.
 
-#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
 mod support;
 
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use support::{TestJob, make};
 use tokio::time::Instant;
 
-/// The scene's clock says 1,700,000,001 s.
+/// The clock of the test service is at 1,700,000,001 s.
 const AFTER: &str = "2023-11-14T22:13:22Z";
 const BEFORE: &str = "2023-11-14T22:13:21Z";
 
@@ -51,7 +51,7 @@ async fn processes_only_videos_without_outcome() {
     assert_eq!(
         backfill(&scene, &[batch_item(&scene)], BEFORE).await,
         Ok(summary(0, 0, 1, 0)),
-        "it is not older"
+        "the outcome is not outdated"
     );
     assert_eq!((scene.manifest(), scene.service.store.counts()), before);
 
@@ -64,7 +64,7 @@ async fn reprocesses_outcomes_older_than_before() {
     let scene = TestJob::new(clip());
     scene.run().await;
     let original = scene.manifest().unwrap();
-    // As an older version of this code left it.
+    // An outcome of an older version.
     let old = Manifest { thumbhash: None, ..original.clone() };
     replace_manifest(&scene, &old).await;
     put_output(&scene, "storyboard.jpg", "old").await;
@@ -73,7 +73,7 @@ async fn reprocesses_outcomes_older_than_before() {
     assert_eq!((&reprocessed.outputs, &reprocessed.thumbhash), (&original.outputs, &original.thumbhash));
     assert_ne!(scene.output("storyboard.jpg"), b"old");
 
-    // A refusal is looked at again, and what has pictures is not given up for one.
+    // A rejection is processed again, and does not replace existing outputs.
     replace_manifest(&scene, &rejected_manifest(&original, Code::UnsupportedCodec)).await;
     assert_eq!(backfill(&scene, &[batch_item(&scene)], AFTER).await, Ok(summary(1, 0, 0, 0)));
     let text = TestJob::new(b"plain text".to_vec());
@@ -92,7 +92,7 @@ async fn keeps_chosen_poster_and_deletion() {
     scene.service.store.put_json_conditional(&key, Bytes::from("{}"), None).await.unwrap();
     put_output(&scene, "animated.gif", "old").await;
     assert_eq!(backfill(&scene, &[batch_item(&scene)], AFTER).await, Ok(summary(1, 0, 0, 0)));
-    assert_eq!(scene.output("thumbnail.jpg"), b"chosen", "a chosen poster lies under the default's key");
+    assert_eq!(scene.output("thumbnail.jpg"), b"chosen", "a chosen poster is stored under the default's key");
     assert_ne!(scene.output("animated.gif"), b"old");
     let reprocessed = scene.manifest().unwrap();
     assert_eq!((&reprocessed.outputs, reprocessed.poster_ms), (&original.outputs, original.poster_ms));
@@ -117,7 +117,7 @@ async fn batch_reports_failures_and_continues() {
         Ok(summary(1, 0, 1, 0))
     );
 
-    // The name by which the state machine goes on at once.
+    // The state machine matches this error by name and retries immediately.
     let late = TestJob::new(clip());
     let items = json!([{"Key": "x", "Etag": "x"}, batch_item(&late)]);
     let payload = json!({"backfill": {"Items": items, "BatchInput": {"before": ""}}});
@@ -174,7 +174,11 @@ async fn give_up_records_unprocessed_as_failed() {
     assert_eq!(record_failures(&scene, &[batch_item(&scene)], BEFORE).await, Ok(summary(0, 0, 1, 0)));
     assert!(
         record_failures(&scene, &[batch_item(&scene)], AFTER).await.is_err(),
-        "its outcome is still the older one"
+        "the older outcome is kept"
     );
-    assert_eq!(scene.service.store.object(&Key::Failure(scene.job.video)), None, "which is better than none");
+    assert_eq!(
+        scene.service.store.object(&Key::Failure(scene.job.video)),
+        None,
+        "the older outcome is better than a failure"
+    );
 }

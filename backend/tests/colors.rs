@@ -1,7 +1,7 @@
-//! Pixels are read by the color numbers that a film names, where those can be used, and as its size suggests where not:
-//! all 256 of each kind. Dolby Vision's own planes have their own colors.
+//! Tests that pixels are converted by the color numbers of the source where they are supported, and by the default for
+//! its size where not: all 256 values of each number. Dolby Vision's own planes have their own colors.
 
-#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
 mod support;
 
@@ -17,10 +17,10 @@ use support::{TestJob, decode_pixels_at, make, tools};
 use tokio::time::Instant;
 
 const SIZE: Size = Size { width: 64, height: 36 };
-/// Primaries, transfer and matrix that are written into a file to be found again: those of old television.
+/// Primaries, transfer and matrix that are written to a file to be found again: those of old television systems.
 const NAMED: [u8; 3] = [4, 5, 7];
 
-/// Where these bits are in a file, counted in bits; only once.
+/// The offset of these numbers in a file, in bits; they occur only once.
 fn bit_offset_of(file: &[u8], wanted: [u8; 3]) -> usize {
     let bit = |at: usize| file[at / 8] >> (7 - at % 8) & 1;
     let pattern: Vec<u8> = (0..24).map(|at| wanted[at / 8] >> (7 - at % 8) & 1).collect();
@@ -32,7 +32,7 @@ fn bit_offset_of(file: &[u8], wanted: [u8; 3]) -> usize {
     places[0]
 }
 
-/// The file with another of the three numbers.
+/// The file with one of the three numbers changed.
 fn with_color_number(file: &[u8], place: usize, which: usize, value: u8) -> Vec<u8> {
     let mut file = file.to_vec();
     for bit in 0..8 {
@@ -48,7 +48,7 @@ fn mean_difference(one: &[u8], other: &[u8]) -> f64 {
     sum / one.len().max(1) as f64
 }
 
-/// The first picture of a small film, or why there is none.
+/// Decodes the first frame of a small video, or returns the error.
 async fn decode_first_frame(file: Vec<u8>) -> Result<Bytes, String> {
     let studio = Decoder::new(&tools(), &TimeBudget::default(), Instant::now() + Duration::from_mins(1));
     let file = Bytes::from(file);
@@ -64,7 +64,7 @@ async fn decode_first_frame(file: Vec<u8>) -> Result<Bytes, String> {
     let frames =
         studio.decode_frames(feed, &arguments, FrameFormat::new(&info, SIZE, 1), Priority::Required).await;
     let frames = frames.map_err(|error| error.to_string())?;
-    frames.into_iter().next().ok_or_else(|| "no picture".into())
+    frames.into_iter().next().ok_or_else(|| "no frame".into())
 }
 
 #[tokio::test]
@@ -79,14 +79,14 @@ async fn every_color_code_decodes() {
     for (name, codec) in [("a.mp4", x264), ("hevc.mp4", x265)] {
         let file = make(folder.path(), name, &format!("{source} {codec}"));
         let place = bit_offset_of(&file, NAMED);
-        // Nothing is said of the matrix: it is the one that the size suggests.
+        // No matrix is declared: the default for the size applies.
         let right = decode_first_frame(with_color_number(&file, place, 2, 2)).await.unwrap();
         for which in 0..3 {
             let most = if name == "a.mp4" { 255 } else { 24 };
             for value in 0..=most {
                 let named = which == 2 && [1, 4, 7, 9].contains(&value);
                 let file = with_color_number(&with_color_number(&file, place, 2, 2), place, which, value);
-                // What is known is another matrix, or light that is shown by other rules.
+                // The declared matrix is a different one, or the transfer function requires another conversion.
                 let allowed = if named || which != 2 { 40.0 } else { 3.0 };
                 match decode_first_frame(file).await {
                     Ok(found) if mean_difference(&found, &right) <= allowed => {}
@@ -113,7 +113,8 @@ async fn unsupported_color_codes_still_decode() {
     }
 }
 
-/// A night: the sky is blue, and the grass below it not violet. Read as common pixels, it is green over violet.
+/// A night scene: the sky is blue and the grass below it is not violet. Decoded as ordinary pixels, it would be green
+/// above violet.
 #[tokio::test]
 async fn dolby_vision_has_natural_colors() {
     let Some(media) = support::media_folder() else { return };

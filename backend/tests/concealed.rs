@@ -1,6 +1,6 @@
-//! What decoders put in the place of pixels that they have not got is no poster; a film that is as gray is one.
+//! Tests that pixels which a decoder conceals are not used as the poster, but equally gray frames of a video are.
 
-#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
 mod support;
 
@@ -8,7 +8,7 @@ use glimpse_backend::preview::service::JobOutcome;
 use glimpse_contract::Code;
 use support::{TestJob, make};
 
-/// Zeros in the place of what follows the slice header of each IDR picture.
+/// Overwrites the data after the slice header of each IDR frame with zeros.
 fn blank_idr_slices(mut film: Vec<u8>) -> Vec<u8> {
     const HEADER: usize = 12;
     let starts: Vec<usize> = film
@@ -17,18 +17,18 @@ fn blank_idr_slices(mut film: Vec<u8>) -> Vec<u8> {
         .filter(|(_, bytes)| bytes[0] == 0 && bytes[4] & 0x1f == 5 && bytes[4] & 0x60 != 0)
         .filter(|(at, bytes)| {
             let length = u32::from_be_bytes(bytes[..4].try_into().unwrap()) as usize;
-            // Behind a length as in MP4, or a start code.
+            // After a length as in MP4, or a start code.
             bytes[..4] == [0, 0, 0, 1] || (length > 1000 && at + 4 + length <= film.len())
         })
         .map(|(at, _)| at)
         .collect();
-    assert!(starts.len() > 10, "{} pictures", starts.len());
+    assert!(starts.len() > 10, "only {} frames", starts.len());
     for (place, start) in starts.iter().enumerate() {
         let is_length = film[start + 3] != 1 || film[start + 2] != 0;
         let end = if is_length {
             start + 4 + u32::from_be_bytes(film[*start..start + 4].try_into().unwrap()) as usize
         } else {
-            // Up to what follows the picture, with its own start code and the chunk's header before it.
+            // Up to the data after the frame, with its own start code and the chunk header before it.
             starts.get(place + 1).map_or(start + HEADER + 40, |next| next - 200)
         };
         if start + 4 + HEADER < end {

@@ -1,6 +1,6 @@
-//! What a job does when the decoder crashes, hangs or floods: programs that do so stand in for ffmpeg.
+//! Tests of a job whose decoder crashes, hangs or floods its output: scripts replace ffmpeg.
 
-#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
 mod support;
 
@@ -24,7 +24,7 @@ fn scene(folder: &TempDir, script: &str) -> TestJob {
     scene
 }
 
-/// A queue's batch that carries this job and then one of another video.
+/// An SQS batch with this job and then one of another video.
 fn batch(scene: &TestJob) -> Value {
     let record = |message: &str, key: &str| {
         let body = json!({ "Records": [{
@@ -48,11 +48,11 @@ async fn f12_crash_rejects_file_and_restarts_environment() {
         let scene = scene(&folder, &format!("kill -s {signal} $$"));
         let answer =
             handle(&scene.service, "glimpse", &batch(&scene), Instant::now() + Duration::from_mins(5)).await;
-        assert!(answer.must_restart, "{signal}: the process has to end");
+        assert!(answer.must_restart, "{signal}: the process must exit");
         assert_eq!(
             answer.result.unwrap(),
             json!({ "batchItemFailures": [{ "itemIdentifier": "second" }] }),
-            "the crashed file is settled, and the next one is left to another environment"
+            "the crashed file is rejected, and the next one is left to another environment"
         );
         assert_eq!(scene.manifest().unwrap().rejected.unwrap().code, Code::DecoderCrash);
     }
@@ -61,7 +61,7 @@ async fn f12_crash_rejects_file_and_restarts_environment() {
 #[tokio::test]
 async fn f13_hung_decoder_is_killed_with_its_group() {
     let folder = tempfile::tempdir().unwrap();
-    // A length of sleep that nobody else asks for tells these processes from all others.
+    // A unique sleep duration identifies these processes.
     let mark = format!("6543.{}", std::process::id());
     let scene = scene(&folder, &format!("sleep {mark} & sleep {mark}"));
     let started = Instant::now();
@@ -71,7 +71,7 @@ async fn f13_hung_decoder_is_killed_with_its_group() {
     assert!(started.elapsed() < Duration::from_secs(15), "took {:?}", started.elapsed());
     let deadline = Instant::now() + Duration::from_secs(10);
     while is_running(&mark) {
-        assert!(Instant::now() < deadline, "somebody of the group lives on");
+        assert!(Instant::now() < deadline, "a process of the group is still running");
         tokio::task::yield_now().await;
     }
 }
@@ -90,7 +90,7 @@ async fn e11_invocation_deadline_does_not_reject_the_file() {
     scene.service.time_budget = TimeBudget::default();
     let report = scene.service.run(&scene.job, Instant::now() + Duration::from_secs(2)).await;
     assert_eq!(report.result.map_err(|error| error.code()), Err(Code::Internal));
-    assert_eq!(scene.manifest(), None, "it is tried again");
+    assert_eq!(scene.manifest(), None, "the job is retried");
 }
 
 #[tokio::test]
@@ -107,7 +107,7 @@ async fn f14_f15_output_flood_is_bounded() {
             Code::TooMuchMemory,
         ),
         ("echo 'Error submitting packet to decoder: Cannot allocate memory' >&2", Code::TooMuchMemory),
-        // As the kernel does where memory is over.
+        // As the kernel does when memory runs out.
         ("kill -9 $$", Code::TooMuchMemory),
     ] {
         let scene = scene(&folder, script);

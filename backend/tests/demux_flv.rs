@@ -1,7 +1,7 @@
-//! The samples that are found in a Flash video are those that ffprobe finds, in small files and in large ones, whole, cut
-//! off, and of a clock that began long before.
+//! Compares the samples that the FLV demuxer finds with those of ffprobe, in small and large files, complete and
+//! truncated, also with a clock that started long before.
 
-#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
 mod support;
 
@@ -11,21 +11,22 @@ use std::process::Command;
 
 use bytes::Bytes;
 use glimpse_contract::Code;
-use glimpse_media::demux::buffer::{ReadError, SparseBuffer};
+use glimpse_media::demux::buffer::SparseBuffer;
 use glimpse_media::demux::demuxer::{Demuxer, Sample, SampleRequest, SeekMode};
+use glimpse_media::demux::error::ReadError;
 use glimpse_media::demux::flv::tag::{self, TagType};
 use glimpse_media::demux::flv::{self, Flv};
 use glimpse_media::demux::mp4;
 use serde_json::Value;
 use support::{make, reference_program};
 
-#[expect(dead_code, reason = "other targets' parts")]
+#[expect(dead_code, reason = "used by other test targets")]
 #[path = "../../media/fuzz/drive.rs"]
 mod drive;
 
 const H264: &str = "-c:v libx264 -preset ultrafast -g 25 -bf 2 -x264-params scenecut=0";
 
-/// A source that is read as a job reads it, and how often it was.
+/// A source that is read like in a job, with the number of reads.
 struct FlvDriver {
     source: Bytes,
     buffer: SparseBuffer,
@@ -48,7 +49,7 @@ impl FlvDriver {
     }
 }
 
-/// A picture as ffprobe lists it: when it is shown and decoded, its bytes, and whether it is a keyframe.
+/// A frame as ffprobe lists it: its times, its bytes, and whether it is a keyframe.
 #[derive(Debug, PartialEq, Eq)]
 struct FlvPacket(i64, i64, u32, bool);
 
@@ -74,7 +75,7 @@ fn packet(sample: &Sample, zero: i64) -> FlvPacket {
     FlvPacket(sample.pts + zero, sample.dts + zero, sample.size, sample.is_key)
 }
 
-/// Has ffmpeg make films of six seconds; one is cut off.
+/// Makes videos of six seconds with ffmpeg; one is truncated.
 fn make_videos(folder: &Path) -> Vec<(&'static str, Vec<u8>)> {
     let pictures = "-f lavfi -i testsrc2=size=160x90:rate=25:duration=6";
     let sound = "-f lavfi -i sine=duration=6 -ar 22050";
@@ -97,7 +98,7 @@ fn finds_same_frames_as_ffprobe() {
     for (name, film) in make_videos(folder.path()) {
         let mut expected = packets(&folder.path().join(name));
         if name == "cut.flv" {
-            // The picture within which it was cut.
+            // The frame that was truncated.
             expected.pop();
         }
         let mut read = FlvDriver::new(film);
@@ -132,12 +133,15 @@ fn rejects_file_cut_before_first_frame() {
         buffer.insert(0, &Bytes::copy_from_slice(&film[..length]));
         let found = flv::open(&buffer).map(|movie| movie.track().duration);
         assert_eq!(found, Err(ReadError::Rejected(Code::Truncated)), "{length} of {end} bytes");
-        // Without the promise it is a song.
+        // Without the declaration of video it is audio only.
         let mut song = film[..length].to_vec();
         song[4] &= !1;
         let mut buffer = SparseBuffer::new(length as u64);
         buffer.insert(0, &song.into());
-        assert!(matches!(flv::open(&buffer), Err(ReadError::Unsupported(_))), "{length} bytes of a song");
+        assert!(
+            matches!(flv::open(&buffer), Err(ReadError::Unsupported(_))),
+            "{length} bytes of an audio file"
+        );
     }
 }
 
@@ -158,10 +162,13 @@ fn seeks_large_file_in_few_rounds() {
         let packets = packets(&folder.path().join(name));
         let zero = if name == "late.flv" { packets[0].1 } else { 0 };
         let total = film.len() as u64;
-        assert!(total > 20 * 1024 * 1024, "{name}: {total} bytes are few");
+        assert!(total > 20 * 1024 * 1024, "{name}: {total} bytes are not enough");
         let mut read = FlvDriver::new(film);
         let movie = read.read_until_ready(flv::open).unwrap();
-        assert!(read.rounds.get() <= 3 && read.buffer.buffered_bytes() < total / 16, "{name}: to open");
+        assert!(
+            read.rounds.get() <= 3 && read.buffer.buffered_bytes() < total / 16,
+            "{name}: opening needs too many reads"
+        );
         let track = movie.track();
         let length = packets.last().unwrap().1 - zero + 40;
         assert!((track.duration - length).abs() <= 120, "{name}: {} ms instead of {length}", track.duration);
@@ -207,7 +214,7 @@ fn seeks_large_file_in_few_rounds() {
     }
 }
 
-/// A tag of pictures with this body.
+/// A video tag with this body.
 fn tag(time_ms: i64, body: &[u8]) -> Vec<u8> {
     let [_, _, _, _, high, time @ ..] = time_ms.to_be_bytes();
     let size = (body.len() as u32).to_be_bytes();
@@ -215,7 +222,7 @@ fn tag(time_ms: i64, body: &[u8]) -> Vec<u8> {
     [&[9], &size[1..], &time[..], &[high, 0, 0, 0], body, &foot].concat()
 }
 
-/// The pictures of an MP4 in a Flash video, as Enhanced RTMP has them.
+/// The samples of an MP4 in a Flash video, as in Enhanced RTMP.
 fn to_enhanced_flv(film: &[u8], four: [u8; 4], configuration: [u8; 4]) -> Vec<u8> {
     let source = Bytes::copy_from_slice(film);
     let mut buffer = SparseBuffer::new(source.len() as u64);
@@ -265,7 +272,7 @@ fn unsupported_codecs_are_left_to_ffmpeg() {
     let mut sizeless = whole.clone();
     let at = sizeless.windows(5).position(|word| word == b"width").unwrap();
     sizeless[at] = b'W';
-    // Behind the film the tags of another one: its decoder would have to be configured anew.
+    // The video is followed by the tags of another one, for which the decoder would have to be configured again.
     let other = make(folder.path(), "other.flv", &format!("-f lavfi -i testsrc2=s=64x36:d=1 {H264}"));
     let joined = [&whole[..], &other[13..]].concat();
     let mut damaged = whole.clone();

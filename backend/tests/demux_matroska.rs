@@ -1,8 +1,8 @@
-//! The samples that are found in Matroska and WebM are those that ffprobe finds, in few round trips, and decode to the
-//! pictures of the file: on real files, and on ones that ffmpeg makes.
-//! To run: `GLIMPSE_MEDIA=/folder cargo test -p glimpse-backend --test demux_matroska -- --nocapture`.
+//! Compares the samples that the Matroska demuxer finds with those of ffprobe, limits the round trips, and checks that
+//! they decode to the frames of the file: for real files, and for ones that ffmpeg makes. To run:
+//! `GLIMPSE_MEDIA=/folder cargo test -p glimpse-backend --test demux_matroska -- --nocapture`.
 
-#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -12,19 +12,20 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use glimpse_contract::Code;
-use glimpse_media::demux::buffer::{ReadError, SparseBuffer};
+use glimpse_media::demux::buffer::SparseBuffer;
 use glimpse_media::demux::demuxer::{Demuxer, Sample, SampleRequest, SeekMode};
+use glimpse_media::demux::error::ReadError;
 use glimpse_media::demux::matroska::{self, Matroska};
-use glimpse_media::excerpt::mp4_writer::{self, ExcerptSample};
+use glimpse_media::excerpt::{ExcerptSample, mp4_writer};
 use proptest::prelude::*;
 use serde_json::Value;
 
-/// What is known of a file before anything is asked, and up to which size that is all of it.
+/// The size of the head that is read before anything is parsed; files up to this size are known completely.
 const HEAD: usize = 64 << 10;
 const WHOLE: usize = 1 << 20;
 const FOREVER: i64 = 1 << 50;
 
-/// Asks until there is an answer, as a job does, and counts.
+/// Parses repeatedly until there is a result, like a job, and counts the rounds.
 struct MatroskaDriver {
     source: Bytes,
     buffer: SparseBuffer,
@@ -52,12 +53,12 @@ impl MatroskaDriver {
             };
             assert!(!ranges.is_empty());
             self.rounds += 1;
-            assert!(self.rounds < 64, "asks for ever");
+            assert!(self.rounds < 64, "too many rounds");
             for range in ranges {
                 assert!(range.start < range.end && range.end <= self.source.len() as u64, "{range:?}");
                 assert!(
                     !self.buffer.missing_ranges(range.clone()).is_empty(),
-                    "asks for what is known: {range:?}"
+                    "requests known bytes: {range:?}"
                 );
                 let bytes = self.source.slice(range.start as usize..range.end as usize);
                 self.buffer.insert(range.start, &bytes);
@@ -74,7 +75,7 @@ impl MatroskaDriver {
         self.read_until_ready(|buffer| movie.find_samples(buffer, requests)).unwrap()
     }
 
-    /// Every sample from the first keyframe on.
+    /// All samples from the first keyframe on.
     fn all_samples(&mut self, movie: &Matroska) -> Vec<Sample> {
         self.find_samples(movie, &[SampleRequest { from: -1, until: FOREVER, mode: SeekMode::Exact }])
             .remove(0)
@@ -101,7 +102,7 @@ fn ffprobe(file: &Path, arguments: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// A packet as ffprobe lists it, with its time in ticks.
+/// A packet as ffprobe lists it, with its times in ticks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct MatroskaPacket {
     pts: i64,
@@ -128,19 +129,19 @@ fn packets(file: &Path, timescale: u32) -> Vec<MatroskaPacket> {
         .collect()
 }
 
-/// When ffprobe says that a file begins: the earliest of its streams.
+/// The start time of a file according to ffprobe: the earliest of its streams.
 fn start_ticks(file: &Path, timescale: u32) -> i64 {
     let report = ffprobe(file, &["-show_entries", "stream=start_time,codec_type"]);
     let streams = report["streams"].as_array().unwrap();
     let times =
         streams.iter().filter(|stream| matches!(stream["codec_type"].as_str(), Some("audio" | "video")));
     let times = times.filter_map(|stream| stream["start_time"].as_str()?.parse::<f64>().ok());
-    // Before its zero a file never begins.
+    // A file never begins before zero.
     let first = times.fold(f64::MAX, f64::min).max(0.0);
     (first * f64::from(timescale)).round() as i64
 }
 
-/// Holds every sample against the packets of ffprobe.
+/// Compares all samples with the packets of ffprobe.
 fn check_all(name: &str, file: &Path) -> (MatroskaDriver, Matroska) {
     let mut driver = MatroskaDriver::new(std::fs::read(file).unwrap());
     let movie = driver.open().unwrap_or_else(|fault| panic!("{name}: {fault:?}"));
@@ -151,7 +152,7 @@ fn check_all(name: &str, file: &Path) -> (MatroskaDriver, Matroska) {
     let expected = packets(file, track.timescale);
     let first_key = expected.iter().position(|packet| packet.key).unwrap();
     let expected = &expected[first_key..];
-    // ffmpeg takes a codec's delay from the times of sound, so that a file may begin some milliseconds earlier.
+    // ffmpeg subtracts a codec's delay from the times of audio, so a file may begin some milliseconds earlier.
     let shift = expected[0].pts - samples[0].pts;
     assert!(
         (shift - origin).abs() * 100 <= i64::from(track.timescale),
@@ -173,7 +174,7 @@ fn check_all(name: &str, file: &Path) -> (MatroskaDriver, Matroska) {
         let found = (sample.pts + origin, sample.size + prefix, sample.is_key);
         assert!((found.0 - packet.pts).abs() <= 1, "{name}: sample {at} {sample:?} {packet:?}");
         assert_eq!((found.1, found.2), (packet.size, packet.key), "{name}: sample {at}");
-        // ffprobe gives the place of the block: its header of four bytes comes before the only frame.
+        // ffprobe returns the offset of the block: its header of four bytes precedes the only frame.
         assert_eq!(sample.offset, packet.offset + 4, "{name}: sample {at}");
     }
     assert_eq!(samples.len(), expected.len(), "{name}");
@@ -187,7 +188,7 @@ fn check_all(name: &str, file: &Path) -> (MatroskaDriver, Matroska) {
         let shown = (track.duration + origin) as f64 / f64::from(track.timescale);
         let last =
             expected.iter().map(|packet| packet.pts).max().unwrap() as f64 / f64::from(track.timescale);
-        // Of a file that was cut off what is there counts, whatever its head promises.
+        // For a truncated file the existing samples count, regardless of the duration in its header.
         let is_cut = secs - last > 10.0;
         let expected = if is_cut { last } else { secs };
         assert!((shown - expected).abs() < 0.25 || origin > 0, "{name}: {shown} s, not {expected}");
@@ -195,7 +196,7 @@ fn check_all(name: &str, file: &Path) -> (MatroskaDriver, Matroska) {
     (driver, movie)
 }
 
-/// What ffprobe says of how a digest is to be shown is what it says of the file.
+/// Compares the display properties that ffprobe reports for an excerpt with those of the file.
 fn check_display(name: &str, file: &Path, driver: &mut MatroskaDriver, movie: &Matroska) {
     const LOOKS: &[&str] = &[
         "codec_name",
@@ -221,14 +222,14 @@ fn check_display(name: &str, file: &Path, driver: &mut MatroskaDriver, movie: &M
     let looks = |file: &Path| {
         let report = ffprobe(file, &["-select_streams", "v:0", "-show_streams"]);
         let mut stream = report["streams"][0].clone();
-        // Both eyes' pictures are shown side by side, as they are stored.
+        // The frames of both eyes are shown side by side, as they are stored.
         if let Some(list) = stream["side_data_list"].as_array_mut() {
             list.retain(|side| side["side_data_type"] != "Stereo 3D");
             if list.is_empty() {
                 stream["side_data_list"] = Value::Null;
             }
         }
-        // Pixels are square where nothing is said, and pictures then come one by one.
+        // Without a declaration, pixels are square and frames are progressive.
         for (look, plain) in
             [("sample_aspect_ratio", "1:1"), ("field_order", "progressive"), ("color_range", "tv")]
         {
@@ -244,10 +245,10 @@ fn check_display(name: &str, file: &Path, driver: &mut MatroskaDriver, movie: &M
     }
 }
 
-/// What pictures are compared by: alpha, which WebM keeps beside the pictures, is not carried over.
+/// The plane to compare: alpha, which WebM stores next to the frames, is not copied.
 const LUMA: &str = "extractplanes=y";
 
-/// Decodes digests of some of the samples, and holds each picture against the one of the file at that time.
+/// Decodes excerpts of some of the samples, and compares each frame with that of the file at the same time.
 fn check_pictures(name: &str, file: &Path, driver: &mut MatroskaDriver, movie: &Matroska) {
     let track = movie.track();
     let origin = packets(file, track.timescale)[0].pts - driver.all_samples(movie)[0].pts;
@@ -328,10 +329,10 @@ fn check_pictures(name: &str, file: &Path, driver: &mut MatroskaDriver, movie: &
         let count = digests[0].frame_count.to_string();
         let arguments = ["-f", "mov", "-i", "-", "-vf", &filters, "-frames:v", &count];
         let made = frames(ffmpeg().args(arguments), Some(&digests[0].bytes));
-        assert_eq!(made.len(), times.len(), "{name} {request:?}: pictures of {} samples", run.len());
+        assert_eq!(made.len(), times.len(), "{name} {request:?}: frames of {} samples", run.len());
         for ((_, hash), pts) in made.iter().zip(times) {
             let expected = (-1..=1).find_map(|off| whole.get(&(pts + off)));
-            assert_eq!(Some(hash), expected, "{name} {request:?}: the picture at {pts}");
+            assert_eq!(Some(hash), expected, "{name} {request:?}: the frame at {pts}");
         }
     }
 }
@@ -339,7 +340,7 @@ fn check_pictures(name: &str, file: &Path, driver: &mut MatroskaDriver, movie: &
 fn media() -> Option<PathBuf> {
     let folder = std::env::var_os("GLIMPSE_MEDIA").map(PathBuf::from);
     if folder.is_none() {
-        eprintln!("NOT RUN: GLIMPSE_MEDIA names no folder with `good` and `hostile` in it");
+        eprintln!("NOT RUN: GLIMPSE_MEDIA does not name a folder with `good` and `hostile` in it");
     }
     folder
 }
@@ -359,7 +360,7 @@ fn file_name(file: &Path) -> String {
     file.file_name().unwrap().to_string_lossy().into_owned()
 }
 
-/// Makes a video of a moving, noisy test picture.
+/// Makes a video of a moving, noisy test pattern.
 fn make(folder: &Path, name: &str, source: &str, arguments: &str) -> PathBuf {
     let file = folder.join(name);
     let mut command = ffmpeg();
@@ -435,16 +436,16 @@ fn reads_and_decodes_every_codec() {
     }
 }
 
-/// What a large file may take.
+/// Limits for seeking in a large file.
 struct SeekLimits {
     rounds: usize,
     share: f64,
 }
 
-/// Looks for moments all over a large file, and holds what is found against ffprobe's packets.
+/// Seeks to many times in a large file, and compares the results with ffprobe's packets.
 fn check_moments(name: &str, file: &Path, has_cues: bool, limits: &SeekLimits) {
     let source = Bytes::from(std::fs::read(file).unwrap());
-    assert!(source.len() > 8 << 20, "{name} is too small to tell: {} bytes", source.len());
+    assert!(source.len() > 8 << 20, "{name} is too small for this test: {} bytes", source.len());
     let mut driver = MatroskaDriver::new(source.clone());
     let movie = driver.open().unwrap();
     let opened = (driver.rounds, driver.buffer.buffered_bytes());
@@ -550,7 +551,7 @@ fn seeks_large_files_in_few_rounds() {
     let vast = copy("vast.mkv", "-cluster_size_limit 3M -cluster_time_limit 60000");
     check_moments("large clusters", &vast, true, &SeekLimits { rounds: 4, share: 0.15 });
 
-    // Cues that point somewhere else: the clusters are searched for.
+    // Cues that point to wrong positions: the clusters are searched.
     let mut lying = std::fs::read(&end).unwrap();
     let cues = lying.windows(4).rposition(|window| window == [0x1c, 0x53, 0xbb, 0x6b]).unwrap();
     let mut at = cues;
@@ -604,7 +605,7 @@ fn hostile_files_are_read_or_rejected() {
     let expected = [
         ("mkv_400_streams.mkv", Err(ReadError::Rejected(Code::TooManyStreams))),
         ("subsample_encrypted.webm", Err(ReadError::Rejected(Code::Encrypted))),
-        ("tiny_2x2.mkv", Err(ReadError::Unsupported("a codec that is not rebuilt as MP4"))),
+        ("tiny_2x2.mkv", Err(ReadError::Unsupported("codec cannot be remuxed to MP4"))),
         ("dancer1rb.webm", Ok(())),
         ("fixture-null.webm", Ok(())),
         ("projection.webm", Ok(())),

@@ -1,7 +1,7 @@
-//! The samples that are found in an MP4 are those that ffprobe finds: on real files, and on ones that ffmpeg makes.
-//! To run: `GLIMPSE_MEDIA=/folder cargo test -p glimpse-backend --test demux_mp4 -- --nocapture`.
+//! Compares the samples that the MP4 demuxer finds with those of ffprobe: for real files, and for ones that ffmpeg
+//! makes. To run: `GLIMPSE_MEDIA=/folder cargo test -p glimpse-backend --test demux_mp4 -- --nocapture`.
 
-#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,22 +10,23 @@ use bytes::Bytes;
 use edits::with_edits;
 use glimpse_contract::Code;
 use glimpse_media::container::{Container, sniff};
-use glimpse_media::demux::buffer::{ReadError, SparseBuffer};
+use glimpse_media::demux::buffer::SparseBuffer;
 use glimpse_media::demux::demuxer::{Demuxer, Sample, SampleRequest, SeekMode};
+use glimpse_media::demux::error::ReadError;
 use glimpse_media::demux::mp4::{self, Mp4};
 use proptest::prelude::*;
 use serde_json::Value;
 
-#[expect(dead_code, reason = "other targets' parts")]
+#[expect(dead_code, reason = "used by other test targets")]
 #[path = "../../media/fuzz/drive.rs"]
 mod drive;
 #[path = "support/edits.rs"]
 mod edits;
 
-/// What a job may spend on finding out, with 64 KiB read before anything is asked.
+/// The size of the head that is read before anything is parsed.
 const HEAD: u64 = 64 * 1024;
 
-/// Asks until there is an answer, as a job does, and counts.
+/// Parses repeatedly until there is a result, like a job, and counts the rounds.
 struct Mp4Driver {
     source: Bytes,
     buffer: SparseBuffer,
@@ -50,12 +51,12 @@ impl Mp4Driver {
                 Err(ReadError::NeedMore(ranges)) => {
                     assert!(!ranges.is_empty());
                     self.rounds += 1;
-                    assert!(self.rounds < 64, "asks for ever");
+                    assert!(self.rounds < 64, "too many rounds");
                     for range in ranges {
                         assert!(range.start < range.end && range.end <= self.source.len() as u64);
                         assert!(
                             !self.buffer.missing_ranges(range.clone()).is_empty(),
-                            "asks for what is known"
+                            "requests known bytes"
                         );
                         self.buffer.insert(
                             range.start,
@@ -112,14 +113,14 @@ fn packets(file: &Path, stream: &str) -> Vec<Mp4Packet> {
         .collect()
 }
 
-/// Every picture that ffprobe shows is found, with the same times, bytes and keyframes, and no other is shown.
+/// Checks that all samples of ffprobe are found, with the same times, bytes and keyframes, and that no other is shown.
 fn compare(name: &str, samples: &[Sample], packets: &[Mp4Packet], end: i64) {
     let shown: Vec<_> = samples.iter().filter(|sample| (0..end).contains(&sample.pts)).collect();
     let expected: Vec<_> = packets.iter().filter(|packet| !packet.discarded).collect();
-    assert_eq!(shown.len(), expected.len(), "{name}: pictures shown of {}", samples.len());
+    assert_eq!(shown.len(), expected.len(), "{name}: of {} samples are shown", samples.len());
     let drift =
         shown.first().map_or(0, |sample| sample.dts) - expected.first().map_or(0, |packet| packet.dts);
-    // Where a fragment shows a picture before it is decoded, ffmpeg shows everything so much later.
+    // If a fragment presents a frame before it is decoded, ffmpeg delays all frames by the difference.
     let late = if name == "negative.mp4" { 1024 } else { 0 };
     for (sample, packet) in shown.iter().zip(&expected) {
         let found = (sample.offset, sample.size, sample.pts + late, sample.dts - drift, sample.is_key);
@@ -130,7 +131,7 @@ fn compare(name: &str, samples: &[Sample], packets: &[Mp4Packet], end: i64) {
 fn media() -> Option<PathBuf> {
     let folder = std::env::var_os("GLIMPSE_MEDIA").map(PathBuf::from);
     if folder.is_none() {
-        eprintln!("NOT RUN: GLIMPSE_MEDIA names no folder with `good` and `hostile` in it");
+        eprintln!("NOT RUN: GLIMPSE_MEDIA does not name a folder with `good` and `hostile` in it");
     }
     folder
 }
@@ -150,7 +151,7 @@ fn is_close(found: f64, expected: f64, tolerance: f64) -> bool {
     (found - expected).abs() <= tolerance * expected.abs().max(1e-9)
 }
 
-/// Opens a file and holds everything against what ffprobe says of its stream.
+/// Opens a file and compares the result with ffprobe's report about its stream.
 fn check(file: &Path, stream: &str) -> (Mp4Driver, Mp4) {
     let name = file.file_name().unwrap().to_string_lossy().into_owned();
     let mut driver = Mp4Driver::new(std::fs::read(file).unwrap());
@@ -195,7 +196,7 @@ fn check(file: &Path, stream: &str) -> (Mp4Driver, Mp4) {
     (driver, movie)
 }
 
-/// Has ffmpeg make a film of these arguments, and names the file.
+/// Makes a video with ffmpeg and these arguments, and returns its path.
 fn make(folder: &Path, name: &str, arguments: &str) -> PathBuf {
     let file = folder.join(name);
     let program = std::env::var("GLIMPSE_REFERENCE_FFMPEG").unwrap_or_else(|_| "ffmpeg".into());
@@ -216,7 +217,7 @@ const H264: &str = "-c:v libx264 -preset ultrafast -g 25 -bf 2 -x264-params scen
 const OPEN: &str =
     "-c:v libx264 -preset fast -g 20 -bf 3 -x264-params open-gop=1:scenecut=0:b-pyramid=strict";
 
-/// Progressive films: name, arguments, and the stream that is shown.
+/// Progressive videos: name, arguments, and the stream that is shown.
 fn progressive() -> Vec<(&'static str, String, &'static str)> {
     let with = |codec: &str, rest: &str| format!("{PICTURES} {SOUND} {codec} {rest}");
     vec![
@@ -249,7 +250,7 @@ fn progressive() -> Vec<(&'static str, String, &'static str)> {
     ]
 }
 
-/// Fragmented films.
+/// Fragmented videos.
 fn fragmented() -> Vec<(&'static str, String, &'static str)> {
     let with = |codec: &str, rest: &str| format!("{PICTURES} {SOUND} {codec} {rest}");
     vec![
@@ -297,8 +298,8 @@ fn stream_copied_cut_follows_edit_list() {
             let (driver, movie) = check(&make(folder.path(), &name, &cut), "v:0");
             assert_eq!(driver.rounds, 1);
             let hidden = movie.all_samples().unwrap().filter(|sample| sample.pts < 0).count();
-            assert!(hidden > 0, "{name}: begins within a group of pictures");
-            // What is shown first needs what is never shown.
+            assert!(hidden > 0, "{name}: must begin within a group of pictures");
+            // The first frame that is shown needs samples that are never shown.
             let request = SampleRequest { from: 0, until: 0, mode: SeekMode::Exact };
             let runs = movie.find_samples(&driver.buffer, &[request]).unwrap();
             assert!(runs[0][0].is_key && runs[0][0].pts < 0);
@@ -307,7 +308,7 @@ fn stream_copied_cut_follows_edit_list() {
     }
 }
 
-/// A film of more than 8 MiB, in fragments.
+/// A fragmented video of more than 8 MiB.
 fn make_large(folder: &Path, name: &str, flags: &str) -> PathBuf {
     let source = folder.join("large_source.mp4");
     if !source.exists() {
@@ -318,7 +319,7 @@ fn make_large(folder: &Path, name: &str, flags: &str) -> PathBuf {
     make(folder, name, &format!("-i {} -c copy {flags}", source.display()))
 }
 
-/// What has to be read to show `from..until`, or the picture at `from`: the slow and obvious way.
+/// The offsets of the samples that are needed to show `from..until`, or the frame at `from`: the slow, obvious way.
 fn needed_offsets(packets: &[Mp4Packet], from: i64, until: i64) -> Vec<u64> {
     let shown_at = packets.iter().map(|packet| packet.pts).filter(|pts| *pts <= from).max().unwrap_or(0);
     let key = packets.iter().rposition(|packet| packet.key && packet.pts <= from.max(0)).unwrap_or(0);
@@ -395,7 +396,7 @@ fn presents_edit_list_segments_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let pictures = "-f lavfi -i testsrc2=size=160x90:rate=25:duration=10";
     for (name, codec) in [("closed.mov", H264), ("open.mov", OPEN)] {
-        // A movie counts milliseconds, this track 12,800 ticks a second.
+        // The movie's timescale is milliseconds, the track's 12,800 ticks per second.
         let options = "-video_track_timescale 12800 -use_editlist 0";
         let path = make(folder.path(), name, &format!("{pictures} {codec} {options}"));
         let media = packets(&path, "v:0");
@@ -407,7 +408,7 @@ fn presents_edit_list_segments_in_order() {
             &[(1000, 2 * second), (1000, 2 * second), (1000, 9 * second)],
             &[(1000, second), (2000, -1), (3000, 5 * second)],
         ] {
-            // When each picture is shown, and where it lies.
+            // The presentation time and the offset of each frame.
             let (mut shown, mut begin) = (Vec::new(), 0);
             for (length, from) in rows {
                 let (length, from) = (i64::from(*length) * i64::from(second) / 1000, i64::from(*from));
@@ -424,7 +425,7 @@ fn presents_edit_list_segments_in_order() {
             assert!((end - begin).abs() <= 512, "{name} {rows:?}: {end} ticks");
             let keys = shown.iter().filter(|(_, _, key)| *key).map(|(pts, _, _)| *pts);
             assert_eq!(movie.track().keyframes, Some(keys.collect()), "{name} {rows:?}: keyframes");
-            // Each moment by itself, and all of them at once.
+            // Each time alone, and all of them at once.
             for place in 0..60 {
                 let at = end * place / 60;
                 let request = SampleRequest { from: at, until: at, mode: SeekMode::Exact };
@@ -492,8 +493,8 @@ fn rejects_file_cut_within_moov() {
     }
 }
 
-/// The film with a box of `size` bytes before one of its fragments, as if it had been changed without its index, and its
-/// packets.
+/// The video with a box of `size` bytes inserted before one of its fragments, as if it had been edited without updating
+/// its index, and its packets.
 fn with_stale_index(
     film: &[u8],
     packets: &[Mp4Packet],
@@ -510,7 +511,7 @@ fn with_stale_index(
     ([&film[..place], &free, &film[place..]].concat(), packets.iter().map(moved).collect())
 }
 
-/// Asks for tiles and stills all over a large film, and compares each with what the packets say.
+/// Requests tiles and stills all over a large video, and compares each with the packets.
 fn check_moments(name: &str, film: Vec<u8>, packets: &[Mp4Packet]) {
     let mut driver = Mp4Driver::new(film);
     let movie = driver.read_until_ready(mp4::open).unwrap_or_else(|fault| panic!("{name}: {fault:?}"));
@@ -526,7 +527,7 @@ fn check_moments(name: &str, film: Vec<u8>, packets: &[Mp4Packet]) {
     let runs = driver.read_until_ready(|buffer| movie.find_samples(buffer, &near)).unwrap();
     let tile_rounds = driver.rounds;
     for (request, run) in near.iter().zip(&runs) {
-        let key = run.first().unwrap_or_else(|| panic!("{name}: nothing for {request:?}"));
+        let key = run.first().unwrap_or_else(|| panic!("{name}: no samples for {request:?}"));
         let packet = packets.iter().find(|packet| packet.offset == key.offset).unwrap();
         assert!(packet.key && packet.pts == key.pts, "{name}: {key:?} is {packet:?}");
         assert!((key.pts - request.from).abs() <= 12 * second, "{name}: {} for {}", key.pts, request.from);
@@ -547,7 +548,7 @@ fn check_moments(name: &str, film: Vec<u8>, packets: &[Mp4Packet]) {
         driver.source.len(),
         driver.buffer.budget().used_steps()
     );
-    // A job asks 24 times for each.
+    // A job allows 24 rounds for each.
     assert!(open <= 8 && tile_rounds <= 16 && driver.rounds <= 20, "{name}");
 }
 
@@ -586,7 +587,7 @@ fn seeks_file_with_one_frame_per_fragment() {
         let looped = format!("-stream_loop 19 -i {} -c copy {flags}", minute.display());
         let path = make(folder.path(), name, &looped);
         let film = std::fs::read(&path).unwrap();
-        assert!(film.len() > 8 * 1024 * 1024, "{name}: {} bytes are few", film.len());
+        assert!(film.len() > 8 * 1024 * 1024, "{name}: {} bytes are not enough", film.len());
         check_moments(name, film, &packets(&path, "v:0"));
     }
 }
@@ -594,7 +595,7 @@ fn seeks_file_with_one_frame_per_fragment() {
 #[test]
 fn stream_recording_starts_at_first_frame() {
     let folder = tempfile::tempdir().unwrap();
-    // The stream has run for a day and more: of films that are read whole, and of those that are not.
+    // The stream has run for more than a day: for files that are read as a whole, and for larger ones.
     let late = "-output_ts_offset 100000";
     let flags = format!(
         "{late} -avoid_negative_ts disabled -use_editlist 0 -movflags +frag_discont+frag_keyframe+default_base_moof"
@@ -637,7 +638,7 @@ fn stream_recording_starts_at_first_frame() {
                 shown.pts,
                 request.from
             );
-            // Sound may begin some milliseconds before the pictures, and is then when the film begins.
+            // Audio may begin some milliseconds before the video; the file then begins with it.
             let zero = begin - second / 5..=begin + second / 10;
             let packet = packets.iter().find(|packet| packet.offset == shown.offset).unwrap();
             assert!(zero.contains(&(packet.pts - shown.pts)), "{name}: {shown:?} is {packet:?}");
@@ -672,7 +673,7 @@ fn hostile_files_end_quickly() {
     }
 }
 
-/// Films of our own making, small ones, of every shape: what the fuzzer begins with.
+/// Small generated videos of every shape: the seeds of the fuzzer.
 fn corpus() -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/mp4");
     let mut films: Vec<_> = std::fs::read_dir(folder)
@@ -690,7 +691,7 @@ fn f9_f10_damaged_file_never_panics() {
     for (name, film) in corpus() {
         assert!(Mp4Driver::new(film.clone()).read_until_ready(mp4::open).is_ok(), "{name}");
         drive::mp4(&film);
-        // Every place of the film in turn is overwritten with what hurts most, and the film is cut there.
+        // Each position of the file in turn is overwritten with harmful values, and the file is truncated there.
         for at in (0..film.len()).step_by(film.len() / 300 + 1) {
             for bytes in [[0xff; 4], [0; 4], [0x7f, 0xff, 0xff, 0xff], [0, 0, 0, 1]] {
                 let mut damaged = film.clone();
@@ -721,7 +722,7 @@ proptest! {
         for (at, byte, moved) in damage {
             let at = at.index(film.len());
             film[at] = byte;
-            // Some of it comes twice, or not at all.
+            // Some bytes are duplicated or removed.
             let part: Vec<u8> = film[at..(at + moved).min(film.len())].to_vec();
             if byte % 3 == 0 {
                 film.splice(at..at, part);
@@ -736,7 +737,7 @@ proptest! {
     }
 }
 
-/// How hostile files of this family end that every reader has to think alike of.
+/// The results for hostile files of this family on which every reader must agree.
 const HOSTILE: &[(&str, Code)] = &[
     ("WrongFile.mp4", Code::Truncated),
     ("broken.mp4", Code::Truncated),

@@ -1,8 +1,9 @@
-//! Every picture is the one that the slow and obvious way shows: all frames decoded by a whole ffmpeg, upright and
-//! scaled, and the one taken that is shown at the moment. Over a matrix of made videos, and over real ones.
-//! `GLIMPSE_MEDIA=/folder` names the real ones; `GLIMPSE_KEEP=/another` keeps what was compared, as PPM, side by side.
+//! Compares every output with the result of the slow, obvious way: all frames decoded by a full ffmpeg build, rotated
+//! and scaled, and the one selected that is shown at the time. Over a matrix of generated videos, and over real ones.
+//! `GLIMPSE_MEDIA=/folder` names the real ones; `GLIMPSE_KEEP=/another` keeps the compared frames, as PPM, side by
+//! side.
 
-#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
 mod support;
 
@@ -19,13 +20,14 @@ use glimpse_media::size::Size;
 use support::{TestJob, make, reference_program};
 use tokio::time::Instant;
 
-/// How wide pictures are compared.
+/// The width at which frames are compared.
 const WIDTH: u32 = 160;
-/// Mean difference of a channel, of 255, up to which two pictures count as the same: another scaler, another order of
-/// turning and scaling, stay below; the next frame of a moving picture, a wrong turn, a wrong matrix do not.
+/// Mean difference per channel, of 255, up to which two frames count as equal. Another scaler, or another order of
+/// rotation and scaling, stays below it; the next frame of a moving picture, a wrong rotation or a wrong matrix does
+/// not.
 const SAME: f64 = 4.0;
 
-/// All frames of a file and when each is shown, in milliseconds.
+/// All frames of a file with their presentation times in milliseconds.
 struct ReferenceDecode {
     frames: Vec<(f64, Vec<u8>)>,
     size: Size,
@@ -60,7 +62,7 @@ impl ReferenceDecode {
             .filter_map(|line| line.split(',').next()?.parse::<f64>().ok())
             .map(|seconds| seconds * 1000.0)
             .collect();
-        // Streams are cut out of a clock that runs for ever: their first picture is at 0.
+        // Streams are cut from a clock without an origin: their first frame is at 0.
         let stream =
             file.extension().is_some_and(|kind| ["ts", "mts", "mpg"].iter().any(|other| kind == *other));
         let begin = if stream { times.first().copied().unwrap_or(0.0) } else { 0.0 };
@@ -77,12 +79,12 @@ impl ReferenceDecode {
         Self { frames: times.into_iter().zip(frames).collect(), size }
     }
 
-    /// The number of the frame that is shown at a moment.
+    /// The index of the frame that is shown at a time.
     fn frame_at(&self, ms: f64) -> usize {
         self.frames.iter().rposition(|(time, _)| *time <= ms + 0.6).unwrap_or(0)
     }
 
-    /// How far a picture is from the frame at a moment, at best one frame off.
+    /// The difference between a frame and the one at a time, allowing an error of one frame.
     fn distance(&self, picture: &[u8], ms: f64) -> f64 {
         let place = self.frame_at(ms);
         let near = place.saturating_sub(1)..(place + 2).min(self.frames.len());
@@ -90,7 +92,7 @@ impl ReferenceDecode {
     }
 }
 
-/// Mean difference of a channel.
+/// Mean difference per channel.
 fn distance(one: &[u8], other: &[u8]) -> f64 {
     assert_eq!(one.len(), other.len());
     let sum: u64 = one.iter().zip(other).map(|(one, other)| u64::from(one.abs_diff(*other))).sum();
@@ -108,7 +110,7 @@ fn save_comparison(name: &str, size: Size, ours: &[u8], theirs: &[u8]) {
     std::fs::write(Path::new(&folder).join(format!("{name}.ppm")), bytes).unwrap();
 }
 
-/// Makes the pictures of a file, and compares stills at several moments with the reference.
+/// Generates the outputs of a file, and compares stills at several times with the reference.
 async fn compare(name: &str, file: &Path, allowed: f64) -> Result<(), String> {
     let scene = TestJob::new(std::fs::read(file).unwrap());
     let report = Box::pin(scene.run()).await;
@@ -119,7 +121,7 @@ async fn compare(name: &str, file: &Path, allowed: f64) -> Result<(), String> {
     let shown = Size { width: manifest.source.width, height: manifest.source.height };
     let size = shown.scale_to_fit(WIDTH);
     if manifest.source.hdr {
-        // How bright it is to be, `pictures.rs` decides: a plain decode shows it as if it were not HDR.
+        // `pictures.rs` checks the brightness: a plain decode shows it as if it were not HDR.
         return Ok(());
     }
     let reference = ReferenceDecode::decode(file, size);
@@ -149,7 +151,7 @@ async fn compare(name: &str, file: &Path, allowed: f64) -> Result<(), String> {
             wrong.push(format!("{name} at {ms} ms is off by {off:.1}"));
         }
     }
-    // The best frame, as it was stored, is a frame of the video at the moment that the manifest says.
+    // The best frame, as it was stored, is the frame of the video at the time in the manifest.
     if let Some(ms) = manifest.poster_ms {
         let poster = support::decode_pixels_at(
             tempfile::tempdir().unwrap().path(),
@@ -164,7 +166,7 @@ async fn compare(name: &str, file: &Path, allowed: f64) -> Result<(), String> {
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
 }
 
-/// Moves all over and never repeats, so that a frame too early or too late shows.
+/// Moves everywhere and never repeats, so that a frame too early or too late is detected.
 const MOVING: &str = "-f lavfi -i testsrc2=s=320x180:r=RATE:d=SECONDS";
 
 #[tokio::test]
@@ -224,7 +226,7 @@ async fn rotated_and_mirrored_videos_match_a_full_decode() {
     let mp4 = make(folder.path(), "upright.mp4", &format!("{source} -c:v libx264 -pix_fmt yuv420p"));
     let mut wrong = Vec::new();
     for (name, matrix) in [
-        ("as it is", [1, 0, 0, 1]),
+        ("not rotated", [1, 0, 0, 1]),
         ("90", [0, 1, -1, 0]),
         ("180", [-1, 0, 0, -1]),
         ("270", [0, -1, 1, 0]),
@@ -242,8 +244,8 @@ async fn rotated_and_mirrored_videos_match_a_full_decode() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Where tiles are keyframes, each is that of its own moment: whatever a decoder keeps back, or drops where one stretch
-/// ends and another begins.
+/// If tiles are keyframes, each is that of its own time, regardless of frames that a decoder delays, or drops between
+/// two ranges.
 #[tokio::test]
 async fn tiles_show_their_own_keyframes() {
     let folder = tempfile::tempdir().unwrap();
@@ -257,8 +259,8 @@ async fn tiles_show_their_own_keyframes() {
         ("hevc-closed.mp4", format!("{x265}:open-gop=0:bframes=3")),
         ("hevc-open.mp4", format!("{x265}:open-gop=1:bframes=3")),
         ("hevc-open.mkv", format!("{x265}:open-gop=1:bframes=3")),
-        // The order of pictures is counted by five bits (ITU-T H.265, 8.3.1), and tiles are up to 30 pictures apart: taken
-        // for one film, every other tile would stand before the one that it follows.
+        // The picture order count has five bits (ITU-T H.265, 8.3.1), and tiles are up to 30 frames apart: treated as
+        // one stream, every other tile would precede the one before it.
         (
             "hevc-thirty.mp4",
             "-preset superfast -c:v libx265 -pix_fmt yuv420p -tag:v hvc1 -x265-params log-level=none:scenecut=0:\
@@ -284,7 +286,7 @@ async fn tiles_show_their_own_keyframes() {
                 &pixels[at..at + tile.width as usize * 3]
             };
             let shown: Vec<u8> = (0..tile.height).flat_map(line).copied().collect();
-            // The keyframe at or before the middle of the tile's time: 600 ms a tile, a keyframe every 500.
+            // The keyframe at or before the middle of the tile's time: 600 ms per tile, a keyframe every 500 ms.
             let middle = place * 600 + 300;
             let off = [0, 500].map(|back| {
                 let at = f64::from((middle / 500 * 500_u32).saturating_sub(back));
@@ -296,7 +298,7 @@ async fn tiles_show_their_own_keyframes() {
     }
 }
 
-/// A cut that an editor or a phone made without coding anew: an edit list leaves out the pictures before it.
+/// A cut by an editor or a phone without re-encoding: an edit list omits the frames before it.
 #[tokio::test]
 async fn edited_video_matches_a_full_decode() {
     let folder = tempfile::tempdir().unwrap();
@@ -305,12 +307,13 @@ async fn edited_video_matches_a_full_decode() {
     let whole = folder.path().join("whole.mp4");
     for name in ["edited.mp4", "edited.mov"] {
         let file = make(folder.path(), name, &format!("-ss 2.72 -i {} -c copy", whole.display()));
-        assert!(file.windows(4).any(|word| word == b"elst"), "{name} has an edit list");
+        assert!(file.windows(4).any(|word| word == b"elst"), "{name} has no edit list");
         assert_eq!(compare(name, &folder.path().join(name), SAME).await, Ok(()));
     }
 }
 
-/// The measure tells what it has to tell: a wrong turn, a wrong matrix, a wrong moment are far off.
+/// The measure detects the errors that it has to: a wrong rotation, a wrong matrix or a wrong time gives a large
+/// difference.
 #[tokio::test]
 async fn comparison_detects_differences() {
     let folder = tempfile::tempdir().unwrap();
@@ -345,8 +348,8 @@ async fn real_videos_match_a_full_decode() {
         if support::is_rejected(&name) {
             continue;
         }
-        // Interlaced ones are deinterlaced, which the reference is not; a bare stream has no times, and whoever seeks in
-        // it guesses.
+        // Interlaced videos are deinterlaced, which the reference is not; an elementary stream has no timestamps, so
+        // seeks in it are estimates.
         let is = |other: &str| file.extension().is_some_and(|kind| kind == other);
         let allowed = if is("mts") {
             8.0

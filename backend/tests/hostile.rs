@@ -1,6 +1,7 @@
-//! Rows of the threats about media that no damaged file shows: made films with something in them that must not get out.
+//! Tests of threats about media that no damaged file shows: generated videos with data in them that must not be
+//! disclosed.
 
-#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
 mod support;
 
@@ -13,11 +14,11 @@ use glimpse_media::image::header::parse;
 use glimpse_media::size::Size;
 use support::{TestJob, decode_pixels_at, make};
 
-/// Words of a film that are nobody's business but its owner's.
+/// Private texts in a video, which must not appear in its outputs.
 const CANARIES: [&str; 6] =
     ["+48.8577+002.2950", "CanaryTitle", "CanaryComment", "CanarySubtitle", "CanaryFont", "CanaryScript"];
 
-/// A film with a place, names, a chapter, a subtitle, a cover and a font in it, and a web page behind it.
+/// A video with a location, names, a chapter, a subtitle, a cover and a font in it, and an HTML page appended to it.
 fn film_with_canaries(folder: &Path, name: &str) -> Vec<u8> {
     let [place, title, comment, subtitle, font, script] = CANARIES;
     std::fs::write(folder.join("words.srt"), format!("1\n00:00:00,000 --> 00:00:02,000\n{subtitle}\n"))
@@ -49,7 +50,7 @@ fn film_with_canaries(folder: &Path, name: &str) -> Vec<u8> {
     };
     let mut bytes = make(folder, name, &format!("{inputs} {rest} -pix_fmt yuv420p -t 2 {words}"));
     if !name.ends_with("mkv") {
-        // QuickTime's own place for where a film was made, as phones write it.
+        // QuickTime's atom for the location of a recording, as phones write it.
         let place = [&[0, 18, 0x15, 0xc7], place.as_bytes(), b"/"].concat();
         bytes.extend_from_slice(&boxed(*b"udta", &boxed(*b"\xa9xyz", &place)));
     }
@@ -71,7 +72,7 @@ async fn f5_f19_f20_outputs_carry_no_metadata_or_attachments() {
     for name in ["talk.mp4", "talk.mkv", "talk.mov"] {
         let bytes = film_with_canaries(folder.path(), name);
         let present: Vec<_> = CANARIES.iter().filter(|canary| contains(&bytes, canary)).collect();
-        assert!(present.len() >= 5, "{name} holds only {present:?}");
+        assert!(present.len() >= 5, "{name} contains only {present:?}");
         let scene = TestJob::new(bytes);
         assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
         for variant in Variant::DEFAULTS {
@@ -79,12 +80,12 @@ async fn f5_f19_f20_outputs_carry_no_metadata_or_attachments() {
             for canary in CANARIES {
                 assert!(!contains(&output, canary), "{name}: {canary} is in {}", variant.file_name());
             }
-            // What was attached to the end is not carried over either: a picture ends where its format says.
+            // Data appended to the file is not copied either: an image ends where its format defines it.
             if !matches!(variant.format(), OutputFormat::Vtt | OutputFormat::Json) {
                 assert!(parse(variant.format(), &output).is_some(), "{name}: {}", variant.file_name());
             }
         }
-        // The film is shown, not its cover.
+        // The poster shows the video, not its cover.
         let size = Size { width: 160, height: 96 };
         let poster = decode_pixels_at(folder.path(), &scene.output("thumbnail.webp"), size);
         let lime = poster.chunks_exact(3).filter(|pixel| pixel[1] > 200 && pixel[0] < 60).count();
@@ -108,7 +109,8 @@ async fn f7_resolution_change_keeps_one_output_size() {
     let webm = make(at, "both.webm", &joined);
     let mpeg2 = "-c:v mpeg2video -q:v 4";
     let ts = [film("a.ts", "red", "160x96", mpeg2), film("b.ts", "blue", "960x576", mpeg2)].concat();
-    // Where the headers of its keyframes are read, a film is as large as its largest pictures; else as its first.
+    // If the headers of all keyframes are read, the display size is that of the largest frames; otherwise that of the
+    // first.
     for (name, bytes, size) in [("both.webm", webm, (960, 576)), ("both.ts", ts, (160, 96))] {
         let scene = TestJob::new(bytes);
         assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
@@ -122,7 +124,7 @@ async fn f7_resolution_change_keeps_one_output_size() {
         };
         let first = pixel(20, 20);
         assert!(first[0] > 180 && first[2] < 80, "{name}: the first tile is {first:?}");
-        // The last one may be that of a decoder that gave up in the middle of a stream without an index.
+        // The last tile may be from a decoder that stopped in the middle of a stream without an index.
         let last = pixel(sheet.width - 20, sheet.height - 20);
         assert!(last[2] > 180 && last[0] < 80, "{name}: the last tile is {last:?}");
     }
@@ -132,7 +134,7 @@ async fn f7_resolution_change_keeps_one_output_size() {
 async fn f16_client_text_never_becomes_an_argument() {
     let folder = tempfile::tempdir().unwrap();
     let bytes = make(folder.path(), "clip.mp4", "-f lavfi -i testsrc=s=96x64:r=10:d=0.5 -c:v libx264");
-    // A program that dies of a signal if any of its words is one of the client's.
+    // A script that dies of a signal if any of its arguments comes from the client.
     let script = "for word; do case \"$word\" in *passwd*|*%d*|*evil*) kill -s SEGV $$;; esac; done; exit 0";
     for (words, expected) in [(script, Code::Truncated), ("kill -s SEGV $$", Code::DecoderCrash)] {
         let (mut scene, tools) = (TestJob::new(bytes.clone()), support::fake_ffmpeg(folder.path(), words));
@@ -161,7 +163,7 @@ async fn f8_more_samples_than_bytes_is_rejected() {
     let first = film.windows(4).position(|letters| letters == b"moof").unwrap() - 4;
     let words =
         |numbers: &[u32]| -> Vec<u8> { numbers.iter().flat_map(|number| number.to_be_bytes()).collect() };
-    // Each run of 20 bytes stands for 86,400 samples of a byte each, all of them at the same place.
+    // Each run of 20 bytes stands for 86,400 samples of one byte, all at the same offset.
     let with_runs_of = |track: u32| {
         let runs = boxed(*b"trun", &words(&[1, 86_400, 8])).repeat(160_000);
         let header = boxed(*b"tfhd", &words(&[0x02_0018, track, 1, 1]));
@@ -171,13 +173,13 @@ async fn f8_more_samples_than_bytes_is_rejected() {
     };
     let alone = TestJob::new(film.clone());
     assert_eq!(alone.run().await.result, Ok(JobOutcome::Ready));
-    // Those of a track that is not shown cost nothing and change nothing.
+    // Runs in a track that is not shown cost nothing and change nothing.
     let of_another = TestJob::new(with_runs_of(2));
     assert_eq!(of_another.run().await.result, Ok(JobOutcome::Ready));
     let length = |scene: &TestJob| scene.manifest().unwrap().source.duration_ms;
     assert_eq!(length(&of_another), length(&alone));
     assert_eq!(of_another.output("storyboard.webp"), alone.output("storyboard.webp"));
-    // Those of the shown track are more than the file can hold.
+    // Runs in the shown track exceed the size of the file.
     let of_the_shown = TestJob::new(with_runs_of(1));
     assert_eq!(of_the_shown.run().await.result, Ok(JobOutcome::Rejected(Code::TimedOut)));
 }

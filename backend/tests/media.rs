@@ -1,8 +1,8 @@
-//! Every file of a folder of real and of hostile media goes the whole way.
-//! To run: `GLIMPSE_MEDIA=/folder cargo test -p glimpse-backend --test media -- --nocapture`.
-//! `GLIMPSE_KEEP=/another` writes the pictures there, to be looked at.
+//! Runs every file of a folder of real and hostile media through the whole pipeline. To run: `GLIMPSE_MEDIA=/folder
+//! cargo test -p glimpse-backend --test media -- --nocapture`. `GLIMPSE_KEEP=/another` writes the images there for
+//! inspection.
 
-#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
 mod support;
 
@@ -13,7 +13,7 @@ use glimpse_backend::preview::service::JobOutcome;
 use glimpse_contract::{Code, State, Variant};
 use support::{REJECTED_FILES, TestJob};
 
-/// How hostile files end of which every build of ffmpeg has to think alike.
+/// The results for hostile files on which every build of ffmpeg must agree.
 const EXPECTED: &[(&str, JobOutcome)] = &[
     ("BA_MW_D_IDR_LOST.264", JobOutcome::Rejected(Code::NotAVideo)),
     ("WrongFile.mp4", JobOutcome::Rejected(Code::Truncated)),
@@ -58,7 +58,7 @@ const EXPECTED: &[(&str, JobOutcome)] = &[
     ("zero_bytes.mp4", JobOutcome::Rejected(Code::Empty)),
 ];
 
-/// What any other hostile file may be refused with; a crash or a fault of ours is never right.
+/// The codes with which any other hostile file may be rejected; a crash or an internal error is never correct.
 const REFUSALS: &[Code] = &[
     Code::Empty,
     Code::NotAVideo,
@@ -105,11 +105,15 @@ async fn process_file(file: &Path) -> Result<JobOutcome, String> {
     match report.result {
         Ok(JobOutcome::Ready) => {
             assert_eq!(manifest.unwrap().state, State::Ready);
-            assert_eq!(keys.len(), Variant::DEFAULTS.len() + 2, "{name}: source, manifest and pictures");
+            assert_eq!(
+                keys.len(),
+                Variant::DEFAULTS.len() + 2,
+                "{name}: expected source, manifest and outputs"
+            );
         }
         Ok(JobOutcome::Rejected(code)) => {
             assert_eq!(manifest.unwrap().rejected.unwrap().code, code);
-            assert_eq!(keys.len(), 2, "{name}: source and manifest only");
+            assert_eq!(keys.len(), 2, "{name}: expected source and manifest only");
         }
         _ => {}
     }

@@ -1,9 +1,10 @@
-//! How much memory decoders take: of films with pauses of hours, and of thousands of mutated files. Each child's peak is
-//! read from `/proc` while it runs.
+//! Measures the memory of decoders: for videos with pauses of hours, and for thousands of mutated files. The peak of
+//! each child is read from `/proc` while it runs.
 //!
-//! `GLIMPSE_MEMORY_RUNS` says how many mutated files are tried. `GLIMPSE_KEEP=/folder` keeps the one that took most.
+//! `GLIMPSE_MEMORY_RUNS` sets the number of mutated files. `GLIMPSE_KEEP=/folder` keeps the one that used the most
+//! memory.
 
-#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
 mod support;
 
@@ -21,14 +22,14 @@ use glimpse_backend::render::service::{FrameSource as _, OpenFrameSource as _};
 use glimpse_media::size::Size;
 use support::{TestJob, make};
 
-/// How many mutated files are tried unless the environment says otherwise.
+/// The default number of mutated files.
 const RUNS: usize = 60;
-/// What no child may take, in KiB, whatever it reads.
+/// The maximum memory of any child, in KiB.
 const MOST_KIB: u64 = 600 * 1000;
-/// What one may take that decodes a small picture, in KiB.
+/// The maximum memory of a child that decodes a small frame, in KiB.
 const SMALL_KIB: u64 = 150 * 1000;
 
-/// Looks at this process's children all the time.
+/// Polls the memory of this process's children continuously.
 struct MemoryPeaks {
     most_kib: Arc<AtomicU64>,
     ended: Arc<AtomicBool>,
@@ -51,7 +52,7 @@ impl MemoryPeaks {
         Self { most_kib, ended, thread: Some(thread) }
     }
 
-    /// The highest since the last time.
+    /// The peak since the last call, in KiB.
     fn take_kib(&self) -> u64 {
         self.most_kib.swap(0, Ordering::Relaxed)
     }
@@ -66,13 +67,13 @@ impl Drop for MemoryPeaks {
     }
 }
 
-/// This process's children; `others` are those that were seen to be no child of it.
+/// The child processes of this process; `others` are processes that are known not to be its children.
 fn children(others: &mut BTreeSet<u32>) -> Vec<u32> {
     let own = format!("PPid:\t{}\n", std::process::id());
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     let pids: BTreeSet<u32> =
         entries.filter_map(|entry| entry.file_name().to_string_lossy().parse().ok()).collect();
-    // A number may be given again.
+    // Process ids may be reused.
     others.retain(|pid| pids.contains(pid));
     let mut found = Vec::new();
     for pid in pids {
@@ -88,7 +89,7 @@ fn children(others: &mut BTreeSet<u32>) -> Vec<u32> {
     found
 }
 
-/// The most that a decoder has had in memory at once. Before it is one, a child is a copy of this process.
+/// The peak memory of a decoder. Before `exec`, a child is a copy of this process.
 fn peak_kib(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     if !status.starts_with("Name:\tff") {
@@ -98,14 +99,14 @@ fn peak_kib(pid: u32) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// One at a time: each looks at all children of the process.
+/// One test at a time: each observes all children of the process.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Runtime::new().unwrap()
 }
 
-/// A film of four seconds in the middle of which nothing is shown for so long.
+/// A video of four seconds with a pause of this length in the middle.
 fn film_with_pause(folder: &Path, name: &str, codec: &str, secs: u32) -> Vec<u8> {
     let source = "-f lavfi -i testsrc2=s=320x180:r=15:d=4";
     let times = format!("settb=1/1000,setpts='(N/15+if(gte(N,30),{secs},0))/TB'");
@@ -143,7 +144,7 @@ fn f9_long_pauses_take_little_memory_and_time() {
         });
         let (took, most) = (started.elapsed(), peaks.take_kib());
         eprintln!("{name:28} {:6.1} MB {:5} ms", most as f64 / 1000.0, took.as_millis());
-        // A machine that builds something beside is slow: what fails takes a minute and more.
+        // A busy machine is slow, but a regression takes a minute or more.
         if result != Ok(JobOutcome::Ready)
             || clip == 0
             || most > SMALL_KIB + clip as u64 * CLIP.frame_bytes() as u64 / 1000
@@ -157,7 +158,7 @@ fn f9_long_pauses_take_little_memory_and_time() {
 
 const CLIP: Size = Size { width: 320, height: 180 };
 
-/// How many frames a clip has that is asked for.
+/// The number of frames in an on-demand clip.
 async fn render_clip(scene: &TestJob) -> usize {
     let Some(manifest) = scene.manifest() else { return 0 };
     let cameras = SourceOpener {
@@ -171,7 +172,7 @@ async fn render_clip(scene: &TestJob) -> usize {
     camera.frames_between(Some((0, 10_000)), CLIP, 30.0).await.map_or(0, |(frames, _)| frames.len())
 }
 
-/// Numbers that are the same each time: Marsaglia's xorshift, <https://doi.org/10.18637/jss.v008.i14>.
+/// Reproducible random numbers: Marsaglia's xorshift, <https://doi.org/10.18637/jss.v008.i14>.
 struct Numbers(u64);
 
 impl Numbers {

@@ -1,7 +1,7 @@
-//! A moment that is stored finds its picture again: the poster of the manifest, a chosen poster, a clip, whatever the
-//! rate and the ticks of the film. Neighboring pictures are each other's negative, so that a picture too early shows.
+//! Tests that a stored time returns the same frame again: the manifest's poster, a chosen poster, a clip, for any frame
+//! rate and timescale. Neighboring frames are each other's negative, so that a frame too early is detected.
 
-#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
 mod support;
 
@@ -17,7 +17,7 @@ use glimpse_media::size::Size;
 use support::{TestJob, make};
 use tokio::time::Instant;
 
-/// Mean difference of a channel up to which two pictures count as the same; negatives are a hundred apart.
+/// Mean difference per channel up to which two frames count as equal; negatives differ by a hundred.
 const SAME: f64 = 12.0;
 
 fn distance(one: &[u8], other: &[u8]) -> f64 {
@@ -36,7 +36,7 @@ async fn open_frame_source(scene: &TestJob, manifest: &Manifest) -> OpenedSource
     cameras.open(manifest, Instant::now() + Duration::from_mins(2)).await.unwrap()
 }
 
-/// What is wrong with the stills of a film's poster.
+/// The mismatches between a video's poster and its stills.
 async fn poster_mismatches(name: &str, bytes: Vec<u8>) -> Vec<String> {
     let scene = TestJob::new(bytes);
     assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
@@ -88,7 +88,7 @@ async fn poster_is_the_same_frame_in_every_size() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
-/// With a cut at the poster, the picture before it is black.
+/// The poster is the frame at a cut, and the frame before it is black.
 #[tokio::test]
 async fn poster_after_a_cut_is_not_the_previous_frame() {
     let Some(folder) = support::media_folder() else { return };
@@ -97,11 +97,11 @@ async fn poster_after_a_cut_is_not_the_previous_frame() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
-/// A film that is black but for a second: the preview shows that second, as the poster does, in every size.
+/// A video that is black except for one second: the animation shows that second, like the poster, in every size.
 #[tokio::test]
 async fn animation_shows_what_the_poster_shows() {
     let folder = tempfile::tempdir().unwrap();
-    // Between two keyframes, and where no snippet is.
+    // Between two keyframes, and outside the snippets.
     let made = make(
         folder.path(),
         "flash.mp4",
@@ -119,11 +119,11 @@ async fn animation_shows_what_the_poster_shows() {
         let size = Size { width: manifest.source.width, height: manifest.source.height }.scale_to_fit(320);
         let is_lit = |frame: &[u8]| !glimpse_media::image::score::score(frame, size.width).blank;
         let poster = support::decode_pixels_at(folder.path(), &scene.output("thumbnail.jpg"), size);
-        assert!(is_lit(&poster), "{name}: the poster");
+        assert!(is_lit(&poster), "{name}: the poster is dark");
         let preview = support::decode_pixels_at(folder.path(), &scene.output("animated.gif"), size);
-        assert!(is_lit(&preview), "{name}: the preview");
+        assert!(is_lit(&preview), "{name}: the animation is dark");
         let (frames, _) =
             open_frame_source(&scene, &manifest).await.frames_between(None, size, 10.0).await.unwrap();
-        assert!(frames.iter().any(|frame| is_lit(frame)), "{name}: a preview on demand");
+        assert!(frames.iter().any(|frame| is_lit(frame)), "{name}: the on-demand animation is dark");
     }
 }

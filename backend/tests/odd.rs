@@ -1,5 +1,5 @@
-//! Files that are honest but odd: still pictures with the name of a film, recordings that were cut off, streams that
-//! tell no length.
+//! Tests of valid but unusual files: still images with the name of a video, truncated recordings, streams without a
+//! duration.
 
 mod support;
 
@@ -19,7 +19,7 @@ fn boxed(kind: [u8; 4], body: &[u8]) -> Vec<u8> {
     [&(body.len() as u32 + 8).to_be_bytes()[..], &kind, body].concat()
 }
 
-/// The outermost boxes of a file without a movie, with a `meta` of this handler.
+/// The top-level boxes of a file without a movie, with a `meta` of this handler.
 fn with_meta(brand: [u8; 4], handler: [u8; 4]) -> Vec<u8> {
     let handler = boxed(*b"hdlr", &[&[0; 8][..], &handler, &[0; 13]].concat());
     let meta = boxed(*b"meta", &[&[0; 4][..], &handler, &[0; 64]].concat());
@@ -32,7 +32,7 @@ async fn distinguishes_still_images_from_truncated_videos() {
     for (brand, handler, expected) in [
         (*b"heic", *b"pict", Code::NotAVideo),
         (*b"avif", *b"pict", Code::NotAVideo),
-        // A film with tags in front, that was cut off before its index.
+        // A video with tags at the beginning, truncated before its index.
         (*b"isom", *b"mdir", Code::Truncated),
     ] {
         let result = TestJob::new(with_meta(brand, handler)).run().await.result;
@@ -40,16 +40,16 @@ async fn distinguishes_still_images_from_truncated_videos() {
     }
 }
 
-/// Sixty seconds with a keyframe each second; the right half tells the time by its brightness.
+/// Sixty seconds with a keyframe each second; the brightness of the right half encodes the time.
 const CLOCK: &str = "-f lavfi -i testsrc2=s=192x108:r=10:d=60,format=yuv420p,\
      geq=lum='if(lt(X,96),lum(X,Y),20+T*3.5)':cb='if(lt(X,48),cb(X,Y),128)':cr='if(lt(X,48),cr(X,Y),128)' -g 10";
 
-/// The first part of a file, in hundredths.
+/// The first part of a file, in percent.
 fn truncate(bytes: &[u8], percent: usize) -> Vec<u8> {
     bytes[..bytes.len() * percent / 100].to_vec()
 }
 
-/// Each is as long as there are pictures in it, whatever its head says.
+/// The duration follows from the frames in a file, regardless of its header.
 #[tokio::test]
 async fn measures_missing_or_wrong_durations() {
     let folder = tempfile::tempdir().unwrap();
@@ -70,17 +70,17 @@ async fn measures_missing_or_wrong_durations() {
     let mut wrong = Vec::new();
     for (name, bytes, expected) in [
         ("a whole FLV", flv.clone(), seconds(60, 60)),
-        ("an FLV cut off after its head told a minute", truncate(&flv, 60), seconds(33, 39)),
-        ("an FLV that tells no length, cut off", truncate(&live, 60), seconds(33, 39)),
-        ("an FLV of a stream that began an hour ago", late.clone(), seconds(59, 60)),
-        ("the same, cut off", truncate(&late, 60), seconds(33, 39)),
+        ("a truncated FLV with a duration of a minute", truncate(&flv, 60), seconds(33, 39)),
+        ("a truncated FLV without a duration", truncate(&live, 60), seconds(33, 39)),
+        ("an FLV of a stream that started an hour ago", late.clone(), seconds(59, 60)),
+        ("the same, truncated", truncate(&late, 60), seconds(33, 39)),
         ("a whole WMV", wmv.clone(), seconds(60, 60)),
-        ("a WMV that was cut off", truncate(&wmv, 60), seconds(33, 39)),
-        ("a WMV that begins an hour late", late_wmv, seconds(59, 61)),
-        ("an AVI of a pipe", piped, seconds(59, 61)),
-        ("an AVI that was cut off", truncate(&avi, 60), seconds(33, 39)),
+        ("a truncated WMV", truncate(&wmv, 60), seconds(33, 39)),
+        ("a WMV that starts an hour late", late_wmv, seconds(59, 61)),
+        ("an AVI from a pipe", piped, seconds(59, 61)),
+        ("a truncated AVI", truncate(&avi, 60), seconds(33, 39)),
         ("a bare MPEG-2 stream", bare.clone(), seconds(59, 61)),
-        ("a bare MPEG-2 stream that was cut off", truncate(&bare, 60), seconds(33, 39)),
+        ("a truncated bare MPEG-2 stream", truncate(&bare, 60), seconds(33, 39)),
         ("a bare MPEG-1 stream", old, seconds(59, 61)),
     ] {
         let scene = TestJob::new(bytes);
@@ -94,7 +94,7 @@ async fn measures_missing_or_wrong_durations() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Which moment each tile of a storyboard of [`CLOCK`] shows, in seconds.
+/// The time that each tile of a storyboard of [`CLOCK`] shows, in seconds.
 fn tile_times_secs(folder: &Path, scene: &TestJob) -> Vec<f64> {
     let tile = Size { width: 192, height: 108 };
     let (columns, rows) = (5, 10);
@@ -109,26 +109,26 @@ fn tile_times_secs(folder: &Path, scene: &TestJob) -> Vec<f64> {
     (0..columns * rows).map(moment).collect()
 }
 
-/// Every tile shows its own moment, whatever there is no index of, and all that can be decoded has tiles.
+/// Every tile shows its own time, with or without an index, and the whole decodable part has tiles.
 #[tokio::test]
 async fn unindexed_video_has_tiles_of_its_whole_length() {
     let folder = tempfile::tempdir().unwrap();
     let film = |name: &str, codec: &str| make(folder.path(), name, &format!("{CLOCK} {codec}"));
     let mut wrong = Vec::new();
     for (name, bytes) in [
-        ("an AVI that was cut off", truncate(&film("a.avi", "-c:v mpeg4 -q:v 4"), 70)),
-        ("an FLV that was cut off", truncate(&film("a.flv", "-c:v flv -q:v 4"), 70)),
-        ("a WMV that was cut off", truncate(&film("a.wmv", "-c:v wmv2 -q:v 4"), 70)),
+        ("a truncated AVI", truncate(&film("a.avi", "-c:v mpeg4 -q:v 4"), 70)),
+        ("a truncated FLV", truncate(&film("a.flv", "-c:v flv -q:v 4"), 70)),
+        ("a truncated WMV", truncate(&film("a.wmv", "-c:v wmv2 -q:v 4"), 70)),
         ("a bare MPEG-2 stream", film("a.m2v", "-c:v mpeg2video -r 25 -g 25 -q:v 4")),
         ("a transport stream", film("a.ts", "-c:v mpeg2video -r 25 -g 25 -q:v 4 -output_ts_offset 3600")),
         ("a program stream", film("a.mpg", "-c:v mpeg2video -r 25 -g 25 -q:v 4")),
-        // One keyframe each twelve seconds: what lies between is decoded.
+        // One keyframe every twelve seconds: the frames between them are decoded.
         ("an AVI of few keyframes", film("b.avi", "-c:v mpeg4 -q:v 4 -g 120 -sc_threshold 1000000000")),
     ] {
         let scene = TestJob::new(bytes);
         assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
         let length = scene.manifest().unwrap().source.duration_ms as f64 / 1000.0;
-        // A keyframe a second; pictures of a stream without times have those of the next keyframe.
+        // A keyframe each second; frames of a stream without timestamps have those of the next keyframe.
         let late = if name.contains("bare") { 3.0 } else { 2.0 };
         for (place, shown) in tile_times_secs(folder.path(), &scene).into_iter().enumerate() {
             let middle = length * (place as f64 + 0.5) / 50.0;
@@ -140,14 +140,14 @@ async fn unindexed_video_has_tiles_of_its_whole_length() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// A film that is put together from stretches, and one that begins late: each tile shows what players show then.
+/// A video composed of several edits, and one that begins late: each tile shows the frame that players show then.
 #[tokio::test]
 async fn tiles_follow_the_edit_list() {
     let folder = tempfile::tempdir().unwrap();
     let second = 12_800;
     let codec = "-c:v libx264 -preset ultrafast -bf 2 -g 30 -video_track_timescale 12800";
     let film = make(folder.path(), "a.mov", &format!("{CLOCK} {codec}"));
-    // The first picture is shown two pictures after it is decoded.
+    // The first frame is presented two frames after it is decoded.
     let media = |at: i32| at * second + 2560;
     let several = with_edits(&film, &[(20_000, media(35)), (20_000, media(5)), (10_000, media(50))]);
     let later = format!("-itsoffset 6 -i {}", folder.path().join("a.mov").display());
@@ -160,8 +160,8 @@ async fn tiles_follow_the_edit_list() {
     };
     let mut wrong = Vec::new();
     for (name, bytes, length, shown_at) in [
-        ("several stretches", several, 50.0, &edited as &dyn Fn(f64) -> f64),
-        ("a late beginning", late, 66.0, &|at: f64| (at - 6.0).max(0.0)),
+        ("several edits", several, 50.0, &edited as &dyn Fn(f64) -> f64),
+        ("a late start", late, 66.0, &|at: f64| (at - 6.0).max(0.0)),
     ] {
         let scene = TestJob::new(bytes);
         assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
@@ -170,7 +170,7 @@ async fn tiles_follow_the_edit_list() {
         assert_eq!(source.container, "mov", "{name}");
         for (place, shown) in tile_times_secs(folder.path(), &scene).into_iter().enumerate() {
             let expected = shown_at(length * (place as f64 + 0.5) / 50.0);
-            // The time is read off a tile's brightness, to within a second.
+            // The time is read from the tile's brightness, with a precision of one second.
             if (shown - expected).abs() > 1.5 {
                 wrong.push(format!("{name}: tile {place} of {expected:.1} s shows {shown:.1} s"));
             }
@@ -185,7 +185,7 @@ async fn unindexed_video_is_read_at_most_twice() {
     let film = "-f lavfi -i testsrc2=s=480x270:r=10:d=60,noise=alls=40:allf=t -c:v flv -q:v 8 -g 10";
     let bytes = truncate(&make(folder.path(), "noisy.flv", film), 90);
     let length = bytes.len() as u64;
-    assert!(length > 17 * 1024 * 1024, "{length} bytes are few");
+    assert!(length > 17 * 1024 * 1024, "{length} bytes are not enough");
     let scene = TestJob::new(bytes);
     let report = scene.run().await;
     assert_eq!(report.result, Ok(JobOutcome::Ready));
@@ -193,12 +193,12 @@ async fn unindexed_video_is_read_at_most_twice() {
     assert!(report.counts.requests < 40, "{:?}", report.counts);
 }
 
-/// A small build of ffprobe knows H.264 in a program stream by the map alone, which some muxers leave out.
+/// A minimal build of ffprobe recognizes H.264 in a program stream only by the stream map, which some muxers omit.
 #[tokio::test]
 async fn detects_h264_in_program_stream_without_map() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path().display();
-    // As that build answers at first; of what it is asked later it sees what it is given.
+    // That build's response to the first probe; later probes see the input that they are given.
     let unknown = r#"{"streams": [{"index": 0, "codec_type": "video", "codec_name": "unknown"}], "format": {"nb_streams": 1}}"#;
     let probe = tools().ffprobe;
     let script = format!(

@@ -1,6 +1,6 @@
-//! What pictures a file becomes: media made on the spot, the whole way from upload to manifest, judged by its pixels.
+//! Tests of the outputs of generated media, from upload to manifest, by their pixels.
 
-#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
 mod support;
 
@@ -22,7 +22,7 @@ const YELLOW: Rgb = [255, 255, 0];
 const QUADRANTS: &str = "-f lavfi -i color=red:s=160x96:d=1:r=10,drawbox=x=80:y=0:w=80:h=48:c=lime:t=fill,\
      drawbox=x=0:y=48:w=80:h=48:c=blue:t=fill,drawbox=x=80:y=48:w=80:h=48:c=yellow:t=fill";
 
-/// A finished job and what came out of it.
+/// A finished job with its outputs.
 struct ProcessedVideo {
     scene: TestJob,
     manifest: Manifest,
@@ -41,7 +41,7 @@ impl ProcessedVideo {
         made
     }
 
-    /// The manifest names every default picture, and what it says is what the bytes say.
+    /// Checks that the manifest lists all default outputs, and that its data matches their bytes.
     fn assert_consistent(&self) {
         for (output, variant) in self.manifest.outputs.iter().zip(Variant::DEFAULTS) {
             assert_eq!(output.variant, variant.file_name());
@@ -75,7 +75,7 @@ impl ProcessedVideo {
         frames
     }
 
-    /// The mean colour around a point, given in hundredths of width and height.
+    /// The mean color around a point, in percent of width and height.
     fn mean_color(&self, name: &str, (x, y): (u32, u32)) -> Rgb {
         let (width, height) = self.size(name);
         let raw = decode_pixels(self.folder.path(), name, &self.scene.output(name));
@@ -153,7 +153,7 @@ async fn f23_rotated_video_is_shown_upright() {
 
 #[tokio::test]
 async fn black_intro_is_not_the_poster() {
-    // Short and long, with many keyframes and with one: each is searched in another way.
+    // Short and long, with many keyframes and with one: each is searched in a different way.
     for (seconds, keyframes) in [(5, 10), (9, 10), (9, 1000)] {
         let arguments = format!(
             "-f lavfi -i testsrc=s=160x120:r=10:d={seconds} -vf drawbox=t=fill:c=black:enable='lt(t,3)' \
@@ -194,7 +194,7 @@ async fn odd_and_narrow_sizes_keep_their_aspect() {
     for (size, thumbnail, animated) in [
         ("161x121", (161, 121), (161, 121)),
         ("967x33", (640, 22), (320, 11)),
-        // As high as twice the width of the widest, and no higher: a picture has to fit in memory many times.
+        // The height is limited to twice the width limit: a frame has to fit in memory many times.
         ("102x1601", (82, 1280), (41, 640)),
     ] {
         let made = ProcessedVideo::process(make_media(
@@ -214,7 +214,7 @@ async fn f23_flat_colors_survive_every_color_coding() {
         ("bt709", "tv", "-colorspace bt709 -color_range tv"),
         ("bt601", "tv", "-colorspace smpte170m -color_range tv"),
         ("bt709", "pc", "-colorspace bt709 -color_range pc"),
-        // A small picture that says nothing is taken as players take it.
+        // A small frame without declared colors is decoded like in players.
         ("bt601", "tv", ""),
     ] {
         let arguments = format!(
@@ -239,12 +239,12 @@ async fn f23_flat_colors_survive_every_color_coding() {
 #[tokio::test]
 async fn f23_hdr_is_tone_mapped_to_reference_white() {
     if !support::has_filter("zscale") {
-        eprintln!("NOT RUN: this ffmpeg cannot map tones");
+        eprintln!("NOT RUN: this ffmpeg has no tone mapping");
         return;
     }
     for (transfer, range, white, grey) in [
-        // ITU-R BT.2408-7, table 1: reference white of 203 cd/m2 and a grey card of 26 as signals in 10 bits. Of white
-        // 0.765 is left for what is brighter than it, and a screen's gamma is 2.4: 228 and 108.
+        // ITU-R BT.2408-7, table 1: reference white of 203 cd/m2 and a gray card of 26 as 10-bit signals. 0.765 of
+        // white is reserved for brighter parts, and the gamma of a screen is 2.4: 228 and 108.
         ("arib-std-b67", "tv", 721, 397),
         ("smpte2084", "tv", 573, 397),
         // The same signals in full range: (code - 64) * 1023 / 876.
@@ -261,14 +261,14 @@ async fn f23_hdr_is_tone_mapped_to_reference_white() {
         for name in ["thumbnail.jpg", "animated.gif"] {
             let what = format!("{name} of {transfer} {range}");
             assert_near(made.mean_color(name, (25, 50)), [228; 3], 8, &format!("white in {what}"));
-            assert_near(made.mean_color(name, (75, 50)), [108; 3], 8, &format!("grey in {what}"));
+            assert_near(made.mean_color(name, (75, 50)), [108; 3], 8, &format!("gray in {what}"));
         }
     }
 }
 
 #[tokio::test]
 async fn transparent_pixels_do_not_hide_opaque_ones() {
-    // The left half is opaque, of the right one a viewer sees nothing.
+    // The left half is opaque; the right half is transparent.
     let source = "-f lavfi -i color=0xc83c28:s=160x96:d=1:r=10,format=yuva444p10le,geq=lum='lum(X,Y)':cb='cb(X,Y)':\
          cr='cr(X,Y)':a='if(lt(X,80),1023,0)'";
     for (name, codec) in [
@@ -285,7 +285,7 @@ async fn transparent_pixels_do_not_hide_opaque_ones() {
 
 #[tokio::test]
 async fn f23_interlaced_video_has_no_combing() {
-    // A white bar that jumps between the fields of each frame: woven together they are stripes.
+    // A white bar that jumps between the fields of each frame: interleaved, they are stripes.
     let source = "-f lavfi -i color=black:s=320x192:r=20:d=2,format=yuv420p,\
          geq=lum='if(between(mod(X-N*16,320),0,80),235,16)':cb=128:cr=128,interlace=scan=tff:lowpass=0";
     for (name, codec) in [
@@ -302,7 +302,7 @@ async fn f23_interlaced_video_has_no_combing() {
     }
 }
 
-/// How many pixels are much brighter, or much darker, than both of those above and below.
+/// The number of pixels that are much brighter or much darker than both the one above and the one below.
 fn stripes(raw: &[u8], width: usize) -> usize {
     let at = |place: usize| i32::from(raw[place * 3]);
     let is_striped = |place: &usize| {
@@ -324,7 +324,7 @@ async fn f21_files_without_video_are_rejected() {
         ("text", text, Code::NotAVideo),
         ("page", page, Code::NotAVideo),
         ("sound", song, Code::NoVideoStream),
-        ("cut off before its index", half, Code::Truncated),
+        ("truncated before its index", half, Code::Truncated),
     ] {
         let scene = TestJob::new(bytes);
         let report = scene.run().await;
@@ -333,7 +333,7 @@ async fn f21_files_without_video_are_rejected() {
         let manifest = scene.manifest().unwrap();
         assert_eq!((manifest.state, manifest.rejected.unwrap().code), (State::Rejected, code), "{name}");
         assert!(manifest.outputs.is_empty());
-        assert_eq!(scene.service.store.keys().len(), 2, "{name}: source and manifest, nothing else");
+        assert_eq!(scene.service.store.keys().len(), 2, "{name}: expected source and manifest only");
     }
 }
 

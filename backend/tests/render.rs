@@ -1,5 +1,6 @@
-//! A picture on demand: made once, found ever after, one object of it whatever happens; or a right refusal.
-#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
+//! Tests of on-demand images: rendered once, then returned from the bucket, with at most one object in all cases; or
+//! the correct problem.
+#![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -48,11 +49,11 @@ fn manifest() -> Manifest {
     }
 }
 
-/// What the studio was asked for, and what it does instead of working.
+/// A fake frame source: records the requests, and fails on demand.
 #[derive(Debug, Clone, Default)]
 struct FakeFrameSource(Arc<FakeFrameState>);
 
-/// Span, size and frames a second.
+/// Span, size and frames per second.
 type AnimationRequest = (Option<(u64, u64)>, Size, f64);
 
 #[derive(Debug, Default)]
@@ -61,11 +62,11 @@ struct FakeFrameState {
     frame_requests: Mutex<Vec<(Option<u64>, Size)>>,
     animation_requests: Mutex<Vec<AnimationRequest>>,
     open_error: Mutex<Option<JobError>>,
-    /// Why no frame can be taken.
+    /// The error of the next frame.
     frame_error: Mutex<Option<JobError>>,
-    /// Everybody waits here with a frame, so that all write at once.
+    /// All renders wait here with a frame, so that they write at the same time.
     barrier: Mutex<Option<Arc<Barrier>>>,
-    /// Each frame is another one.
+    /// Makes each frame different.
     varies_frames: AtomicBool,
 }
 
@@ -80,7 +81,7 @@ impl OpenFrameSource for FakeFrameSource {
     }
 }
 
-/// Red grows to the right, green downwards.
+/// Red increases to the right, green downward.
 fn frame(size: Size, blue: u8) -> Bytes {
     let mut bytes = Vec::with_capacity(size.frame_bytes());
     for y in 0..size.height {
@@ -166,7 +167,7 @@ impl RenderFixture {
         (answer["statusCode"].as_u64().unwrap(), body["code"].as_str().unwrap().to_owned())
     }
 
-    /// The picture that an answer carries.
+    /// The image in a response.
     async fn image(&self, name: &str) -> (Bytes, String, String) {
         decode_image(&self.render(name).await.response)
     }
@@ -217,7 +218,7 @@ async fn image_is_rendered_once_then_reused() {
     let stored = scene.service.store.object(&key).unwrap();
     assert_eq!((&stored.bytes, &stored.head.etag), (&bytes, &etag));
     assert_eq!(stored.head.content_type, "image/jpeg");
-    assert_eq!(stored.head.visibility.as_deref(), Some("signed"), "as the manifest says");
+    assert_eq!(stored.head.visibility.as_deref(), Some("signed"), "visibility must be that of the manifest");
 
     assert_eq!(scene.image(name).await, (bytes, content_type, etag));
     assert_eq!((scene.open_count(), scene.stored_names()), (1, vec![name.to_owned()]));
@@ -240,7 +241,7 @@ async fn each_kind_and_format_has_requested_size() {
     ] {
         let (bytes, content_type, _) = scene.image(name).await;
         assert_eq!(content_type, format.content_type(), "{name}");
-        let facts = header::parse(format, &bytes).unwrap_or_else(|| panic!("{name} is no picture"));
+        let facts = header::parse(format, &bytes).unwrap_or_else(|| panic!("{name} is not an image"));
         assert_eq!((facts.size, facts.frames), (Size { width, height }, frames), "{name}");
     }
     let reels = scene.frames.0.animation_requests.lock().unwrap().clone();
@@ -265,7 +266,7 @@ async fn animation_respects_max_bytes() {
     }
 }
 
-/// Five at once, each with other bytes: one object, and everybody answers with it.
+/// Five concurrent renders, each with other bytes: there is one object, and all of them return it.
 #[tokio::test]
 async fn concurrent_renders_store_one_object() {
     let scene = RenderFixture::ready().await;
@@ -282,11 +283,11 @@ async fn concurrent_renders_store_one_object() {
     for task in tasks {
         answers.push(decode_image(&task.await.unwrap().response));
     }
-    assert_eq!(scene.open_count(), 5, "nobody found it");
+    assert_eq!(scene.open_count(), 5, "all five must render");
     answers.dedup();
-    assert_eq!(answers.len(), 1, "everybody answers the winner's");
+    assert_eq!(answers.len(), 1, "all must return the same bytes");
     let (_, writes) = scene.service.store.counts();
-    assert_eq!((writes, scene.stored_names().len()), (2, 1), "the manifest and one picture");
+    assert_eq!((writes, scene.stored_names().len()), (2, 1), "expected the manifest and one image");
 }
 
 #[tokio::test]
@@ -294,7 +295,7 @@ async fn conflicting_write_is_retried() {
     let scene = RenderFixture::ready().await;
     scene.service.store.fail_next_create(StoreError::Conflict);
     scene.service.store.fail_next_create(StoreError::Conflict);
-    // Lost to one that is deleted again before it is read.
+    // Another write was first, but its object is deleted before it is read.
     scene.service.store.fail_next_create(StoreError::AlreadyExists);
     scene.image("thumbnail-width_100.jpg").await;
     for _ in 0..5 {
@@ -345,9 +346,9 @@ async fn rejects_times_and_names_out_of_range() {
         assert_eq!(scene.problem(name).await, (404, "not_found".into()), "{name}");
     }
     assert_eq!((scene.open_count(), scene.stored_names()), (0, Vec::new()));
-    // The very end is the last frame.
+    // The end of the video is its last frame.
     scene.image("thumbnail-time_8.jpg").await;
-    // A storyboard is made with the video or not at all.
+    // A storyboard is generated with the video or not at all.
     assert_eq!(scene.problem("storyboard.vtt").await, (404, "not_found".into()));
 }
 
@@ -370,14 +371,14 @@ async fn source_errors_map_to_codes_and_store_nothing() {
         assert_eq!(scene.problem(name).await, (expected.0, expected.1.into()));
     }
     assert_eq!(scene.stored_names(), Vec::<String>::new());
-    // A picture that was made while the source was there outlives it.
+    // An image that was rendered before outlives its source.
     *scene.frames.0.open_error.lock().unwrap() = None;
     let image = scene.image(name).await;
     *scene.frames.0.open_error.lock().unwrap() = Some(JobError::Rejected(Code::SourceGone));
     assert_eq!(scene.image(name).await, image);
 }
 
-/// Work that cannot succeed is done once: for a day, or until the video's pictures are made again.
+/// Work that cannot succeed is done once: for a day, or until the video's outputs are published again.
 #[tokio::test]
 async fn permanent_failure_is_not_retried() {
     let name = "thumbnail-time_1.jpg";
@@ -392,7 +393,7 @@ async fn permanent_failure_is_not_retried() {
         assert_eq!(scene.stored_names(), [format!("{name}.refused.json")]);
         *scene.frames.0.frame_error.lock().unwrap() = None;
         for _ in 0..3 {
-            assert_eq!(scene.problem(name).await, (status, code.into()), "{code} is remembered");
+            assert_eq!(scene.problem(name).await, (status, code.into()), "{code} is recorded");
         }
         assert_eq!(scene.open_count(), 1, "{code}");
         scene.image("thumbnail-time_2.jpg").await;
@@ -443,7 +444,7 @@ async fn refusal_expires_when_video_is_reprocessed() {
     scene.image(name).await;
 }
 
-/// It is refused by its size alone, before the source is opened, and says what may be asked for.
+/// It is refused by its size alone, before the source is opened, and the message contains the limit.
 #[tokio::test]
 async fn rejects_png_with_too_many_pixels() {
     let square = Source { width: 7680, height: 7680, duration_ms: 8_000, ..Source::default() };
@@ -464,7 +465,7 @@ async fn rejects_png_with_too_many_pixels() {
 #[tokio::test]
 async fn render_stops_at_deadline() {
     let scene = RenderFixture::ready().await;
-    // Nobody else comes to meet.
+    // No second render follows.
     *scene.frames.0.barrier.lock().unwrap() = Some(Arc::new(Barrier::new(2)));
     let path = format!("/{}/thumbnail-time_1.jpg", video());
     let deadline = Instant::now() + Duration::from_millis(20);
@@ -473,7 +474,7 @@ async fn render_stops_at_deadline() {
     assert_eq!(scene.stored_names(), Vec::<String>::new());
 }
 
-/// The choice that an answer carries.
+/// The chosen poster in a response.
 fn parse_poster(answer: &RenderOutcome) -> Poster {
     assert_eq!(answer.response["statusCode"], 200, "{}", answer.response);
     serde_json::from_str(answer.response["body"].as_str().unwrap()).unwrap()
@@ -508,7 +509,7 @@ async fn poster_is_written_after_its_thumbnails() {
     assert_eq!(serde_json::from_slice::<Poster>(&stored.bytes).unwrap(), reset);
 }
 
-/// Of two who choose at once the later wins, with thumbnails and choice.
+/// Of two concurrent choices the later one wins, with its thumbnails and its record.
 #[tokio::test]
 async fn concurrent_poster_choices_stay_consistent() {
     let scene = RenderFixture::ready().await;

@@ -1,6 +1,6 @@
-//! What a job does when it is not alone or not the first, and when the storage fails it.
+//! Tests of a job that runs concurrently or repeatedly, or whose storage fails.
 
-#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
 mod support;
 
@@ -17,16 +17,16 @@ fn clip() -> Vec<u8> {
     make(tempfile::tempdir().unwrap().path(), "clip.mp4", arguments)
 }
 
-/// Files that are read in several pieces: one by its own index, one by ffmpeg through the relay.
+/// Files that are read in several parts: one natively, one by ffmpeg through the source proxy.
 fn large_files() -> [(&'static str, Vec<u8>); 2] {
     let noise = "-f lavfi -i testsrc=s=640x480:r=10:d=1.2,noise=alls=100:allf=t";
     let folder = tempfile::tempdir().unwrap();
     let files = [
-        ("by index", "clip.mp4", "-c:v libx264 -preset ultrafast -qp 10 -pix_fmt yuv420p"),
-        ("by relay", "clip.ts", "-c:v mpeg2video -q:v 2"),
+        ("native", "clip.mp4", "-c:v libx264 -preset ultrafast -qp 10 -pix_fmt yuv420p"),
+        ("ffmpeg", "clip.ts", "-c:v mpeg2video -q:v 2"),
     ]
     .map(|(way, name, arguments)| (way, make(folder.path(), name, &format!("{noise} {arguments}"))));
-    assert!(files.iter().all(|(_, bytes)| bytes.len() > 1_200_000), "too small to be read in pieces");
+    assert!(files.iter().all(|(_, bytes)| bytes.len() > 1_200_000), "too small to be read in parts");
     files
 }
 
@@ -38,7 +38,7 @@ fn transient_error() -> StoreError {
     StoreError::Transient("503 SlowDown".into())
 }
 
-/// The first read, of a file's first bytes, works; what is asked for afterwards does not.
+/// The first read, of a file's first bytes, succeeds; later reads fail.
 fn fail_later_reads(scene: &TestJob) {
     scene.service.store.fail_next_read(ReadFault::EndAfter(usize::MAX));
     for _ in 0..100 {
@@ -80,7 +80,7 @@ async fn e1_concurrent_events_write_one_manifest() {
         "{results:?}"
     );
     assert_eq!(scene.service.store.keys().len(), Variant::DEFAULTS.len() + 2);
-    assert_eq!(outputs(&scene), outputs(&alone), "the same file has the same pictures, to the byte");
+    assert_eq!(outputs(&scene), outputs(&alone), "the same file has the same outputs, to the byte");
     assert_eq!(scene.manifest(), alone.manifest());
 }
 
@@ -137,7 +137,7 @@ async fn e7_missing_source_is_rejected() {
         assert_eq!(report.result, Ok(JobOutcome::Rejected(Code::SourceGone)), "{name}");
         let manifest = scene.manifest().unwrap();
         assert_eq!(manifest.state, State::Rejected);
-        assert_eq!(manifest.source.etag, scene.job.etag, "it still says which object was meant");
+        assert_eq!(manifest.source.etag, scene.job.etag, "the manifest contains the ETag of the event");
     }
 }
 
@@ -164,7 +164,7 @@ async fn e2_replaced_source_is_superseded() {
     }
     for (name, scene) in scenes {
         assert_eq!(scene.run().await.result, Ok(JobOutcome::Superseded), "{name}");
-        assert_eq!(scene.service.store.keys().len(), 1, "{name}: nothing is written about it");
+        assert_eq!(scene.service.store.keys().len(), 1, "{name}: nothing may be written about it");
     }
 }
 
@@ -222,12 +222,12 @@ async fn e13_rejected_signature_is_retried() {
     }
     let result = always.run().await.result;
     assert!(matches!(&result, Err(JobError::Transient { code: Code::Upstream, .. })), "{result:?}");
-    assert_eq!(always.manifest(), None, "the queue tries again");
+    assert_eq!(always.manifest(), None, "the queue retries");
 }
 
-/// A program that no processor of this machine's kind runs.
+/// A program for a processor that this machine does not have.
 fn foreign_binary(folder: &std::path::Path) -> std::path::PathBuf {
-    // The head of an ELF file for a processor that nobody has (EM_AVR32).
+    // The header of an ELF file for an uncommon processor (EM_AVR32).
     let mut bytes = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\xad\x18\x01".to_vec();
     bytes.resize(4096, 0);
     install_program(folder, &bytes)
@@ -255,10 +255,10 @@ async fn operator_errors_are_recorded_and_retried() {
         );
         let failure = scene.service.store.object(&Key::Failure(scene.job.video)).unwrap();
         let failure: Failure = serde_json::from_slice(&failure.bytes).unwrap();
-        assert_eq!((failure.code, scene.manifest()), (code, None), "the queue tries again");
+        assert_eq!((failure.code, scene.manifest()), (code, None), "the queue retries");
         scene.service.tools = tools();
         scene.service.store.clear_faults();
-        assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "once it is mended");
+        assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "once the operator has fixed it");
     }
 }
 
@@ -268,7 +268,7 @@ async fn e12_last_failure_is_recorded_until_a_later_success() {
     let mut scene = TestJob::new(bytes);
     scene.job.receives = scene.service.max_receives;
     fail_later_reads(&scene);
-    assert!(scene.run().await.result.is_err(), "the queue still hears of it");
+    assert!(scene.run().await.result.is_err(), "the error is still returned to the queue");
     let failure = scene.service.store.object(&Key::Failure(scene.job.video)).unwrap();
     let failure: Failure = serde_json::from_slice(&failure.bytes).unwrap();
     assert_eq!((failure.code, failure.video), (Code::Upstream, scene.job.video));
@@ -279,20 +279,20 @@ async fn e12_last_failure_is_recorded_until_a_later_success() {
     assert_eq!(scene.manifest().unwrap().state, State::Ready);
 }
 
-/// What is recorded of the last failure, and of the attempt that it is of; as the edge reads it.
+/// The recorded failure and its attempt, as the edge reads them.
 fn recorded_failure(scene: &TestJob) -> Option<(Failure, Attempt)> {
     let object = scene.service.store.object(&Key::Failure(scene.job.video))?;
     let json = Json::parse(&object.bytes).unwrap();
     Some((Failure::from_json(&json).unwrap(), Attempt::from_failure_json(&json).unwrap()))
 }
 
-/// Begins a job whose decoder never ends, and drops it once `is_recorded`: what a kill looks like from outside.
+/// Starts a job whose decoder never ends, and drops it once `is_recorded`: the same effect as a kill.
 async fn kill_once(scene: &TestJob, is_recorded: impl Fn(&TestJob) -> bool) {
     let run = scene.run();
     tokio::pin!(run);
     while !is_recorded(scene) {
         tokio::select! {
-            report = &mut run => panic!("it ends: {report:?}"),
+            report = &mut run => panic!("the job ended: {report:?}"),
             () = tokio::time::sleep(std::time::Duration::from_millis(5)) => {}
         }
     }
@@ -312,7 +312,7 @@ async fn e12_killed_last_attempt_is_a_failure() {
     assert!((5 * 60_000..6 * 60_000).contains(&(attempt.ends_at - now_ms)), "{attempt:?}");
     assert_eq!(scene.manifest(), None);
 
-    // A redrive makes the pictures: the manifest outranks the note, whatever its lease says.
+    // A redrive generates the outputs: the manifest outranks the failure record, regardless of its lease.
     scene.service.tools = tools();
     scene.job.receives = 1;
     assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready));
@@ -325,7 +325,7 @@ async fn e12_completed_last_attempt_records_its_result() {
     good.job.receives = good.service.max_receives;
     assert_eq!(good.run().await.result, Ok(JobOutcome::Ready));
     assert_eq!(good.manifest().unwrap().state, State::Ready);
-    assert_eq!(recorded_failure(&good), None, "nothing is left of the record");
+    assert_eq!(recorded_failure(&good), None, "the record must be deleted");
 
     let [(_, bytes), _] = large_files();
     let mut bad = TestJob::new(bytes);
@@ -333,7 +333,7 @@ async fn e12_completed_last_attempt_records_its_result() {
     fail_later_reads(&bad);
     assert!(bad.run().await.result.is_err());
     let (failure, attempt) = recorded_failure(&bad).unwrap();
-    assert_eq!((failure.code, attempt.ends_at), (Code::Upstream, 0), "it counts at once");
+    assert_eq!((failure.code, attempt.ends_at), (Code::Upstream, 0), "the failure counts immediately");
     assert!(!attempt.is_running((bad.service.now_ms)()));
     assert_eq!(attempt.message, "m");
 }
@@ -362,13 +362,17 @@ async fn duplicate_message_stops_while_another_is_retried() {
 
     scene.service.tools = tools();
     let own = scene.job.message.replace("duplicate".into());
-    assert_eq!(scene.run().await.result, Ok(JobOutcome::AlreadyProcessed), "the other message comes again");
+    assert_eq!(
+        scene.run().await.result,
+        Ok(JobOutcome::AlreadyProcessed),
+        "the other message will be delivered again"
+    );
     assert_eq!(scene.manifest(), None);
     scene.job.sent_ms = now_ms + 1;
     assert_eq!(
         scene.run().await.result,
         Ok(JobOutcome::Ready),
-        "a message that is sent later is no duplicate"
+        "a message that is sent later is not a duplicate"
     );
 
     // The attempt of the first message again.
@@ -376,5 +380,9 @@ async fn duplicate_message_stops_while_another_is_retried() {
     scene.service.store.remove_object(&key);
     scene.job.message = own;
     scene.job.sent_ms = now_ms - 60_000;
-    assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "nor is the message itself");
+    assert_eq!(
+        scene.run().await.result,
+        Ok(JobOutcome::Ready),
+        "a redelivery of the same message is not a duplicate"
+    );
 }

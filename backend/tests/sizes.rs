@@ -1,7 +1,7 @@
-//! A track whose pictures have several sizes: every picture is the one of its moment, in the shape that it has, and the
-//! film is as large as its largest pictures. The upper half of each picture is as bright as its half second is late.
+//! Tests of a track with several frame sizes: every output shows the frame of its time with its aspect ratio, and the
+//! display size is that of the largest frames. The brightness of the upper half of each frame encodes its half second.
 
-#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
 mod support;
 
@@ -17,12 +17,13 @@ use glimpse_media::size::Size;
 use support::{TestJob, make, reference_program};
 use tokio::time::Instant;
 
-/// How much brighter each half second is, of 219 levels.
+/// The increase in brightness per half second, of 219 levels.
 const STEP: u32 = 5;
-/// How far a brightness may be off.
+/// The tolerance of a brightness.
 const NEAR: f64 = 4.0;
 
-/// A part of a film of this size, ten pictures a second, a keyframe every half second, that begins at a second.
+/// A part of a video with this size, ten frames per second and a keyframe every half second, that begins at a given
+/// second.
 fn video_part(size: &str, begin: u32, seconds: u32) -> String {
     format!(
         "-f lavfi -i color=black:s={size}:r=10:d={seconds} \
@@ -30,12 +31,12 @@ fn video_part(size: &str, begin: u32, seconds: u32) -> String {
     )
 }
 
-/// The brightness of a half second as `rgb24` has it.
+/// The brightness of a half second in `rgb24`.
 fn level(half_seconds: u32) -> f64 {
     f64::from(4 + STEP * half_seconds) * 255.0 / 219.0
 }
 
-/// How bright the middle of the upper half is, where pictures of every shape have something.
+/// The brightness in the middle of the upper half, which frames of every aspect ratio cover.
 fn brightness(frame: &[u8], size: Size) -> f64 {
     let (width, height) = (size.width as usize, size.height as usize);
     let mut sum = 0;
@@ -49,7 +50,7 @@ fn brightness(frame: &[u8], size: Size) -> f64 {
     sum as f64 / f64::from(count.max(1))
 }
 
-/// IVF files of one codec, one after the other.
+/// Concatenates IVF files of one codec.
 fn join_ivf(parts: &[Vec<u8>]) -> Vec<u8> {
     let mut out = parts[0][..32].to_vec();
     out[16..24].copy_from_slice(&[10, 0, 0, 0, 1, 0, 0, 0]);
@@ -68,7 +69,7 @@ fn join_ivf(parts: &[Vec<u8>]) -> Vec<u8> {
     out
 }
 
-/// A film whose parts have these sizes, four seconds each.
+/// A video whose parts have these sizes, four seconds each.
 fn make_video(folder: &Path, codec: &str, sizes: &[&str]) -> Vec<u8> {
     let (arguments, kind, container) = match codec {
         "vp8" => ("-c:v libvpx -deadline realtime -cpu-used 8 -b:v 2M", "ivf", "webm"),
@@ -102,7 +103,7 @@ fn make_video(folder: &Path, codec: &str, sizes: &[&str]) -> Vec<u8> {
     make(folder, &format!("film.{container}"), &format!("{rate} -i {} -c copy", folder.join(whole).display()))
 }
 
-/// All frames of an animation as `rgb24` of this size.
+/// All frames of an animation as `rgb24` in this size.
 fn decode_frames(folder: &Path, name: &str, bytes: &[u8], size: Size) -> Vec<Vec<u8>> {
     let file = folder.join(name);
     std::fs::write(&file, bytes).unwrap();
@@ -116,7 +117,7 @@ fn decode_frames(folder: &Path, name: &str, bytes: &[u8], size: Size) -> Vec<Vec
     output.stdout.chunks_exact(size.frame_bytes()).map(<[u8]>::to_vec).collect()
 }
 
-/// What is wrong with the pictures of a film of such parts, which is to be shown in `main`.
+/// The mismatches in the outputs of such a video, whose display size should be `main`.
 async fn find_mismatches(name: &str, bytes: Vec<u8>, seconds: u32, main: Size) -> Vec<String> {
     let scene = TestJob::new(bytes);
     assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
@@ -140,7 +141,7 @@ async fn find_mismatches(name: &str, bytes: Vec<u8>, seconds: u32, main: Size) -
         let shown: Vec<u8> = (0..tile.height).flat_map(line).copied().collect();
         let half_seconds = (2 * place + 1) * seconds * 2 / 100;
         let off = (brightness(&shown, tile) - level(half_seconds)).abs();
-        // A keyframe near the moment does as well.
+        // A keyframe near the time is also correct.
         let near = (brightness(&shown, tile) - level(half_seconds.saturating_sub(1))).abs();
         if off.min(near) > NEAR {
             wrong.push(format!(
@@ -155,7 +156,7 @@ async fn find_mismatches(name: &str, bytes: Vec<u8>, seconds: u32, main: Size) -
     let times: std::collections::BTreeSet<u32> =
         frames.iter().map(|frame| (brightness(frame, reel) / level(1) * 2.0).round() as u32).collect();
     if times.len() < 8 {
-        wrong.push(format!("{name}: the preview shows {} moments", times.len()));
+        wrong.push(format!("{name}: the animation shows {} times", times.len()));
     }
     let cameras = SourceOpener {
         store: Arc::clone(&scene.service.store),
@@ -194,13 +195,13 @@ async fn frames_of_several_sizes_match_their_times() {
         let bytes = make_video(folder.path(), codec, &["160x90", "640x360", "320x180"]);
         found.extend(find_mismatches(codec, bytes, 12, Size { width: 640, height: 360 }).await);
     }
-    // ffmpeg reads it by itself: it is as large as its first picture.
+    // ffmpeg demuxes it: its display size is that of the first frame.
     let bytes = make_video(folder.path(), "h264.ts", &["640x360", "160x90", "320x180"]);
     found.extend(find_mismatches("h264.ts", bytes, 12, Size { width: 640, height: 360 }).await);
     assert!(found.is_empty(), "{found:#?}");
 }
 
-/// A phone that is turned while it records.
+/// A phone that is rotated while it records.
 #[tokio::test]
 async fn rotated_frames_get_black_bars() {
     let folder = tempfile::tempdir().unwrap();
@@ -226,7 +227,7 @@ async fn rotated_frames_get_black_bars() {
             let (frame, size) = camera.frame_at(Some(place * 4000 + 2100), main).await.unwrap();
             let (width, height) = text.split_once('x').unwrap();
             let (width, height) = (width.parse::<u32>().unwrap(), height.parse::<u32>().unwrap());
-            // What is lit of the lower half, which is nowhere dark.
+            // The lit part of the lower half, which is dark nowhere.
             let row =
                 frame.chunks_exact(size.width as usize * 3).nth(size.height as usize * 60 / 100).unwrap();
             let lit = row.chunks_exact(3).filter(|pixel| pixel[1] > 12).count() as u32;
@@ -239,7 +240,7 @@ async fn rotated_frames_get_black_bars() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
-/// Real ones, compared with every frame that a whole ffmpeg decodes.
+/// Real videos, compared with all frames that a full ffmpeg build decodes.
 #[tokio::test]
 async fn reported_videos_have_correct_tiles() {
     const SMALL: Size = Size { width: 64, height: 36 };
@@ -273,7 +274,7 @@ async fn reported_videos_have_correct_tiles() {
         }
         let length = manifest.source.duration_ms as f64;
         let ms_of = |place: usize| (place as f64) * length / frames.len() as f64;
-        // When the frame is shown that is most like a picture.
+        // The presentation time of the frame that is most similar to an image.
         let shown_at = |picture: &[u8]| {
             let off = |frame: &[u8]| -> u64 {
                 frame.iter().zip(picture).map(|(one, other)| u64::from(one.abs_diff(*other))).sum()
@@ -326,7 +327,7 @@ async fn reported_videos_have_correct_tiles() {
         })
         .collect();
         if times.len() < 8 {
-            found.push(format!("{name}: the preview shows {} half seconds", times.len()));
+            found.push(format!("{name}: the animation shows {} half seconds", times.len()));
         }
     }
     assert!(found.is_empty(), "{found:#?}");

@@ -1,6 +1,7 @@
-//! A job in steps: the same pictures and documents as by one pass, and nothing twice, whatever comes late or again.
+//! Tests of a job in workflow steps: the same outputs and documents as in one job, and nothing twice, even if steps are
+//! late or repeated.
 
-#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
 mod support;
 
@@ -39,7 +40,7 @@ fn test_deadline() -> Instant {
     Instant::now() + Duration::from_mins(5)
 }
 
-/// As it crosses the state of a workflow.
+/// Passes a document through JSON, like the state of a workflow.
 fn through_json<T: serde::Serialize + serde::de::DeserializeOwned>(document: &T) -> T {
     serde_json::from_str(&serde_json::to_string(document).unwrap()).unwrap()
 }
@@ -86,7 +87,7 @@ async fn run_steps(scene: &TestJob) -> JobOutcome {
     }
 }
 
-/// Every object, and the manifest but for what tells of time and effort.
+/// All objects, and the manifest without timings and read statistics.
 fn stored_state(scene: &TestJob) -> (Vec<(String, bytes::Bytes)>, Option<Manifest>) {
     let manifest = scene.manifest().map(|manifest| Manifest {
         timings: Timings::default(),
@@ -107,7 +108,7 @@ fn stored_state(scene: &TestJob) -> (Vec<(String, bytes::Bytes)>, Option<Manifes
 async fn steps_match_single_pass() {
     let h264 = "-c:v libx264 -pix_fmt yuv420p";
     let mut sources: Vec<(&str, Vec<u8>)> = Vec::new();
-    // Pictures of several sizes, several sample entries, and a preview that is black but for the moment of the poster.
+    // Several frame sizes, several sample entries, and an animation that is black except at the time of the poster.
     if let Some(folder) = support::media_folder() {
         for name in ["resize-ramp.webm", "resize-vp8.webm", "two-entries.mp4", "flash.mp4"] {
             sources.push((name, std::fs::read(folder.join("bugs").join(name)).unwrap()));
@@ -136,8 +137,12 @@ async fn steps_match_single_pass() {
         assert_eq!(run_steps(&steps).await, JobOutcome::Ready, "{name}");
         let (single, other) = (stored_state(&single_pass), stored_state(&steps));
         assert_eq!(single.1, other.1, "{name}");
-        assert_eq!(single.0.len(), Variant::DEFAULTS.len() + 1, "{name}: pictures, source, nothing staged");
-        assert!(single.0 == other.0, "{name}: other bytes");
+        assert_eq!(
+            single.0.len(),
+            Variant::DEFAULTS.len() + 1,
+            "{name}: expected outputs and source, and nothing staged"
+        );
+        assert!(single.0 == other.0, "{name}: the bytes differ");
         let reads = steps.manifest().unwrap().reads;
         assert!(reads.requests > 0 && reads.bytes > 0, "{name}: {reads:?}");
     }
@@ -161,8 +166,8 @@ async fn f21_rejections_match_single_pass() {
         assert!(matches!(one, JobOutcome::Rejected(_)), "{name}: {one:?}");
         assert_eq!(run_steps(&steps).await, one, "{name}");
         let ((one, first), (other, second)) = (stored_state(&single_pass), stored_state(&steps));
-        assert!(one == other, "{name}: terminal is a manifest and nothing else");
-        // The survey has found out what it is, where one pass ends before it says so.
+        assert!(one == other, "{name}: the only result must be the manifest");
+        // The probe step has determined the source's data, which a single job has not yet when it fails.
         let bare = |manifest: Option<Manifest>| {
             manifest.map(|manifest| Manifest { source: Source::default(), ..manifest })
         };
@@ -205,7 +210,7 @@ async fn e1_duplicate_cleanup_is_not_a_failure() {
     let state = WorkflowState { found: Some(ProbeResult::Look(input)), parts, error: None };
     let lost = publisher(&scene).publish(state.clone()).await;
     assert!(matches!(lost, Err(JobError::Transient { code: Code::Upstream, .. })), "{lost:?}");
-    assert_eq!(scene.manifest(), None, "E9: no manifest before every picture is there");
+    assert_eq!(scene.manifest(), None, "E9: no manifest before all outputs exist");
     assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready));
     assert_eq!(publisher(&scene).publish(state).await, Ok(JobOutcome::AlreadyProcessed));
 }
@@ -252,7 +257,7 @@ async fn deletion_between_steps_leaves_only_tombstone() {
     }
 }
 
-/// As the edge deletes: a mark first, then what there is.
+/// Deletes a video like the edge: the tombstone first, then the objects.
 async fn delete(scene: &TestJob, draft: &Manifest) {
     let tombstone = Manifest {
         version: MANIFEST_VERSION,
@@ -305,7 +310,7 @@ async fn e12_failure_record_matches_single_pass() {
         serde_json::from_slice(&note.bytes).unwrap()
     };
     let upstream = ErrorOutput { error: "upstream".into(), cause: String::new() };
-    // Before anything is known of it, and after.
+    // Before and after the probe step.
     let early = TestJob::new(clip());
     assert_eq!(publisher(&early).record_failure(&upstream, None, Some(&early.job)).await, Ok(true));
     assert_eq!(failure_record(&early), failure_record(&single_pass));
@@ -317,7 +322,10 @@ async fn e12_failure_record_matches_single_pass() {
         Ok(true)
     );
     assert_eq!(failure_record(&late), failure_record(&single_pass));
-    assert!(late.service.store.keys().iter().all(|key| !key.starts_with("work/")), "nothing stays staged");
+    assert!(
+        late.service.store.keys().iter().all(|key| !key.starts_with("work/")),
+        "staged outputs must be deleted"
+    );
     for (name, code) in
         [("Lambda.Unknown", Code::Internal), ("States.Timeout", Code::Internal), ("upstream", Code::Upstream)]
     {
@@ -325,7 +333,7 @@ async fn e12_failure_record_matches_single_pass() {
     }
 }
 
-/// An event as EventBridge hands it to a state machine.
+/// An S3 event as EventBridge passes it to a state machine.
 fn event(scene: &TestJob) -> Value {
     json!({
         "source": "aws.s3", "detail-type": "Object Created", "time": "2023-11-14T22:13:20Z",
@@ -371,7 +379,7 @@ async fn step_documents_fit_workflow_state() {
     }
     state["parts"] = parts.into();
     // https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html: 256 KiB; a name and metadata of the
-    // longest add 5.
+    // maximum length add 5.
     assert!(state.to_string().len() < 16 * 1024, "{} bytes", state.to_string().len());
     assert_eq!(run_step(&scene, "publish", &state).await.unwrap()["state"], "ready");
     assert_eq!(run_step(&scene, "probe", &event(&scene)).await.unwrap()["state"], "already");
@@ -379,7 +387,7 @@ async fn step_documents_fit_workflow_state() {
     assert_eq!(
         run_step(&scene, "publish", &failed).await.unwrap()["state"],
         "already",
-        "a manifest outranks it"
+        "a manifest outranks a failure"
     );
 }
 
@@ -401,5 +409,5 @@ async fn e6_ignores_foreign_events_and_rejects_malformed() {
     ] {
         assert!(run_step(&scene, word, &payload).await.is_err(), "{word} {payload}");
     }
-    assert_eq!(scene.service.store.keys().len(), 1, "nothing was written");
+    assert_eq!(scene.service.store.keys().len(), 1, "nothing may be written");
 }

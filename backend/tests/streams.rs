@@ -1,8 +1,8 @@
-//! Films whose container ffmpeg reads: each moment's picture is the one that is shown then, streams that were joined are
-//! seen whole, and packets are found behind what is no part of a stream. Pictures are known by their brightness; the oracle
-//! is a full decode by a whole ffmpeg.
+//! Tests of videos that ffmpeg demuxes: each time shows its own frame, joined streams are decoded completely, and
+//! packets are found after foreign bytes. Frames are identified by their brightness; the reference is a full decode by
+//! a full ffmpeg build.
 
-#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
 mod support;
 
@@ -20,7 +20,7 @@ use support::{TestJob, decode_pixels_at, make, reference_program};
 
 const SIZE: Size = Size { width: 96, height: 54 };
 
-/// A gray film whose brightness tells the number of the picture, up to twenty-nine of them apart.
+/// A gray video whose brightness encodes the number of the frame, distinguishable up to twenty-nine frames apart.
 fn numbered_video(rate: &str, seconds: &str, first: u32) -> String {
     format!(
         "-f lavfi -i color=black:s=96x54:r={rate}:d={seconds},format=yuv420p,\
@@ -32,7 +32,7 @@ fn mean(frame: &[u8]) -> f64 {
     frame.iter().map(|value| f64::from(*value)).sum::<f64>() / frame.len().max(1) as f64
 }
 
-/// When each picture of a file is shown, in milliseconds from the first, and how bright it is.
+/// The presentation time of each frame of a file, in milliseconds from the first, and its brightness.
 fn reference_frames(file: &Path) -> Vec<(f64, f64)> {
     let run = |program: &str, before: &[&str], after: &[&str]| {
         let mut command = Command::new(reference_program(program));
@@ -58,7 +58,7 @@ fn reference_frames(file: &Path) -> Vec<(f64, f64)> {
     times.into_iter().map(|time| time - first).zip(shades).collect()
 }
 
-/// How bright the picture is that is shown at a moment.
+/// The brightness of the frame that is shown at a time.
 fn brightness_at(reference_frames: &[(f64, f64)], ms: f64) -> f64 {
     reference_frames.iter().rev().find(|(time, _)| *time <= ms + 0.6).or(reference_frames.first()).unwrap().1
 }
@@ -74,7 +74,7 @@ async fn open_source(scene: &TestJob) -> OpenedSource<MemoryStore> {
     cameras.open(&scene.manifest().unwrap(), deadline).await.unwrap()
 }
 
-/// What a film shows at these moments, and in clips, where that is not what a full decode shows.
+/// The times at which stills and clips differ from a full decode.
 async fn differences(name: &str, scene: &TestJob, oracle: &[(f64, f64)], moments: &[u64]) -> Vec<String> {
     let result = scene.run().await.result;
     if result != Ok(JobOutcome::Ready) {
@@ -119,14 +119,14 @@ async fn stills_and_clips_match_full_decode() {
     ] {
         let bytes = make(folder.path(), name, &format!("{} {codec}", numbered_video("25", "8", 0)));
         let oracle = reference_frames(&folder.path().join(name));
-        // Between pictures, at them, and just before them.
+        // Between frames, at them, and just before them.
         let moments = [0, 39, 41, 1_000, 1_030, 2_399, 3_321, 5_000, 6_000, 7_900];
         wrong.extend(differences(name, &TestJob::new(bytes), &oracle, &moments).await);
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Pictures of ten seconds each, in a stream without an index: the one that is shown began long before.
+/// Frames of ten seconds each, in a stream without an index: the current frame began long before.
 #[tokio::test]
 async fn slide_is_shown_until_the_next_one() {
     let folder = tempfile::tempdir().unwrap();
@@ -153,7 +153,7 @@ async fn slide_is_shown_until_the_next_one() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Two recordings, one after the other in one file, each of which begins its clock at the same time.
+/// Two recordings, concatenated in one file, each of which starts its clock at the same time.
 #[tokio::test]
 async fn concatenated_streams_are_fully_read() {
     let folder = tempfile::tempdir().unwrap();
@@ -177,7 +177,7 @@ async fn concatenated_streams_are_fully_read() {
             start += part.len() as f64 * 40.0;
         }
         let scene = TestJob::new(films.map(|(bytes, _)| bytes).concat());
-        // A program stream tells the times of some pictures only: behind a join a moment is exact to a few pictures.
+        // A program stream has timestamps for some frames only: after a join a time is accurate to a few frames.
         let moments: &[u64] = if name.rsplit_once('.').is_some_and(|(_, ending)| ending == "ts") {
             &[0, 4_020, 7_900, 8_060, 12_020, 13_500, 16_020, 18_500, 19_500]
         } else {
@@ -188,7 +188,7 @@ async fn concatenated_streams_are_fully_read() {
         if manifest.source.duration_ms.abs_diff(20_000) > 300 {
             wrong.push(format!("{name} is {} ms long", manifest.source.duration_ms));
         }
-        // Every tile is of its own time: all three films are there.
+        // Each tile shows its own time: all three segments are there.
         let tile = Size { width: 96, height: 54 };
         let sheet = Size { width: 5 * tile.width, height: 10 * tile.height };
         let pixels = decode_pixels_at(folder.path(), &scene.output("storyboard.webp"), sheet);
@@ -197,7 +197,7 @@ async fn concatenated_streams_are_fully_read() {
             let at = (line + place % 5 * tile.width + tile.width / 2) as usize * 3;
             let found = f64::from(pixels[at]);
             let ms = 400.0 * f64::from(place);
-            // Of any moment near it: a keyframe may stand for its neighbours.
+            // The frame of any time near it: a keyframe may replace its neighbors.
             let near = oracle.iter().filter(|(time, _)| (*time - ms).abs() <= 1_100.0);
             if !near.clone().any(|(_, shade)| (found - shade).abs() <= 6.0) {
                 wrong.push(format!("{name}: tile {place} is {found}"));
@@ -260,12 +260,12 @@ fn gif_header(side: u16) -> Vec<u8> {
     bytes
 }
 
-/// A hundred thousand pictures of 4000 by 4000, each of which changes one pixel.
+/// 100,000 frames of 4000 by 4000, each of which changes one pixel.
 #[tokio::test]
 async fn f8_gif_of_many_large_frames_ends_soon() {
     let mut bytes = gif_header(4000);
     for place in 0..100_000_u32 {
-        // Shown for a tenth of a second; one pixel of it, by a code of two bits.
+        // Shown for a tenth of a second; one pixel, encoded with a code of two bits.
         bytes.extend_from_slice(&[0x21, 0xf9, 4, 4, 10, 0, 0, 0, 0x2c]);
         for number in [place % 4000, place / 4000, 1, 1] {
             bytes.extend_from_slice(&(number as u16).to_le_bytes());
@@ -282,7 +282,7 @@ async fn f8_gif_of_many_large_frames_ends_soon() {
     assert!(took < Duration::from_secs(40), "{took:?}");
 }
 
-/// An AVI that was cut off has no index: a seek reads everything before its moment.
+/// A truncated AVI has no index: a seek reads everything before its position.
 #[tokio::test]
 async fn large_file_without_index_is_read_few_times() {
     let folder = tempfile::tempdir().unwrap();
@@ -295,11 +295,11 @@ async fn large_file_without_index_is_read_few_times() {
     let scene = TestJob::new(bytes);
     let report = scene.run().await;
     assert_eq!(report.result, Ok(JobOutcome::Ready));
-    // To count its pictures, to find that seeks are expensive, and once for all that is made of them.
+    // One pass to count its frames, one to detect that seeks are expensive, and one for all outputs.
     assert!(report.counts.bytes < length * 4, "{} of {length} bytes", report.counts.bytes);
     let manifest = scene.manifest().unwrap();
     assert!(manifest.source.duration_ms.abs_diff(48_000) < 1_500, "{} ms", manifest.source.duration_ms);
-    // It grows lighter all the time, and so do the tiles.
+    // Its brightness increases all the time, and so does that of the tiles.
     let (tile, columns, rows) = (Size { width: 192, height: 108 }, 5, 10);
     let sheet = Size { width: columns * tile.width, height: rows * tile.height };
     let pixels = decode_pixels_at(folder.path(), &scene.output("storyboard.webp"), sheet);

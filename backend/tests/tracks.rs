@@ -1,8 +1,8 @@
-//! Pictures are of the moments that they say, whatever an index tells of keyframes, tracks and lengths. The films show their
-//! time by how bright they are.
-//! `GLIMPSE_MEDIA=/folder` names a folder with `bugs` in it: films of public bug reports.
+//! Tests that outputs show the times that they claim, even if an index is wrong about keyframes, tracks and durations.
+//! The brightness of the videos encodes the time. `GLIMPSE_MEDIA=/folder` names a folder that contains `bugs`: videos
+//! of public bug reports.
 
-#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
 mod support;
 
@@ -18,15 +18,16 @@ use glimpse_media::size::Size;
 use support::{TestJob, decode_pixels_at, make, media_folder};
 use tokio::time::Instant;
 
-/// How much brighter a film is at its end than at its beginning.
+/// The difference in brightness between the end and the beginning of a video.
 const RISE: f64 = 210.0;
 
-/// Ten pictures a second of 192 by 108; the right half tells the time by its brightness: of a minute, or of the film.
+/// Ten frames per second of 192 by 108; the brightness of the right half encodes the time: within a minute, or within
+/// the video.
 fn clock(secs: u32) -> String {
     rising_clock(secs, secs)
 }
 
-/// As [`clock`], as bright at its end as the film of so many seconds that it is part of is then.
+/// Like [`clock`], but with the brightness at its end that a video of `of` seconds has then.
 fn rising_clock(secs: u32, of: u32) -> String {
     let slope = RISE / f64::from(of);
     format!(
@@ -35,7 +36,7 @@ fn rising_clock(secs: u32, of: u32) -> String {
     )
 }
 
-/// Which part of its film a picture of this size shows.
+/// The relative time that a frame of this size shows.
 fn time_fraction(rgb: &[u8], stride: u32, (left, top): (u32, u32), size: Size) -> f64 {
     let Size { width, height } = size;
     let at = |x: u32, y: u32| f64::from(rgb[(((top + y) * stride + left + x) * 3) as usize]);
@@ -45,7 +46,7 @@ fn time_fraction(rgb: &[u8], stride: u32, (left, top): (u32, u32), size: Size) -
     (sum / count * 219.0 / 255.0 + 16.0 - 20.0) / RISE
 }
 
-/// Which part of its film each tile of a storyboard shows.
+/// The relative time that each tile of a storyboard shows.
 fn tile_fractions(folder: &Path, scene: &TestJob) -> Vec<f64> {
     let (columns, rows) = (5, 10);
     let tile = Size { width: 192, height: 108 };
@@ -57,13 +58,13 @@ fn tile_fractions(folder: &Path, scene: &TestJob) -> Vec<f64> {
         .collect()
 }
 
-/// Which part of its film a still of a moment shows.
+/// The relative time that the still at a time shows.
 async fn still_fraction(scene: &TestJob, manifest: &Manifest, ms: u64) -> Result<f64, String> {
     let size = Size { width: 192, height: 108 };
     render_still(scene, manifest, ms).await.map(|rgb| time_fraction(&rgb, size.width, (0, 0), size))
 }
 
-/// The still of a moment, of 192 by 108.
+/// The still at a time, of 192 by 108.
 async fn render_still(scene: &TestJob, manifest: &Manifest, ms: u64) -> Result<Vec<u8>, String> {
     let size = Size { width: 192, height: 108 };
     let cameras = SourceOpener {
@@ -79,16 +80,16 @@ async fn render_still(scene: &TestJob, manifest: &Manifest, ms: u64) -> Result<V
     Ok(rgb.to_vec())
 }
 
-/// How a film of so many seconds is expected to be shown.
+/// The expected times of a video.
 struct ExpectedTimes {
     secs: f64,
-    /// When its last picture begins.
+    /// When its last frame begins.
     last: f64,
-    /// How far a tile may be from its moment: before and behind.
+    /// How far a tile may be from its time: before and after.
     near: (f64, f64),
 }
 
-/// What is wrong about the pictures of a film.
+/// The mismatches in the outputs of a video.
 async fn find_mismatches(folder: &Path, name: &str, bytes: Vec<u8>, expected: &ExpectedTimes) -> Vec<String> {
     let scene = TestJob::new(bytes);
     let result = scene.run().await.result;
@@ -123,7 +124,7 @@ async fn find_mismatches(folder: &Path, name: &str, bytes: Vec<u8>, expected: &E
     mismatches
 }
 
-/// Where the body of each box of this kind lies, wherever it stands in others.
+/// The offsets of the bodies of all boxes of this kind, at any depth.
 fn find_boxes(bytes: &[u8], kind: [u8; 4]) -> Vec<usize> {
     bytes.windows(4).enumerate().filter(|(_, word)| *word == kind).map(|(at, _)| at + 4).collect()
 }
@@ -136,21 +137,21 @@ fn put_u32(bytes: &mut [u8], at: usize, number: u32) {
     bytes[at..at + 4].copy_from_slice(&number.to_be_bytes());
 }
 
-/// Without the list of keyframes: all are.
+/// Removes the list of keyframes: all samples are.
 fn without_stss(mut bytes: Vec<u8>) -> Vec<u8> {
     let at = find_boxes(&bytes, *b"stss")[0];
     bytes[at - 4..at].copy_from_slice(b"free");
     bytes
 }
 
-/// With an empty list of keyframes.
+/// Empties the list of keyframes.
 fn with_empty_stss(mut bytes: Vec<u8>) -> Vec<u8> {
     let at = find_boxes(&bytes, *b"stss")[0];
     put_u32(&mut bytes, at + 4, 0);
     bytes
 }
 
-/// With a list of the pictures behind the keyframes.
+/// Lists the samples after the keyframes instead.
 fn with_shifted_stss(mut bytes: Vec<u8>) -> Vec<u8> {
     let at = find_boxes(&bytes, *b"stss")[0];
     for row in 0..read_u32(&bytes, at + 4) as usize {
@@ -161,7 +162,7 @@ fn with_shifted_stss(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// With these flags for all samples of all fragments: ISO 14496-12, 8.8.3.1.
+/// Sets these flags for all samples of all fragments: ISO 14496-12, 8.8.3.1.
 fn with_flags(mut bytes: Vec<u8>, flags: u32) -> Vec<u8> {
     for at in find_boxes(&bytes, *b"trex") {
         put_u32(&mut bytes, at + 20, flags);
@@ -199,15 +200,15 @@ fn with_flags(mut bytes: Vec<u8>, flags: u32) -> Vec<u8> {
 const SYNC: u32 = 0x0200_0000;
 const NO_SYNC: u32 = 0x0101_0000;
 
-/// A number of EBML, and how many bytes it takes.
+/// An EBML variable-size integer, and its length in bytes.
 fn vint(bytes: &[u8]) -> (u64, usize) {
     let length = bytes[0].leading_zeros() as usize + 1;
     let value = bytes[..length].iter().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
     (value & ((1 << (7 * length)) - 1), length)
 }
 
-/// A Matroska file in which all pictures are called keyframes, or none: a `SimpleBlock` by its flag, others by what they
-/// refer to.
+/// A Matroska file in which all frames are marked as keyframes, or none: a `SimpleBlock` by its flag, other blocks by
+/// their references.
 fn with_keyframe_marks(mut bytes: Vec<u8>, all: bool) -> Vec<u8> {
     let mut at = 0;
     while at + 12 < bytes.len() {
@@ -216,13 +217,13 @@ fn with_keyframe_marks(mut bytes: Vec<u8>, all: bool) -> Vec<u8> {
         let (size, length) = vint(&bytes[at + id_length..]);
         let body = at + id_length + length;
         match id {
-            // Segment, cluster and group: what is in them comes next.
+            // Segment, cluster and group: their children come next.
             0x1853_8067 | 0x1f43_b675 | 0xa0 => at = body,
             0xa3 => {
                 bytes[body + 3] = bytes[body + 3] & 0x7f | u8::from(all) << 7;
                 at = body + size as usize;
             }
-            // What it refers to becomes a void.
+            // The reference is replaced by a void element.
             0xfb => {
                 if all {
                     bytes[at] = 0xec;
@@ -283,7 +284,8 @@ async fn wrong_index_keyframes_change_no_frame() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
-/// Of films that are too large to be decoded as a whole, and some to be read as a whole, tiles are keyframes: the right ones.
+/// In videos that are too large to be decoded as a whole, and some of them to be read as a whole, tiles are keyframes:
+/// the correct ones.
 #[tokio::test]
 async fn large_files_find_their_real_keyframes() {
     let folder = tempfile::tempdir().unwrap();
@@ -321,8 +323,8 @@ async fn large_files_find_their_real_keyframes() {
     for (name, bytes) in cases {
         let scene = TestJob::new(bytes);
         assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
-        // A tile is its own picture, or the keyframe up to two seconds before it; where the file has no index that holds, the
-        // next keyframe will do.
+        // A tile is its own frame, or the keyframe up to two seconds before it; if the file has no valid index, the
+        // next keyframe is accepted.
         for (tile, frame) in nearest_frames(folder.path(), &scene, &frames).into_iter().enumerate() {
             let right = (tile * 900 + 450) / 50;
             if !(right.saturating_sub(31)..=right + 31).contains(&frame) {
@@ -341,7 +343,7 @@ async fn large_files_find_their_real_keyframes() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
-/// Intra refresh: no picture after the first stands alone.
+/// Intra refresh: no frame after the first can be decoded alone.
 #[tokio::test]
 async fn intra_refresh_frames_are_complete() {
     let folder = tempfile::tempdir().unwrap();
@@ -355,7 +357,7 @@ async fn intra_refresh_frames_are_complete() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
-/// Frames behind start codes, without a length, without an index.
+/// Frames after start codes, without a length, without an index.
 #[tokio::test]
 async fn reads_matroska_with_start_codes() {
     let folder = tempfile::tempdir().unwrap();
@@ -392,26 +394,26 @@ async fn reads_matroska_with_start_codes() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
-/// What becomes of a codec's configuration.
+/// What happens to a codec's configuration.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum CodecPrivate {
     Kept,
     Removed,
 }
 
-/// With or without the codec's configuration, which becomes a void.
+/// Keeps the codec's configuration, or replaces it by a void element.
 fn with_codec_private(mut bytes: Vec<u8>, codec_private: CodecPrivate) -> Vec<u8> {
     if codec_private == CodecPrivate::Removed {
         let at = bytes.windows(2).position(|id| id == [0x63, 0xa2]).unwrap();
         let (size, length) = vint(&bytes[at + 2..]);
-        // Its ID has one byte less: the size takes it.
+        // Its id is one byte shorter: the size field becomes longer.
         assert_eq!(length, 1);
         bytes[at..at + 3].copy_from_slice(&[0xec, 0x40, size as u8]);
     }
     bytes
 }
 
-/// With lengths of NAL units replaced by start codes, both of four bytes.
+/// Replaces the lengths of NAL units by start codes; both have four bytes.
 fn with_start_codes(bytes: Vec<u8>, codec_private: CodecPrivate) -> Vec<u8> {
     let mut bytes = with_codec_private(bytes, codec_private);
     let mut at = 0;
@@ -437,7 +439,7 @@ fn with_start_codes(bytes: Vec<u8>, codec_private: CodecPrivate) -> Vec<u8> {
     bytes
 }
 
-/// Sound that goes on: the length is that of all that is played, and the last picture stays.
+/// Audio that is longer than the video: the duration is that of the whole file, and the last frame remains.
 #[tokio::test]
 async fn last_frame_stays_until_audio_ends() {
     let folder = tempfile::tempdir().unwrap();
@@ -458,8 +460,8 @@ async fn last_frame_stays_until_audio_ends() {
         ("Matroska", film("a.mkv", 12, ""), 11.9),
         ("Matroska of a stream", film("live.mkv", 12, "-live 1"), 11.9),
         ("Flash video", film("a.flv", 12, ""), 11.9),
-        ("one picture in an MP4", one("one.mp4"), 0.0),
-        ("one picture in Matroska", one("one.mkv"), 0.0),
+        ("one frame in an MP4", one("one.mp4"), 0.0),
+        ("one frame in Matroska", one("one.mkv"), 0.0),
     ] {
         let expected = ExpectedTimes { secs: 60.0, last, near: (0.9, 0.5) };
         found.extend(find_mismatches(folder.path(), name, bytes, &expected).await);
@@ -467,7 +469,7 @@ async fn last_frame_stays_until_audio_ends() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
-/// B-pictures that AVI packed into the pictures that they refer to, copied into other containers.
+/// B-frames that AVI packed into the frames that they refer to, copied to other containers.
 #[tokio::test]
 async fn unpacks_packed_b_frames() {
     let Some(media) = media_folder() else { return };
@@ -495,7 +497,7 @@ async fn unpacks_packed_b_frames() {
     }
 }
 
-/// Which frame of a full decode each tile of a storyboard shows.
+/// The frame of a full decode that each tile of a storyboard shows.
 fn nearest_frames(folder: &Path, scene: &TestJob, frames: &[Vec<u8>]) -> Vec<usize> {
     let (columns, rows) = (5, 10);
     let tile = Size { width: 192, height: 108 };
@@ -514,7 +516,7 @@ fn nearest_frames(folder: &Path, scene: &TestJob, frames: &[Vec<u8>]) -> Vec<usi
         .collect()
 }
 
-/// Which of these frames a picture is like most.
+/// The index of the frame that is most similar.
 fn closest_frame(rgb: &[u8], frames: &[Vec<u8>]) -> usize {
     let off = |frame: &[u8]| -> u64 {
         frame.iter().zip(rgb).map(|(one, other)| u64::from(one.abs_diff(*other))).sum()
@@ -536,14 +538,14 @@ fn all_frames(file: &Path, stream: u32, crop: &str, size: Size) -> Vec<Vec<u8>> 
     output.stdout.chunks_exact(size.frame_bytes()).map(<[u8]>::to_vec).collect()
 }
 
-/// What is expected of a film of a bug report.
+/// The expected result for a video of a bug report.
 struct ReportedVideo {
     name: &'static str,
     /// The stream that is shown.
     stream: u32,
     secs: f64,
     size: (u32, u32),
-    /// How many frames a tile may be off.
+    /// The tolerance of a tile, in frames.
     off: f64,
 }
 
@@ -562,7 +564,7 @@ async fn reported_videos_show_requested_times() {
         film("packed.mkv", 0, 10.0, 2.5),
         film("clap.mov", 0, 3.0, 1.5),
         film("still-song.mp4", 0, 180.0, 1.5),
-        // Tiles are keyframes, of which there is one a second.
+        // Tiles are keyframes, of which there is one per second.
         film("audio-longer.mkv", 0, 60.0, 30.0),
     ] {
         let path = media.join("bugs").join(name);

@@ -1,7 +1,7 @@
-//! Where webhooks go, what they carry, what counts as taken, and what happens to those that are not: over real
-//! connections to receivers of every kind.
+//! Tests of webhooks over real connections to receivers of every kind: allowed addresses, contents, accepted responses,
+//! and retries.
 
-#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
 mod receiver;
 
@@ -34,7 +34,7 @@ const NOW_MS: u64 = 1_700_000_000_500;
 const LIMIT: Duration = Duration::from_secs(20);
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
-/// A queue that remembers what it was asked.
+/// A queue that records its calls.
 #[derive(Debug, Default)]
 struct RecordingQueue {
     sent: Mutex<Vec<EventDelivery>>,
@@ -87,7 +87,7 @@ fn event(messages: &[(&str, String, u32)]) -> Value {
     json!({ "Records": messages.iter().map(record).collect::<Vec<_>>() })
 }
 
-/// Delivers one notice for the endpoint without a name, and says whether it is to come again.
+/// Delivers one event to the endpoint without a name, and returns whether it will be retried.
 async fn deliver_default(notifier: &Notifier<MemoryStore>, receives: u32) -> bool {
     deliver_text(notifier, delivery_json("default").to_string(), receives).await
 }
@@ -168,10 +168,10 @@ async fn failed_delivery_backs_off_then_dead_letters() {
         assert!(deliver_default(&notifier, receives).await);
     }
     let hidden: Vec<_> = queue.hidden.lock().unwrap().iter().map(|(_, secs)| *secs).collect();
-    assert_eq!(hidden, [77, 30, 30_000], "as it was asked, as it is planned, and not once the day is over");
+    assert_eq!(hidden, [77, 30, 30_000], "the requested delay, the planned one, and none after a day");
     let ids: Vec<_> =
         receiver.requests().iter().map(|request| request.headers["webhook-id"].clone()).collect();
-    assert!(ids.iter().all(|id| *id == ids[0]), "one id at every try: {ids:?}");
+    assert!(ids.iter().all(|id| *id == ids[0]), "all attempts must have one id: {ids:?}");
 }
 
 #[tokio::test]
@@ -181,7 +181,7 @@ async fn each_endpoint_gets_its_own_message() {
     let (notifier, queue) = notifier_for(&urls, &format!("good={SECRET} bad={SECRET}"));
     let event_text = commit_rejection(&notifier).await;
     assert!(!deliver_text(&notifier, event_text.clone(), 1).await);
-    assert_eq!((good.requests().len(), bad.requests().len()), (0, 0), "nothing is posted yet");
+    assert_eq!((good.requests().len(), bad.requests().len()), (0, 0), "nothing may be posted yet");
     let sent = queue.sent.lock().unwrap().clone();
     let names: Vec<_> = sent.iter().map(|notice| notice.to.clone()).collect();
     assert_eq!(names, ["good", "bad"]);
@@ -189,7 +189,7 @@ async fn each_endpoint_gets_its_own_message() {
     let body: Value = serde_json::from_str(&sent[0].body).unwrap();
     assert_eq!((&body["type"], &body["data"]["state"]), (&"video.rejected".into(), &"rejected".into()));
     assert!(!deliver_text(&notifier, event_text, 1).await);
-    assert_eq!(queue.sent.lock().unwrap()[2..], sent, "word that comes twice is told twice, and is the same");
+    assert_eq!(queue.sent.lock().unwrap()[2..], sent, "a duplicate event must send the same messages");
 
     let delivery_text = |to: &str| delivery_json(to).to_string();
     let batch = [
@@ -206,7 +206,7 @@ async fn each_endpoint_gets_its_own_message() {
         .iter()
         .map(|item| item["itemIdentifier"].clone())
         .collect();
-    assert_eq!(failed, ["m2", "m4"], "an endpoint that is configured no more is nobody");
+    assert_eq!(failed, ["m2", "m4"], "an endpoint that is no longer configured is dropped");
     assert_eq!((good.requests().len(), bad.requests().len()), (1, 1));
     let mut hidden = queue.hidden.lock().unwrap().clone();
     hidden.sort();
@@ -217,7 +217,7 @@ async fn each_endpoint_gets_its_own_message() {
     }
 }
 
-/// Commits a rejection, and returns S3's word of it.
+/// Commits a rejection, and returns the S3 event for it.
 async fn commit_rejection(notifier: &Notifier<MemoryStore>) -> String {
     let manifest: Manifest = serde_json::from_value(json!({
         "version": 1, "video": VIDEO, "owner": Owner::new("i", "s"), "state": "rejected",
@@ -228,7 +228,7 @@ async fn commit_rejection(notifier: &Notifier<MemoryStore>) -> String {
     object_created(&Key::Manifest(VIDEO.parse().unwrap()))
 }
 
-/// S3's word that an object was written.
+/// The S3 event for a written object.
 fn object_created(key: &Key) -> String {
     let object = json!({ "key": key.to_string(), "size": 5, "eTag": "e" });
     let s3 = json!({ "bucket": { "name": "glimpse" }, "object": object });
@@ -241,7 +241,10 @@ async fn unreadable_outcome_is_retried() {
     let (notifier, queue) = notifier_for("https://app.example/", SECRET);
     let key = Key::Manifest(VIDEO.parse().unwrap());
     notifier.store.create_manifest(&key, vec![b' '; 2 << 20].into()).await.unwrap();
-    assert!(deliver_text(&notifier, object_created(&key), 1).await, "longer than any manifest is");
+    assert!(
+        deliver_text(&notifier, object_created(&key), 1).await,
+        "an object larger than any manifest is an error"
+    );
     notifier.store.remove_object(&key);
     let event_text = commit_rejection(&notifier).await;
     assert!(!deliver_text(&notifier, event_text, 2).await);
@@ -264,20 +267,20 @@ async fn unreadable_outcome_is_retried() {
     let body: Value = serde_json::from_str(&queue.sent.lock().unwrap()[1].body).unwrap();
     assert_eq!((&body["type"], &body["data"]["bytes"]), (&"video.failed".into(), &7.into()));
     let read: Failure = serde_json::from_slice(&notifier.store.get(&key, 1 << 20).await.unwrap().1).unwrap();
-    assert_eq!(read, record.failure, "the edge reads what it always read");
+    assert_eq!(read, record.failure, "the edge must still be able to parse it");
 
     notifier.store.remove_object(&key);
-    assert!(!deliver_text(&notifier, object_created(&key), 1).await, "one that is gone is nothing to tell");
+    assert!(!deliver_text(&notifier, object_created(&key), 1).await, "a missing outcome is dropped");
     let broken = Key::Manifest(VideoId::new(1, [3; 10]));
     notifier.store.create_manifest(&broken, Bytes::from_static(b"{oops")).await.unwrap();
     assert!(
         deliver_text(&notifier, object_created(&broken), 1).await,
-        "one that is broken is for the dead letters"
+        "an invalid outcome is retried until it is dead-lettered"
     );
     assert_eq!(queue.sent.lock().unwrap().len(), 2);
 }
 
-/// S3's word of what lies under that key now.
+/// The S3 event for the current object under this key.
 fn object_created_now(notifier: &Notifier<MemoryStore>, key: &Key) -> String {
     let etag = notifier.store.object(key).unwrap().head.etag;
     object_created(key).replace("\"e\"", &etag)
@@ -296,24 +299,28 @@ async fn failure_is_sent_after_its_attempt_ends() {
         Bytes::from(note.to_string())
     };
     let sent = || queue.sent.lock().unwrap().len();
-    // The function may still make it.
+    // The function may still succeed.
     notifier.store.put_json(&key, note(NOW_MS + 60_001)).await.unwrap();
     let event_text = object_created_now(&notifier, &key);
-    assert!(deliver_text(&notifier, event_text.clone(), 1).await, "it comes again");
-    assert_eq!(*queue.hidden.lock().unwrap(), [("receipt of m".to_owned(), 61)], "when its time is over");
+    assert!(deliver_text(&notifier, event_text.clone(), 1).await, "the message must be retried");
+    assert_eq!(
+        *queue.hidden.lock().unwrap(),
+        [("receipt of m".to_owned(), 61)],
+        "the message is hidden until the lease ends"
+    );
     assert_eq!(sent(), 0);
-    // It renewed its lease: the newer note has an event of its own.
+    // The function renewed its lease: the newer record has its own event.
     notifier.store.put_json(&key, note(NOW_MS + 60_000)).await.unwrap();
     assert!(!deliver_text(&notifier, event_text.clone(), 2).await);
     assert_eq!(sent(), 0);
-    // It made it.
+    // The function succeeded.
     let manifest = commit_rejection(&notifier).await;
     assert!(!deliver_text(&notifier, object_created_now(&notifier, &key), 2).await);
-    assert_eq!(sent(), 0, "the manifest's event tells");
+    assert_eq!(sent(), 0, "only the manifest's event is sent");
     assert!(!deliver_text(&notifier, manifest, 1).await);
     assert_eq!(sent(), 1);
     notifier.store.remove_object(&Key::Manifest(VIDEO.parse().unwrap()));
-    // It was killed.
+    // The function was killed.
     notifier.store.put_json(&key, note(NOW_MS)).await.unwrap();
     assert!(!deliver_text(&notifier, object_created_now(&notifier, &key), 2).await);
     let body: Value = serde_json::from_str(&queue.sent.lock().unwrap()[1].body).unwrap();
@@ -321,7 +328,7 @@ async fn failure_is_sent_after_its_attempt_ends() {
         (&body["type"], &body["data"]["problem"]["code"]),
         (&"video.failed".into(), &"internal".into())
     );
-    // It failed by itself.
+    // The attempt failed by itself.
     notifier.store.put_json(&key, note(0)).await.unwrap();
     assert!(!deliver_text(&notifier, object_created_now(&notifier, &key), 1).await);
     assert_eq!(sent(), 3);
@@ -331,7 +338,7 @@ fn json_request(url: &http::Uri) -> HttpRequest<'_> {
     HttpRequest { url, headers: Vec::new(), body: Bytes::from_static(b"{}") }
 }
 
-/// A resolver that knows every name by these addresses, and counts how often it is asked.
+/// A resolver that returns these addresses for every name, and counts its calls.
 fn resolver(addresses: Vec<SocketAddr>) -> (Resolve, Arc<AtomicUsize>) {
     let lookups = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&lookups);
@@ -362,9 +369,9 @@ async fn non_public_address_is_never_connected() {
         .post(json_request(&url), AddressPolicy::Public, LIMIT)
         .await;
     assert!(matches!(result, Err(HttpError::Resolve(_))), "{result:?}");
-    assert_eq!(receiver.connections(), 0, "not a byte");
+    assert_eq!(receiver.connections(), 0, "no connection may be made");
 
-    // However an address is written: what counts is what the system's resolver makes of it.
+    // Any spelling of an address: the result of the system's resolver counts.
     for host in
         ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "localhost", "127.1", "2130706433", "0x7f.1", "0"]
     {
@@ -381,7 +388,7 @@ async fn non_public_address_is_never_connected() {
     assert_eq!(
         control.post(json_request(&url), AddressPolicy::Anywhere, LIMIT).await.unwrap().status,
         200,
-        "the control"
+        "the control must be delivered"
     );
 }
 
@@ -392,8 +399,12 @@ async fn connects_to_the_checked_address() {
     let client = HttpClient::new(resolve, Arc::new(Vec::new));
     let url = "http://hooks.example:1/".parse().unwrap();
     let response = client.post(json_request(&url), AddressPolicy::PublicOrLoopback, LIMIT).await.unwrap();
-    assert_eq!((response.status, asked.load(Ordering::Relaxed)), (200, 1), "one question, and its answer");
-    assert_eq!(receiver.requests()[0].headers["host"], "hooks.example:1", "and the name as it was");
+    assert_eq!((response.status, asked.load(Ordering::Relaxed)), (200, 1), "the name must be resolved once");
+    assert_eq!(
+        receiver.requests()[0].headers["host"],
+        "hooks.example:1",
+        "the host header must be unchanged"
+    );
 }
 
 #[tokio::test]
@@ -424,7 +435,7 @@ async fn silent_or_endless_response_is_bounded() {
     assert!(matches!(result, Err(HttpError::TimedOut(_))), "{result:?}");
 
     for endless in [
-        // A body without an end counts by its status; a head without an end is no answer.
+        // A body without an end is accepted by its status; a head without an end is not a response.
         receiver::CannedReply::Flood("HTTP/1.1 200 OK\r\n\r\n", "x"),
         receiver::CannedReply::Flood("HTTP/1.1 200 OK\r\n", "x: y\r\n"),
     ] {
@@ -459,7 +470,7 @@ async fn receiver_must_prove_its_name() {
         let result = post(poster, url).await;
         assert!(matches!(result, Err(HttpError::Tls(_))), "{url}: {result:?}");
     }
-    assert_eq!(receiver.requests().len(), 1, "nobody else was told anything");
+    assert_eq!(receiver.requests().len(), 1, "other receivers must get no request");
     let plain = post(&trusting, "http://hooks.example/").await;
-    assert!(plain.is_err(), "it speaks TLS alone: {plain:?}");
+    assert!(plain.is_err(), "the receiver accepts only TLS: {plain:?}");
 }

@@ -1,7 +1,7 @@
-// Decides what the Cache API of a measured Worker is: a process beside it that keeps entries in memory. `workerd serve`
-// brings none; it asks one over HTTP (`GET` that must be answered from the cache alone, `PUT` of a whole response).
+// The Cache API of a measured Worker: a separate process that keeps entries in memory. `workerd serve` has no cache; it
+// sends HTTP requests to one (`GET`, to be answered from the cache only, and `PUT` of a whole response).
 //
-// usage: node cache.mjs PORT [forgetful]     a forgetful one takes everything and finds nothing
+//   usage: node cache.mjs PORT [forgetful]     with `forgetful`, the cache accepts entries but never returns one
 
 import { createServer } from "node:http";
 
@@ -17,7 +17,7 @@ function parsed(bytes) {
   return { status: Number(status.split(" ")[1]), headers: Object.fromEntries(kept), body: bytes.subarray(end + 4) };
 }
 
-/** A body in chunks, whole. */
+/** Decodes a chunked body. */
 function unchunked({ headers, body, ...rest }, isChunked) {
   if (!isChunked) return { ...rest, headers, body };
   const parts = [];

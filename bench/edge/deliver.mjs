@@ -1,11 +1,11 @@
-// Decides how fast pictures are delivered beside a Worker that only does `cache.match`, and prints the commands.
+// Measures image delivery against a Worker that only calls `cache.match`, and prints the commands.
 //
 // usage: cargo xtask bench deliver [--rounds N] [--seconds N] [--renders N] [--starts N] [--compare] [--smoke]
 //
-// Both Workers run in a `workerd serve` of their own, each with a cache beside it (bench/edge/cache.mjs). The bucket and
-// the functions are the local cloud's, in release. First the answers are compared; --compare ends there. Figures are
-// medians of interleaved rounds, ratios are medians of each round's own. --smoke does all of it with a film of a few
-// seconds and a few requests, and prints no figures: `cargo xtask test` runs it.
+// Each Worker runs in its own `workerd serve`, with its own cache (bench/edge/cache.mjs). The bucket and the functions
+// are the local cloud's, in release builds. First the responses are compared; --compare stops there. Figures are
+// medians of interleaved rounds, ratios are medians of the ratios of each round. --smoke runs all of it with a video of
+// a few seconds and a few requests, and prints no figures: `cargo xtask test` runs it.
 
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -30,7 +30,7 @@ const FILM_SECONDS = options.smoke ? 4 : 3600;
 
 const LIKE = ["content-type", "etag", "content-length"];
 
-/** Throws unless both Workers answer a hit with the same bytes and the same `names`. */
+/** Throws unless both Workers respond to a hit with the same bytes and the same headers `names`. */
 async function compare(ours, theirs, path, names) {
   const answers = [];
   for (const server of [ours, theirs]) {
@@ -51,7 +51,7 @@ async function compare(ours, theirs, path, names) {
   return { etag: one.headers.get("etag"), bytes: one.bytes.length };
 }
 
-/** A picture out of the cache: what is stored after the first answer may take a moment. */
+/** Requests an image until it is a cache hit: it is stored shortly after the first response. */
 async function hit(server, path) {
   for (let tries = 0; tries < 100; tries++) {
     const answer = await fetch(server.url + path);
@@ -64,7 +64,7 @@ async function hit(server, path) {
   throw new Error(`${server.name} keeps nothing`);
 }
 
-/** How long stills of random moments take that nobody asked for before, one after the other, in milliseconds. */
+/** The times of successive on-demand stills at random times, in milliseconds. */
 async function renders(server, id, count) {
   const took = [];
   for (let number = 0; number < count; number++) {
@@ -80,7 +80,7 @@ async function renders(server, id, count) {
   return took;
 }
 
-/** How long `workerd serve` takes from its start to its first answer with a Worker, and the processor time of that. */
+/** The time from the start of `workerd serve` to a Worker's first response, and its CPU time. */
 async function starts(sides, count) {
   const found = Object.fromEntries(Object.keys(sides).map((name) => [name, []]));
   for (let round = 0; round < count; round++) {
@@ -93,7 +93,7 @@ async function starts(sides, count) {
   return found;
 }
 
-/** Each measurement once and small. */
+/** Each measurement once, with few requests. */
 async function smokeRun({ ours, theirs, cold, vars, video, path, etag, signed }) {
   const requests = [{ path }, { path, headers: { "if-none-match": etag } }, { path: signed[0] }, { path: signed[1] }];
   await smoke([...requests.flatMap((request) => [[ours, request], [theirs, request]]), [cold, { path }]]);
@@ -101,7 +101,7 @@ async function smokeRun({ ours, theirs, cold, vars, video, path, etag, signed })
   await starts(await bareSides(ours, vars), 1);
 }
 
-/** What is started again and again: both Workers, with one cache between them. */
+/** The Workers to start repeatedly: both, with one shared cache. */
 async function bareSides(ours, vars) {
   const cache = await cacheServer(false);
   const bare = { modules: { "cache.js": join(import.meta.dirname, "rivals/cache.js") }, vars: { ORIGIN: ours.url }, cache };
@@ -110,7 +110,7 @@ async function bareSides(ours, vars) {
 }
 
 async function main() {
-  // Before any server runs: it may take minutes, in which a connection that is kept open would be closed.
+  // Before any server starts: it may take minutes, in which a keep-alive connection would be closed.
   const [film, part] = films(options.smoke ? null : join(process.env.GLIMPSE_TOOLS_DIR, "engine-bench"));
   const vars = await cloud();
   const ours = await glimpse("glimpse", vars);
@@ -119,19 +119,19 @@ async function main() {
   const began = performance.now();
   const video = await uploaded(ours, film);
   const after = options.smoke ? "" : ` after ${short((performance.now() - began) / 1000)} s`;
-  console.log(`${options.smoke ? "a short film" : "an hour of 1080p"} was uploaded and had its pictures${after}`);
+  console.log(`${options.smoke ? "a short video" : "an hour of 1080p"} was uploaded and processed${after}`);
   const poster = ({ urls }) => new URL(urls["thumbnail.webp"]).pathname + new URL(urls["thumbnail.webp"]).search;
   const path = poster(video);
   const { etag, bytes } = await compare(ours, theirs, path, [...LIKE, "cache-control"]);
-  console.log(`the answers are alike: bytes, type, ETag, lifetime, 304; ${path.split("?")[0]} has ${bytes} bytes`);
+  console.log(`the responses are equal: bytes, type, ETag, lifetime, 304; ${path.split("?")[0]} has ${bytes} bytes`);
   const secret = await uploaded(ours, part, "signed");
   const signed = [poster(secret), await posterByToken(ours, secret)];
-  // What is left of a token's life is less at every answer.
+  // The remaining lifetime of a token decreases with every response.
   for (const link of signed) {
     const { bytes } = await compare(ours, theirs, link, LIKE);
     const { status } = await fetch(ours.url + link.replace(/(sig|token)=./, "$1=_"));
-    if (status !== 403) throw new Error(`a link that was changed answers ${status}`);
-    console.log(`and of ${link.split("?")[0]} by a token, which has ${bytes} bytes`);
+    if (status !== 403) throw new Error(`a modified link returns ${status}`);
+    console.log(`also for ${link.split("?")[0]} with a token, which has ${bytes} bytes`);
   }
   if (options.compare) return;
   if (options.smoke) return smokeRun({ ours, theirs, cold, vars, video, path, etag, signed });

@@ -1,11 +1,12 @@
-// Decides how fast the Worker verifies and signs beside other ways to the same answers, and prints the commands.
+// Measures token verification and signing against other implementations of the same responses, and prints the commands.
 //
 // usage: cargo xtask bench edge [--rounds N] [--seconds N] [--compare] [--smoke]
 //
-// Each side runs in one process: ours and a JavaScript Worker (WebCrypto, aws4fetch) in `workerd serve`, Companion on
-// Node.js, which asks nobody for a token. First their answers are compared; --compare ends there. Figures are medians of
-// interleaved rounds, ratios are medians of each round's own. --smoke sends a few requests of each kind and prints no
-// figures: `cargo xtask test` runs it, so that a change of the API that this program does not follow is noticed.
+// Each side runs in one process: Glimpse's Worker and a JavaScript Worker (WebCrypto, aws4fetch) in `workerd serve`,
+// Companion on Node.js, which requires no token. First the responses are compared; --compare stops there. Figures are
+// medians of interleaved rounds, ratios are medians of the ratios of each round. --smoke sends a few requests of each
+// kind and prints no figures: `cargo xtask test` runs it, so that a change of the API that this program does not follow
+// is noticed.
 
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -36,7 +37,7 @@ const { values: options } = parseArgs({
   },
 });
 
-/** An issuer's key set at an address. */
+/** Serves an issuer's key set at a URL. */
 async function keyServer(jwks) {
   const server = createServer((_, answer) => answer.setHeader("content-type", "application/json").end(JSON.stringify(jwks)));
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -73,7 +74,7 @@ async function ask(server, { method = "GET", path, headers, body }) {
   return { status: answer.status, headers: answer.headers, json: await answer.json() };
 }
 
-/** An answer with what differs from one to the next left out. */
+/** A response without the values that differ between responses. */
 function shape(value) {
   if (Array.isArray(value)) return value.map(shape);
   if (value !== null && typeof value === "object") {
@@ -81,7 +82,7 @@ function shape(value) {
     return Object.fromEntries(names.map((name) => [name, shape(value[name])]));
   }
   if (typeof value !== "string") return value;
-  // A trace follows from the id.
+  // The trace is derived from the id.
   if (/^[0-9a-f]{32}$/.test(value)) return "TRACE";
   return value
     .replace(/[0-7][0-9a-hjkmnp-tv-z]{25}/g, "ID")
@@ -94,13 +95,13 @@ function shape(value) {
 
 function same(what, ours, theirs) {
   const [a, b] = [JSON.stringify(ours, null, 1), JSON.stringify(theirs, null, 1)];
-  if (a !== b) throw new Error(`${what}: the answers differ\nours: ${a}\ntheirs: ${b}`);
+  if (a !== b) throw new Error(`${what}: the responses differ\nours: ${a}\ntheirs: ${b}`);
 }
 
 const SEEN = ["content-type", "cache-control", "x-content-type-options", "vary"];
 const seen = ({ status, headers }) => ({ status, ...Object.fromEntries(SEEN.map((name) => [name, headers.get(name)])) });
 
-/** Throws unless both Workers answer alike, signatures hold, and both refuse alike. */
+/** Throws unless both Workers respond equally, signatures are valid, and both reject the same requests. */
 async function compare(ours, theirs, token) {
   const check = { secret: BUCKET.S3_SECRET_ACCESS_KEY, region: BUCKET.S3_REGION };
   const [one, other] = [await ask(ours, upload(token)), await ask(theirs, upload(token))];
@@ -122,11 +123,11 @@ async function compare(ours, theirs, token) {
   for (const refused of refusals) {
     const [a, b] = [await ask(ours, refused), await ask(theirs, refused)];
     same(`refusing ${refused.path}`, [a.status, a.json.code], [b.status, b.json.code]);
-    if (a.status < 400) throw new Error(`${refused.path} was not refused`);
+    if (a.status < 400) throw new Error(`${refused.path} was not rejected`);
   }
 }
 
-/** What Companion signs is signed as it should be; whom it signs for, it does not ask. */
+/** Companion's signatures are valid; it signs for any caller. */
 async function compareCompanion(server, requests) {
   const params = await ask(server, requests.upload);
   const signed = await ask(server, requests.part);
@@ -160,7 +161,7 @@ async function main() {
   const tokens = [secretToken(), rsa.token];
   for (const place of [0, 1]) await compare(ours[place], theirs[place], tokens[place]);
   await compareCompanion(node, ofCompanion);
-  console.log("the answers are alike: status, headers, members, valid signatures, refusals");
+  console.log("the responses are equal: status, headers, members, valid signatures, rejections");
   if (options.compare) return;
 
   const [count, seconds] = [Number(options.rounds), Number(options.seconds)];

@@ -1,5 +1,5 @@
-// Decides which films the pictures are of: an hour of 1080p H.264, of which one minute is encoded and the rest copied; made
-// once and kept with the engine's films. For a smoke run, a few seconds of a small picture.
+// The source videos: an hour of 1080p H.264, of which one minute is encoded and the rest copied; generated once and
+// kept with those of `bench engine`. For a smoke run, a few seconds of a small video.
 
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, renameSync } from "node:fs";
@@ -20,14 +20,14 @@ function made(folder, name, args) {
   return path;
 }
 
-/** The paths of the hour and of its first minute in `folder`; without a folder, of two short films. */
+/** The paths of the hour and of its first minute in `folder`; without a folder, of two short videos. */
 export function films(folder) {
   const source = (size, seconds) => ["-f", "lavfi", "-i", `mandelbrot=s=${size}:r=30`, "-t", `${seconds}`, ...X264.split(" ")];
   if (!folder) {
     const place = temporaryFolder();
     return [made(place, "long.mp4", source("320x180", 4)), made(place, "short.mp4", source("320x180", 2))];
   }
-  // `backend/bench` makes its own minute under the same name, which is as good.
+  // `backend/bench` generates an equivalent minute under the same name.
   const minute = made(folder, "h264-60s.mp4", source("1920x1080", 60));
   const copy = "-c copy -movflags +faststart".split(" ");
   return [made(folder, "h264-60min.mp4", ["-stream_loop", "59", "-i", minute, ...copy]), minute];

@@ -1,5 +1,5 @@
-// Decides how a server is put under load and what is taken down: wrk, on the loopback interface, for a fixed time; the
-// processor time is the server's own, as the kernel counts it.
+// Puts a server under load and measures it: wrk, on the loopback interface, for a fixed time; the CPU time is that of
+// the server's process, from the kernel.
 
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
@@ -8,7 +8,7 @@ import { cpuSeconds } from "./servers.mjs";
 
 const run = promisify(execFile);
 const LUA = new URL("load.lua", import.meta.url).pathname;
-/** How many connections ask side by side. */
+/** The number of concurrent connections. */
 export const CONNECTIONS = 16;
 
 /** The command line, for the reader of the table. */
@@ -16,7 +16,7 @@ export function commandLine({ method = "GET", path }, seconds) {
   return `wrk -t1 -c${CONNECTIONS} -d${seconds}s -s bench/edge/load.lua http://127.0.0.1:PORT${path}  # ${method}`;
 }
 
-/** Asks `server` the same again and again for `seconds`. Every answer has to be a good one. */
+/** Repeats a request to `server` for `seconds`. Every response must be successful. */
 export async function load(server, { method = "GET", path, headers = {}, body = "" }, seconds) {
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\n`);
   const env = { ...process.env, LOAD_METHOD: method, LOAD_BODY: body, LOAD_HEADERS: lines.join("") };
@@ -35,10 +35,12 @@ export async function load(server, { method = "GET", path, headers = {}, body = 
   };
 }
 
-/** How many requests of each kind a smoke run sends. */
+/** The number of requests of each kind in a smoke run. */
 const FEW = 8;
 
-/** Sends a few requests of each `[server, request]`, without wrk and without figures. Every answer has to be a good one. */
+/**
+ * Sends a few requests of each `[server, request]`, without wrk and without figures. Every response must be successful.
+ */
 export async function smoke(each) {
   for (const [server, { method = "GET", path, headers = {}, body }] of each) {
     for (let number = 0; number < FEW; number++) {
@@ -47,16 +49,16 @@ export async function smoke(each) {
       if (answer.status >= 400) throw new Error(`${server.name} ${method} ${path}: ${answer.status}`);
     }
   }
-  console.log(`smoke: ${each.length} kinds of requests, ${FEW} of each, all answered; no figures`);
+  console.log(`smoke: ${each.length} kinds of requests, ${FEW} of each, all successful; no figures`);
 }
 
 /**
- * Rounds in which every side is loaded once, one after the other, so that what else the machine does hits all alike.
- * `sides` is `{name: [server, request]}`; answers `{name: [measurement of each round]}`.
+ * Runs rounds in which every side is loaded once, one after the other, so that other load on the machine affects all
+ * sides equally. `sides` is `{name: [server, request]}`; returns `{name: [measurement of each round]}`.
  */
 export async function rounds(sides, count, seconds) {
   const found = Object.fromEntries(Object.keys(sides).map((name) => [name, []]));
-  // The first requests compile and fill what is kept.
+  // The first requests compile the code and fill caches.
   for (const [server, request] of Object.values(sides)) await load(server, request, 2);
   for (let round = 0; round < count; round++) {
     for (const [name, [server, request]] of Object.entries(sides)) {

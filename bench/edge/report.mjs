@@ -1,24 +1,24 @@
-// Decides how measurements are put together: the middle one of a side, the middle ratio of pairs, rows of a table.
+// Evaluates measurements: the median of a side, the median ratio of pairs, rows of a table.
 
 const sorted = (values) => [...values].sort((a, b) => a - b);
 
-/** The value in the middle. */
+/** The median. */
 export function median(values) {
   return sorted(values)[Math.floor(values.length / 2)];
 }
 
-/** The value below which so many hundredths of all lie. */
+/** The value at this percentile. */
 export function percentile(values, hundredths) {
   return sorted(values)[Math.min(values.length - 1, Math.floor((values.length * hundredths) / 100))];
 }
 
-/** The middle of each figure of a side's rounds. */
+/** The median of each figure of a side's rounds. */
 export function middle(measurements) {
   const of = (name) => median(measurements.map((one) => one[name]));
   return { perSecond: of("perSecond"), p50Ms: of("p50Ms"), p99Ms: of("p99Ms"), cpuUs: of("cpuUs") };
 }
 
-/** By how much `ours` is better, round by round: requests a second, and processor time of one. */
+/** The ratios of `ours` to the other side, round by round: requests per second, and CPU time per request. */
 export function ratios(ours, theirs) {
   const pairs = ours.map((one, round) => [one, theirs[round]]);
   return {
@@ -27,13 +27,13 @@ export function ratios(ours, theirs) {
   };
 }
 
-/** A number of three digits. */
+/** A number with three significant digits. */
 export function short(value) {
   if (value >= 100) return Math.round(value).toLocaleString("en");
   return value >= 10 ? value.toFixed(1) : value.toFixed(2);
 }
 
-/** Prints rows as a table of Markdown. */
+/** Prints rows as a Markdown table. */
 export function table(head, rows) {
   console.log(`\n| ${head.join(" | ")} |\n|${head.map(() => "---").join("|")}|`);
   for (const row of rows) console.log(`| ${row.join(" | ")} |`);

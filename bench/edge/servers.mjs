@@ -1,5 +1,5 @@
-// Decides how the servers that are compared run: a Worker in `workerd serve`, whatever else in a process of its own, all
-// on the loopback interface; when one is ready, what processor time it has used, and that it ends with the measurement.
+// Runs the compared servers: Workers in `workerd serve`, other servers in their own processes, all on the loopback
+// interface. Detects readiness, measures CPU time, and stops the servers after the measurement.
 
 import { spawn } from "node:child_process";
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -7,24 +7,24 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { basename, extname, join } from "node:path";
 
-/** The checkout. */
+/** The root of the repository. */
 export const ROOT = new URL("../../", import.meta.url).pathname;
 const WORKERD = join(ROOT, "node_modules/workerd/bin/workerd");
-/** How long a server may take to answer for the first time. */
+/** The time limit for the first response. */
 const PATIENCE_MS = 30_000;
-/** What a second of `/proc/PID/stat` is divided into: USER_HZ, the same on every Linux that Node.js runs on. */
+/** The ticks per second in `/proc/PID/stat`: USER_HZ, the same on every Linux that Node.js runs on. */
 const TICKS_A_SECOND = 100;
 
 const running = [];
 const folders = [];
 
-/** A folder that is gone when everything has been stopped. */
+/** A temporary folder, which is removed when all servers are stopped. */
 export function temporaryFolder() {
   folders.push(mkdtempSync(join(tmpdir(), "glimpse-bench-")));
   return folders.at(-1);
 }
 
-/** A port that nobody uses now. */
+/** An unused port. */
 export async function freePort() {
   const server = createServer();
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -33,7 +33,7 @@ export async function freePort() {
   return port;
 }
 
-/** Starts a program and waits until `path` answers with a status that is no server's fault, or with `ready`. */
+/** Starts a program and waits until `path` returns a status that is not a server error, or one that `ready` accepts. */
 export async function start(name, program, args, { port, path = "/", env = {}, ready }) {
   const began = performance.now();
   const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...env } });
@@ -54,13 +54,13 @@ export async function start(name, program, args, { port, path = "/", env = {}, r
   throw new Error(`${name} does not answer:\n${said}`);
 }
 
-/** The processor time that a server has used so far, in seconds. */
+/** The CPU time that a server has used so far, in seconds. */
 export function cpuSeconds({ pid }) {
   const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1].split(" ");
   return (Number(fields[11]) + Number(fields[12])) / TICKS_A_SECOND;
 }
 
-/** Ends one server. */
+/** Stops one server. */
 export async function stop({ child }) {
   if (child.exitCode !== null) return;
   const ended = new Promise((resolve) => child.once("exit", resolve));
@@ -68,7 +68,7 @@ export async function stop({ child }) {
   await ended;
 }
 
-/** Ends everything, and removes what was written. */
+/** Stops all servers, and removes the temporary files. */
 export async function stopAll() {
   await Promise.all(running.map((child) => stop({ child })));
   for (const folder of folders) rmSync(folder, { recursive: true, force: true });
@@ -76,7 +76,7 @@ export async function stopAll() {
 
 const quoted = (text) => JSON.stringify(text);
 
-/** The module of a file, as workerd's configuration writes it. */
+/** A module of a file in workerd's configuration. */
 function module(folder, name, path) {
   const copy = basename(name) + (extname(name) ? "" : ".js");
   copyFileSync(path, join(folder, copy));
@@ -85,8 +85,8 @@ function module(folder, name, path) {
 }
 
 /**
- * Writes the configuration of one Worker: `modules` is `{name: path}`, the first of them the main one; `vars` its
- * variables; `cache` the address of what keeps the Cache API's entries, if it has one. Answers the file's path.
+ * Writes the configuration of one Worker: `modules` is `{name: path}`, the main one first; `vars` its variables;
+ * `cache` the address of the process behind the Cache API, if there is one. Returns the file's path.
  */
 export function configure({ modules, vars, port, cache }) {
   const folder = temporaryFolder();
@@ -113,13 +113,13 @@ const worker :Workerd.Worker = (
   return path;
 }
 
-/** Starts a Worker in a `workerd serve` of its own. */
+/** Starts a Worker in its own `workerd serve`. */
 export async function worker(name, settings) {
   const port = settings.port ?? (await freePort());
   return start(name, WORKERD, ["serve", configure({ ...settings, port })], { port, path: "/health" });
 }
 
-/** The Worker as `cargo xtask build edge` has built it, as modules. */
+/** The modules of the Worker that `cargo xtask build edge` has built. */
 export function ourModules() {
   const modules = { "entry.js": join(ROOT, "edge/entry.js") };
   for (const name of ["index.js", "index_bg.wasm"]) modules[`build/${name}`] = join(ROOT, "edge/build", name);

@@ -1,5 +1,5 @@
-// Decides what delivery is measured on: the local cloud in release, with a film of an hour in its bucket, and Workers in
-// front of it that share what they are configured with.
+// The setup of the delivery measurements: the local cloud in a release build, with a video of an hour in its bucket,
+// and Workers in front of it that share their configuration.
 
 import { createReadStream, statSync } from "node:fs";
 import { join } from "node:path";
@@ -7,10 +7,10 @@ import { join } from "node:path";
 import { ROOT, freePort, ourModules, start, temporaryFolder, worker } from "./servers.mjs";
 import { AUDIENCE, ISSUER, SECRET, secretToken } from "./tokens.mjs";
 
-/** How long the film may take until its pictures are there, in milliseconds. */
+/** The time limit for processing the video, in milliseconds. */
 const PATIENCE_MS = 180_000;
 
-/** S3, the queue and both functions. Answers the variables of a Worker in front of them. */
+/** Starts S3, the queue and both functions. Returns the variables of a Worker in front of them. */
 export async function cloud() {
   const [port, renderPort] = [await freePort(), await freePort()];
   const release = (name) => join(process.env.GLIMPSE_RELEASE, name);
@@ -32,7 +32,7 @@ export async function cloud() {
   };
 }
 
-/** The Worker with a cache of its own, which may be one that finds nothing. */
+/** The Worker with its own cache, which may be a `forgetful` one. */
 export async function glimpse(name, vars, { forgetful = false } = {}) {
   const port = await freePort();
   const cache = await cacheServer(forgetful);
@@ -40,13 +40,13 @@ export async function glimpse(name, vars, { forgetful = false } = {}) {
   return worker(name, { modules: ourModules(), vars: own, port, cache });
 }
 
-/** The Worker that only does `cache.match`, with what it does not find from `origin`. */
+/** The Worker that only calls `cache.match`, and fetches misses from `origin`. */
 export async function matcher(origin) {
   const modules = { "cache.js": join(ROOT, "bench/edge/rivals/cache.js") };
   return worker("cache.match", { modules, vars: { ORIGIN: origin.url }, cache: await cacheServer(false) });
 }
 
-/** The address of a cache of its own. */
+/** Starts a cache, and returns its address. */
 export async function cacheServer(forgetful) {
   const port = await freePort();
   const args = [join(ROOT, "bench/edge/cache.mjs"), `${port}`, ...(forgetful ? ["forgetful"] : [])];
@@ -54,7 +54,7 @@ export async function cacheServer(forgetful) {
   return `127.0.0.1:${port}`;
 }
 
-/** Path and query of a JWT's link to a private video's poster as WebP, good for an hour. */
+/** Path and query of a JWT link to a private video's poster as WebP, valid for an hour. */
 export async function posterByToken(server, video) {
   const headers = { authorization: `Bearer ${secretToken()}` };
   const body = JSON.stringify({ types: ["thumbnail"] });
@@ -63,7 +63,7 @@ export async function posterByToken(server, video) {
   return pathname + search;
 }
 
-/** Uploads a film and waits until its pictures are there; answers the video as the API shows it. */
+/** Uploads a video and waits until it is processed; returns the video as the API returns it. */
 export async function uploaded(server, path, visibility = "public") {
   const authorization = `Bearer ${secretToken()}`;
   const { size } = statSync(path);
@@ -79,13 +79,13 @@ export async function uploaded(server, path, visibility = "public") {
     body: createReadStream(path),
     duplex: "half",
   });
-  if (!sent.ok) throw new Error(`the upload was refused: ${sent.status} ${await sent.text()}`);
+  if (!sent.ok) throw new Error(`the upload was rejected: ${sent.status} ${await sent.text()}`);
   const until = performance.now() + PATIENCE_MS;
   while (performance.now() < until) {
     const shown = await (await fetch(`${server.url}/api/videos/${video.id}`, { headers: { authorization } })).json();
     if (shown.state === "ready") return shown;
-    if (shown.state !== "processing" && shown.state !== "uploading") throw new Error(`the film is ${shown.state}`);
+    if (shown.state !== "processing" && shown.state !== "uploading") throw new Error(`the video is ${shown.state}`);
     await new Promise((resolve) => setTimeout(resolve, 200));
   }
-  throw new Error("the film has no pictures yet");
+  throw new Error("the video is not processed yet");
 }

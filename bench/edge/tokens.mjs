@@ -1,5 +1,5 @@
-// Decides which tokens the measured Workers are asked with, made by Node's own crypto, and whether a signature that they
-// answer is right: SigV4 once more, as AWS describes it.
+// Generates the tokens of the measured requests with Node's crypto module, and verifies the signatures of the responses
+// with an independent implementation of SigV4 by AWS's documentation.
 
 import { createHash, createHmac, generateKeyPairSync, sign } from "node:crypto";
 
@@ -17,19 +17,19 @@ function token(header, signer) {
   return `${signed}.${signer(Buffer.from(signed)).toString("base64url")}`;
 }
 
-/** A token under the shared secret. */
+/** A token signed with the shared secret. */
 export function secretToken() {
   return token({ alg: "HS256" }, (data) => createHmac("sha256", SECRET).update(data).digest());
 }
 
-/** A token under a key of an issuer, and the issuer's key set. */
+/** A token signed with a key of an issuer, and the issuer's key set. */
 export function rsaToken() {
   const { privateKey, publicKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
   const jwks = { keys: [{ ...publicKey.export({ format: "jwk" }), kid: "first", alg: "RS256", use: "sig" }] };
   return { jwks, token: token({ alg: "RS256", kid: "first" }, (data) => sign("sha256", data, privateKey)) };
 }
 
-/** The owner that an upload of this issuer's subject belongs to. */
+/** The owner of uploads by this subject of this issuer. */
 export function owner() {
   return createHash("sha256").update(`${ISSUER}\0${SUBJECT}`).digest().subarray(0, 16).toString("base64url");
 }
@@ -37,7 +37,7 @@ export function owner() {
 const hmac = (key, data) => createHmac("sha256", key).update(data).digest();
 const escaped = (value) => encodeURIComponent(value).replace(/[!'()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`);
 
-/** Throws unless a presigned URL is signed for this method and these headers, and for all of them. */
+/** Throws unless a presigned URL is signed for exactly this method and these headers. */
 export function checkSignature({ method, url, headers = {}, secret, region }) {
   const { host, pathname, searchParams } = new URL(url);
   const signature = searchParams.get("X-Amz-Signature");
@@ -52,6 +52,6 @@ export function checkSignature({ method, url, headers = {}, secret, region }) {
   const toSign = ["AWS4-HMAC-SHA256", date, scope.join("/"), createHash("sha256").update(request).digest("hex")].join("\n");
   const expected = hmac(scope.reduce(hmac, `AWS4${secret}`), toSign).toString("hex");
   if (searchParams.get("X-Amz-SignedHeaders") !== names || signature !== expected) {
-    throw new Error(`the signature of ${method} ${pathname} over ${searchParams.get("X-Amz-SignedHeaders")} is not right`);
+    throw new Error(`the signature of ${method} ${pathname} over ${searchParams.get("X-Amz-SignedHeaders")} is invalid`);
   }
 }

@@ -1,4 +1,4 @@
-//! Decides what the edge promises about an upload, and how the promise travels: as signed object metadata.
+//! Upload grants, and their encoding as signed S3 object metadata.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,47 +10,46 @@ use crate::key::Key;
 use crate::limits;
 use crate::manifest::{ClientMetadata, Visibility};
 
-/// The metadata header that carries the file's name, encoded by [`encode_name`].
+/// The metadata header that contains the file's name, encoded by [`encode_name`].
 pub const META_NAME: &str = "x-amz-meta-name";
-/// The metadata header that carries who may see the pictures.
+/// The metadata header that contains the [`Visibility`].
 pub const META_VISIBILITY: &str = "x-amz-meta-visibility";
 
-/// The metadata header that carries the customer's own name of the video, encoded by [`encode_name`].
+/// The metadata header that contains the customer's `external_id`, encoded by [`encode_name`].
 pub const META_EXTERNAL_ID: &str = "x-amz-meta-external-id";
-/// The metadata header that carries the customer's own fields: base64url of a JSON object of texts.
+/// The metadata header that contains the customer's `metadata`: base64url of a JSON object of strings.
 pub const META_CUSTOM: &str = "x-amz-meta-custom";
-/// The metadata header that carries the trace that the upload is part of, if it is part of one: a
-/// [`TraceId`](crate::TraceId).
+/// The metadata header that contains the [`TraceId`](crate::TraceId) of the trace that the upload belongs to, if it
+/// belongs to one.
 pub const META_TRACE_ID: &str = "x-amz-meta-trace-id";
 
-/// Everything but RFC 3986's unreserved characters is escaped: what is left is safe in a header, in a form
-/// field and in JSON alike.
+/// Escapes everything except RFC 3986's unreserved characters. The result is safe in a header, a form field and JSON.
 const NAME_ESCAPES: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Permission to upload one video, which the edge signs and S3 enforces.
+/// Permission to upload one video. The edge signs it, and S3 enforces it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
-    /// Who may upload.
+    /// The owner of the upload.
     pub owner: Owner,
-    /// The video that the upload becomes.
+    /// The id of the new video.
     pub video: VideoId,
-    /// The file's name as the user has it, for display only; at most [`limits::MAX_NAME_BYTES`] bytes.
+    /// The original file name, for display only; at most [`limits::MAX_NAME_BYTES`] bytes.
     pub name: String,
-    /// The media type that is signed: one of [`limits::UPLOAD_TYPES`], or [`limits::UNKNOWN_TYPE`].
+    /// The signed media type: one of [`limits::UPLOAD_TYPES`], or [`limits::UNKNOWN_TYPE`].
     pub content_type: String,
-    /// Who may see the pictures.
+    /// Who can view the images.
     pub visibility: Visibility,
-    /// What comes back in the manifest as it was given.
+    /// Client metadata, returned unchanged in the manifest.
     pub client_metadata: ClientMetadata,
 }
 
 impl Grant {
-    /// Where the upload goes.
+    /// The key of the source.
     pub fn key(&self) -> Key {
         Key::Source { owner: self.owner.clone(), video: self.video }
     }
 
-    /// The metadata headers that the upload must carry, names in lower case and sorted.
+    /// The metadata headers that the upload must contain, with sorted names in lower case.
     pub fn metadata(&self) -> Vec<(&'static str, String)> {
         let ClientMetadata { external_id, metadata: fields, trace_id } = &self.client_metadata;
         let mut headers = Vec::with_capacity(5);
@@ -70,7 +69,7 @@ impl Grant {
 }
 
 impl ClientMetadata {
-    /// Reads what [`Grant::metadata`] wrote, from a stored object's headers. What is not ours is left out.
+    /// Reads the metadata that [`Grant::metadata`] wrote from a stored object's headers. Invalid values are ignored.
     pub fn from_headers(header: impl Fn(&str) -> Option<String>) -> Self {
         let custom = header(META_CUSTOM).and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
         Self {
@@ -80,7 +79,7 @@ impl ClientMetadata {
         }
     }
 
-    /// Whether it is short enough to travel with an object, and in words what is wrong if it is not.
+    /// Checks that the metadata fits into an object's headers. The error is a message for the caller.
     pub fn check(&self) -> Result<(), &'static str> {
         let id = self.external_id.as_deref().unwrap_or_default();
         if id.len() > limits::MAX_EXTERNAL_ID_BYTES || id.chars().any(char::is_control) {
@@ -93,16 +92,16 @@ impl ClientMetadata {
     }
 }
 
-/// The longest ending of a name that is kept when the name is cut, in bytes with its dot.
+/// The longest extension that is kept when a name is truncated, in bytes, including the dot.
 const MAX_EXTENSION_BYTES: usize = 17;
 
-/// A file's name without control characters, in at most [`limits::MAX_NAME_BYTES`]: a longer one is cut between two
-/// characters, before its ending.
+/// Removes control characters from a file name and truncates it to [`limits::MAX_NAME_BYTES`]. A longer name is
+/// truncated at a character boundary, before its extension.
 ///
 /// ```
-/// # use glimpse_contract::short_name;
-/// assert_eq!(short_name("Ski\n trip.mp4"), "Ski trip.mp4");
-/// assert_eq!(short_name(&("x".repeat(300) + ".mp4")), "x".repeat(251) + ".mp4");
+/// # use glimpse_contract::truncate_name;
+/// assert_eq!(truncate_name("Ski\n trip.mp4"), "Ski trip.mp4");
+/// assert_eq!(truncate_name(&("x".repeat(300) + ".mp4")), "x".repeat(251) + ".mp4");
 /// ```
 pub fn truncate_name(name: &str) -> String {
     let clean: String = name.chars().filter(|c| !c.is_control()).collect();
@@ -115,7 +114,8 @@ pub fn truncate_name(name: &str) -> String {
     [stem, extension].concat()
 }
 
-/// A file's name as header text: shortened by [`truncate_name`], everything but unreserved characters percent-encoded.
+/// Encodes a file name as a header value: truncated by [`truncate_name`], then percent-encoded except for unreserved
+/// characters.
 ///
 /// ```
 /// # use glimpse_contract::{decode_name, encode_name};
@@ -126,7 +126,7 @@ pub fn encode_name(name: &str) -> String {
     utf8_percent_encode(&truncate_name(name), NAME_ESCAPES).to_string()
 }
 
-/// The name behind [`encode_name`]'s text; what is not UTF-8 is replaced, control characters are dropped.
+/// Decodes a name that [`encode_name`] encoded. Invalid UTF-8 is replaced, control characters are removed.
 pub fn decode_name(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().chars().filter(|c| !c.is_control()).collect()
 }
@@ -143,7 +143,7 @@ mod tests {
         let long = "é".repeat(200);
         assert_eq!(decode_name(&encode_name(&long)), "é".repeat(127));
         let cut = |name: &str| decode_name(&encode_name(name));
-        assert_eq!(cut(&(long.clone() + ".mov")), "é".repeat(125) + ".mov", "it keeps its ending");
+        assert_eq!(cut(&(long.clone() + ".mov")), "é".repeat(125) + ".mov", "the extension is kept");
         assert_eq!(cut(&(long.clone() + ".webm")), "é".repeat(125) + ".webm");
         let exact = "x".repeat(251) + ".mp4";
         assert_eq!(cut(&exact), exact);

@@ -1,4 +1,4 @@
-//! Decides what names a video and its owner. Neither can be chosen by a client.
+//! Ids of videos and owners. A client can choose neither.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,24 +14,24 @@ const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const VIDEO_LEN: usize = 26;
 const OWNER_LEN: usize = 22;
 const TIMESTAMP_BITS: u32 = 48;
-/// Ten characters hold 50 bits: the two that 26 characters have too many, and the time.
+/// Ten characters hold 50 bits: the 48 bits of the time, and the two bits by which 26 characters exceed 128 bits.
 const TIMESTAMP_LEN: usize = 10;
 const MAX_TIMESTAMP_MS: u64 = (1 << TIMESTAMP_BITS) - 1;
 
-/// A text that is not an id in its one canonical spelling.
+/// Error of a string that is not an id in its canonical form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("not a {0}")]
 pub struct ParseIdError(pub(crate) &'static str);
 
-/// Names one video: 26 characters of Crockford base32, lower case.
+/// Id of a video: 26 characters of Crockford's base32 in lower case.
 ///
-/// Like a ULID it holds 48 bits of time and 80 random bits, but the time counts down
-/// (2^48 - 1 - milliseconds since 1970), so that S3's own key order lists the newest video first.
+/// Like a ULID, it consists of 48 bits of time and 80 random bits, but the time counts down
+/// (2^48 - 1 - milliseconds since 1970), so that S3's key order lists the newest video first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VideoId(u128);
 
 impl VideoId {
-    /// Makes the id of a video granted at `now_ms` (Unix milliseconds) from 80 fresh random bits.
+    /// Creates the id of a video that is granted at `now_ms` (Unix milliseconds), from 80 random bits.
     ///
     /// ```
     /// # use glimpse_contract::VideoId;
@@ -45,19 +45,19 @@ impl VideoId {
         Self((u128::from(time) << 80) | low)
     }
 
-    /// What the text spells.
+    /// The 128 bits of the id.
     pub(crate) fn to_u128(self) -> u128 {
         self.0
     }
 
-    /// The ten characters that hold its time: ids of one millisecond, and only those, begin with them.
+    /// The ten characters that encode the time. Two ids share them if and only if they are of the same millisecond.
     pub fn timestamp_prefix(self) -> String {
         let mut text = self.to_string();
         text.truncate(TIMESTAMP_LEN);
         text
     }
 
-    /// When the edge made this id, in Unix milliseconds.
+    /// The time at which the edge created this id, in Unix milliseconds.
     pub fn timestamp_ms(self) -> u64 {
         MAX_TIMESTAMP_MS - (self.0 >> 80) as u64
     }
@@ -83,7 +83,7 @@ impl fmt::Debug for VideoId {
 impl FromStr for VideoId {
     type Err = ParseIdError;
 
-    /// Accepts the one canonical spelling only: no capitals, no `i l o u`, nothing above 128 bits.
+    /// Accepts only the canonical form: no capitals, no `i l o u`, at most 128 bits.
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
         const ERROR: ParseIdError = ParseIdError("video id");
         if text.len() != VIDEO_LEN {
@@ -92,7 +92,7 @@ impl FromStr for VideoId {
         let mut value = 0_u128;
         for (index, byte) in text.bytes().enumerate() {
             let digit = ALPHABET.iter().position(|&letter| letter == byte).ok_or(ERROR)?;
-            // 26 characters hold 130 bits: the first may only use three of its five.
+            // 26 characters hold 130 bits: only three of the first character's five bits are used.
             if index == 0 && digit > 7 {
                 return Err(ERROR);
             }
@@ -102,16 +102,16 @@ impl FromStr for VideoId {
     }
 }
 
-/// Names whose videos these are: 22 characters, base64url of the first 16 bytes of SHA-256 over `iss \0 sub`.
+/// Id of an owner: 22 characters, base64url of the first 16 bytes of SHA-256 over `iss \0 sub`.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Owner([u8; 16]);
 
 impl Owner {
-    /// The owner that a token's issuer and subject stand for.
+    /// The owner of a token's issuer and subject.
     ///
     /// ```
     /// # use glimpse_contract::Owner;
-    /// assert_eq!(Owner::of("https://id.example", "alice").to_string().len(), 22);
+    /// assert_eq!(Owner::new("https://id.example", "alice").to_string().len(), 22);
     /// ```
     pub fn new(iss: &str, sub: &str) -> Self {
         let mut hasher = Sha256::new();
@@ -150,7 +150,7 @@ impl FromStr for Owner {
     }
 }
 
-/// Lets a name travel as its text.
+/// Implements `Serialize` and `Deserialize` of an id as its string form.
 macro_rules! as_text {
     ($name:ty) => {
         impl Serialize for $name {
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn owner_hash_is_pinned() {
-        // printf 'https://id.example\0alice' | sha256sum | head -c 32 | xxd -r -p | base64, made URL-safe
+        // printf 'https://id.example\0alice' | sha256sum | head -c 32 | xxd -r -p | base64, converted to base64url
         assert_eq!(Owner::new("https://id.example", "alice").to_string(), "iGDYsciok5F1j_m0eaWWJA");
         assert_ne!(
             Owner::new("a", "bc"),
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn rejects_owner_with_stray_bits() {
-        // The last of 22 characters carries only two bits: `VOP_TYPE_B` would set a bit beyond the sixteenth byte.
+        // The last of 22 characters holds only two bits: `B` would set a bit beyond the sixteenth byte.
         let owner = Owner::new("a", "b").to_string();
         assert!(format!("{}B", &owner[..21]).parse::<Owner>().is_err());
         assert!(format!("{}=", &owner[..21]).parse::<Owner>().is_err());

@@ -1,8 +1,9 @@
-//! Decides how JSON is read and written where every byte of code counts: as one tree. Documents that something is decided
-//! by are read strictly, requests of clients as leniently as JSON allows.
+//! JSON as a tree, with a small reader and writer for the Worker. Trusted documents such as tokens and manifests are
+//! parsed strictly, request bodies as leniently as JSON allows.
 //!
-//! The Worker's limit is its size, and each struct that serde derives for it costs two to four kilobytes; the tree costs
-//! as much once. Fractions are read and never written, since writing them takes tables of ten kilobytes.
+//! The Worker is limited in size. Each struct for which serde derives an implementation costs two to four kilobytes;
+//! the tree costs as much once. Fractions are read but never written, because writing them needs tables of ten
+//! kilobytes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,35 +12,36 @@ use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::ser::{SerializeMap as _, SerializeSeq as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The most members of one object that are read: names are compared one by one, and no document here has as many.
+/// Maximum number of members of an object in a strict parse. Names are compared linearly, and no document here has as
+/// many.
 const MAX_MEMBERS: usize = 256;
 
 /// A JSON value.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum Json {
-    /// `null`, and what is not there.
+    /// `null`, or an absent member.
     #[default]
     Null,
     /// `true` or `false`.
     Bool(bool),
-    /// A number without sign or fraction, however it is written: `3`, `3.0` or `3e0`.
+    /// A number without sign or fraction, in any notation: `3`, `3.0` or `3e0`.
     Integer(u64),
-    /// Any other number. It is written as `null`.
+    /// Any other number. It is serialized as `null`.
     Float(f64),
-    /// A text.
+    /// A string.
     String(String),
     /// An array.
     Array(Vec<Json>),
-    /// An object: its members in their order, no name twice unless it was read leniently.
+    /// An object: its members in order. Names are unique unless the object was parsed leniently.
     Object(Vec<(String, Json)>),
 }
 
-/// A member that is not what it should be.
+/// Error of a member that is missing or has the wrong type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidMember {
     /// The member's name.
     pub name: &'static str,
-    /// What it should be.
+    /// The expected type.
     pub expected: &'static str,
 }
 
@@ -52,11 +54,11 @@ impl fmt::Display for InvalidMember {
     }
 }
 
-/// An object, written out: `object! { "id" => id, "bytes" => 5 }`.
+/// Builds an object: `object! { "id" => id, "bytes" => 5 }`.
 #[macro_export]
 macro_rules! object {
     ($($name:literal => $value:expr),* $(,)?) => {{
-        #[allow(unused_mut, reason = "an empty object is put together too")]
+        #[allow(unused_mut, reason = "an empty object is not mutated")]
         let mut object = $crate::Json::Object(::std::vec::Vec::new());
         $(object.put($name, $crate::Json::from($value));)*
         object
@@ -64,14 +66,15 @@ macro_rules! object {
 }
 
 impl Json {
-    /// Reads a document. `None` if it is none, or an object in it has a name twice or more than 256 members.
+    /// Parses a document strictly. Returns `None` if it is invalid, or if an object in it has a duplicate name or more
+    /// than 256 members.
     pub fn parse(text: &[u8]) -> Option<Self> {
         serde_json::from_slice(text).ok()
     }
 
-    /// Reads the body of a request, as other readers of JSON do: of members with one name the last counts, an object may
-    /// have any number of members, a byte order mark is left out, and half of a surrogate pair becomes U+FFFD. `None` if
-    /// it is no document.
+    /// Parses a request body leniently, as other JSON parsers do: the last of several members with the same name wins,
+    /// an object can have any number of members, a byte order mark is skipped, and a lone surrogate becomes U+FFFD.
+    /// Returns `None` if the document is invalid.
     pub fn parse_lenient(text: &[u8]) -> Option<Self> {
         let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
         let mut text = text.to_vec();
@@ -82,75 +85,75 @@ impl Json {
         Some(json)
     }
 
-    /// The member of that name of an object; `Null` if there is none, or this is no object.
+    /// The member with this name; `Null` if it does not exist or the value is not an object.
     pub fn get(&self, name: &str) -> &Self {
         static NULL: Json = Json::Null;
         self.members().iter().rev().find(|(known, _)| known == name).map_or(&NULL, |(_, value)| value)
     }
 
-    /// Adds a member to an object that does not have it yet.
+    /// Adds a member to an object. The name must not exist yet.
     pub fn put(&mut self, name: &str, value: Self) {
         if let Self::Object(members) = self {
             members.push((name.to_owned(), value));
         }
     }
 
-    /// The members of an object; none of anything else.
+    /// The members of an object; empty for other values.
     pub fn members(&self) -> &[(String, Self)] {
         if let Self::Object(members) = self { members } else { &[] }
     }
 
-    /// Whether this is an object.
+    /// Whether the value is an object.
     pub fn is_object(&self) -> bool {
         matches!(self, Self::Object(_))
     }
 
-    /// The text, if this is one.
+    /// The string, if the value is one.
     pub fn as_str(&self) -> Option<&str> {
         if let Self::String(text) = self { Some(text) } else { None }
     }
 
-    /// The number, if it has neither sign nor fraction.
+    /// The number, if the value is one without sign and fraction.
     pub fn as_u64(&self) -> Option<u64> {
         if let Self::Integer(number) = self { Some(*number) } else { None }
     }
 
-    /// The array, if this is one.
+    /// The array, if the value is one.
     pub fn as_array(&self) -> Option<&[Self]> {
         if let Self::Array(list) = self { Some(list) } else { None }
     }
 
-    /// A member that may be absent or `null`, but is otherwise a text.
+    /// An optional string: the member can be absent or `null`.
     pub fn get_opt_str(&self, name: &'static str) -> Result<Option<String>, InvalidMember> {
         match self.get(name) {
             Self::Null => Ok(None),
             Self::String(text) => Ok(Some(text.clone())),
-            _ => Err(InvalidMember { name, expected: "a text" }),
+            _ => Err(InvalidMember { name, expected: "a string" }),
         }
     }
 
-    /// A member that must be a text.
+    /// A required string.
     pub fn get_str(&self, name: &'static str) -> Result<String, InvalidMember> {
-        self.get_opt_str(name)?.ok_or(InvalidMember { name, expected: "a text" })
+        self.get_opt_str(name)?.ok_or(InvalidMember { name, expected: "a string" })
     }
 
-    /// A member that may be absent or `null`, but is otherwise a whole number.
+    /// An optional unsigned integer: the member can be absent or `null`.
     pub fn get_opt_u64(&self, name: &'static str) -> Result<Option<u64>, InvalidMember> {
         match self.get(name) {
             Self::Null => Ok(None),
             Self::Integer(number) => Ok(Some(*number)),
-            _ => Err(InvalidMember { name, expected: "a whole number, and not negative" }),
+            _ => Err(InvalidMember { name, expected: "a non-negative integer" }),
         }
     }
 
-    /// A member that must be a whole number.
+    /// A required unsigned integer.
     pub fn get_u64(&self, name: &'static str) -> Result<u64, InvalidMember> {
-        self.get_opt_u64(name)?.ok_or(InvalidMember { name, expected: "a whole number, and not negative" })
+        self.get_opt_u64(name)?.ok_or(InvalidMember { name, expected: "a non-negative integer" })
     }
 
-    /// A member that may be absent or `null`, but is otherwise an array of texts.
+    /// An optional array of strings: the member can be absent or `null`.
     pub fn get_opt_str_array(&self, name: &'static str) -> Result<Option<Vec<String>>, InvalidMember> {
-        let invalid = InvalidMember { name, expected: "an array of texts" };
+        let invalid = InvalidMember { name, expected: "an array of strings" };
         let list = match self.get(name) {
             Self::Null => return Ok(None),
             value => value.as_array().ok_or(invalid)?,
@@ -162,7 +165,7 @@ impl Json {
         Ok(Some(texts))
     }
 
-    /// The object as texts by their names; `None` if this is no object of texts.
+    /// The object as a map of strings; `None` if the value is not an object or a member is not a string.
     pub fn as_str_map(&self) -> Option<BTreeMap<String, String>> {
         if !self.is_object() {
             return None;
@@ -174,7 +177,7 @@ impl Json {
         Some(map)
     }
 
-    /// The first member whose name is none of these: where a slip in a name must not pass for silence.
+    /// The first member whose name is not in `known`, so that a misspelled name is reported instead of ignored.
     pub fn unknown_member(&self, known: &[&str]) -> Option<&str> {
         self.members().iter().map(|(name, _)| name.as_str()).find(|name| !known.contains(name))
     }
@@ -250,7 +253,7 @@ impl<'de> Deserialize<'de> for Json {
     }
 }
 
-/// Replaces `\ud800` to `\udfff` by `\ufffd` wherever it is not one of a pair: JSON allows it, and no text can hold it.
+/// Replaces lone surrogates (`\ud800` to `\udfff`) with `\ufffd`: JSON allows them, but a Rust string cannot hold them.
 fn replace_lone_surrogates(text: &mut [u8]) {
     let unit = |text: &[u8], offset: usize| {
         let digits = text.get(offset..offset + 6)?.strip_prefix(b"\\u")?;
@@ -268,13 +271,13 @@ fn replace_lone_surrogates(text: &mut [u8]) {
                 text[offset + 2..offset + 6].copy_from_slice(b"fffd");
                 offset += 6;
             }
-            // Also the second character of an escape such as `\\`, which begins none.
+            // Also skips the second character of an escape such as `\\`, which does not begin another escape.
             _ => offset += 2,
         }
     }
 }
 
-/// The largest whole number up to which every one has a double of its own: 2 to the power of 53.
+/// The integer up to which a double represents every integer exactly: 2 to the power of 53.
 const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_992.0;
 
 #[derive(Clone, Copy)]
@@ -336,7 +339,7 @@ impl<'de> Visitor<'de> for JsonVisitor {
             let is_rejected =
                 || members.len() == MAX_MEMBERS || members.iter().any(|(known, _)| *known == name);
             if self.is_strict && is_rejected() {
-                return Err(A::Error::custom("a name comes twice, or too many names"));
+                return Err(A::Error::custom("duplicate member name or too many members"));
             }
             members.push((name, map.next_value_seed(self)?));
         }
@@ -344,14 +347,14 @@ impl<'de> Visitor<'de> for JsonVisitor {
     }
 }
 
-/// A member's name: like `String`, without the messages about what else it might have been.
+/// A member's name: like `String`, but without the code of serde's error messages.
 struct MemberName(String);
 
 impl<'de> Deserialize<'de> for MemberName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Json::deserialize(deserializer)? {
             Json::String(name) => Ok(Self(name)),
-            _ => Err(D::Error::custom("no name")),
+            _ => Err(D::Error::custom("not a member name")),
         }
     }
 }
@@ -387,7 +390,7 @@ mod tests {
         for text in ["", "{", "{}x", "{a:1}", "{1:2}", "'a'", "01", twice, &wide, &deep] {
             assert_eq!(Json::parse(text.as_bytes()), None, "{text:.40}");
         }
-        assert_eq!(Json::parse(b"\"\xff\""), None, "no UTF-8");
+        assert_eq!(Json::parse(b"\"\xff\""), None, "invalid UTF-8");
     }
 
     #[test]
@@ -423,8 +426,12 @@ mod tests {
         ] {
             assert_eq!(Json::parse_lenient(text.as_bytes()), None, "{text}");
         }
-        assert_eq!(Json::parse_lenient(b"\"\xff\""), None, "no UTF-8");
-        assert_eq!(Json::parse(br#""\ud800""#), None, "two texts must not become one where it matters");
+        assert_eq!(Json::parse_lenient(b"\"\xff\""), None, "invalid UTF-8");
+        assert_eq!(
+            Json::parse(br#""\ud800""#),
+            None,
+            "distinct strings must stay distinct in a strict parse"
+        );
         assert_eq!(Json::parse("\u{feff}1".as_bytes()), None);
     }
 
@@ -459,7 +466,7 @@ mod tests {
         for name in ["text", "less", "part", "list"] {
             assert_eq!(json.get_opt_u64(name).unwrap_err().name, name);
         }
-        assert_eq!(json.get_str("no").unwrap_err().to_string(), "`no` must be a text");
+        assert_eq!(json.get_str("no").unwrap_err().to_string(), "`no` must be a string");
         assert!(
             json.get_opt_str("number").is_err()
                 && json.get_opt_str_array("list").is_err()
@@ -476,7 +483,7 @@ mod tests {
             let request = Json::parse_lenient(text.as_bytes());
             prop_assert!(strict.is_none() || request == strict);
             let lenient = serde_json::from_str::<serde_json::Value>(&text).ok();
-            // Whatever is read here, others read too; what is written is read again.
+            // serde_json accepts every accepted document, and the output can be parsed again.
             prop_assert!(strict.is_none() || lenient.is_some());
             if let Some(json) = strict {
                 prop_assert!(Json::parse(json.to_string().as_bytes()).is_some());

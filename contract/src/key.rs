@@ -1,4 +1,4 @@
-//! Decides where things lie in the bucket: the only place where keys are built and parsed.
+//! S3 keys of the bucket's objects. This is the only module that builds and parses keys.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,66 +8,67 @@ use thiserror::Error;
 use crate::id::{Owner, VideoId};
 use crate::variant::Variant;
 
-/// A text that is not a key of ours.
+/// Error of a string that is not a key of this layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("not a key of this layout")]
 pub struct ParseKeyError;
 
-/// One object of the bucket. Nothing that a user typed is ever in a key.
+/// Key of an object in the bucket. Keys never contain user input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Key {
-    /// `uploads/{owner}/{video}`: the source, written once by the browser.
+    /// `uploads/{owner}/{video}`: the source, written once by the client.
     Source {
-        /// Whose video it is.
+        /// The owner of the video.
         owner: Owner,
-        /// Which video.
+        /// The video.
         video: VideoId,
     },
-    /// `slots/{owner}/{video}`: one of the videos of an upload token for several is taken; and the name of a file that is
-    /// being uploaded in parts.
+    /// `slots/{owner}/{video}`: the reservation of one video of an upload token for several videos. Also stores the
+    /// name of a file during a multipart upload.
     Reservation {
-        /// Whose video it is.
+        /// The owner of the video.
         owner: Owner,
-        /// Which video.
+        /// The video.
         video: VideoId,
     },
     /// `media/{video}/manifest.json`: the commit point, ready or rejected.
     Manifest(VideoId),
-    /// `media/{video}/failure.json`: the last try failed; a later manifest outranks it.
+    /// `media/{video}/failure.json`: the last attempt failed. A later manifest outranks it.
     Failure(VideoId),
-    /// `media/{video}/attempt.json`: a later delivery of the upload has begun; nothing of it is shown.
+    /// `media/{video}/attempt.json`: a second or later delivery of the upload's message has started. Not visible to
+    /// callers.
     Attempt(VideoId),
     /// `media/{video}/poster.json`: the owner chose another poster.
     Poster(VideoId),
-    /// `media/{video}/{variant}.{ext}`: a picture, or the table of a storyboard.
+    /// `media/{video}/{variant}.{ext}`: an image, or a storyboard table.
     Output(VideoId, Variant),
-    /// `media/{video}/{variant}.{ext}.refused.json`: why a picture on demand cannot be made.
+    /// `media/{video}/{variant}.{ext}.refused.json`: why an on-demand image cannot be rendered.
     Refusal(VideoId, Variant),
-    /// `work/{video}/{variant}.{ext}`: a picture that one step of a workflow has made, until another one publishes it.
+    /// `work/{video}/{variant}.{ext}`: an output of one workflow step, until the `publish` step publishes it.
     Staged(VideoId, Variant),
 }
 
-/// What the key of a refusal ends with, after that of the picture.
+/// Suffix that turns an output's key into the key of its refusal record.
 const REFUSAL_SUFFIX: &str = ".refused.json";
 
 impl Key {
-    /// What every source's key begins with; S3 sends events for this prefix only.
+    /// Prefix of all sources. S3 sends events only for this prefix.
     pub const UPLOADS: &str = "uploads/";
-    /// What every key that the backend writes begins with.
+    /// Prefix of all published outputs and records of the backend.
     pub const MEDIA: &str = "media/";
 
-    /// What the marks of taken videos begin with.
+    /// Prefix of all reservations.
     pub const SLOTS: &str = "slots/";
 
-    /// What everything begins with that is handed from step to step; it goes after a day.
+    /// Prefix of all staged outputs. They expire after one day.
     pub const WORK: &str = "work/";
 
-    /// The prefix under which everything lies that was made of a video.
+    /// Prefix of all outputs and records of a video.
     pub fn media_prefix(video: VideoId) -> String {
         format!("{}{video}/", Self::MEDIA)
     }
 
-    /// The prefix under which all of an owner's sources lie: what a listing asks for.
+    /// Prefix of all sources of an owner, for listings.
     pub fn uploads_prefix(owner: &Owner) -> String {
         format!("{}{owner}/", Self::UPLOADS)
     }

@@ -1,15 +1,16 @@
-//! Decides what edge and backend agree on. It does no IO, reads no clock and knows neither Workers nor Lambda.
+//! Types shared by edge and backend. This crate does no IO, reads no clock, and depends neither on Workers nor on
+//! Lambda.
 //!
-//! The protocol on one page:
+//! The protocol:
 //!
-//! 1. The edge grants an upload: a [`Grant`] names a fresh [`VideoId`] under the caller's [`Owner`], and its
-//!    promises (name, type, size, visibility) become signed headers or policy conditions of one S3 request.
-//! 2. The browser sends the bytes to [`Key::Source`]. S3 writes an event.
-//! 3. The backend reads the event, makes the [`Variant::DEFAULTS`] and writes each under [`Key::Output`].
+//! 1. The edge grants an upload: a [`Grant`] contains a new [`VideoId`] of the caller's [`Owner`]. Its limits (name,
+//!    type, size, visibility) become signed headers or policy conditions of one S3 request.
+//! 2. The browser sends the bytes to [`Key::Source`]. S3 sends an event.
+//! 3. The backend receives the event, generates the [`Variant::DEFAULTS`] and writes each to [`Key::Output`].
 //! 4. The [`Manifest`] is written last and only once (`If-None-Match: *`): it commits the video as ready or
-//!    rejected. A [`Failure`] says that the last try failed for a reason that may pass; with an [`Attempt`] that runs, it
-//!    does not count yet.
-//! 5. The edge reads manifest and outputs and answers. Whatever goes wrong reaches a client as a [`Problem`].
+//!    rejected. A [`Failure`] records that the last attempt failed with a transient error; while its [`Attempt`] is
+//!    running, it does not count yet.
+//! 5. The edge reads manifest and outputs and sends the response. A client receives every error as a [`Problem`].
 #![deny(missing_docs)]
 
 mod grant;

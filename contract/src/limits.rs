@@ -1,82 +1,84 @@
-//! Decides what may be uploaded and asked for: one table.
+//! Limits and defaults of uploads and image requests.
 
-/// The widest poster made without being asked for, in pixels.
+/// Width of the default poster, in pixels, at most.
 pub const THUMBNAIL_WIDTH: u32 = 640;
-/// The widest moving preview made without being asked for, in pixels.
+/// Width of the default animation, in pixels, at most.
 pub const ANIMATION_WIDTH: u32 = 320;
-/// Frames a second of the moving preview, unless asked otherwise.
+/// Default frame rate of animations, in frames per second.
 pub const ANIMATION_FPS: u32 = 15;
 
-/// The narrowest and lowest picture that may be asked for, in pixels.
+/// Minimum `width` and `height` of a requested image, in pixels.
 pub const MIN_SIDE: u32 = 8;
-/// The widest and highest still picture that may be asked for, in pixels: the width of what is sold as 4K. Raw, the
-/// largest takes 44 MB.
+/// Maximum `width` and `height` of a requested thumbnail, in pixels: the width of consumer 4K. The largest takes 44 MB
+/// uncompressed.
 pub const MAX_THUMBNAIL_SIDE: u32 = 3_840;
-/// The most pixels of a PNG that may be asked for, 3840x2160: it grows with every pixel, whatever the picture shows. Raw,
-/// so many take 25 MB, and no picture of more than 32 MiB is served.
+/// Maximum number of pixels of a requested PNG, 3840x2160. The size of a PNG grows with its pixels, whatever its
+/// content: this many take 25 MB uncompressed, and images over 32 MiB are not served.
 pub const MAX_PNG_PIXELS: u64 = 3_840 * 2_160;
-/// The widest and highest moving picture that may be asked for, in pixels, as at Mux,
+/// Maximum `width` and `height` of a requested animation, in pixels, the same as Mux,
 /// <https://www.mux.com/docs/guides/get-images-from-a-video>.
 pub const MAX_ANIMATION_SIDE: u32 = 640;
-/// The most frames a second that may be asked for, as at Mux.
+/// Maximum `fps` of a requested animation, the same as Mux.
 pub const MAX_ANIMATION_FPS: u32 = 30;
-/// The shortest stretch of a video that may be asked for as a moving picture, in milliseconds, as at Mux.
+/// Minimum length of a requested animation, in milliseconds, the same as Mux.
 pub const MIN_SPAN_MS: u64 = 250;
-/// The longest stretch, in milliseconds, as at Mux.
+/// Maximum length of a requested animation, in milliseconds, the same as Mux.
 pub const MAX_SPAN_MS: u64 = 10_000;
-/// The stretch from a `start` without an `end`, in milliseconds, as at Mux.
+/// Length of an animation with a `start` and without an `end`, in milliseconds, the same as Mux.
 pub const DEFAULT_SPAN_MS: u64 = 5_000;
-/// The smallest `max_bytes` that may be asked for: below it no encoder could obey.
+/// Minimum `max_bytes`: no encoder can reach less.
 pub const MIN_MAX_BYTES: u64 = 10_000;
-/// The largest `max_bytes` that may be asked for.
+/// Maximum `max_bytes`.
 pub const MAX_MAX_BYTES: u64 = 16 * 1024 * 1024;
 
-/// The most bytes that one signed PUT or POST can carry: 5 GiB, S3's own limit for a single upload,
+/// Maximum number of bytes of one signed PUT or POST: 5 GiB, S3's limit for a single upload,
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html>.
 pub const MAX_SINGLE_UPLOAD_BYTES: u64 = 5 * 1024 * 1024 * 1024;
-/// The most bytes of one object, 5 TiB, in parts, <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>.
-/// (S3 allows ten times as much since December 2025; Uppy's parts of 5 GiB and other stores do not.)
+/// Maximum number of bytes of a multipart upload: 5 TiB,
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>. (S3 has allowed ten times as much since
+/// December 2025; Uppy with its parts of at most 5 GiB and other stores do not.)
 pub const MAX_MULTIPART_UPLOAD_BYTES: u64 = 5 * 1024 * 1024 * 1024 * 1024;
-/// The smallest part but the last, in bytes: 5 MiB, the same page.
+/// Minimum size of a part, except the last one, in bytes: 5 MiB, same page.
 pub const MIN_PART_BYTES: u64 = 5 * 1024 * 1024;
-/// The most parts of one upload, the same page.
+/// Maximum number of parts of one upload, same page.
 pub const MAX_PARTS: u64 = 10_000;
-/// How long a signed upload stays usable unless configured otherwise, in seconds.
+/// Default validity of a signed upload, in seconds.
 pub const UPLOAD_EXPIRES_SECS: u64 = 15 * 60;
-/// The longest that a signed upload may be made to stay usable, in seconds.
+/// Maximum validity of a signed upload that can be configured, in seconds.
 pub const MAX_UPLOAD_EXPIRES_SECS: u64 = 60 * 60;
-/// The longest name of a file that is kept, in bytes of UTF-8. S3 allows 2 KB for all metadata of an object,
-/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html>, and encoding may triple a name.
+/// Maximum length of a stored file name, in bytes of UTF-8. S3 allows 2 KB for all metadata of an object,
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html>, and encoding can triple a name.
 pub const MAX_NAME_BYTES: usize = 255;
-/// The longest `external_id`, in bytes of UTF-8; with the name and [`MAX_METADATA_BYTES`] it stays inside of S3's 2 KB.
+/// Maximum length of `external_id`, in bytes of UTF-8. Together with the name and [`MAX_METADATA_BYTES`], it fits into
+/// S3's 2 KB.
 pub const MAX_EXTERNAL_ID_BYTES: usize = 128;
-/// The longest `metadata`, in bytes of its JSON.
+/// Maximum size of `metadata`, in bytes of its JSON.
 pub const MAX_METADATA_BYTES: usize = 512;
-/// The most videos that one upload token may be for.
+/// Maximum number of videos of one upload token.
 pub const MAX_TOKEN_VIDEOS: u32 = 100;
-/// The longest life of an upload token, in seconds: a day. The ids of its videos hold the time when it was made.
+/// Maximum lifetime of an upload token, in seconds: one day. The ids of its videos contain the token's creation time.
 pub const MAX_UPLOAD_TOKEN_SECS: u64 = 24 * 60 * 60;
-/// The life of an upload token unless asked otherwise, in seconds.
+/// Default lifetime of an upload token, in seconds.
 pub const UPLOAD_TOKEN_SECS: u64 = 60 * 60;
-/// The life of a delivery token that the API makes, unless asked otherwise, in seconds.
+/// Default lifetime of a delivery token that the API creates, in seconds.
 pub const DELIVERY_TOKEN_SECS: u64 = 60 * 60;
-/// The furthest from now that a delivery token may end, in seconds: a year.
+/// Maximum time from now to the expiry of a delivery token, in seconds: one year.
 pub const MAX_DELIVERY_TOKEN_SECS: u64 = 366 * 24 * 60 * 60;
-/// How long after its grant a video that has no manifest is still said to be on its way, in milliseconds:
-/// longer than the longest upload token, the longest signature, the queue's retries and a reconciler's turn together.
+/// Time after its grant during which a video without a manifest is reported as processing, in milliseconds. Longer than
+/// the sum of the longest upload token, the longest signature, the queue's retries and one run of the reconciler.
 pub const PROCESSING_WINDOW_MS: u64 = 48 * 60 * 60 * 1000;
 
-/// The widest or highest source that is decoded, in pixels.
+/// Maximum width and height of a source, in pixels.
 pub const MAX_DIMENSION: u32 = 8_192;
-/// The largest source picture that is decoded, in pixels: 8192 x 4320, what is sold as 8K.
+/// Maximum number of pixels of a source's frame: 8192 x 4320, 8K.
 pub const MAX_PIXELS: u64 = 35_389_440;
-/// The most streams that a source may have.
+/// Maximum number of streams of a source.
 pub const MAX_STREAMS: usize = 64;
-/// The longest source that is decoded, in milliseconds: 24 hours.
+/// Maximum duration of a source, in milliseconds: 24 hours.
 pub const MAX_DURATION_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// The types that an upload may declare. What a file really is, the backend finds out from its bytes; this list
-/// keeps a type that a browser would run (`text/html`, `image/svg+xml`) from ever being signed.
+/// Media types that an upload can declare. The backend detects the actual type from the file's bytes; this list ensures
+/// that a type with active content (`text/html`, `image/svg+xml`) is never signed.
 pub const UPLOAD_TYPES: &[&str] = &[
     "application/mxf",
     "application/ogg",
@@ -103,10 +105,10 @@ pub const UPLOAD_TYPES: &[&str] = &[
     "video/x-msvideo",
 ];
 
-/// The type of a file about which neither its uploader nor its name says anything that is known here.
+/// The type of a file whose declared type and extension are both unknown.
 pub const UNKNOWN_TYPE: &str = "application/octet-stream";
 
-/// Types of one kind of file: browsers and operating systems do not agree on their names.
+/// Groups of equivalent types: browsers and operating systems use different names for the same file type.
 const EQUIVALENT_TYPES: &[&[&str]] = &[
     &["application/ogg", "video/ogg"],
     &["application/vnd.ms-asf", "video/x-ms-asf"],
@@ -118,15 +120,15 @@ const EQUIVALENT_TYPES: &[&[&str]] = &[
 /// A media type without its parameters (`video/webm;codecs=vp9`), in lower case.
 ///
 /// ```
-/// # use glimpse_contract::limits::bare_type;
-/// assert_eq!(bare_type(" Video/WebM; codecs=\"vp9\""), "video/webm");
+/// # use glimpse_contract::limits::mime_essence;
+/// assert_eq!(mime_essence(" Video/WebM; codecs=\"vp9\""), "video/webm");
 /// ```
 pub fn mime_essence(declared: &str) -> String {
     declared.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// Whether a browser would run a file of this type, or one that it might take for it: such a type is never signed,
-/// whatever the file is called. The type is one of [`mime_essence`].
+/// Whether a browser could execute a file of this type, or sniff it as such a type. These types are never signed,
+/// regardless of the file's name. `essence` is a result of [`mime_essence`].
 ///
 /// ```
 /// # use glimpse_contract::limits::is_active_type;
@@ -138,8 +140,8 @@ pub fn is_active_type(essence: &str) -> bool {
     PARTS.iter().any(|part| essence.contains(part))
 }
 
-/// The type that an upload is signed with: the declared one if it is one of [`UPLOAD_TYPES`], else what the file's name
-/// stands for, else [`UNKNOWN_TYPE`]. What the file really is, its bytes tell the backend.
+/// The type that an upload is signed with: the declared one if it is in [`UPLOAD_TYPES`], else the one of the file's
+/// extension, else [`UNKNOWN_TYPE`]. The backend detects the actual type from the file's bytes.
 ///
 /// ```
 /// # use glimpse_contract::limits::resolve_type;
@@ -155,7 +157,7 @@ pub fn resolve_type(declared: &str, name: &str) -> &'static str {
     }
 }
 
-/// Whether two types are names of one kind of file.
+/// Whether two types are equal or equivalent.
 ///
 /// ```
 /// # use glimpse_contract::limits::is_same_type;
@@ -165,12 +167,12 @@ pub fn is_same_type(a: &str, b: &str) -> bool {
     a == b || EQUIVALENT_TYPES.iter().any(|names| names.contains(&a) && names.contains(&b))
 }
 
-/// The type that a file's name stands for, where nobody says one: by its ending, in any case.
+/// The type of a file name's extension, case-insensitive.
 ///
 /// ```
-/// # use glimpse_contract::limits::type_of_name;
-/// assert_eq!(type_of_name("Ski trip.MP4"), Some("video/mp4"));
-/// assert_eq!(type_of_name("notes.txt"), None);
+/// # use glimpse_contract::limits::type_from_name;
+/// assert_eq!(type_from_name("Ski trip.MP4"), Some("video/mp4"));
+/// assert_eq!(type_from_name("notes.txt"), None);
 /// ```
 pub fn type_from_name(name: &str) -> Option<&'static str> {
     let (_, extension) = name.trim_end().rsplit_once('.')?;
@@ -205,7 +207,7 @@ mod tests {
             assert!(!is_active_type(kind), "{kind}");
             assert!(kind.is_ascii() && *kind == kind.to_lowercase(), "{kind}");
         }
-        assert!(UPLOAD_TYPES.is_sorted(), "sorted, so that it can be searched");
+        assert!(UPLOAD_TYPES.is_sorted(), "binary search needs a sorted list");
         for ending in "mp4 m4v mov qt webm mkv avi divx flv wmv asf mpg ts mts 3gp 3g2 ogv mxf gif".split(' ')
         {
             let kind = type_from_name(&format!("a.b.{ending}")).unwrap();
@@ -229,7 +231,7 @@ mod tests {
         }
     }
 
-    /// What real browsers and clients declare.
+    /// Declared types as real browsers and clients send them.
     #[test]
     fn resolves_type_by_declaration_then_name() {
         for (declared, name, resolved) in [

@@ -1,7 +1,7 @@
-//! Decides what may go wrong and what a client is told about it: one enum, one table.
+//! Problems: error codes with their HTTP statuses, titles and messages, and the body of an error response.
 //!
-//! The wire form is RFC 9457, <https://www.rfc-editor.org/rfc/rfc9457>, with `message` and `error` beside
-//! `detail`: clients of Uppy's Companion show the first, and older ones look for the second.
+//! The body is RFC 9457's, <https://www.rfc-editor.org/rfc/rfc9457>, with `message` and `error` in addition to
+//! `detail`: clients of Uppy's Companion display the first, and older ones read the second.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,37 +10,37 @@ use crate::object;
 
 macro_rules! codes {
     ($($variant:ident $code:literal $status:literal $title:literal $message:literal)*) => {
-        /// What went wrong, as a stable word for machines.
+        /// Stable, machine-readable error code.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Code {
             $(#[doc = $message] $variant,)*
         }
 
         impl Code {
-            /// Every code there is.
+            /// All codes.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
-            /// The word on the wire.
+            /// The code on the wire.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $code),* }
             }
 
-            /// The HTTP status that goes with it.
+            /// The HTTP status of the response.
             pub fn status(self) -> u16 {
                 match self { $(Self::$variant => $status),* }
             }
 
-            /// A short name for people, the same for every occurrence.
+            /// A short title for people, the same for every occurrence.
             pub fn title(self) -> &'static str {
                 match self { $(Self::$variant => $title),* }
             }
 
-            /// The sentence that a person is shown where nothing more precise is known.
+            /// The default message for people.
             pub fn message(self) -> &'static str {
                 match self { $(Self::$variant => $message),* }
             }
 
-            /// The code of that word.
+            /// Parses the code on the wire.
             pub fn from_word(word: &str) -> Option<Self> {
                 match word { $($code => Some(Self::$variant),)* _ => None }
             }
@@ -49,49 +49,50 @@ macro_rules! codes {
 }
 
 codes! {
-    Unauthorized "unauthorized" 401 "Sign in first" "Sign in first: the request carries no valid token or session."
-    ForbiddenKey "forbidden_key" 403 "Not yours" "This video belongs to somebody else."
-    ForbiddenOrigin "forbidden_origin" 403 "Foreign origin" "Requests from this site are not allowed here."
-    TooLarge "too_large" 413 "Too large" "The file is larger than is allowed here."
+    Unauthorized "unauthorized" 401 "Authentication required" "The request has no valid token or session. Sign in first."
+    ForbiddenKey "forbidden_key" 403 "Access denied" "This video belongs to another user."
+    ForbiddenOrigin "forbidden_origin" 403 "Origin not allowed" "Requests from this site are not allowed."
+    TooLarge "too_large" 413 "Too large" "The file is larger than allowed."
     Empty "empty" 422 "Empty file" "The file is empty."
-    TypeNotAllowed "type_not_allowed" 415 "Type not allowed" "Files of this type are not accepted: upload a video."
-    BadParameter "bad_parameter" 400 "Bad parameter" "A parameter of the request is missing or wrong."
-    NotFound "not_found" 404 "Not found" "There is nothing at this address."
-    MethodNotAllowed "method_not_allowed" 405 "Method not allowed" "This address does not answer that method."
-    SourceGone "source_gone" 410 "Source gone" "The uploaded file was deleted before its pictures were made."
-    Processing "processing" 202 "Processing" "The pictures of this video are still being made. Try again in a moment."
-    NotAVideo "not_a_video" 422 "Not a video" "The file is not a video, whatever its name says."
-    NoVideoStream "no_video_stream" 422 "No picture" "The file has no video track."
-    UnsupportedCodec "unsupported_codec" 422 "Unsupported codec" "The video is in a format that cannot be decoded here."
-    TooManyPixels "too_many_pixels" 422 "Too many pixels" "The picture is larger than 8K."
-    TooMuchMemory "too_much_memory" 422 "Needs too much memory" "The video needs more memory to decode than this service has."
-    TooManyStreams "too_many_streams" 422 "Too many streams" "The file has more tracks than any real video."
-    TooLong "too_long" 422 "Too long" "The video is longer than is allowed here."
-    Truncated "truncated" 422 "Incomplete file" "The file is damaged or incomplete: no frame of it can be shown."
-    Encrypted "encrypted" 422 "Encrypted" "The video is encrypted, so its pictures cannot be made."
-    DecoderCrash "decoder_crash" 422 "Undecodable" "The file is malformed: the decoder gave up on it."
-    TimedOut "timed_out" 422 "Took too long" "The video took too long to decode."
-    Superseded "superseded" 409 "Superseded" "The uploaded file was replaced by another one."
+    TypeNotAllowed "type_not_allowed" 415 "Type not allowed" "This file type is not accepted. Upload a video."
+    BadParameter "bad_parameter" 400 "Invalid parameter" "A request parameter is missing or invalid."
+    NotFound "not_found" 404 "Not found" "There is nothing at this URL."
+    MethodNotAllowed "method_not_allowed" 405 "Method not allowed" "Method not allowed for this URL."
+    SourceGone "source_gone" 410 "Source deleted" "The uploaded file was deleted before its images were generated."
+    Processing "processing" 202 "Processing" "The images of this video are still being generated. Try again in a moment."
+    NotAVideo "not_a_video" 422 "Not a video" "The file is not a video, regardless of its name."
+    NoVideoStream "no_video_stream" 422 "No video track" "The file has no video track."
+    UnsupportedCodec "unsupported_codec" 422 "Unsupported codec" "This video format cannot be decoded."
+    TooManyPixels "too_many_pixels" 422 "Too many pixels" "The video's resolution is higher than 8K."
+    TooMuchMemory "too_much_memory" 422 "Too much memory" "Decoding this video needs more memory than this service has."
+    TooManyStreams "too_many_streams" 422 "Too many streams" "The file has more tracks than allowed."
+    TooLong "too_long" 422 "Too long" "The video is longer than allowed."
+    Truncated "truncated" 422 "Incomplete file" "The file is damaged or incomplete: no frame can be decoded."
+    Encrypted "encrypted" 422 "Encrypted" "The video is encrypted and cannot be decoded."
+    DecoderCrash "decoder_crash" 422 "Decoding failed" "The file is malformed: the decoder could not process it."
+    TimedOut "timed_out" 422 "Timed out" "Decoding the video took too long."
+    Superseded "superseded" 409 "Superseded" "The uploaded file was replaced by another file."
     Deleted "deleted" 410 "Deleted" "This video was deleted by its owner."
-    AlreadyUploaded "already_uploaded" 409 "Already uploaded" "This video was uploaded already, and an upload cannot be replaced."
-    TokenUsedUp "token_used_up" 403 "Token used up" "All videos of this upload token were uploaded already."
-    TokenRefused "token_refused" 403 "Token refused" "This link is not valid: its token is wrong or over, or it is for something else."
-    Busy "busy" 429 "Busy" "Too many requests at once. Try again in a moment."
-    FormatNotMade "format_not_made" 501 "Format not made" "This is not made in that format here: ask for JSON."
-    NoDecoder "no_decoder" 500 "No decoder" "This service has no decoder that runs: whoever operates it has to mend that."
-    NoAccess "no_access" 502 "Storage refused" "The storage refuses this service: whoever operates it has to mend that."
-    Upstream "upstream" 502 "Storage trouble" "The storage behind this service did not answer as it should. Try again."
-    Internal "internal" 500 "Our fault" "Something went wrong on our side."
+    AlreadyUploaded "already_uploaded" 409 "Already uploaded" "This video has already been uploaded, and an upload cannot be replaced."
+    TokenUsedUp "token_used_up" 403 "Token used up" "All videos of this upload token have already been uploaded."
+    TokenRefused "token_refused" 403 "Invalid link" "This link is invalid or has expired."
+    Busy "busy" 429 "Too many requests" "Too many requests at once. Try again in a moment."
+    FormatNotMade "format_not_made" 501 "Format not supported" "This format is not available. Request JSON instead."
+    NoDecoder "no_decoder" 500 "No decoder" "No working video decoder is installed. The operator of this service must fix this."
+    NoAccess "no_access" 502 "Storage access denied" "This service is not allowed to access its storage. The operator must fix its permissions."
+    Upstream "upstream" 502 "Storage error" "The storage service did not respond correctly. Try again."
+    Internal "internal" 500 "Internal error" "An internal error occurred."
 }
 
 impl Code {
-    /// Whether nothing but a change of the deployment mends it: no other try, and no other file.
+    /// Whether only the operator can fix the error, by a change of the deployment: neither a retry nor another file
+    /// helps.
     pub fn needs_operator(self) -> bool {
         matches!(self, Self::NoDecoder | Self::NoAccess)
     }
 
-    /// The code that a document names. A word that a later version added is read as [`Code::Internal`]: an old reader must
-    /// not fail on it.
+    /// Reads a code from a document. An unknown code, which a later version may have added, is read as
+    /// [`Code::Internal`]: an old reader must not fail on it.
     pub fn from_json(json: &Json) -> Self {
         json.as_str().and_then(Self::from_word).unwrap_or(Self::Internal)
     }
@@ -104,35 +105,36 @@ impl Serialize for Code {
 }
 
 impl<'de> Deserialize<'de> for Code {
-    /// A word that a later version added is read as [`Code::Internal`]: an old reader must not fail on it.
+    /// An unknown code, which a later version may have added, is read as [`Code::Internal`]: an old reader must not
+    /// fail on it.
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let word = String::deserialize(deserializer)?;
         Ok(Self::from_word(&word).unwrap_or(Self::Internal))
     }
 }
 
-/// The only thing that a client is told when a request fails.
+/// An error response. This is the only error type that reaches a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// What went wrong.
+    /// The error code.
     pub code: Code,
-    /// The sentence for a person, about this very occurrence. It holds no key, bucket, URL or secret.
+    /// Message for people about this occurrence. It contains no key, bucket, URL or secret.
     pub detail: String,
 }
 
 impl Problem {
-    /// A problem with the code's own sentence.
+    /// Creates a problem with the code's default message.
     pub fn new(code: Code) -> Self {
         Self { code, detail: code.message().to_owned() }
     }
 
-    /// A problem with a sentence about this very occurrence.
+    /// Creates a problem with a message about this occurrence.
     pub fn with_detail(code: Code, detail: impl Into<String>) -> Self {
         Self { code, detail: detail.into() }
     }
 
-    /// The body of the response, `application/problem+json`. `requestId` is the request's id in the spelling that Uppy v4
-    /// and v5 show.
+    /// The body of the response, `application/problem+json`. `requestId` repeats the request's id in the spelling that
+    /// Uppy v4 and v5 display.
     pub fn body(&self, request_id: &str) -> Json {
         object! {
             "type" => ["urn:glimpse:problem:", self.code.as_str()].concat(),

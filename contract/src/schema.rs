@@ -1,5 +1,4 @@
-//! Decides how ids and codes are described to machines: as JSON Schema, for the API's OpenAPI document. No part of the
-//! Worker.
+//! JSON Schemas of ids and codes, for the API's OpenAPI document. Not part of the Worker.
 
 use std::borrow::Cow;
 
@@ -15,7 +14,7 @@ impl JsonSchema for VideoId {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
-            "description": "Names one video: 26 characters of Crockford's base32 in lower case. Newer ones sort first.",
+            "description": "Id of a video: 26 characters of Crockford's base32 in lower case. Newer ids sort first.",
             "pattern": "^[0-7][0-9a-hjkmnp-tv-z]{25}$",
             "examples": ["7xmg4ztpa10123456789abcdef"],
         })
@@ -30,7 +29,7 @@ impl JsonSchema for Owner {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
-            "description": "Names whose videos these are: it follows from issuer and subject of the account.",
+            "description": "Id of an owner, derived from the issuer and the subject of the account.",
             "pattern": "^[A-Za-z0-9_-]{21}[AQgw]$",
         })
     }
@@ -44,7 +43,7 @@ impl JsonSchema for TraceId {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
-            "description": "Names one trace, as W3C Trace Context does: what logs, manifest and webhooks know the upload by.",
+            "description": "Id of a trace, as in W3C Trace Context. Logs, manifest and webhooks contain the upload's trace id.",
             "pattern": "^[0-9a-f]{32}$",
             "examples": ["4bf92f3577b34da6a3ce929d0e0e4736"],
         })
@@ -64,7 +63,7 @@ impl JsonSchema for Code {
         let rows: String = rows.collect();
         json_schema!({
             "type": "string",
-            "description": format!("What went wrong, as a stable word for machines.\n\n{rows}"),
+            "description": format!("Stable, machine-readable error code.\n\n{rows}"),
             "enum": codes,
         })
     }
@@ -79,7 +78,7 @@ mod tests {
         schema.get("pattern").and_then(|pattern| pattern.as_str()).unwrap().to_owned()
     }
 
-    /// The patterns are written by hand: they are held against what the ids really look like.
+    /// The patterns are written by hand; this compares them with generated ids.
     #[test]
     fn ids_match_their_patterns() {
         let letters = |class: &str, letter: char| match class {

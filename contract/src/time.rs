@@ -1,10 +1,10 @@
-//! Decides how a moment is written for people and programs: RFC 3339, always UTC. Moments are Unix milliseconds.
+//! Formats timestamps (Unix milliseconds) as RFC 3339, always in UTC.
 
 use time::OffsetDateTime;
 
-/// `2013-05-24T00:00:00.000Z`, as RFC 3339 and a POST policy's expiration write it.
+/// Formats a timestamp as `2013-05-24T00:00:00.000Z`, the format of RFC 3339 and of a POST policy's expiration.
 pub fn format_rfc3339(ms: u64) -> String {
-    // What lies beyond the year 9999 is no moment that anything here can be about.
+    // Times beyond the year 9999 do not occur.
     let utc = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000);
     let utc = utc.unwrap_or(OffsetDateTime::UNIX_EPOCH);
     let (date, time) = (utc.date(), utc.time());

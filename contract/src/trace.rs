@@ -1,8 +1,8 @@
-//! Decides by which one id a video is followed from its upload to whoever is told of it.
+//! Trace ids, which follow a video from its upload to its webhooks.
 //!
-//! The id is W3C Trace Context's, <https://www.w3.org/TR/trace-context/#trace-id>: whoever traces their own requests finds
-//! what Glimpse did in the same trace. Who sends none gets the one that follows from the video's id, so that every video
-//! has one, old ones too, and nothing has to be stored for it.
+//! A trace id is that of W3C Trace Context, <https://www.w3.org/TR/trace-context/#trace-id>: customers that trace their
+//! requests find Glimpse's work in the same trace. Without a `traceparent`, the trace id is derived from the video's
+//! id, so that every video has one, including old videos, and nothing has to be stored.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,33 +11,33 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::id::{ParseIdError, VideoId, as_text};
 
-/// The header by which a trace is handed on, <https://www.w3.org/TR/trace-context/#traceparent-header>.
+/// The header that propagates a trace, <https://www.w3.org/TR/trace-context/#traceparent-header>.
 pub const TRACEPARENT: &str = "traceparent";
-/// Characters of a trace id: 16 bytes in hexadecimal.
+/// Length of a trace id in characters: 16 bytes in hexadecimal.
 const TRACE_LEN: usize = 32;
-/// Characters of the id of who hands on: 8 bytes.
+/// Length of a parent id in characters: 8 bytes in hexadecimal.
 const PARENT_LEN: usize = 16;
 
-/// Names one trace: 32 hexadecimal digits in lower case, not all of them zero.
+/// Id of a trace: 32 hexadecimal digits in lower case, not all zero.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TraceId(u128);
 
 impl TraceId {
-    /// The trace of a video whose upload was part of no other: the same 128 bits that its id spells.
+    /// The default trace id of a video: the 128 bits of its id.
     ///
     /// ```
     /// # use glimpse_contract::{TraceId, VideoId};
     /// let video: VideoId = "7xmg4ztpa10123456789abcdef".parse().unwrap();
-    /// assert_eq!(TraceId::of(video).to_string(), "fda409fd594100443214c74254b635cf");
+    /// assert_eq!(TraceId::from_video(video).to_string(), "fda409fd594100443214c74254b635cf");
     /// ```
     pub fn from_video(video: VideoId) -> Self {
-        // All zero is no trace id; as a video id it would be one of the year 10889.
+        // All zeros is not a valid trace id. The video id of that value would be of the year 10889.
         Self(video.to_u128().max(1))
     }
 
-    /// The trace that a `traceparent` header names, by the rules for whoever knows version 00: of a later version the part
-    /// that they share is read, <https://www.w3.org/TR/trace-context/#versioning-of-traceparent>. What is malformed
-    /// names none.
+    /// Parses a `traceparent` header by the rules for parsers of version 00: for a later version, only the part shared
+    /// with version 00 is read, <https://www.w3.org/TR/trace-context/#versioning-of-traceparent>. Returns `None` for a
+    /// malformed header.
     ///
     /// ```
     /// # use glimpse_contract::TraceId;
@@ -56,8 +56,8 @@ impl TraceId {
         if is_supported && has_parent && is_lower_hex(flags, 2) { trace.parse().ok() } else { None }
     }
 
-    /// The `traceparent` of what is sent on within this trace. `parent` names the sending; the last bit says that it was
-    /// recorded, as every log line is.
+    /// The `traceparent` header of a request within this trace. `parent` is the id of that request. The `sampled` flag
+    /// is set, because every request is logged.
     pub fn traceparent(self, parent: u64) -> String {
         format!("00-{self}-{:016x}-01", parent.max(1))
     }
@@ -82,7 +82,7 @@ impl fmt::Debug for TraceId {
 impl FromStr for TraceId {
     type Err = ParseIdError;
 
-    /// Accepts the one canonical spelling only.
+    /// Accepts only the canonical form.
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
         let bits = is_lower_hex(text, TRACE_LEN).then(|| u128::from_str_radix(text, 16).ok()).flatten();
         bits.filter(|bits| *bits != 0).map(Self).ok_or(ParseIdError("trace id"))
@@ -99,7 +99,8 @@ mod tests {
 
     const GOOD: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
-    /// The cases of <https://www.w3.org/TR/trace-context/#traceparent-header-field-values> and of the working group's tests.
+    /// Cases from <https://www.w3.org/TR/trace-context/#traceparent-header-field-values> and from the working group's
+    /// tests.
     #[test]
     fn parses_only_well_formed_traceparent() {
         for good in [GOOD, &GOOD.replace("-01", "-00"), &GOOD.replacen("00", "01", 1), &format!("\t{GOOD} ")]

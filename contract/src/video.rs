@@ -1,4 +1,4 @@
-//! Decides what the API and webhooks say about a video, from what lies in the bucket.
+//! Builds the JSON of a video for the API and for webhooks, from its records in the bucket.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::time::format_rfc3339;
 use crate::trace::TraceId;
 use crate::variant::{Variant, revision_from_etag};
 
-/// A video, as the API shows it to its owner and webhooks tell of it.
+/// A video as the API returns it to its owner and webhooks report it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Video {
     id: VideoId,
@@ -33,27 +33,27 @@ pub struct Video {
     urls: BTreeMap<String, String>,
 }
 
-/// An uploaded file of which nothing is known yet but what its upload said.
+/// Properties of an upload that was not processed yet.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UploadDetails {
     /// The file's name.
     pub name: String,
-    /// Its length in bytes.
+    /// The size in bytes.
     pub bytes: u64,
-    /// Its declared type.
+    /// The declared media type.
     pub content_type: String,
-    /// What the customer said about it.
+    /// Client metadata.
     pub client_metadata: ClientMetadata,
-    /// Who may see its pictures, if that is known.
+    /// Who can view the images, if known.
     pub visibility: Option<Visibility>,
 }
 
-/// From what the URLs of a video's pictures are made. A text is the public address alone: its links carry no token.
+/// Builds the URLs of a video's images. The implementation for `&str`, the public URL, adds no tokens.
 pub trait LinkBuilder {
-    /// The deployment's public address, without a slash at its end.
+    /// The deployment's public URL, without a trailing slash.
     fn public_url(&self) -> &str;
 
-    /// The path of a picture with what opens it to whoever gets the link, where that can be given.
+    /// Adds a delivery token to the path of an image, if the image needs one and a token can be created.
     fn signed_path(&self, path: String, visibility: Option<Visibility>) -> String;
 }
 
@@ -68,12 +68,12 @@ impl LinkBuilder for &str {
 }
 
 impl Video {
-    /// A video that may now be uploaded.
+    /// A video whose upload was granted.
     pub fn uploading(id: VideoId, upload: UploadDetails, links: &dyn LinkBuilder) -> Self {
         Self::unprocessed("uploading", id, upload, None, links)
     }
 
-    /// A video that is uploaded and has no manifest: on its way, or failed if the last try said so.
+    /// An uploaded video without a manifest: processing, or failed if there is a failure record.
     pub fn from_upload(
         id: VideoId,
         upload: UploadDetails,
@@ -117,13 +117,13 @@ impl Video {
         self.state
     }
 
-    /// What the holder of an upload token is told: how far it has come, and nothing about the file or its pictures. Whoever
-    /// has the token can compute the ids of all its videos.
+    /// The status for the holder of an upload token. It contains nothing about the file or its images, because the
+    /// holder can compute the ids of all videos of the token.
     pub fn status_json(&self) -> Json {
         object! { "id" => self.id, "state" => self.state, "problem" => self.problem_json() }
     }
 
-    /// The trace that it is part of.
+    /// The trace that the video belongs to.
     pub fn trace_id(&self) -> Option<TraceId> {
         self.client_metadata.trace_id
     }
@@ -134,7 +134,7 @@ impl Video {
         })
     }
 
-    /// As the API answers it.
+    /// The JSON of the API.
     pub fn to_json(&self) -> Json {
         let mut json = object! {
             "id" => self.id,
@@ -158,7 +158,7 @@ impl Video {
         json
     }
 
-    /// Why it has no pictures, if it has none.
+    /// Why the video was rejected or has failed, if so.
     pub fn problem(&self) -> Option<Code> {
         self.problem
     }
@@ -199,7 +199,7 @@ impl Video {
     }
 }
 
-/// The URLs of the default pictures that there will be, or that there are; then with their revisions.
+/// The URLs of the default outputs: without revisions while the video is not ready, then with them.
 fn urls(
     id: VideoId,
     outputs: Option<&[Output]>,
@@ -217,7 +217,7 @@ fn urls(
     let Some(outputs) = outputs else {
         return Variant::DEFAULTS.into_iter().map(|variant| url(variant.file_name(), None)).collect();
     };
-    // A video that was made ready by an earlier version may lack what is a default today.
+    // A video that was processed by an earlier version can lack outputs that are defaults today.
     let is_default =
         |output: &&Output| Variant::from_file_name(&output.variant).is_some_and(Variant::is_default);
     outputs.iter().filter(is_default).map(|output| url(output.variant.clone(), Some(&output.etag))).collect()
@@ -276,7 +276,7 @@ mod tests {
         let url = video["urls"]["thumbnail.jpg"].as_str().unwrap();
         assert!(url.ends_with("/thumbnail.jpg?v=01234567") && url.starts_with("https://v.example/"), "{url}");
         let files: Vec<_> = video["urls"].as_object().unwrap().keys().cloned().collect();
-        assert_eq!(files, ["storyboard.vtt", "thumbnail.jpg"], "defaults that there are");
+        assert_eq!(files, ["storyboard.vtt", "thumbnail.jpg"], "only existing defaults");
         assert!(!video.to_string().contains("uploads/") && !video.to_string().contains("media/"));
     }
 
@@ -319,6 +319,6 @@ mod tests {
         };
         assert_eq!((state(None), state(Some(&failure))), ("processing".into(), "failed".into()));
         let video = Video::from_upload(id, uploaded.clone(), None, links());
-        assert_eq!(video.urls.len(), Variant::DEFAULTS.len(), "all that there will be");
+        assert_eq!(video.urls.len(), Variant::DEFAULTS.len(), "all default outputs");
     }
 }

@@ -1,4 +1,4 @@
-//! Decides what S3's answers mean to whoever may upload one file, and to everybody else.
+//! Checks of the bucket: region, CORS, signed uploads, and access without a signature.
 
 use bytes::Bytes;
 use http::Method;
@@ -9,14 +9,14 @@ use crate::issue::Issue;
 use crate::report::Finding;
 use crate::{CLIP, CheckContext, CheckResult, clock, fail};
 
-/// What uploads are sent with: whole files and parts by PUT, forms by POST.
+/// Methods of uploads: PUT for files and parts, POST for forms.
 const METHODS: [Method; 2] = [Method::PUT, Method::POST];
 
 async fn send(context: &CheckContext<'_>, request: WebRequest<'_>) -> Result<WebResponse, Finding> {
     context.client.send(request).await.map_err(|why| Finding::new(Issue::BucketUnreachable, why))
 }
 
-/// Whether somebody answers at the bucket's address, and what time it is there.
+/// Checks that the bucket responds in the expected region, and S3's clock.
 pub(crate) async fn check_reachable(context: &CheckContext<'_>, grant: &ClipGrant) -> CheckResult<()> {
     let url = strip_query(&grant.url);
     let response = send(context, WebRequest::new(Method::GET, url)).await?;
@@ -34,10 +34,10 @@ pub(crate) async fn check_reachable(context: &CheckContext<'_>, grant: &ClipGran
         );
     }
     let ((), observed) = clock::check_bucket(response.header("date"), grant.granted_at)?;
-    Ok(((), format!("{host} answers; {observed}")))
+    Ok(((), format!("{host} responds; {observed}")))
 }
 
-/// Whether browsers may send what is signed, from each page that uploads.
+/// Checks that the bucket's CORS configuration allows the signed requests from each origin whose pages upload.
 pub(crate) async fn check_cors(context: &CheckContext<'_>, grant: &ClipGrant) -> CheckResult<()> {
     let mut names: Vec<_> = grant.headers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
     names.sort_unstable();
@@ -59,7 +59,7 @@ pub(crate) async fn check_cors(context: &CheckContext<'_>, grant: &ClipGrant) ->
                 continue;
             }
             let observed = format!("{method} from {origin}: {}", describe_error(&response));
-            // What is not allowed shows by what is: without the headers, and with a method that every rule has.
+            // Find out what is not allowed by requests without the headers, and with a method that every rule allows.
             let without_headers = send(context, with(&method, "")).await?;
             let with_get = send(context, with(&Method::GET, "")).await?;
             return fail(
@@ -72,7 +72,7 @@ pub(crate) async fn check_cors(context: &CheckContext<'_>, grant: &ClipGrant) ->
             );
         }
     }
-    Ok(((), format!("pages of {} may upload", origins.join(", "))))
+    Ok(((), format!("pages of {} can upload", origins.join(", "))))
 }
 
 fn is_allowed_origin(response: &WebResponse, origin: &str) -> bool {
@@ -80,7 +80,7 @@ fn is_allowed_origin(response: &WebResponse, origin: &str) -> bool {
     matches!(response.status, 200 | 204) && (allowed == origin || allowed == "*")
 }
 
-/// Whether S3 refuses what was not signed: another type than was granted.
+/// Checks that S3 rejects an upload with another type than the signed one.
 pub(crate) async fn check_enforcement(context: &CheckContext<'_>, grant: &ClipGrant) -> CheckResult<()> {
     let mut request = put_request(grant);
     request.headers.retain(|(name, _)| !name.eq_ignore_ascii_case("content-type"));
@@ -89,12 +89,12 @@ pub(crate) async fn check_enforcement(context: &CheckContext<'_>, grant: &ClipGr
 
 fn check_other_type(response: &WebResponse) -> CheckResult<()> {
     if (400..500).contains(&response.status) {
-        return Ok(((), format!("another type is refused: {}", describe_error(response))));
+        return Ok(((), format!("another type is rejected: {}", describe_error(response))));
     }
     fail(Issue::NotEnforced, format!("an upload of another type: {}", describe_error(response)))
 }
 
-/// Whether S3 takes the upload, and lets a page read what it needs to go on.
+/// Checks that S3 accepts the upload, and exposes the ETag that a page needs for multipart uploads.
 pub(crate) async fn check_upload(context: &CheckContext<'_>, grant: &ClipGrant) -> CheckResult<()> {
     let origins = context.origins();
     let origin = origins.first().copied().unwrap_or_default();
@@ -104,9 +104,9 @@ pub(crate) async fn check_upload(context: &CheckContext<'_>, grant: &ClipGrant) 
     let is_exposed =
         exposed.split(',').any(|name| name.trim().eq_ignore_ascii_case("etag") || name.trim() == "*");
     if !is_exposed {
-        return fail(Issue::CorsEtag, format!("exposed are: {exposed}"));
+        return fail(Issue::CorsEtag, format!("exposed headers: {exposed}"));
     }
-    Ok(((), format!("{} bytes are in the bucket", CLIP.len())))
+    Ok(((), format!("{} bytes uploaded", CLIP.len())))
 }
 
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
@@ -130,19 +130,19 @@ fn check_upload_response(response: &WebResponse) -> CheckResult<()> {
     fail(issue, describe_error(response))
 }
 
-/// Whether the same URL can be used once more, over what is there.
+/// Checks that a second upload with the same URL is rejected.
 pub(crate) async fn check_write_once(context: &CheckContext<'_>, grant: &ClipGrant) -> CheckResult<()> {
     check_second_upload(&send(context, put_request(grant)).await?)
 }
 
 fn check_second_upload(response: &WebResponse) -> CheckResult<()> {
     if (400..500).contains(&response.status) {
-        return Ok(((), format!("a second upload is refused: {}", describe_error(response))));
+        return Ok(((), format!("a second upload is rejected: {}", describe_error(response))));
     }
     fail(Issue::Replaceable, format!("a second upload: {}", describe_error(response)))
 }
 
-/// Whether somebody without a signature finds anything.
+/// Checks that neither the source nor a listing is readable without a signature.
 pub(crate) async fn check_private(context: &CheckContext<'_>, grant: &ClipGrant) -> CheckResult<()> {
     let source = strip_query(&grant.url);
     let response = send(context, WebRequest::new(Method::GET, source)).await?;
@@ -153,9 +153,9 @@ pub(crate) async fn check_private(context: &CheckContext<'_>, grant: &ClipGrant)
     let response =
         send(context, WebRequest::new(Method::GET, &format!("{root}/?list-type=2&max-keys=1"))).await?;
     if response.status < 400 {
-        return fail(Issue::PublicList, format!("a list without a signature: {}", response.status));
+        return fail(Issue::PublicList, format!("a listing without a signature: {}", response.status));
     }
-    Ok(((), "neither the source nor a list is there for everybody".into()))
+    Ok(((), "neither the source nor a listing is public".into()))
 }
 
 fn put_request(grant: &ClipGrant) -> WebRequest<'_> {
@@ -166,12 +166,12 @@ fn put_request(grant: &ClipGrant) -> WebRequest<'_> {
     }
 }
 
-/// The address without the signature.
+/// The URL without its query, which contains the signature.
 fn strip_query(url: &str) -> &str {
     url.split('?').next().unwrap_or(url)
 }
 
-/// The region that a URL is signed for; empty if it is not signed.
+/// The region in a presigned URL's credential scope; empty if the URL is not signed.
 fn signed_region(url: &str) -> &str {
     let scope = url
         .split_once("X-Amz-Credential=")
@@ -188,12 +188,13 @@ fn xml_text(response: &WebResponse, name: &str) -> String {
     content.map(|(text, _)| text.chars().filter(|c| !c.is_control()).take(160).collect()).unwrap_or_default()
 }
 
-/// S3's own code.
+/// S3's error code.
 fn error_code(response: &WebResponse) -> String {
     xml_text(response, "Code")
 }
 
-/// Status, code and message of S3's; the rest of its document repeats what was signed.
+/// Status, and S3's error code and message. The rest of S3's error document is omitted, because it repeats the signed
+/// request.
 fn describe_error(response: &WebResponse) -> String {
     let parts = [response.status.to_string(), error_code(response), xml_text(response, "Message")];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
@@ -209,7 +210,7 @@ mod tests {
         WebResponse { status, headers: http::HeaderMap::new(), body: Bytes::from(body) }
     }
 
-    /// Codes and messages as AWS documents them.
+    /// Error codes and messages from the AWS documentation.
     #[test]
     fn upload_error_codes_map_to_issues() {
         for (status, code, message, expected) in [

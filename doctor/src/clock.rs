@@ -1,4 +1,4 @@
-//! Decides which clocks are compared, and how far they may differ.
+//! Checks that the clocks of this machine, the Worker and S3 agree.
 
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
@@ -7,20 +7,20 @@ use crate::edge::ClipGrant;
 use crate::issue::Issue;
 use crate::{CheckContext, CheckResult, fail};
 
-/// How far tokens may be off, in seconds: what the Worker allows.
+/// Maximum difference between this machine's clock and the Worker's, in seconds: the Worker's tolerance for tokens.
 const MAX_LOCAL_OFFSET_SECS: i64 = 60;
-/// How far S3's clock and the signer's may differ before it is worth a word, in seconds. S3 refuses beyond 15 minutes, and an
-/// upload is signed for 15.
+/// Maximum difference between S3's clock and the Worker's before it is reported, in seconds. S3 rejects requests beyond
+/// 15 minutes, and an upload is signed for 15 minutes.
 const MAX_BUCKET_OFFSET_SECS: i64 = 5 * 60;
 
-/// The Worker's clock against this machine's: a video's id holds the time when it was granted.
+/// Compares the Worker's clock with this machine's. The id of a video contains the time of its grant.
 pub(crate) fn check_local(context: &CheckContext<'_>, grant: &ClipGrant) -> CheckResult<()> {
     compare(grant.granted_at, (context.now)())
 }
 
 fn compare(edge_time: Timestamp, local_time: Timestamp) -> CheckResult<()> {
     let ahead_secs = local_time.as_second() - edge_time.as_second();
-    let observed = format!("this machine's clock is {}", describe_offset(ahead_secs, "the Worker's"));
+    let observed = format!("this machine's clock {}", describe_offset(ahead_secs, "the Worker's"));
     if ahead_secs.abs() > MAX_LOCAL_OFFSET_SECS {
         fail(Issue::OurClock, observed)
     } else {
@@ -28,13 +28,13 @@ fn compare(edge_time: Timestamp, local_time: Timestamp) -> CheckResult<()> {
     }
 }
 
-/// S3's clock, by the `Date` of an answer, against the Worker's.
+/// Compares S3's clock, from the `Date` header of a response, with the Worker's.
 pub(crate) fn check_bucket(date: &str, edge_time: Timestamp) -> CheckResult<()> {
     let Some(bucket_time) = DateTimeParser::new().parse_timestamp(date).ok() else {
-        return Ok(((), "S3 says no time".into()));
+        return Ok(((), "S3 sends no Date header".into()));
     };
     let ahead_secs = bucket_time.as_second() - edge_time.as_second();
-    let observed = format!("its clock is {}", describe_offset(ahead_secs, "the Worker's"));
+    let observed = format!("its clock {}", describe_offset(ahead_secs, "the Worker's"));
     if ahead_secs.abs() > MAX_BUCKET_OFFSET_SECS {
         fail(Issue::BucketClock, observed)
     } else {
@@ -44,9 +44,9 @@ pub(crate) fn check_bucket(date: &str, edge_time: Timestamp) -> CheckResult<()> 
 
 fn describe_offset(ahead_secs: i64, reference: &str) -> String {
     match ahead_secs {
-        -2..=2 => format!("{reference} too"),
-        ahead if ahead > 0 => format!("{ahead} s ahead of {reference}"),
-        behind => format!("{} s behind {reference}", -behind),
+        -2..=2 => format!("agrees with {reference}"),
+        ahead if ahead > 0 => format!("is {ahead} s ahead of {reference}"),
+        behind => format!("is {} s behind {reference}", -behind),
     }
 }
 

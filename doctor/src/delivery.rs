@@ -1,5 +1,4 @@
-//! Decides what a viewer has to get: the picture, out of the cache the second time, nothing if he has it, and a picture that
-//! nobody asked for before.
+//! Checks of the delivery to viewers: the poster, conditional and range requests, an on-demand image, and the cache.
 
 use std::time::Duration;
 
@@ -11,24 +10,24 @@ use crate::http::{WebRequest, WebResponse};
 use crate::issue::Issue;
 use crate::{CheckContext, CheckResult, fail};
 
-/// How every JPEG begins.
+/// First bytes of every JPEG file.
 const JPEG_MAGIC: &[u8] = &[0xff, 0xd8, 0xff];
-/// How much of a picture is asked for, in bytes.
+/// Length of the requested range of an image, in bytes.
 const RANGE_BYTES: usize = 100;
-/// How long a picture may take to be found in the cache after it was put there.
+/// Time until a stored image must be found in the cache.
 const CACHE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a picture on demand may take, with a function's cold start.
+/// Timeout of an on-demand image, including a function's cold start.
 const RENDER_TIMEOUT: Duration = Duration::from_mins(1);
-/// How long a look waits for the next one.
+/// Pause between two polls.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// A picture that was served.
+/// The served poster.
 pub(crate) struct ServedPoster {
     url: String,
     etag: String,
 }
 
-/// The poster, as everybody gets it.
+/// Checks that the poster is served.
 pub(crate) async fn check_poster(context: &CheckContext<'_>, grant: &ClipGrant) -> CheckResult<ServedPoster> {
     let url = context.url(&format!("/{}/thumbnail.jpg", grant.video));
     let response = context.fetch(WebRequest::new(Method::GET, &url)).await?;
@@ -39,7 +38,7 @@ pub(crate) async fn check_poster(context: &CheckContext<'_>, grant: &ClipGrant) 
     Ok((ServedPoster { etag: response.header("etag").to_owned(), url }, observed))
 }
 
-/// Why a picture that exists is not served.
+/// The issue if the response does not contain the poster.
 fn delivery_issue(response: &WebResponse) -> Option<Issue> {
     match (response.status, response.problem_code().as_str()) {
         (200, _) if response.body.starts_with(JPEG_MAGIC) => None,
@@ -48,7 +47,7 @@ fn delivery_issue(response: &WebResponse) -> Option<Issue> {
     }
 }
 
-/// Whether whoever has the picture is told so, and a part of it can be had.
+/// Checks conditional requests (`If-None-Match`) and range requests.
 pub(crate) async fn check_conditional(context: &CheckContext<'_>, poster: &ServedPoster) -> CheckResult<()> {
     let request = WebRequest::new(Method::GET, &poster.url);
     let not_modified = context.fetch(request.clone().with_header("if-none-match", &poster.etag)).await?;
@@ -57,21 +56,22 @@ pub(crate) async fn check_conditional(context: &CheckContext<'_>, poster: &Serve
 }
 
 fn check_conditional_responses(not_modified: &WebResponse, partial: &WebResponse) -> CheckResult<()> {
-    let observed = format!("If-None-Match answers {}, a range {}", not_modified.status, partial.status);
+    let observed =
+        format!("status {} for If-None-Match, {} for a range request", not_modified.status, partial.status);
     if not_modified.status != 304 || (partial.status, partial.body.len()) != (206, RANGE_BYTES) {
         return fail(Issue::NotConditional, observed);
     }
     Ok(((), observed))
 }
 
-/// Whether a picture is made that nobody has asked for before.
+/// Checks that an on-demand image is rendered.
 pub(crate) async fn check_render(context: &CheckContext<'_>, grant: &ClipGrant) -> CheckResult<()> {
     let started = Instant::now();
     let mut url = context.url(&format!("/{}/thumbnail.jpg?time=0.4", grant.video));
     loop {
         let response = context.fetch(WebRequest::new(Method::GET, &url)).await?;
         match (response.status, allowed_width(&response)) {
-            // The deployment makes certain widths only, and says which.
+            // The deployment allows only certain widths, which the response lists.
             (400, Some(width)) if !url.contains("width") => {
                 url = format!("{url}&width={width}");
                 continue;
@@ -83,7 +83,10 @@ pub(crate) async fn check_render(context: &CheckContext<'_>, grant: &ClipGrant) 
             (200, _) if response.body.starts_with(JPEG_MAGIC) => {}
             _ => return fail(render_issue(&response), response.summary()),
         }
-        return Ok(((), format!("the frame of 0.4 s after {:.1} s", started.elapsed().as_secs_f64())));
+        return Ok((
+            (),
+            format!("the frame at 0.4 s was rendered in {:.1} s", started.elapsed().as_secs_f64()),
+        ));
     }
 }
 
@@ -97,32 +100,35 @@ fn render_issue(response: &WebResponse) -> Issue {
     }
 }
 
-/// The first of the widths that a refusal names.
+/// The first width in the message of an error response.
 fn allowed_width(response: &WebResponse) -> Option<u32> {
     let detail = response.json()["detail"].as_str()?.to_owned();
     detail.split(|c: char| !c.is_ascii_digit()).find_map(|word| word.parse().ok())
 }
 
-/// Whether the picture comes out of the cache once it was served.
+/// Checks that the poster is served from the cache after the first request.
 pub(crate) async fn check_cache(context: &CheckContext<'_>, poster: &ServedPoster) -> CheckResult<()> {
     let started = Instant::now();
     loop {
         let response = context.fetch(WebRequest::new(Method::GET, &poster.url)).await?;
         let from = cache_source(&response);
         if from == "hit" || response.header("cf-cache-status") == "HIT" {
-            return Ok(((), "the poster comes out of it".into()));
+            return Ok(((), "the poster is served from the cache".into()));
         }
         if started.elapsed() >= CACHE_TIMEOUT {
-            return fail(Issue::NoCache, format!("the same picture once more comes from {from}"));
+            return fail(
+                Issue::NoCache,
+                format!("the repeated request for the poster is served from {from}"),
+            );
         }
         sleep(POLL_INTERVAL).await;
     }
 }
 
-/// Where a picture came from, by `Server-Timing`: `hit`, `s3`, `check_render`.
+/// The origin of an image, from `Server-Timing`: `hit`, `s3` or `render`.
 fn cache_source(response: &WebResponse) -> String {
     let timing = response.header("server-timing");
-    let from = timing.split_once("desc=").map_or("somewhere", |(_, rest)| rest);
+    let from = timing.split_once("desc=").map_or("an unknown source", |(_, rest)| rest);
     from.split([';', ',']).next().unwrap_or_default().to_owned()
 }
 
@@ -144,7 +150,7 @@ mod tests {
     #[test]
     fn checks_full_and_partial_responses() {
         let mut whole = answer(200, "", "");
-        assert_eq!(delivery_issue(&whole), Some(Issue::NoPicture), "it is no JPEG");
+        assert_eq!(delivery_issue(&whole), Some(Issue::NoPicture), "the body is not a JPEG");
         whole.body = Bytes::from([JPEG_MAGIC, &[0; 200]].concat());
         assert_eq!(delivery_issue(&whole), None);
         assert_eq!(delivery_issue(&answer(502, "upstream", "")), Some(Issue::NoPicture));

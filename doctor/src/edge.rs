@@ -1,4 +1,4 @@
-//! Decides what the Worker's own answers mean: is it there, does it know us, does it grant an upload, does it delete.
+//! Checks of the Worker: reachability, sign-in, upload grant and deletion.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,29 +12,29 @@ use crate::http::{WebRequest, WebResponse};
 use crate::issue::Issue;
 use crate::{ApiCredential, CLIP, CheckContext, CheckResult, fail};
 
-/// What the file is called.
+/// Name of the uploaded file.
 const FILE_NAME: &str = "glimpse-doctor.mp4";
 
-/// A permission to upload. The URL and the headers are a secret, never told.
+/// A grant to upload the clip. The URL and the headers are secret and never printed.
 pub(crate) struct ClipGrant {
     pub(crate) video: VideoId,
-    /// When the Worker made the video's id.
+    /// Creation time of the video's id, by the Worker's clock.
     pub(crate) granted_at: Timestamp,
     pub(crate) url: String,
     pub(crate) headers: Vec<(String, String)>,
 }
 
-/// Whether somebody answers, and whether that is Glimpse.
+/// Checks that the address serves Glimpse.
 pub(crate) async fn check_reachable(context: &CheckContext<'_>) -> CheckResult<()> {
     let response = context.fetch(WebRequest::new(Method::GET, &context.url("/api/me"))).await?;
     match (response.status, response.problem_code().as_str()) {
-        (401, "unauthorized") => Ok(((), format!("{} answers as Glimpse does", context.settings.edge))),
+        (401, "unauthorized") => Ok(((), format!("{} serves Glimpse", context.settings.edge))),
         (500, "internal") => fail(Issue::Misconfigured, response.summary()),
         _ => fail(Issue::NotGlimpse, response.summary()),
     }
 }
 
-/// Whether the Worker knows whoever asks.
+/// Checks that the Worker accepts the credential.
 pub(crate) async fn check_sign_in(context: &CheckContext<'_>) -> CheckResult<()> {
     let Some(credential) = &context.settings.credential else {
         return fail(Issue::NoToken, "neither GLIMPSE_TOKEN nor GLIMPSE_COOKIE is set");
@@ -59,7 +59,7 @@ pub(crate) async fn check_sign_in(context: &CheckContext<'_>) -> CheckResult<()>
     }
 }
 
-/// What a token claims, unverified; `null` if it is none.
+/// The claims of a token, unverified; `null` if it is not a JWT.
 fn claims(token: &str) -> Value {
     let middle = token.split('.').nth(1).unwrap_or_default();
     let bytes = URL_SAFE_NO_PAD.decode(middle).unwrap_or_default();
@@ -72,16 +72,16 @@ fn is_within_validity(claims: &Value, now: Timestamp) -> bool {
         && numeric_date("nbf").is_none_or(|nbf| nbf <= now.as_second())
 }
 
-/// What of a token helps to find out why it is not taken. Who it is about is not among it.
+/// The claims that help to find out why a token is rejected. The subject is not included.
 fn describe_claims(claims: &Value) -> String {
     if claims.is_null() {
-        return "what was given is no JWT".into();
+        return "the token is not a JWT".into();
     }
     let member = |name: &str| format!("{name} {}", claims[name]);
     ["iss", "aud", "exp"].map(member).join(", ")
 }
 
-/// A permission to upload the clip.
+/// Requests a grant to upload the clip.
 pub(crate) async fn request_upload(context: &CheckContext<'_>) -> CheckResult<ClipGrant> {
     let body = json!({ "name": FILE_NAME, "size": CLIP.len(), "type": "video/mp4" });
     let url = context.url("/api/videos");
@@ -92,13 +92,13 @@ pub(crate) async fn request_upload(context: &CheckContext<'_>) -> CheckResult<Cl
         return fail(issue, response.summary());
     }
     let Some(grant) = parse_grant(&response.json()) else {
-        return fail(Issue::NotGlimpse, "the answer is no grant");
+        return fail(Issue::NotGlimpse, "the response is not a grant");
     };
     let observed = format!("video {}", grant.video);
     Ok((grant, observed))
 }
 
-/// Why nothing is granted.
+/// The issue if no upload was granted.
 fn grant_issue(status: u16, code: &str) -> Option<Issue> {
     match (status, code) {
         (201, _) => None,
@@ -118,13 +118,13 @@ fn parse_grant(response: &Value) -> Option<ClipGrant> {
     Some(ClipGrant { video, granted_at: at, url: upload["url"].as_str()?.to_owned(), headers })
 }
 
-/// Deletes the video. One that was never uploaded is gone already.
+/// Deletes the video. A video that was never uploaded does not exist, which is not an issue.
 pub(crate) async fn delete_video(context: &CheckContext<'_>, video: &str) -> CheckResult<()> {
     let url = context.url(&format!("/api/videos/{video}"));
     let response = context.fetch_as_caller(WebRequest::new(Method::DELETE, &url)).await?;
     match response.status {
         200 => check_deleted(context, &url).await,
-        404 => Ok(((), "nothing was left".into())),
+        404 => Ok(((), "nothing to delete".into())),
         _ => fail(Issue::NotDeleted, response.summary()),
     }
 }
@@ -132,7 +132,7 @@ pub(crate) async fn delete_video(context: &CheckContext<'_>, video: &str) -> Che
 async fn check_deleted(context: &CheckContext<'_>, url: &str) -> CheckResult<()> {
     let response: WebResponse = context.fetch_as_caller(WebRequest::new(Method::GET, url)).await?;
     match response.status {
-        404 | 410 => Ok(((), "the video is gone".into())),
+        404 | 410 => Ok(((), "the video was deleted".into())),
         _ => fail(Issue::NotDeleted, response.summary()),
     }
 }
@@ -167,6 +167,6 @@ mod tests {
             other[name] = secs.into();
             assert!(!is_within_validity(&claims(&token(&other)), now), "{name}");
         }
-        assert_eq!(describe_claims(&claims("not a token")), "what was given is no JWT");
+        assert_eq!(describe_claims(&claims("not a token")), "the token is not a JWT");
     }
 }

@@ -1,5 +1,5 @@
-//! Decides how another machine is asked: the only place of this crate that connects. No redirect is followed, no proxy
-//! asked, nothing kept.
+//! HTTP client of the doctor. This is the only module of the crate that opens connections. It follows no redirects,
+//! uses no proxy, and stores nothing.
 
 use std::error::Error;
 use std::time::Duration;
@@ -14,16 +14,16 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio::time::timeout;
 
-/// The most of an answer that is read, in bytes: a picture.
+/// Maximum size of a response body, in bytes: an image.
 const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
-/// How long an answer may take: longer than a picture on demand.
+/// Timeout of a request: longer than rendering an on-demand image takes.
 const TIMEOUT: Duration = Duration::from_secs(45);
 
-/// Asks others.
+/// HTTP client.
 #[derive(Debug, Clone)]
 pub(crate) struct WebClient(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
 
-/// A question.
+/// An HTTP request.
 #[derive(Debug, Clone)]
 pub(crate) struct WebRequest<'a> {
     pub(crate) method: Method,
@@ -33,19 +33,19 @@ pub(crate) struct WebRequest<'a> {
 }
 
 impl<'a> WebRequest<'a> {
-    /// One without headers and body.
+    /// Creates a request without headers and body.
     pub(crate) fn new(method: Method, url: &'a str) -> Self {
         Self { method, url, headers: Vec::new(), body: Bytes::new() }
     }
 
-    /// The same with one more header.
+    /// Adds a header.
     pub(crate) fn with_header(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.push((name.to_owned(), value.into()));
         self
     }
 }
 
-/// An answer, read.
+/// An HTTP response with its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct WebResponse {
     pub(crate) status: u16,
@@ -54,24 +54,24 @@ pub(crate) struct WebResponse {
 }
 
 impl WebResponse {
-    /// A header as text; empty if it is not there.
+    /// A header's value as text; empty if it is absent.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// The body as JSON; `null` if it is none.
+    /// The body as JSON; `null` if it is invalid.
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    /// The code of the problem of Glimpse's that it is; empty if it is none.
+    /// The code of Glimpse's problem in the body; empty if the response is not a problem.
     pub(crate) fn problem_code(&self) -> String {
         let is_problem = self.header("content-type").starts_with("application/problem+json");
         let code = self.json()["code"].as_str().unwrap_or_default().to_owned();
         if is_problem { code } else { String::new() }
     }
 
-    /// Status and what was said of it, on one line.
+    /// Status, problem code and detail (or body) on one line.
     pub(crate) fn summary(&self) -> String {
         let detail = self.json()["detail"].as_str().map(str::to_owned);
         let text = detail.unwrap_or_else(|| String::from_utf8_lossy(&self.body).into_owned());
@@ -85,28 +85,29 @@ impl WebResponse {
 }
 
 impl WebClient {
-    /// One that trusts the authorities of this machine.
+    /// Creates a client that trusts this machine's certificate authorities.
     ///
     /// # Errors
-    /// The machine has none.
+    /// The machine has no certificate authorities.
     pub(crate) fn new() -> anyhow::Result<Self> {
         let connector = HttpsConnectorBuilder::new()
             .with_native_roots()
-            .context("this machine trusts no certificate authority: install ca-certificates")?
+            .context("this machine has no certificate authorities: install ca-certificates")?
             .https_or_http()
             .enable_http1()
             .build();
         Ok(Self(Client::builder(TokioExecutor::new()).build(connector)))
     }
 
-    /// The answer, or why there is none, with its causes.
+    /// Sends a request and reads the response. The error is a message with its causes.
     pub(crate) async fn send(&self, request: WebRequest<'_>) -> Result<WebResponse, String> {
         let mut http_request = Request::new(Full::new(request.body));
         *http_request.method_mut() = request.method;
-        *http_request.uri_mut() = request.url.parse().map_err(|_| "this is no URL".to_owned())?;
+        *http_request.uri_mut() = request.url.parse().map_err(|_| "invalid URL".to_owned())?;
         for (name, value) in request.headers {
-            let name = HeaderName::try_from(name).map_err(|_| "a header's name is none".to_owned())?;
-            let value = HeaderValue::try_from(value).map_err(|_| format!("{name} has no such value"))?;
+            let name = HeaderName::try_from(name).map_err(|_| "invalid header name".to_owned())?;
+            let value =
+                HeaderValue::try_from(value).map_err(|_| format!("invalid value of header {name}"))?;
             http_request.headers_mut().insert(name, value);
         }
         let exchange = async {
@@ -118,11 +119,11 @@ impl WebClient {
         };
         timeout(TIMEOUT, exchange)
             .await
-            .unwrap_or_else(|_| Err(format!("no answer in {} s", TIMEOUT.as_secs())))
+            .unwrap_or_else(|_| Err(format!("no response within {} s", TIMEOUT.as_secs())))
     }
 }
 
-/// An error with its causes, each once.
+/// An error with its causes, without repetitions.
 fn error_chain(error: &dyn Error) -> String {
     let mut parts = vec![error.to_string()];
     let mut cause = error.source();

@@ -1,4 +1,4 @@
-//! The doctor's command line: reads it, walks, prints each step, and ends with 0 if nothing is wrong. Wiring only.
+//! The doctor's command line: parses the arguments, runs the checks and prints their reports.
 
 use std::ffi::OsString;
 use std::fs;
@@ -16,27 +16,28 @@ use lexopt::{Arg, Parser, ValueExt as _};
 use serde_json::json;
 
 const HELP: &str = "\
-Walks the whole path through a deployment of Glimpse with a tiny video, and names the first thing that is wrong.
+Checks a Glimpse deployment end to end with a small video, and reports the first issue with its fix.
 
 doctor --edge URL [--origin URL]... [--wait SECS] [--roles FILE] [--json]
 
   --edge URL      the Worker's origin
-  --token TOKEN   a bearer token (or GLIMPSE_TOKEN, which no list of processes shows)
-  --origin URL    a site whose pages upload; more than once for more (the Worker's own)
-  --wait SECS     how long the pictures may take (120)
-  --roles FILE    what `deploy/account roles` has found, told first; without --edge nothing else is
-  --json          a JSON document a line instead of text
-GLIMPSE_COOKIE is a session cookie of a browser, name=value, where there are no bearer tokens.
-The video is deleted at the end, whatever happens. Ends with 0 if nothing is wrong, 1 if something is, 2 if it could not look.";
+  --token TOKEN   a bearer token (or GLIMPSE_TOKEN, which is not visible in the process list)
+  --origin URL    a site whose pages upload; repeatable (default: the Worker's origin)
+  --wait SECS     timeout of the processing of the video (default: 120)
+  --roles FILE    the output of `deploy/account roles`, reported first; without --edge, only the roles are reported
+  --json          print one JSON document per line instead of text
+GLIMPSE_COOKIE is a browser's session cookie, name=value, for deployments without bearer tokens.
+The video is always deleted at the end. Exit status: 0 if no issue was found, 1 if an issue was found, 2 if the checks
+could not run.";
 
 struct Args {
-    /// What is walked through, if anything is.
+    /// Settings of the checks; `None` if only the roles are reported.
     settings: Option<Settings>,
     roles_file: Option<PathBuf>,
     is_json: bool,
 }
 
-/// What was said; `None` if that was a call for help.
+/// Parses the arguments; `None` for `--help`.
 fn parse(
     args: impl IntoIterator<Item = OsString>,
     lookup: impl Fn(&str) -> Option<String>,
@@ -59,7 +60,10 @@ fn parse(
     let from_env =
         |name: &str| lookup(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
     let token = token.or_else(|| from_env("GLIMPSE_TOKEN")).map(ApiCredential::Token);
-    ensure!(edge.is_some() || roles.is_some(), "say where the Worker is: --edge https://video.example.com");
+    ensure!(
+        edge.is_some() || roles.is_some(),
+        "missing argument: --edge https://video.example.com, the Worker's origin"
+    );
     let settings = edge.map(|edge| Settings {
         edge,
         credential: token.or_else(|| from_env("GLIMPSE_COOKIE").map(ApiCredential::Cookie)),
@@ -72,11 +76,11 @@ fn parse(
 fn parse_origin(text: &str) -> anyhow::Result<String> {
     let text = text.trim_end_matches('/');
     let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or_default();
-    // A token is sent there: what URL parsers read in different ways is refused.
+    // A token is sent to this origin, so URLs that parsers could interpret differently are rejected.
     let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
     ensure!(
         !host.is_empty() && host.bytes().all(is_host),
-        "{text} is no origin, like https://video.example.com"
+        "{text} is not an origin such as https://video.example.com"
     );
     Ok(text.to_owned())
 }
@@ -100,15 +104,17 @@ fn main() -> ExitCode {
     }
 }
 
-/// Every step, each of which is told.
+/// Reports the roles and runs the checks, and prints each report.
 fn check_deployment(args: &Args) -> anyhow::Result<Vec<CheckReport>> {
     let print_report =
         |step: &CheckReport| print(&if args.is_json { step.to_json().to_string() } else { step.to_string() });
     let mut steps = args.roles_file.as_deref().map_or(Ok(Vec::new()), read_roles)?;
     steps.iter().for_each(print_report);
     if let Some(settings) = args.settings.as_ref().filter(|_| !roles::is_cause(&steps)) {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the async runtime")?;
         steps.extend(runtime.block_on(run_checks(settings, Timestamp::now, print_report))?);
     }
     Ok(steps)
@@ -117,11 +123,11 @@ fn check_deployment(args: &Args) -> anyhow::Result<Vec<CheckReport>> {
 fn read_roles(file: &Path) -> anyhow::Result<Vec<CheckReport>> {
     let text = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     roles::from_document(
-        &serde_json::from_slice(&text).with_context(|| format!("{} is no JSON", file.display()))?,
+        &serde_json::from_slice(&text).with_context(|| format!("{} is not valid JSON", file.display()))?,
     )
 }
 
-/// The last line, and what the program ends with.
+/// The last line of the output, and the exit status.
 fn summarize(steps: &[CheckReport], args: &Args) -> (String, u8) {
     let mut issues = steps.iter().filter_map(|step| Some((step.name, step.result.as_ref().err()?.issue)));
     let failed = issues.clone().find(|(_, issue)| *issue != Issue::RolesUnseen).map(|(name, _)| name);
@@ -137,21 +143,23 @@ fn summarize(steps: &[CheckReport], args: &Args) -> (String, u8) {
         );
     }
     let mut text = match (failed, code) {
-        (Some(name), _) => format!("\n`{name}` is the first thing that is wrong."),
-        (None, 0) if args.settings.is_none() => "\nThe roles are as they have to be.".to_owned(),
+        (Some(name), _) => format!("\n`{name}` is the first failed check."),
+        (None, 0) if args.settings.is_none() => "\nThe roles are correct.".to_owned(),
         (None, 0) => "\nEverything works.".to_owned(),
-        (None, _) => "\nNothing wrong was seen, but not everything was looked at.".to_owned(),
+        (None, _) => "\nNo issue was found, but not everything could be checked.".to_owned(),
     };
-    // A deployment on somebody's own machine has none.
+    // A local deployment has no roles.
     if args.roles_file.is_none()
         && args.settings.as_ref().is_some_and(|settings| settings.edge.starts_with("https:"))
     {
-        text.push_str("\nThe roles were not looked at: `--stack NAME` does, by your credentials of AWS, and only reads.");
+        text.push_str(
+            "\nThe roles were not checked: `--stack NAME` checks them with your AWS credentials, read-only.",
+        );
     }
     (text, code)
 }
 
-/// Whoever has gone reads nothing.
+/// Prints a line. Errors are ignored: the reader may have closed the pipe.
 fn print(line: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
@@ -189,7 +197,7 @@ mod tests {
         assert!(parse_words(&edge, &[]).unwrap().unwrap().settings.unwrap().credential.is_none());
         assert!(
             parse_words(&["--roles", "file"], &[]).unwrap().unwrap().settings.is_none(),
-            "the roles alone"
+            "only the roles"
         );
         assert!(parse_words(&["--help"], &[]).unwrap().is_none());
     }
@@ -203,7 +211,7 @@ mod tests {
         let bad = |issue| CheckReport { name: "roles", result: Err(Finding::new(issue, "x")) };
         let (text, code) = summarize(std::slice::from_ref(&good), &walked);
         assert!(
-            text.starts_with("\nEverything works.\nThe roles were not looked at: `--stack NAME`"),
+            text.starts_with("\nEverything works.\nThe roles were not checked: `--stack NAME`"),
             "{text}"
         );
         assert_eq!(code, 0);
@@ -211,14 +219,14 @@ mod tests {
             assert_eq!(summarize(std::slice::from_ref(&good), args).0, "\nEverything works.");
         }
         assert!(
-            summarize(std::slice::from_ref(&good), &alone).0.contains("The roles are as"),
-            "the roles alone"
+            summarize(std::slice::from_ref(&good), &alone).0.contains("The roles are correct"),
+            "only the roles"
         );
         let (text, code) = summarize(&[bad(Issue::RolesUnseen), good.clone()], &both);
-        assert!(text.contains("not everything was looked at"), "{text}");
-        assert_eq!(code, 2, "nothing is wrong with the deployment");
+        assert!(text.contains("not everything could be checked"), "{text}");
+        assert_eq!(code, 2, "the deployment has no issue");
         let wrong = summarize(&[bad(Issue::RolesUnseen), bad(Issue::RoleTooWide), good], &both);
-        assert_eq!(wrong, ("\n`roles` is the first thing that is wrong.".to_owned(), 1));
+        assert_eq!(wrong, ("\n`roles` is the first failed check.".to_owned(), 1));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Decides what a video's state says about events, queue, function, role and layer.
+//! Waits for a video's outcome, and maps its state to issues of events, queue, function, role and layer.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::http::WebRequest;
 use crate::issue::Issue;
 use crate::{CheckContext, CheckResult, fail};
 
-/// How long a look waits for the next one.
+/// Pause between two polls.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Waits until something became of the upload.
+/// Waits until the upload was processed.
 pub(crate) async fn check_outcome(context: &CheckContext<'_>, grant: &ClipGrant) -> CheckResult<()> {
     let started = Instant::now();
     let url = context.url(&format!("/api/videos/{}", grant.video));
@@ -39,7 +39,7 @@ pub(crate) async fn check_outcome(context: &CheckContext<'_>, grant: &ClipGrant)
     }
 }
 
-/// What a state says; `None` if it may still change for the better.
+/// The result for a video's state; `None` if the video is still being processed.
 fn evaluate(video: &Value, waited: Duration) -> Option<CheckResult<()>> {
     let code = video["problem"]["code"].as_str().unwrap_or_default();
     let observed = || format!("{} {}", code, video["problem"]["message"].as_str().unwrap_or_default());

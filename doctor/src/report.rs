@@ -1,4 +1,4 @@
-//! Decides how a step is told, to people and to machines.
+//! Report of a check, as text and as JSON.
 
 use std::fmt;
 
@@ -6,35 +6,35 @@ use serde_json::{Value, json};
 
 use crate::issue::Issue;
 
-/// What a step found wrong, and what was seen.
+/// An issue that a check found, with the observation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What is wrong.
+    /// The issue.
     pub issue: Issue,
-    /// What was seen. No token, signature or secret is in it.
+    /// The observation. It contains no token, signature or secret.
     pub observed: String,
-    /// The command that mends just this, where there is one.
+    /// The command that fixes this issue, if there is one.
     pub fix_command: Option<String>,
 }
 
 impl Finding {
-    /// What is wrong, and what was seen.
+    /// Creates a finding without a command.
     pub fn new(issue: Issue, observed: impl Into<String>) -> Self {
         Self { issue, observed: observed.into(), fix_command: None }
     }
 
-    /// What it is called: that something was not seen is no failure of what is looked at.
+    /// The status column. Roles that could not be checked are not a failure of the deployment.
     fn status(&self) -> &'static str {
         if self.issue == Issue::RolesUnseen { "UNSEEN" } else { "FAILED" }
     }
 }
 
-/// One step of the walk.
+/// Report of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckReport {
-    /// What was looked at.
+    /// The check's name.
     pub name: &'static str,
-    /// What was seen, or what is wrong.
+    /// The observation, or the finding.
     pub result: Result<String, Finding>,
 }
 
@@ -44,7 +44,7 @@ impl fmt::Display for CheckReport {
             Ok(seen) => write!(f, "ok      {:<10} {seen}", self.name),
             Err(finding @ Finding { issue, observed: seen, fix_command: command }) => {
                 write!(f, "{}  {:<10} {} ({})", finding.status(), self.name, issue.title(), issue.code())?;
-                write!(f, "\n        seen       {seen}\n        cure       {}", issue.fix())?;
+                write!(f, "\n        observed   {seen}\n        fix        {}", issue.fix())?;
                 if let Some(command) = command {
                     write!(f, "\n        command    {command}")?;
                 }
@@ -55,7 +55,7 @@ impl fmt::Display for CheckReport {
 }
 
 impl CheckReport {
-    /// For machines.
+    /// The report as JSON.
     pub fn to_json(&self) -> Value {
         match &self.result {
             Ok(seen) => json!({ "step": self.name, "ok": true, "seen": seen }),
@@ -73,8 +73,8 @@ mod tests {
 
     #[test]
     fn report_shows_observation_and_fix() {
-        let good = CheckReport { name: "edge", result: Ok("answers".into()) };
-        assert_eq!(good.to_string(), "ok      edge       answers");
+        let good = CheckReport { name: "edge", result: Ok("serves Glimpse".into()) };
+        assert_eq!(good.to_string(), "ok      edge       serves Glimpse");
         let bad = CheckReport {
             name: "upload",
             result: Err(Finding::new(Issue::WrongRegion, "400 PermanentRedirect")),
@@ -82,7 +82,7 @@ mod tests {
         assert_eq!(
             bad.to_string(),
             "FAILED  upload     The bucket is in another region than the Worker signs for. (wrong_region)\n        \
-             seen       400 PermanentRedirect\n        cure       Correct S3_REGION.\n        more       \
+             observed   400 PermanentRedirect\n        fix        Correct S3_REGION.\n        more       \
              docs/operating.md, \"Doctor\""
         );
         assert_eq!(bad.to_json()["ill"], "wrong_region");

@@ -1,5 +1,7 @@
-//! Decides how a look at the roles is told: what `deploy/account roles` has read and judged, as steps before the walk.
-//! They come first, since a role that is too narrow is the cause of what a walk would see. Pure.
+//! Converts the output of `deploy/account roles` into reports.
+//!
+//! They are reported before the checks, since a role that is too narrow causes the issues that the checks would find.
+//! Pure functions.
 
 use serde_json::Value;
 
@@ -8,13 +10,15 @@ use crate::report::{CheckReport, Finding};
 
 const CHECK_NAME: &str = "roles";
 
-/// The steps of a look; at least one.
+/// The reports of a document; at least one.
 ///
 /// # Errors
-/// It is not what `deploy/account roles` prints.
+/// The document is not an output of `deploy/account roles`.
 pub fn from_document(document: &Value) -> anyhow::Result<Vec<CheckReport>> {
     let list = |name: &str| {
-        document[name].as_array().ok_or_else(|| anyhow::anyhow!("the look at the roles has no `{name}`"))
+        document[name]
+            .as_array()
+            .ok_or_else(|| anyhow::anyhow!("the output of `deploy/account roles` has no `{name}`"))
     };
     let mut reports = Vec::new();
     for value in list("findings")? {
@@ -26,16 +30,16 @@ pub fn from_document(document: &Value) -> anyhow::Result<Vec<CheckReport>> {
     }
     let checked_roles = strings(list("looked")?);
     if reports.is_empty() {
-        let observed = format!("{} may do what they have to, and nothing more", checked_roles.join(", "));
+        let observed = format!("{} have exactly the required permissions", checked_roles.join(", "));
         reports.push(CheckReport { name: CHECK_NAME, result: Ok(observed) });
     }
     for remark in strings(list("remarks")?) {
-        reports.push(CheckReport { name: CHECK_NAME, result: Ok(format!("left out of it: {remark}")) });
+        reports.push(CheckReport { name: CHECK_NAME, result: Ok(format!("not checked: {remark}")) });
     }
     Ok(reports)
 }
 
-/// Whether a walk after these steps would only see what came of what they found.
+/// Whether further checks would only find consequences of these reports.
 pub fn is_cause(steps: &[CheckReport]) -> bool {
     steps.iter().any(|step| step.result.as_ref().is_err_and(|finding| finding.issue == Issue::RoleTooNarrow))
 }
@@ -46,11 +50,13 @@ fn failed_report(finding: Finding) -> CheckReport {
 
 fn parse_finding(document: &Value) -> anyhow::Result<Finding> {
     let text = |name: &str| {
-        document[name].as_str().ok_or_else(|| anyhow::anyhow!("a finding about roles has no `{name}`"))
+        document[name]
+            .as_str()
+            .ok_or_else(|| anyhow::anyhow!("a finding of `deploy/account roles` has no `{name}`"))
     };
     let code = text("ill")?;
     let issue = [Issue::RoleTooNarrow, Issue::RoleTooWide].into_iter().find(|issue| issue.code() == code);
-    let issue = issue.ok_or_else(|| anyhow::anyhow!("`{code}` is nothing that can be wrong with a role"))?;
+    let issue = issue.ok_or_else(|| anyhow::anyhow!("`{code}` is not an issue of roles"))?;
     let observed = match document["more"].as_u64().unwrap_or_default() {
         0 => text("seen")?.to_owned(),
         more => format!("{}; and {more} more", text("seen")?),
@@ -77,7 +83,7 @@ mod tests {
     fn healthy_roles_are_one_line() {
         let steps = reports_of(&json!([]), &[]);
         assert_eq!(steps.len(), 1);
-        assert!(steps[0].to_string().starts_with("ok      roles      a, b may do"), "{}", steps[0]);
+        assert!(steps[0].to_string().starts_with("ok      roles      a, b have"), "{}", steps[0]);
         assert!(!is_cause(&steps));
     }
 
@@ -87,12 +93,12 @@ mod tests {
         let steps = reports_of(&found("role_too_wide"), &[]);
         let text = steps[0].to_string();
         assert!(
-            text.contains("(role_too_wide)") && text.contains("seen       r may x; and 2 more"),
+            text.contains("(role_too_wide)") && text.contains("observed   r may x; and 2 more"),
             "{text}"
         );
         assert!(text.contains("\n        command    aws iam y\n"), "{text}");
         assert_eq!(steps[0].to_json()["command"], "aws iam y");
-        assert!(!is_cause(&steps), "a walk still says something");
+        assert!(!is_cause(&steps), "further checks are still useful");
         assert!(is_cause(&reports_of(&found("role_too_narrow"), &[])));
     }
 

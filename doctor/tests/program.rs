@@ -1,4 +1,4 @@
-//! The program itself, by its exit code and its words; what it finds is told by the stories of `tests/`.
+//! Tests of the doctor's exit status and output. The end-to-end tests in `tests/` test its findings.
 
 #![expect(clippy::unwrap_used, reason = "a panic of a test is its report")]
 
@@ -18,8 +18,11 @@ fn exit_code_tells_failed_from_incomplete() {
     let found = run_doctor(&["--edge", &nobody]);
     let text = String::from_utf8(found.stdout).unwrap();
     assert_eq!(found.status.code(), Some(1), "{text}");
-    assert!(text.starts_with("FAILED  edge       Nobody answers at the address. (unreachable)"), "{text}");
-    assert!(text.ends_with("`edge` is the first thing that is wrong.\n"), "{text}");
+    assert!(
+        text.starts_with("FAILED  edge       No response from the Worker's address. (unreachable)"),
+        "{text}"
+    );
+    assert!(text.ends_with("`edge` is the first failed check.\n"), "{text}");
 
     let found = run_doctor(&["--edge", &nobody, "--json"]);
     let text = String::from_utf8(found.stdout).unwrap();
@@ -30,7 +33,7 @@ fn exit_code_tells_failed_from_incomplete() {
     assert_eq!(run_doctor(&["--help"]).status.code(), Some(0));
     let lost = run_doctor(&["--edge", "nowhere"]);
     assert_eq!(lost.status.code(), Some(2));
-    assert!(String::from_utf8(lost.stderr).unwrap().contains("is no origin"));
+    assert!(String::from_utf8(lost.stderr).unwrap().contains("is not an origin"));
 }
 
 #[test]
@@ -55,10 +58,10 @@ fn narrow_role_stops_further_checks() {
     assert_eq!(code, Some(1), "{text}");
     let (text, code) = look(&found("role_too_wide"), "", &["--edge", &nobody]);
     assert!(text.starts_with("FAILED  roles ") && text.contains("FAILED  edge "), "{text}");
-    assert!(text.ends_with("`roles` is the first thing that is wrong.\n"), "{text}");
+    assert!(text.ends_with("`roles` is the first failed check.\n"), "{text}");
     assert_eq!(code, Some(1), "{text}");
 
-    assert_eq!(look("", "", &[]).1, Some(0), "the roles alone");
+    assert_eq!(look("", "", &[]).1, Some(0), "only the roles");
     let (text, code) = look("", r#""iam:GetRole of r""#, &[]);
     assert!(text.starts_with("UNSEEN  roles ") && text.contains("iam:GetRole of r"), "{text}");
     assert_eq!(code, Some(2), "{text}");

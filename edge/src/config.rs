@@ -1,4 +1,4 @@
-//! Decides what a deployment must say, and checks all of it at once. Pure: the lookup is an argument.
+//! Configuration of a deployment: parses and validates all variables at once. Pure: the lookup is an argument.
 
 use std::fmt;
 
@@ -8,79 +8,79 @@ use thiserror::Error;
 use crate::auth::{DeliveryKeys, JwtIssuer, JwtKeys, Oidc, Secret, UploadKeys, parse_jwks};
 use crate::s3::sigv4::{Credentials, S3Bucket};
 
-/// The largest body that Cloudflare passes on to a Worker on its Free and Pro plans, in bytes,
+/// The largest body that Cloudflare passes to a Worker on its Free and Pro plans, in bytes,
 /// <https://developers.cloudflare.com/workers/platform/limits/#request-limits>.
 const MAX_BODY_BYTES: u64 = 100_000_000;
-/// The most new pictures of one video in a day for anonymous callers, unless configured otherwise.
+/// The default daily limit of new images of one video for anonymous callers.
 const PUBLIC_VARIANTS_PER_DAY: u64 = 200;
-/// The largest such number: as many objects as are listed to count them.
+/// The maximum of this limit: the number of objects that are listed to count them.
 const MAX_PUBLIC_VARIANTS_PER_DAY: u64 = 4_000;
-/// 256 random bits at the least, RFC 7518 section 3.2.
+/// At least 256 random bits, RFC 7518 section 3.2.
 const MIN_SECRET_BYTES: usize = 32;
 
-/// A deployment's whole configuration, checked.
+/// The validated configuration of a deployment.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The origin under which browsers reach this Worker, without a slash at its end.
+    /// The origin under which browsers reach this Worker, without a trailing slash.
     pub public_url: String,
-    /// Where the bucket is.
+    /// The location of the bucket.
     pub bucket: S3Bucket,
-    /// With what the bucket is reached.
+    /// The credentials for the bucket.
     pub credentials: Credentials,
-    /// The function URL of the `render` Lambda without a slash at its end, if pictures are made on demand. It lies in
-    /// the bucket's region, and the bucket's credentials may call it.
+    /// The function URL of the `render` Lambda without a trailing slash, if images are rendered on demand. The function
+    /// is in the bucket's region, and the bucket's credentials may call it.
     pub render_url: Option<String>,
-    /// How API clients prove who they are, if they may.
+    /// Authentication of API clients, if configured.
     pub jwt_issuer: Option<JwtIssuer>,
-    /// How people sign in with a browser, if they may.
+    /// Browser sign-in, if configured.
     pub oidc: Option<Oidc>,
     /// Other origins whose pages may call the API.
     pub allowed_origins: Vec<String>,
-    /// The widths in pixels of the pictures that everybody may have made; all of them if it is empty.
+    /// The widths in pixels in which all callers may have images rendered; any width if it is empty.
     pub public_widths: Vec<u32>,
-    /// Which pictures anonymous callers may ask for.
+    /// The images that anonymous callers may request.
     pub public_variants: PublicVariants,
-    /// The most new pictures of one video that are made in a day for anonymous callers.
+    /// The daily limit of new images of one video that are rendered for anonymous callers.
     pub public_variants_per_day: u64,
-    /// The secrets of upload tokens; without one there are no upload tokens.
+    /// The secrets of upload tokens; without one, upload tokens are not available.
     pub upload_keys: UploadKeys,
-    /// The keys of delivery tokens; without one there are no delivery tokens.
+    /// The keys of delivery tokens; without one, delivery tokens are not available.
     pub delivery_keys: DeliveryKeys,
-    /// Who may see the pictures of a video of which nobody says it.
+    /// The default visibility of a video's images.
     pub visibility: Visibility,
-    /// The most bytes of one video.
+    /// The maximum size of one video in bytes.
     pub max_upload_bytes: u64,
-    /// The most bytes that a request through this Worker may carry, where the network before it sets a limit.
+    /// The maximum body of a request through this Worker in bytes, by the limit of the network before it.
     pub max_body_bytes: u64,
-    /// How long a signed upload is good for, in seconds.
+    /// The lifetime of a signed upload, in seconds.
     pub upload_expires_secs: u64,
-    /// Whether the storage takes forms by a POST policy. One that does not (Cloudflare R2) is sent whole files by signed
-    /// PUTs, whose length is told beforehand.
+    /// Whether the storage supports POST policies. Without them (Cloudflare R2), whole files are uploaded by signed
+    /// PUTs, whose length must be declared in advance.
     pub allows_post_policy: bool,
 }
 
-/// Which pictures anonymous callers may ask for. The owner and the holder of a token for the picture may ask for any.
+/// The images that anonymous callers may request. The owner and the bearer of a token for the image may request any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PublicVariants {
-    /// Any, in the widths of `PUBLIC_WIDTHS` if there are some.
+    /// Any image, in the widths of `PUBLIC_WIDTHS` if there are some.
     Any,
     /// The widths of `PUBLIC_WIDTHS`, with all other parameters at their defaults.
     Listed,
-    /// Those that every video has.
+    /// The default images only.
     None,
 }
 
-/// Every name that is missing or wrong, each with what it should be.
+/// Every missing or invalid variable, each with its requirement.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
 pub struct ConfigErrors(pub Vec<ConfigError>);
 
-/// One name that is missing or wrong. The value is not repeated: it may be a secret.
+/// A missing or invalid variable. The value is not part of the message: it may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     /// The variable's name.
     pub name: &'static str,
-    /// What it should be.
+    /// Its requirement.
     pub requirement: &'static str,
 }
 
@@ -91,10 +91,10 @@ impl fmt::Display for ConfigError {
 }
 
 impl Config {
-    /// Reads and checks everything.
+    /// Reads and validates all variables.
     ///
     /// # Errors
-    /// All that is missing or wrong, in one error.
+    /// All missing and invalid variables, in one error.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
         let mut reader = ConfigReader { lookup, errors: Vec::new() };
 
@@ -107,7 +107,7 @@ impl Config {
             "must be an origin such as https://video.example, without a path",
         );
 
-        let bucket_name = reader.require("S3_BUCKET", "must name the bucket");
+        let bucket_name = reader.require("S3_BUCKET", "must be the name of the bucket");
         let region = reader.require("S3_REGION", "must be the bucket's region, such as eu-central-1");
         let bucket = match reader.get("S3_ENDPOINT") {
             Some(endpoint) => {
@@ -138,11 +138,11 @@ impl Config {
         let jwt_issuer = reader.jwt_issuer();
         let oidc = reader.oidc();
         if jwt_issuer.is_none() && oidc.is_none() && reader.errors.is_empty() {
-            reader.push_error("JWT_ISSUER", "or OIDC_ISSUER must be set: otherwise nobody could sign in");
+            reader.push_error("JWT_ISSUER", "or OIDC_ISSUER must be set: otherwise no caller can sign in");
         }
 
         let mut allowed_origins = parse_list(&reader.get("ALLOWED_ORIGINS").unwrap_or_default());
-        // Browsers send an origin in lower case.
+        // Browsers send origins in lower case.
         for origin in &mut allowed_origins {
             origin.make_ascii_lowercase();
         }
@@ -202,12 +202,12 @@ impl Config {
         })
     }
 
-    /// Whether browsers reach this deployment over TLS; only a development machine's do not.
+    /// Whether browsers reach this deployment over TLS; only development machines lack it.
     pub fn is_https(&self) -> bool {
         self.public_url.starts_with("https://")
     }
 
-    /// Whether pages of that origin may call the API: this Worker's own, and those that are configured.
+    /// Whether pages of that origin may call the API: this Worker's own origin, and the configured ones.
     pub fn allows_origin(&self, origin: &str) -> bool {
         origin == self.public_url || self.allowed_origins.iter().any(|allowed| allowed == origin)
     }
@@ -299,7 +299,7 @@ impl<F: Fn(&str) -> Option<String>> ConfigReader<F> {
         if public.is_none() {
             self.push_error(
                 NAME,
-                "must be a JSON Web Key Set of public keys for RS256, ES256 or EdDSA, each with a `kid` of its own",
+                "must be a JSON Web Key Set of public keys for RS256, ES256 or EdDSA, each with a unique `kid`",
             );
         }
         DeliveryKeys { secrets, public: public.unwrap_or_default() }
@@ -321,10 +321,7 @@ impl<F: Fn(&str) -> Option<String>> ConfigReader<F> {
             None | Some("yes") => true,
             Some("no") => false,
             Some(_) => {
-                self.push_error(
-                    "S3_POST_POLICY",
-                    "must be yes, or no for a storage that takes no POST policies",
-                );
+                self.push_error("S3_POST_POLICY", "must be yes, or no for storage without POST policies");
                 false
             }
         }
@@ -367,13 +364,13 @@ impl<F: Fn(&str) -> Option<String>> ConfigReader<F> {
         let Some(issuer) = self.get("JWT_ISSUER") else {
             for name in ["JWT_AUDIENCE", "JWT_SECRET", "JWT_JWKS_URL"] {
                 if self.get(name).is_some() {
-                    self.push_error("JWT_ISSUER", "must be set, since another JWT_ name is");
+                    self.push_error("JWT_ISSUER", "must be set, since another JWT_ variable is");
                     break;
                 }
             }
             return None;
         };
-        let audiences = self.require("JWT_AUDIENCE", "must be the `aud` that tokens for this service carry");
+        let audiences = self.require("JWT_AUDIENCE", "must be the `aud` of tokens for this service");
         let audiences = parse_list(&audiences);
         let secret = self.secret("JWT_SECRET");
         let url = self.get("JWT_JWKS_URL");
@@ -413,13 +410,13 @@ fn is_key_id(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
-/// The parts of a list with commas.
+/// The items of a comma-separated list.
 fn parse_list(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }
 
-/// The origin of an app that serves its pages by a scheme of its own: `capacitor://localhost`, `tauri://localhost`, `app://.`.
-/// Pages of the schemes that are left out have the origin `null`, which is that of everybody.
+/// The origin of an app that serves its pages with a custom scheme: `capacitor://localhost`, `tauri://localhost`,
+/// `app://.`. Pages of other schemes have the origin `null`, which any page can have.
 fn is_app_origin(text: &str) -> bool {
     text.split_once("://").is_some_and(|(scheme, host)| {
         let is_scheme = scheme.starts_with(|first: char| first.is_ascii_lowercase())
@@ -431,7 +428,7 @@ fn is_app_origin(text: &str) -> bool {
     })
 }
 
-/// A scheme and an authority, and nothing behind them.
+/// Whether this is a scheme and an authority, and nothing else.
 fn is_origin(text: &str) -> bool {
     text.split_once("://").is_some_and(|(scheme, rest)| {
         matches!(scheme, "http" | "https")
@@ -440,8 +437,8 @@ fn is_origin(text: &str) -> bool {
     })
 }
 
-/// TLS, or a development machine's own loopback. The authority is a host and perhaps a port: user information, a backslash
-/// or whatever else makes programs disagree about the host is refused.
+/// Whether this is a URL with TLS, or of a development machine's loopback. The authority is a host and an optional
+/// port: user information, backslashes and other texts in which parsers disagree about the host are rejected.
 pub(crate) fn is_safe_url(text: &str) -> bool {
     let Some((scheme @ ("https" | "http"), rest)) = text.split_once("://") else { return false };
     let is_visible = |byte: u8| byte.is_ascii_graphic() && byte != b'\\' && byte != b'#';
@@ -450,7 +447,7 @@ pub(crate) fn is_safe_url(text: &str) -> bool {
     rest.bytes().all(is_visible) && (scheme == "https" || matches!(host, "localhost" | "127.0.0.1"))
 }
 
-/// The host of an authority of a host name, an IPv4 address or an IPv6 address in brackets, with or without a port.
+/// The host of an authority: a host name, an IPv4 address or an IPv6 address in brackets, with or without a port.
 fn parse_host(authority: &str) -> Option<&str> {
     let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
         let (address, remainder) = rest.split_once(']')?;
@@ -620,7 +617,7 @@ pub(crate) mod tests {
     fn debug_hides_secrets() {
         let text = format!("{:?}", parse(&[]).unwrap());
         for secret in ["hush-hush", "0123456789abcdef", "fedcba9876543210"] {
-            assert!(!text.contains(secret), "{secret} is in {text}");
+            assert!(!text.contains(secret), "{text} contains {secret}");
         }
     }
 

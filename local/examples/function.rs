@@ -1,5 +1,5 @@
-//! A function for the tests of the Lambda service: it speaks the Runtime API over a plain socket and does what the
-//! payload, or `GLIMPSE_TEST_INIT`, tells it.
+//! A function for the tests of the Lambda service: it uses the Runtime API over a plain socket and does what the
+//! payload, or `GLIMPSE_TEST_INIT`, requests.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -65,7 +65,7 @@ fn main() -> std::io::Result<()> {
         if command("crash") {
             std::process::abort();
         } else if command("hang") {
-            // A grandchild in a group of its own has to go, too.
+            // A grandchild in another process group must be killed, too.
             use std::os::unix::process::CommandExt as _;
             let child = std::process::Command::new("sleep").arg("600").process_group(0).spawn()?;
             print_line(&format!("grandchild {}", child.id()));
@@ -77,7 +77,7 @@ fn main() -> std::io::Result<()> {
                 r#"{"errorType":"Refused","errorMessage":"no"}"#,
             )?;
         } else if command("rawPath") {
-            // It was called by its URL: what it was told comes back, and a header of its own.
+            // An invocation through the function URL: returns the payload and a header of its own.
             let echoed = work.body.replace('\\', "\\\\").replace('"', "\\\"");
             let body = format!(
                 "{{\"statusCode\":201,\"headers\":{{\"etag\":\"\\\"e\\\"\"}},\"body\":\"{echoed}\"}}"
@@ -87,7 +87,7 @@ fn main() -> std::io::Result<()> {
             std::thread::sleep(Duration::from_millis(400));
             call("POST", &format!("invocation/{id}/response"), "null")?;
         } else if command("batch") {
-            // Every message of the batch whose body says so fails.
+            // Reports every message of the batch as failed whose body requests it.
             let mut failures = String::new();
             for piece in work.body.split("\"messageId\":\"").skip(1) {
                 let message = &piece[..piece.find('"').unwrap_or(0)];

@@ -1,4 +1,4 @@
-// Decides what a person sees of the development provider: one form, and one sentence when something is wrong.
+// HTML pages of the development provider: a form for the name, and an error page.
 
 const STYLE = `
 :root{color-scheme:light dark;--ink:#1b1c22;--soft:#5d606c;--paper:#f7f6f3;--card:#fff;--line:#d9d8d2;--accent:#4338ca;--on:#fff;--bad:#b3261e}
@@ -29,7 +29,7 @@ function page(title, body) {
 `;
 }
 
-/** The form that asks for a name; `error` says what was wrong with the last one. */
+/** The form for the name; `error` is the reason why the last one was rejected. */
 export function signInPage(error) {
   const note = error ? `<p class="bad" id="note" role="alert">${escape(error)}</p>` : "";
   return page(
@@ -45,7 +45,7 @@ ${note}<button>Continue to Glimpse</button>
   );
 }
 
-/** A page for what cannot go on. */
+/** A page for a sign-in that cannot continue. */
 export function errorPage(sentence) {
-  return page("Sign in · Glimpse development", `<h1>That did not work</h1><p role="alert">${escape(String(sentence))}</p>`);
+  return page("Sign in · Glimpse development", `<h1>Sign-in failed</h1><p role="alert">${escape(String(sentence))}</p>`);
 }

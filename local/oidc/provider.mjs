@@ -1,6 +1,6 @@
-// Decides who people are while Glimpse runs on one machine: a real OpenID Connect provider (the certified
-// `oidc-provider`) whose accounts are the names that people type. No password is asked, so it binds to loopback
-// only. Everything is in memory; a name has the same subject after a restart, so its videos stay its own.
+// A real OpenID Connect provider (the certified `oidc-provider`) for development, whose accounts are the names that
+// users enter. There are no passwords, so it binds to loopback only. All state is in memory; a name has the same
+// subject after a restart, so it keeps its videos.
 //
 //   node_modules/.bin/node local/oidc/provider.mjs --port 9400 --client-id glimpse-dev \
 //       --redirect http://localhost:8787/auth/callback [--redirect …] [--issuer http://localhost:9400]
@@ -15,11 +15,11 @@ import { errorPage, signInPage } from "./pages.mjs";
 
 const USAGE =
   "usage: provider.mjs --port PORT --client-id ID --redirect URL [--redirect URL …] [--issuer URL]";
-/** The longest form that is read, in bytes: one name. */
+/** The maximum size of a form, in bytes: one name. */
 const MAX_FORM_BYTES = 4096;
-/** The longest name of an account, in characters. */
+/** The maximum length of an account's name, in characters. */
 const MAX_NAME = 80;
-/** How long a person may look at the form, and how long codes and tokens live, in seconds. */
+/** Lifetimes of the form, of codes and of tokens, in seconds. */
 const TTL = { Interaction: 3600, Session: 3600, Grant: 3600, AuthorizationCode: 60, AccessToken: 3600, IdToken: 3600 };
 
 function quit(sentence) {
@@ -27,7 +27,7 @@ function quit(sentence) {
   process.exit(1);
 }
 
-/** Reads the command line; a wrong one ends the process with one sentence. */
+/** Parses the command line; an error ends the process with one message. */
 function readOptions(args) {
   let values;
   try {
@@ -45,14 +45,14 @@ function readOptions(args) {
   }
   const port = Number(values.port);
   if (!Number.isInteger(port) || port < 0 || port > 65535) quit(`--port ${values.port} is not a port\n${USAGE}`);
-  if (values.redirect.length === 0) quit(`--redirect is missing: where may people be sent back to?\n${USAGE}`);
+  if (values.redirect.length === 0) quit(`--redirect is missing: name a URL to return to after a sign-in\n${USAGE}`);
   for (const url of [...values.redirect, ...(values.issuer ? [values.issuer] : [])]) {
-    if (!URL.canParse(url)) quit(`${url} is not an address\n${USAGE}`);
+    if (!URL.canParse(url)) quit(`${url} is not a URL\n${USAGE}`);
   }
   return { port, clientId: values["client-id"], redirects: values.redirect, issuer: values.issuer };
 }
 
-/** The account behind a typed name; undefined if nothing is left of it. Spacing and case do not make another person. */
+/** The account of an entered name; undefined if it is blank. Names that differ in spacing or case are one account. */
 function accountOf(typed) {
   const name = [...typed.normalize("NFC").replace(/[\p{C}\s]+/gu, " ").trim()].slice(0, MAX_NAME).join("");
   if (name === "") return undefined;
@@ -66,7 +66,7 @@ function freshSigningKey() {
   return { ...privateKey.export({ format: "jwk" }), kid: randomBytes(8).toString("hex"), use: "sig", alg: "RS256" };
 }
 
-/** Keeps the provider's own records until they expire or the process ends. */
+/** Stores the provider's records until they expire or the process ends. */
 function memoryAdapter() {
   const records = new Map();
   const find = (wanted) => {
@@ -108,10 +108,10 @@ function memoryAdapter() {
   };
 }
 
-/** The form is shown at every sign-in: who signed out wants to be able to come back as somebody else. */
+/** The form is shown at every sign-in, so that users can sign out and sign in with another name. */
 function alwaysAsk() {
   const policy = interactionPolicy.base();
-  const check = new interactionPolicy.Check("always_ask", "the name is asked at every sign-in", (ctx) =>
+  const check = new interactionPolicy.Check("always_ask", "the name is requested at every sign-in", (ctx) =>
     ctx.oidc.result?.login ? interactionPolicy.Check.NO_NEED_TO_PROMPT : interactionPolicy.Check.REQUEST_PROMPT,
   );
   policy.get("login").checks.add(check);
@@ -134,7 +134,7 @@ function configuration({ clientId, redirects }, accounts) {
     ],
     clientAuthMethods: ["none"],
     clientBasedCORS: () => false,
-    // Name and e-mail address go into the id_token itself: the Worker asks for nothing else.
+    // Name and e-mail address are in the id_token itself: the Worker makes no further requests.
     conformIdTokenClaims: false,
     cookies: { keys: [randomBytes(32).toString("base64url")] },
     features: { devInteractions: { enabled: false }, rpInitiatedLogout: { enabled: false } },
@@ -146,7 +146,7 @@ function configuration({ clientId, redirects }, accounts) {
     },
     interactions: { url: (_, interaction) => `/sign-in/${interaction.uid}`, policy: alwaysAsk() },
     jwks: { keys: [freshSigningKey()] },
-    // The one client is our own: nobody is asked whether it may know the name that was just typed.
+    // The only client is Glimpse: there is no consent page for a name that was just entered.
     loadExistingGrant: async (ctx) => {
       const grant = new ctx.oidc.provider.Grant({
         clientId: ctx.oidc.client.clientId,
@@ -167,7 +167,7 @@ function configuration({ clientId, redirects }, accounts) {
   };
 }
 
-/** The form's fields; undefined if it is longer than any form of ours. */
+/** The form's fields; undefined if the body is too long. */
 async function readForm(request) {
   let text = "";
   for await (const chunk of request) {
@@ -188,7 +188,7 @@ function reply(response, status, page, formTargets) {
   response.end(page);
 }
 
-/** Shows the form (GET) or takes the name and hands it to the provider (POST). */
+/** Shows the form (GET), or passes the name on to the provider (POST). */
 async function signIn(provider, accounts, formTargets, request, response) {
   try {
     await provider.interactionDetails(request, response);
@@ -203,7 +203,7 @@ async function signIn(provider, accounts, formTargets, request, response) {
   const form = await readForm(request);
   const account = form && accountOf(form.get("name") ?? "");
   if (!account) {
-    reply(response, 400, signInPage("Type a name of up to 80 letters: any will do."), formTargets);
+    reply(response, 400, signInPage("Enter any name of up to 80 characters."), formTargets);
     return;
   }
   accounts.set(account.subject, account);
@@ -216,7 +216,7 @@ function main() {
   const server = createServer();
   server.once("error", (error) => {
     if (error.code === "EADDRINUSE") {
-      quit(`port ${options.port} is taken: stop what listens there, or choose another one with --port`);
+      quit(`port ${options.port} is in use: stop the program that uses it, or choose another port with --port`);
     }
     quit(`cannot listen on port ${options.port}: ${error.message}`);
   });

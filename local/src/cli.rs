@@ -1,4 +1,4 @@
-//! Decides what the command line means.
+//! Parses the command line.
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -12,44 +12,44 @@ use glimpse_local::{Config, FunctionSettings, FunctionUrlSettings};
 use lexopt::{Arg, Parser, ValueExt as _};
 
 pub(crate) const HELP: &str = "\
-The cloud of Glimpse on one machine.
+Glimpse's cloud on one machine.
 
 glimpse-local serve [--listen ADDRESS] [--data DIR] [--preview PATH] [--render PATH] [--cors ORIGIN]...
-    S3, the queue, and the functions whose binaries --preview and --render name.
+    Starts S3, the queue, and the functions of --preview and --render.
 glimpse-local dev [--root DIR] [--data DIR] [--preview PATH] [--render PATH] [--notify PATH] [--webhook URL]...
                   [--cors ORIGIN]... [--port N] [--s3-port N] [--render-port N] [--services-port N] [--oidc-port N]
-    All of that, the Worker in workerd, and an OpenID provider.
+    Starts all of these, the Worker in workerd, and an OpenID provider.
 glimpse-local token [--oidc-port N]
-    A bearer token that the Worker of `dev` takes.
+    Prints a bearer token for the Worker of `dev`.
 
-  --listen ADDRESS    where S3 listens (127.0.0.1:9000)
-  --data DIR          what survives a restart (target/dev)
-  --preview PATH      the binary of the function that the queue wakes (dev: target/debug/preview)
-  --render PATH       the binary of the function that has a URL (dev: `render` beside preview)
-  --notify PATH       the binary of the function that tells others of outcomes (`notify` beside preview)
-  --webhook URL       an endpoint that is told, http on this machine or https; more than once for more
+  --listen ADDRESS    the address of S3 (127.0.0.1:9000)
+  --data DIR          the folder of persistent data (target/dev)
+  --preview PATH      the binary of the function that the queue invokes (dev: target/debug/preview)
+  --render PATH       the binary of the function with a URL (dev: `render` next to preview)
+  --notify PATH       the binary of the function that delivers webhooks (`notify` next to preview)
+  --webhook URL       an endpoint for webhooks, http on this machine or https; repeatable
   --ffmpeg PATH       ffmpeg for the functions (dev: from the search path)
   --ffprobe PATH      ffprobe for the functions (dev: from the search path)
-  --concurrency N     environments of each function side by side (2)
-  --timeout SECS      how long one invocation may take (120; of render at most 30)
-  --cors ORIGIN       whose pages may call S3 and the API, e.g. http://localhost:5173; more than once for more
+  --concurrency N     the number of concurrent environments of each function (2)
+  --timeout SECS      the timeout of one invocation (120; of render at most 30)
+  --cors ORIGIN       an origin whose pages may call S3 and the API, e.g. http://localhost:5173; repeatable
   --root DIR          the project (.)
   --port N            the Worker's port (8787)
   --s3-port N         the S3 server's port (9000)
   --render-port N     the port of the function URL (9002)
   --services-port N   the port of the notify queue and the topic (9003)
   --oidc-port N       the OpenID provider's port (9400)
-GLIMPSE_LOG sets what is logged, e.g. debug or s3=debug.";
+GLIMPSE_LOG sets the log level, e.g. debug or s3=debug.";
 
 pub(crate) enum Command {
     Help,
     Serve(Box<Config>),
     Dev(Box<DevSettings>),
-    /// A token of the provider at that port.
+    /// Print a token of the provider at this port.
     Token(u16),
 }
 
-/// What `dev_settings` starts.
+/// Settings of `dev`.
 pub(crate) struct DevSettings {
     pub(crate) root: PathBuf,
     pub(crate) data: PathBuf,
@@ -90,7 +90,7 @@ struct Flags {
     oidc_port: Option<u16>,
 }
 
-/// Reads the arguments, without the program's own name.
+/// Parses the arguments, without the program name.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<Command> {
     let mut parser = Parser::from_args(args);
     let mut verb = None;
@@ -126,35 +126,35 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<
         }
     }
     if flags.concurrency == Some(0) || flags.timeout == Some(0) {
-        bail!("--concurrency and --timeout are numbers from 1");
+        bail!("--concurrency and --timeout must be at least 1");
     }
     match verb.as_deref() {
         Some("serve") => Ok(Command::Serve(Box::new(serve_config(flags)))),
         Some("token") => Ok(Command::Token(flags.oidc_port.unwrap_or(OIDC_PORT))),
         Some("dev") => Ok(Command::Dev(Box::new(dev_settings(flags)?))),
-        Some(other) => bail!("there is no `{other}`: say serve, dev or token, or --help"),
-        None => bail!("say serve, dev or token, or --help"),
+        Some(other) => bail!("unknown command `{other}`: use serve, dev or token, or --help"),
+        None => bail!("missing command: use serve, dev or token, or --help"),
     }
 }
 
-/// A page's origin, as a browser says it: a scheme and a host, and nothing behind them but the slash of an address bar.
-/// Apps have schemes of their own: `capacitor://localhost`.
+/// Parses a page's origin as browsers send it: a scheme and a host, with at most a trailing slash as in an address bar.
+/// Apps use their own schemes: `capacitor://localhost`.
 fn parse_origin(text: &str) -> anyhow::Result<String> {
     let bare = text.strip_suffix('/').filter(|bare| !bare.ends_with('/')).unwrap_or(text);
     let (scheme, host) = bare.split_once("://").unwrap_or_default();
     let is_site = matches!(scheme, "http" | "https");
     let is_scheme = scheme.starts_with(|first: char| first.is_ascii_lowercase())
         && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
-    // Pages of files have the origin `null`, which is everybody's.
+    // Pages of files have the origin `null`, which all sandboxed pages share.
     let has_origin = is_scheme && !matches!(scheme, "file" | "data" | "blob" | "javascript");
     let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:[]".contains(&byte);
     if !has_origin || (is_site && host.is_empty()) || !host.bytes().all(is_host) {
-        bail!("--cors {text}: say the page's origin, such as http://localhost:5173");
+        bail!("--cors {text}: expected an origin such as http://localhost:5173");
     }
     Ok(bare.to_owned())
 }
 
-/// An endpoint that `notify` takes: https anywhere, http on this machine.
+/// Parses an endpoint that `notify` accepts: HTTPS anywhere, HTTP on this machine.
 fn parse_webhook_url(text: String) -> anyhow::Result<String> {
     let host = text.strip_prefix("http://").map(|rest| rest.split(['/', '?']).next().unwrap_or_default());
     let is_here = host.is_some_and(|host| {
@@ -162,7 +162,7 @@ fn parse_webhook_url(text: String) -> anyhow::Result<String> {
         ["localhost", "127.0.0.1", "[::1]"].contains(&name)
     });
     if !is_here && !text.starts_with("https://") {
-        bail!("--webhook {text}: say an address such as http://localhost:3000/hooks, or one with https");
+        bail!("--webhook {text}: expected a URL such as http://localhost:3000/hooks, or one with https");
     }
     Ok(text)
 }
@@ -215,14 +215,14 @@ fn dev_settings(flags: Flags) -> anyhow::Result<DevSettings> {
     })
 }
 
-/// What the functions decode with.
+/// The programs with which the functions decode.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FfmpegPaths {
     pub(crate) ffmpeg: Option<PathBuf>,
     pub(crate) ffprobe: Option<PathBuf>,
 }
 
-/// Gives a function its tools and its limits.
+/// Sets a function's tools and limits.
 pub(crate) fn configure_function(
     function: &mut FunctionSettings,
     tools: &FfmpegPaths,
@@ -238,7 +238,7 @@ pub(crate) fn configure_function(
     function.timeout = timeout;
 }
 
-/// The function that has a URL. Somebody waits for its answer, so it has less time than the other.
+/// The function with a URL. The client waits for its response, so it has less time than the other function.
 pub(crate) fn render_settings(
     binary: PathBuf,
     port: u16,
@@ -253,8 +253,8 @@ pub(crate) fn render_settings(
     settings
 }
 
-/// How long a message is hidden: AWS asks for no less than the function's time. On one machine nothing else slows
-/// a retry down, so it is little more.
+/// The visibility timeout of messages: AWS requires at least the function's timeout. On one machine nothing else delays
+/// a retry, so it is only a little longer.
 pub(crate) fn visibility_timeout(timeout: Duration) -> Duration {
     timeout + Duration::from_secs(5)
 }
@@ -285,7 +285,7 @@ mod tests {
             "--ffmpeg",
             "bin/ffmpeg",
         ];
-        let Ok(Command::Serve(config)) = parse_words(&words) else { panic!("it is a right command line") };
+        let Ok(Command::Serve(config)) = parse_words(&words) else { panic!("the command line is valid") };
         let function = config.function.expect("--preview was given");
         assert_eq!((config.listen.port(), function.timeout.as_secs()), (0, 7));
         let render = config.render.expect("--render was given");
@@ -298,9 +298,9 @@ mod tests {
     #[test]
     fn validates_origins_and_webhook_urls() {
         let Ok(Command::Dev(dev)) = parse_words(&["dev", "--cors", "http://localhost:5173/"]) else {
-            panic!("it is a right command line")
+            panic!("the command line is valid")
         };
-        assert_eq!(dev.cors_origins, ["http://localhost:5173"], "as a browser says it");
+        assert_eq!(dev.cors_origins, ["http://localhost:5173"], "as browsers send it");
         for app in ["capacitor://localhost", "ionic://localhost", "tauri://localhost", "app://.", "app://"] {
             let Ok(Command::Dev(dev)) = parse_words(&["dev", "--cors", app]) else {
                 panic!("{app} is an origin")

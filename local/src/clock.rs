@@ -1,31 +1,31 @@
-//! What enters from outside: the wall clock and randomness, handed over as values so that a test can choose them.
+//! The wall clock and randomness, passed as values so that a test can choose them.
 
 use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-/// Tells the wall-clock time.
+/// Returns the wall-clock time.
 #[derive(Clone)]
 pub struct WallClock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl WallClock {
-    /// The machine's own clock.
+    /// The system clock.
     pub fn system() -> Self {
         Self::new(Timestamp::now)
     }
 
-    /// A clock that says what the function says.
+    /// A clock that returns the result of the function.
     pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
 
-    /// The time now.
+    /// The current time.
     pub fn now(&self) -> Timestamp {
         (self.0)()
     }
 
-    /// The time now in Unix milliseconds.
+    /// The current time in Unix milliseconds.
     pub fn now_ms(&self) -> i64 {
         self.now().as_millisecond()
     }
@@ -37,31 +37,31 @@ impl fmt::Debug for WallClock {
     }
 }
 
-/// Gives random bytes, for names that must not repeat.
+/// Generates random bytes, for unique names.
 #[derive(Clone)]
 pub struct Entropy(Arc<FillFn>);
 
 type FillFn = dyn Fn(&mut [u8]) + Send + Sync;
 
 impl Entropy {
-    /// The operating system's randomness.
+    /// The operating system's random generator.
     pub fn system() -> Self {
         Self::new(|bytes| getrandom::fill(bytes).expect("the operating system has randomness"))
     }
 
-    /// Randomness from the function.
+    /// A generator that fills bytes with the function.
     pub fn new(fill: impl Fn(&mut [u8]) + Send + Sync + 'static) -> Self {
         Self(Arc::new(fill))
     }
 
-    /// A name of 128 random bits, in 32 hexadecimal digits.
+    /// A name of 128 random bits, as 32 hexadecimal digits.
     pub fn random_hex(&self) -> String {
         let mut bytes = [0_u8; 16];
         (self.0)(&mut bytes);
         hex::encode(bytes)
     }
 
-    /// A UUID of version 4, as AWS names messages and invocations.
+    /// A UUID of version 4, as AWS uses for messages and invocations.
     pub fn uuid(&self) -> String {
         let mut bytes = [0_u8; 16];
         (self.0)(&mut bytes);

@@ -1,5 +1,5 @@
-//! Decides how the parts are joined: S3's events of uploads go to one queue and its function, those of outcomes to
-//! another.
+//! Connects the services of the local cloud: S3's events of uploads go to one queue and its function, those of outcomes
+//! to another.
 
 use std::convert::Infallible;
 use std::io;
@@ -38,62 +38,62 @@ use crate::workflow::{
     Backfill, BucketClient, DefinitionError, ExecutionRecord, Workflows, eventbridge_event,
 };
 
-/// How long open connections may take to finish at the end.
+/// The time that open connections have to finish when the cloud stops.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Why the cloud did not start.
+/// The reason why the cloud did not start.
 #[derive(Debug, Error)]
 pub enum CloudError {
-    /// Somebody else listens there.
-    #[error("{address} is taken by another program: stop it, or choose another port with --listen")]
+    /// Another program listens on the address.
+    #[error("{address} is in use by another program: stop it, or choose another port with --listen")]
     PortTaken {
-        /// Where.
+        /// The address.
         address: SocketAddr,
     },
-    /// The address cannot be listened on.
+    /// Listening on the address fails.
     #[error("cannot listen on {address}: {source}")]
     Listen {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// The folder cannot be used.
     #[error("the data folder {folder} cannot be used: {source}", folder = folder.display())]
     DataFolder {
-        /// Which.
+        /// The folder.
         folder: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// There is no function binary.
+    /// The function binary does not exist.
     #[error("there is no function binary at {path}: build it, or name another one", path = .binary.display())]
     MissingBinary {
-        /// Where it was looked for.
+        /// The expected path.
         binary: PathBuf,
     },
-    /// A state machine is refused.
+    /// A state machine is rejected.
     #[error("the workflow: {0}")]
     Workflow(#[from] DefinitionError),
-    /// The program that ends the others cannot be started.
+    /// The watchdog, which kills the other programs, cannot be started.
     #[error("/bin/sh cannot be started: {0}")]
     Watchdog(#[source] io::Error),
 }
 
-/// Where the cloud is reached.
+/// The addresses of the cloud.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Addresses {
     /// The S3 server.
     pub s3: SocketAddr,
     /// The S3 server as an endpoint, `http://127.0.0.1:PORT`.
     pub s3_endpoint: String,
-    /// The function URL that pictures are made at on demand, `http://127.0.0.1:PORT`, if there is one.
+    /// The function URL that renders on-demand images, `http://127.0.0.1:PORT`, if there is one.
     pub render: Option<String>,
-    /// Where the notify queue and the topic are asked, `http://127.0.0.1:PORT`, if there are any.
+    /// The HTTP endpoint of the notify queue and the topic, `http://127.0.0.1:PORT`, if there are any.
     pub services: Option<String>,
 }
 
-/// A cloud that runs. Dropped, it ends at once; [`Cloud::stop`] ends it in order.
+/// A running cloud. Dropping it stops it immediately; [`Cloud::stop`] shuts it down gracefully.
 #[derive(Debug)]
 pub struct Cloud {
     addresses: Addresses,
@@ -116,10 +116,10 @@ pub struct Cloud {
 }
 
 impl Cloud {
-    /// Starts S3, the queue, and the functions that the configuration names.
+    /// Starts S3, the queue, and the configured functions.
     ///
     /// # Errors
-    /// A port that is taken, a folder that cannot be used, a binary that is not there: each says what to do.
+    /// A port in use, an unusable folder, a missing binary: each message contains a fix.
     pub async fn start(config: Config) -> Result<Self, CloudError> {
         let Config { data, listen, s3: settings, queue, function, render, notify, .. } = config;
         let Config { reconcile, workflow, backfill, clock, entropy, .. } = config;
@@ -155,7 +155,7 @@ impl Cloud {
         let environment = function_environment(&settings, &endpoint, queue.settings().max_receive_count);
         let start = |function: FunctionSettings| {
             let mut env = environment.clone();
-            // A role's credentials have a token; S3 tells by it who asks.
+            // A role's credentials have a session token, by which S3 identifies the caller.
             env.insert("AWS_SESSION_TOKEN".into(), function.name.clone());
             env.extend(function.env.clone());
             let (clock, entropy) = (clock.clone(), entropy.clone());
@@ -229,27 +229,27 @@ impl Cloud {
         })
     }
 
-    /// Where it is reached.
+    /// The addresses of the cloud.
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
     }
 
-    /// The bucket and the key pair that it was started with.
+    /// The bucket and the key pair of the configuration.
     pub fn settings(&self) -> &S3Settings {
         &self.settings
     }
 
-    /// The objects, without the protocol.
+    /// The objects, accessed without the protocol.
     pub fn store(&self) -> &ObjectStore {
         &self.store
     }
 
-    /// Answers that go wrong on purpose.
+    /// Injects faults into S3's responses.
     pub fn fault_injector(&self) -> &FaultInjector {
         &self.fault_injector
     }
 
-    /// What was asked of S3, and how much it answered.
+    /// The logged requests to S3, with the sizes of the responses.
     pub fn call_log(&self) -> &CallLog {
         &self.call_log
     }
@@ -259,27 +259,27 @@ impl Cloud {
         &self.queue
     }
 
-    /// The function, if the configuration named one.
+    /// The function, if one is configured.
     pub fn function(&self) -> Option<&Function> {
         self.function.as_ref()
     }
 
-    /// The function that makes pictures on demand, if the configuration named one.
+    /// The function that renders on-demand images, if one is configured.
     pub fn render(&self) -> Option<&Function> {
         self.render.as_ref()
     }
 
-    /// The function that finds uploads whose event was missed, if the configuration named one.
+    /// The function that finds uploads whose event was missed, if one is configured.
     pub fn reconcile(&self) -> Option<&Function> {
         self.reconcile.as_ref()
     }
 
-    /// The queue that hears of outcomes, if the configuration asked for one.
+    /// The queue of outcomes, if one is configured.
     pub fn notify_queue(&self) -> Option<&LocalQueue> {
         self.services.as_ref().map(ServicesEndpoint::queue)
     }
 
-    /// The function that tells others of outcomes, if the configuration named one.
+    /// The function that delivers webhooks, if one is configured.
     pub fn notify(&self) -> Option<&Function> {
         self.notify.as_ref()
     }
@@ -289,46 +289,46 @@ impl Cloud {
         self.workflows.as_ref().map(Workflows::list).unwrap_or_default()
     }
 
-    /// Hands an event of EventBridge to the workflow, as S3's is: a twin of one, say.
+    /// Passes an event in EventBridge's format to the workflow, as S3's are: a duplicate, for example.
     pub fn start_workflow(&self, event: serde_json::Value) {
         if let Some(workflows) = &self.workflows {
             workflows.start_upload(event);
         }
     }
 
-    /// The function of a step, if the configuration named a workflow.
+    /// The function of a step, if a workflow is configured.
     pub fn step(&self, name: &str) -> Option<&Function> {
         self.workflows.as_ref()?.function(name)
     }
 
-    /// Runs a backfill to its end; none, if the configuration named none, or no function that it could call.
+    /// Runs a backfill to its end; `None` if no backfill, or no function for it, is configured.
     pub async fn backfill(&self, input: serde_json::Value) -> Option<ExecutionRecord> {
         Some(self.backfill.as_ref()?.run(input).await)
     }
 
-    /// What was published to the topic so far, oldest first.
+    /// The messages published to the topic so far, oldest first.
     pub fn published_messages(&self) -> Vec<PublishedMessage> {
         self.services.as_ref().map(ServicesEndpoint::published_messages).unwrap_or_default()
     }
 
-    /// Makes queue and topic answer that many requests with an error, as if they were out of order.
+    /// Makes the queue and the topic respond to this many requests with an error, as in an outage.
     pub fn fail_services(&self, times: u32) {
         if let Some(services) = &self.services {
             services.fail_next(times);
         }
     }
 
-    /// The function's invocations of late, oldest first.
+    /// The function's recent invocations, oldest first.
     pub fn invocations(&self) -> Vec<Invocation> {
         self.function.as_ref().map(Function::invocations).unwrap_or_default()
     }
 
-    /// What ends programs that are started beside the cloud.
+    /// The watchdog, which also ends programs that run next to the cloud.
     pub fn watchdog(&self) -> &Watchdog {
         &self.watchdog
     }
 
-    /// Ends it in order: no new requests, open ones finish, messages in flight go back to the queue, the function's
+    /// Shuts down gracefully: no new requests, open ones finish, messages in flight return to the queue, the function's
     /// environments are killed.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
@@ -368,7 +368,7 @@ fn open_workflows(
     Workflows::open(&definitions, functions, entropy.clone())
 }
 
-/// The backfill that is named, if there is the function that it calls.
+/// The configured backfill, if the function that it calls is configured too.
 fn open_backfill(
     parts: Option<(BackfillSettings, Function)>,
     address: SocketAddr,
@@ -391,8 +391,7 @@ async fn bind(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), CloudErro
     Ok((listener, address))
 }
 
-/// The bucket's notifications: which objects tell of themselves, and to whom: uploads to the one queue or the workflow,
-/// outcomes to the other queue.
+/// The bucket's event notifications: uploads go to the one queue or the workflow, outcomes to the other queue.
 fn route_events(
     uploads: LocalQueue,
     notify_queue: Option<LocalQueue>,
@@ -416,12 +415,12 @@ fn route_events(
     (Arc::new(has_event), Arc::new(event_sink))
 }
 
-/// Whether an object says what has become of a video.
+/// Whether an object records the outcome of a video.
 fn is_outcome(key: &str) -> bool {
     matches!(key.parse(), Ok(Key::Manifest(_) | Key::Failure(_)))
 }
 
-/// What the functions find of the cloud.
+/// The environment variables through which functions find the cloud.
 fn function_environment(
     settings: &S3Settings,
     endpoint: &str,
@@ -441,7 +440,7 @@ fn function_environment(
     .collect()
 }
 
-/// Takes connections and hands over their requests until told to stop; then open ones may finish.
+/// Accepts connections and serves their requests until the stop signal; then open ones may finish.
 async fn serve<A, F, B>(listener: TcpListener, answer: A, mut stop: watch::Receiver<bool>)
 where
     A: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + 'static,
@@ -459,7 +458,7 @@ where
         };
         while connections.try_join_next().is_some() {}
         let Ok((stream, peer)) = accepted else {
-            // Out of file descriptors, most likely: some will come back.
+            // Most likely out of file descriptors: some will be released.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };

@@ -1,4 +1,4 @@
-//! Decides what can be set of the local cloud, and what holds when nothing is said.
+//! Configuration of the local cloud, with its defaults.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,42 +17,42 @@ pub const S3_PORT: u16 = 9000;
 pub const RENDER_PORT: u16 = 9002;
 /// The port of the notify queue and the topic in development.
 pub const SERVICES_PORT: u16 = 9003;
-/// The port of the Worker in development: the one address that a person opens.
+/// The port of the Worker in development: the one URL that users open.
 pub const EDGE_PORT: u16 = 8787;
 /// The port of the OpenID provider in development.
 pub const OIDC_PORT: u16 = 9400;
 
-/// Everything that [`crate::Cloud::start`] needs.
+/// The configuration of [`crate::Cloud::start`].
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The folder that survives: objects, uploads, messages. Made if it is not there.
+    /// The folder that persists: objects, uploads, messages. Created if it is missing.
     pub data: PathBuf,
-    /// Where the S3 server listens; port 0 lets the system choose.
+    /// The address of the S3 server; with port 0 the system chooses a port.
     pub listen: SocketAddr,
-    /// The bucket and who may use it.
+    /// The bucket and its access settings.
     pub s3: S3Settings,
     /// The queue between S3 and the function.
     pub queue: QueueSettings,
-    /// The function that the queue wakes; without one, messages stay in the queue to be looked at.
+    /// The function that the queue invokes; without one, messages stay in the queue for inspection.
     pub function: Option<FunctionSettings>,
-    /// The function that makes pictures on demand, and where its URL is.
+    /// The function that renders on-demand images, and the address of its URL.
     pub render: Option<FunctionUrlSettings>,
     /// The function that finds uploads whose event was missed; it runs when it is invoked.
     pub reconcile: Option<FunctionSettings>,
-    /// The queue that hears of outcomes, and who tells others of them.
+    /// The queue of outcomes, and the function that delivers them.
     pub notify: Option<NotifySettings>,
-    /// The state machine that uploads go to instead of to the queue.
+    /// The state machine that uploads start instead of going to the queue.
     pub workflow: Option<WorkflowSettings>,
-    /// The state machine that makes what a bucket's videos have not, by the function that the queue wakes.
+    /// The state machine that generates missing outputs of existing videos, with the function that the queue invokes.
     pub backfill: Option<BackfillSettings>,
     /// The wall clock.
     pub clock: WallClock,
-    /// Where random names come from.
+    /// The source of random names.
     pub entropy: Entropy,
 }
 
 impl Config {
-    /// A cloud in that folder, on a port of the system's choice, without a function.
+    /// A cloud with this data folder, on a port that the system chooses, without a function.
     pub fn new(data: impl Into<PathBuf>) -> Self {
         Self {
             data: data.into(),
@@ -71,7 +71,7 @@ impl Config {
     }
 }
 
-/// The bucket and who may use it.
+/// The bucket and its access settings.
 #[derive(Clone)]
 pub struct S3Settings {
     /// The one bucket.
@@ -80,17 +80,17 @@ pub struct S3Settings {
     pub region: String,
     /// The public half of the key.
     pub access_key_id: String,
-    /// The secret half of the key; it never prints.
+    /// The secret half of the key; it is never printed.
     pub secret_access_key: String,
-    /// Which pages may call from a browser, as a bucket's CORS configuration says it.
+    /// The pages that may call S3 from a browser, as in a bucket's CORS configuration.
     pub cors_rules: Vec<CorsRule>,
-    /// Objects made under this prefix send events to the queue of uploads.
+    /// Objects created under this prefix send events to the queue of uploads.
     pub event_prefix: String,
-    /// Whether everybody may read and list the bucket, as no bucket should let them.
+    /// Whether the bucket can be read and listed without credentials, which no bucket should allow.
     pub is_public: bool,
-    /// How far S3's clock is ahead of the machine's, in seconds; behind it, if that is negative.
+    /// The offset of S3's clock from the system clock, in seconds; negative if it is behind.
     pub clock_skew_secs: i64,
-    /// A file to which every call of somebody known is added, a JSON document a line: who, what, and its status.
+    /// A file to which every call with known credentials is appended as one line of JSON: caller, call and status.
     pub call_log_file: Option<PathBuf>,
 }
 
@@ -126,24 +126,25 @@ impl fmt::Debug for S3Settings {
     }
 }
 
-/// A queue beside the one of uploads, to which S3 writes when an outcome is stored (a manifest, or the note of a failure),
-/// asked over HTTP as SQS is, and a topic as SNS is; both by requests signed with the bucket's key pair.
+/// A queue for outcomes, to which S3 sends an event when an outcome is stored (a manifest, or a failure record), with
+/// an HTTP API like that of SQS, and a topic with one like that of SNS; both accept requests signed with the bucket's
+/// key pair.
 #[derive(Debug, Clone)]
 pub struct NotifySettings {
-    /// Where queue and topic are asked; port 0 lets the system choose.
+    /// The address of the queue and the topic; with port 0 the system chooses a port.
     pub listen: SocketAddr,
     /// The queue.
     pub queue: QueueSettings,
-    /// The function that it wakes; without one, messages stay in the queue to be looked at.
+    /// The function that it invokes; without one, messages stay in the queue for inspection.
     pub function: Option<FunctionSettings>,
-    /// Whether the function is told of the topic.
+    /// Whether the function gets the topic's ARN.
     pub has_topic: bool,
-    /// The origin of the URLs that outcomes carry: where the Worker is.
+    /// The origin of the URLs in outcomes: the Worker's.
     pub public_url: String,
 }
 
 impl NotifySettings {
-    /// A queue with the settings that a deployment gives it, on a port of the system's choice, without a function.
+    /// A queue with the settings of a deployment, on a port that the system chooses, without a function.
     pub fn new(public_url: impl Into<String>) -> Self {
         let queue = QueueSettings {
             name: "glimpse-notify".into(),
@@ -155,7 +156,7 @@ impl NotifySettings {
         Self { listen, queue, function: None, has_topic: false, public_url: public_url.into() }
     }
 
-    /// The same with that program as the function `glimpse-notify`.
+    /// The same with this program as the function `glimpse-notify`.
     #[must_use]
     pub fn with_function(mut self, binary: impl Into<PathBuf>) -> Self {
         let mut function = FunctionSettings::new(binary);
@@ -171,12 +172,12 @@ impl NotifySettings {
 pub struct WorkflowSettings {
     /// The folder of the definitions.
     pub definitions: PathBuf,
-    /// The functions, by the names that states know them by.
+    /// The functions, by their names in the definitions.
     pub functions: BTreeMap<String, FunctionSettings>,
 }
 
 impl WorkflowSettings {
-    /// That program as every function, each told its step, with what `configure` makes of it.
+    /// This program as every function, with its step in the environment, and then changed by `configure`.
     pub fn new(
         definitions: impl Into<PathBuf>,
         binary: impl Into<PathBuf>,
@@ -194,25 +195,25 @@ impl WorkflowSettings {
     }
 }
 
-/// The state machine of a backfill, which runs when it is asked for.
+/// The state machine of a backfill, which runs on request.
 #[derive(Debug, Clone)]
 pub struct BackfillSettings {
     /// The file of its definition.
     pub definition: PathBuf,
-    /// How many names it asks the bucket for at once; the engine asks for 1000, as many as S3 gives.
+    /// The keys per list request to the bucket; Step Functions uses 1000, S3's maximum.
     pub max_keys: u32,
 }
 
-/// A queue between others and a function, in the words of SQS.
+/// A queue in front of a function, in SQS's terms.
 #[derive(Debug, Clone)]
 pub struct QueueSettings {
-    /// The queue's name, the last part of its ARN.
+    /// The queue's name, the last component of its ARN.
     pub name: String,
-    /// How long a received message stays hidden before it is delivered again.
+    /// How long a received message stays invisible before it is delivered again.
     pub visibility_timeout: Duration,
-    /// After this many receives a message becomes a dead letter.
+    /// The number of receives after which a message becomes a dead letter.
     pub max_receive_count: u32,
-    /// The most messages that one invocation gets, SQS allows 10 without a batching window.
+    /// The maximum number of messages per invocation; SQS allows 10 without a batching window.
     pub batch_size: usize,
 }
 
@@ -227,39 +228,39 @@ impl Default for QueueSettings {
     }
 }
 
-/// A function of the Lambda kind: a program that speaks the Runtime API.
+/// A Lambda function: a program that implements the Runtime API.
 #[derive(Clone)]
 pub struct FunctionSettings {
-    /// The function's name, the last part of its ARN.
+    /// The function's name, the last component of its ARN.
     pub name: String,
     /// The program.
     pub binary: PathBuf,
-    /// What it finds in its environment besides what Lambda and the cloud set.
+    /// Its environment variables, in addition to those of Lambda and the cloud.
     pub env: BTreeMap<String, String>,
-    /// How long one invocation may take.
+    /// The timeout of an invocation.
     pub timeout: Duration,
-    /// How long a new environment may take to its first request for work; Lambda gives 10 s,
+    /// The time limit of a new environment up to its first request for work; Lambda's is 10 s,
     /// <https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html>.
     pub init_timeout: Duration,
-    /// The memory that it is told it has, in MB. Not enforced.
+    /// The memory size in its environment, in MB. Not enforced.
     pub memory_mb: u32,
-    /// How many environments run side by side at the most.
+    /// The maximum number of concurrent environments.
     pub concurrency: usize,
-    /// An environment without work for this long is shut down; without a value it stays warm.
+    /// An environment that was idle for this long is shut down; `None` keeps it warm.
     pub idle_timeout: Option<Duration>,
 }
 
-/// A function that is called by its URL, with requests signed by the bucket's key pair for the service `lambda`.
+/// A function with a function URL, whose requests are signed with the bucket's key pair for the service `lambda`.
 #[derive(Debug, Clone)]
 pub struct FunctionUrlSettings {
-    /// Where its URL is; port 0 lets the system choose.
+    /// The address of its URL; with port 0 the system chooses a port.
     pub listen: SocketAddr,
     /// The function.
     pub function: FunctionSettings,
 }
 
 impl FunctionUrlSettings {
-    /// That program as the function `glimpse-render`, on a port of the system's choice.
+    /// This program as the function `glimpse-render`, on a port that the system chooses.
     pub fn new(binary: impl Into<PathBuf>) -> Self {
         let mut function = FunctionSettings::new(binary);
         function.name = "glimpse-render".into();
@@ -269,7 +270,7 @@ impl FunctionUrlSettings {
 }
 
 impl FunctionSettings {
-    /// A function of that program with Lambda's own defaults, one environment at a time.
+    /// A function that runs this program with Lambda's defaults, in one environment at a time.
     pub fn new(binary: impl Into<PathBuf>) -> Self {
         Self {
             name: "glimpse-preview".into(),

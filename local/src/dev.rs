@@ -1,4 +1,4 @@
-//! Decides what `dev` starts, in which order, and what it says when something is missing.
+//! Runs `dev`: starts all programs in order, and reports missing prerequisites.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -21,19 +21,19 @@ use sha2::{Digest as _, Sha256};
 use crate::cli::{DevSettings, FfmpegPaths, configure_function, render_settings, visibility_timeout};
 use crate::{ShutdownSignals, print_line};
 
-/// Good enough to sign cookies and tokens of one machine's own; a deployment must bring others.
+/// Only for cookies and tokens on one machine; a deployment must use its own secrets.
 const SESSION_SECRET: &str = "glimpse-development-session-secret-0123456789";
 const JWT_SECRET: &str = "glimpse-development-token-secret-0123456789";
 const UPLOAD_TOKEN_SECRETS: &str = "dev=glimpse-development-upload-secret-0123456789";
-/// The same secret for every endpoint of `--webhook`: "glimpse-development-webhook-secret".
+/// The secret of every `--webhook` endpoint: "glimpse-development-webhook-secret".
 const WEBHOOK_SECRET: &str = "whsec_Z2xpbXBzZS1kZXZlbG9wbWVudC13ZWJob29rLXNlY3JldA==";
 const DELIVERY_TOKEN_SECRETS: &str = "dev=glimpse-development-delivery-secret-0123456789";
 const CLIENT_ID: &str = "glimpse-dev";
 const AUDIENCE: &str = "glimpse";
-/// How long the token is good that is printed, in seconds.
+/// The lifetime of the printed token, in seconds.
 const TOKEN_SECS: i64 = 7 * 24 * 3600;
 
-/// Starts everything, says one address, and ends everything when told.
+/// Starts all programs, prints the URL, and stops all programs on a signal.
 pub(crate) async fn run(settings: DevSettings) -> anyhow::Result<()> {
     let mut signals = ShutdownSignals::listen()?;
     let settings = check_settings(settings)?;
@@ -45,7 +45,7 @@ pub(crate) async fn run(settings: DevSettings) -> anyhow::Result<()> {
     let edge = format!("http://localhost:{}", settings.port);
     let token = bearer_token(oidc.issuer(), WallClock::system().now_ms() / 1000);
     print_line(&format!(
-        "\n  Glimpse is ready:  {edge}\n\n  For curl and apps, a bearer token of whoever signs in as dev, good for a week:\n\n  \
+        "\n  Glimpse is ready:  {edge}\n\n  For curl and apps, a bearer token of the user `dev`, valid for a week:\n\n  \
          HOST={edge}\n  TOKEN={token}\n\n  Ctrl-C stops everything. Data stays in {}.\n",
         settings.data.display()
     ))?;
@@ -55,10 +55,10 @@ pub(crate) async fn run(settings: DevSettings) -> anyhow::Result<()> {
                 "  Pages of another origin may call it with --cors, such as --cors http://localhost:5173\n",
             )?;
         }
-        origins => print_line(&format!("  Pages of {} may call it\n", origins.join(" and ")))?,
+        origins => print_line(&format!("  Pages of {} can call it\n", origins.join(" and ")))?,
     }
     for url in &settings.webhook_urls {
-        print_line(&format!("  {url} is told of every outcome, signed with {WEBHOOK_SECRET}\n"))?;
+        print_line(&format!("  {url} gets webhooks, signed with {WEBHOOK_SECRET}\n"))?;
     }
     let exit = tokio::select! {
         () = signals.wait() => None,
@@ -70,7 +70,7 @@ pub(crate) async fn run(settings: DevSettings) -> anyhow::Result<()> {
     cloud.stop().await;
     match exit {
         None => Ok(()),
-        Some((program, status)) => bail!("{program} ended by itself ({status}): its last lines are above"),
+        Some((program, status)) => bail!("{program} exited ({status}): its last lines are above"),
     }
 }
 
@@ -108,7 +108,7 @@ async fn start(settings: &DevSettings) -> anyhow::Result<(Cloud, OidcProvider, W
         persist_to: settings.data.join("workerd"),
         config: None,
     };
-    // wrangler's own preamble says nothing to a person who waits; if it fails, its last lines are in the error.
+    // wrangler's startup output is of no use to the user; if it fails, its last lines are in the error.
     let is_ready = Arc::new(AtomicBool::new(false));
     let is_visible = Arc::clone(&is_ready);
     let workerd = Workerd::start(worker, cloud.watchdog(), move |line| {
@@ -123,30 +123,32 @@ async fn start(settings: &DevSettings) -> anyhow::Result<(Cloud, OidcProvider, W
     Ok((cloud, oidc, workerd))
 }
 
-/// The subject that the provider on this machine gives to whoever signs in by that name (`local/oidc/provider.mjs`).
+/// The subject that the local provider assigns to this name (`local/oidc/provider.mjs`).
 fn subject_for(name: &str) -> String {
     let mut subject = URL_SAFE_NO_PAD.encode(Sha256::digest(name.as_bytes()));
     subject.truncate(22);
     subject
 }
 
-/// A token that the Worker takes whose OpenID provider is at that port of this machine.
+/// A token for a Worker whose OpenID provider listens on this port of this machine.
 pub(crate) fn dev_token(oidc_port: u16) -> String {
     bearer_token(&format!("http://localhost:{oidc_port}"), WallClock::system().now_ms() / 1000)
 }
 
-/// A token that the Worker on this machine takes: HS256 with the secret of development.
+/// A token that the Worker on this machine accepts: HS256 with the development secret.
 fn bearer_token(issuer: &str, now_secs: i64) -> String {
     let claims =
         json!({ "iss": issuer, "sub": subject_for("dev"), "aud": AUDIENCE, "exp": now_secs + TOKEN_SECS });
     let parts = [json!({ "alg": "HS256", "typ": "JWT" }), claims];
     let signing_input = parts.map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
-    let mut mac = Hmac::<Sha256>::new_from_slice(JWT_SECRET.as_bytes()).expect("a key of any length will do");
+    let mut mac =
+        Hmac::<Sha256>::new_from_slice(JWT_SECRET.as_bytes()).expect("HMAC accepts keys of any length");
     mac.update(signing_input.as_bytes());
     format!("{signing_input}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
 }
 
-/// Who tells the endpoints of `--webhook`. Its queue is there without any: then there is nobody to tell.
+/// The notify function for the endpoints of `--webhook`. Without endpoints its queue exists too, and it delivers
+/// nothing.
 fn notify_settings(settings: &DevSettings, edge: &str) -> NotifySettings {
     let mut notify = NotifySettings::new(edge).with_function(settings.notify.clone());
     notify.listen.set_port(settings.services_port);
@@ -194,7 +196,7 @@ fn worker_vars(settings: &DevSettings, edge: &str, cloud: &Cloud, issuer: &str) 
     .collect()
 }
 
-/// Finds what is missing before anything starts.
+/// Checks the prerequisites before anything starts.
 fn check_settings(mut settings: DevSettings) -> anyhow::Result<DevSettings> {
     for (flag, port) in [
         ("--port", settings.port),
@@ -206,7 +208,7 @@ fn check_settings(mut settings: DevSettings) -> anyhow::Result<DevSettings> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         if let Err(error) = TcpListener::bind(address) {
             bail!(
-                "port {port} cannot be used ({error}): stop the program that has it, or choose another with {flag}"
+                "port {port} cannot be used ({error}): stop the program that uses it, or choose another with {flag}"
             );
         }
     }
@@ -255,7 +257,7 @@ fn find_program(name: &str, path: Option<PathBuf>) -> anyhow::Result<PathBuf> {
 mod tests {
     use super::*;
 
-    /// The signature is that of Python's hmac module.
+    /// The expected signature was computed with Python's hmac module.
     #[test]
     fn printed_token_is_stable() {
         let token = bearer_token("http://localhost:9400", 0);

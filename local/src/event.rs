@@ -1,4 +1,4 @@
-//! Decides what S3's event about a new object looks like,
+//! S3's event notification for a new object,
 //! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html>.
 
 use jiff::Timestamp;
@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use crate::s3::{ObjectCreatedEvent, form_encode};
 
-/// The version of the structure that S3 sends for `ObjectCreated`.
+/// The version of the structure in S3's `ObjectCreated` events.
 const EVENT_VERSION: &str = "2.1";
 
-/// The document that reaches the queue.
+/// The document that is sent to the queue.
 pub(crate) fn s3_event(created: &ObjectCreatedEvent, bucket: &str, region: &str) -> Value {
     let time = Timestamp::from_millisecond(created.at_ms).unwrap_or_default();
     json!({ "Records": [{

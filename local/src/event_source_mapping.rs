@@ -1,4 +1,4 @@
-//! Decides how messages reach the function: Lambda's event source mapping for SQS,
+//! Lambda's event source mapping for SQS: passes messages to the function in batches,
 //! <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html>.
 
 use std::collections::HashSet;
@@ -13,7 +13,7 @@ use crate::lambda::{Function, InvocationOutcome};
 use crate::queue::{LocalQueue, ReceivedMessage};
 use crate::shutdown::shutdown_signal;
 
-/// Which of a batch's messages are to be delivered again.
+/// The messages of a batch that are to be delivered again.
 #[derive(Debug, PartialEq, Eq)]
 enum BatchFailures<'a> {
     None,
@@ -34,7 +34,8 @@ struct ItemFailure {
     item_identifier: Option<String>,
 }
 
-/// Moves messages until told to stop; then gives back what it holds, so that a later start finds it at once.
+/// Passes messages on until the stop signal; then returns the messages in flight, so that they are visible at the next
+/// start.
 pub(crate) async fn run(
     queue: LocalQueue,
     function: Function,
@@ -101,16 +102,16 @@ async fn deliver(
             BatchFailures::Some(ids) => ids.contains(delivery.message.id.as_str()),
         };
         if is_failed {
-            tracing::warn!(target: "queue", id = delivery.message.id, receives = delivery.message.receives, "not done, delivered again later");
+            tracing::warn!(target: "queue", id = delivery.message.id, receives = delivery.message.receives, "failed, will be delivered again");
         } else if let Err(error) = queue.delete(&delivery.receipt) {
-            // It took longer than the visibility timeout: the message is out again, as it would be with SQS.
-            tracing::warn!(target: "queue", id = delivery.message.id, %error, "done, but delivered again meanwhile");
+            // The function took longer than the visibility timeout: the message was delivered again, as with SQS.
+            tracing::warn!(target: "queue", id = delivery.message.id, %error, "succeeded, but was delivered again in the meantime");
         }
     }
 }
 
-/// Reads the function's answer by Lambda's rules: an error, an unreadable answer, or an id that is empty or not of
-/// this batch, and the whole batch comes again.
+/// Parses the function's response by Lambda's rules: after an error, an unreadable response, or an item id that is
+/// empty or not of this batch, the whole batch is delivered again.
 fn parse_failures<'a>(
     outcome: &'a InvocationOutcome,
     deliveries: &'a [ReceivedMessage],
@@ -121,7 +122,7 @@ fn parse_failures<'a>(
     }
     let Ok(value) = serde_json::from_slice::<Value>(body) else { return BatchFailures::All };
     let Some(members) = value.as_object() else {
-        // A plain value, such as a text, says nothing about items.
+        // A response without items, such as a string, reports no failures.
         return BatchFailures::None;
     };
     if !members.contains_key("batchItemFailures") {
@@ -143,7 +144,7 @@ fn parse_failures<'a>(
     if ids.is_empty() { BatchFailures::None } else { BatchFailures::Some(ids) }
 }
 
-/// The event as the function gets it.
+/// The event that the function receives.
 pub(crate) fn sqs_event_payload(deliveries: &[ReceivedMessage], queue: &LocalQueue, region: &str) -> Value {
     let arn = format!("arn:aws:sqs:{region}:000000000000:{}", queue.settings().name);
     let record = |delivery: &ReceivedMessage| {

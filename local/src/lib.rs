@@ -1,8 +1,8 @@
-//! The whole cloud of Glimpse on one machine, in one process.
+//! Glimpse's cloud on one machine, in one process.
 //!
 //! An S3 server that checks signatures and sends events, queues, a topic, and the Lambda service for the real function
-//! binaries. What talks to it cannot tell it from AWS but by its address, and everything survives a restart.
-//! workerd and the OpenID provider are programs beside it, see [`workerd`] and [`oidc`].
+//! binaries. Clients cannot distinguish it from AWS except by its address, and all data survives a restart. workerd and
+//! the OpenID provider are separate programs, see [`workerd`] and [`oidc`].
 
 pub mod clock;
 mod cloud;

@@ -1,4 +1,5 @@
-//! `glimpse-local`: the cloud in a terminal. `serve` starts S3, the queue and the functions; `dev` everything.
+//! `glimpse-local`: the local cloud as a program. `serve` starts S3, the queue and the functions; `dev` starts
+//! everything.
 
 mod cli;
 mod dev;
@@ -63,7 +64,7 @@ pub(crate) struct ShutdownSignals {
 impl ShutdownSignals {
     /// From now on the signals do not end the process.
     pub(crate) fn listen() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("signals cannot be listened for");
+        let listen = |kind| signal(kind).context("cannot listen for signals");
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
@@ -71,7 +72,7 @@ impl ShutdownSignals {
         })
     }
 
-    /// Returns with the first of them.
+    /// Waits for the first of them.
     pub(crate) async fn wait(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
@@ -81,15 +82,15 @@ impl ShutdownSignals {
     }
 }
 
-/// Prints what the caller waits for; everything else goes to the log.
+/// Prints output that the caller needs; everything else is logged.
 pub(crate) fn print_line(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{text}")?;
-    out.flush().context("nobody reads what is printed")
+    out.flush().context("cannot write to stdout")
 }
 
 fn report_failure(error: &anyhow::Error) -> ExitCode {
-    // Without a reader of it there is nobody to tell.
+    // If stderr is closed, there is no other way to report the error.
     let _ = writeln!(std::io::stderr(), "glimpse-local: {error:#}");
     ExitCode::FAILURE
 }

@@ -1,4 +1,4 @@
-//! Decides how the OpenID provider of development runs: a Node.js program of this package.
+//! Runs the OpenID provider for development: a Node.js program of this package.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,20 +8,20 @@ use crate::process::{ManagedProcess, ProgramSpec, Readiness, StartError, Watchdo
 
 const START_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// How the provider is to run.
+/// Settings of the provider.
 #[derive(Debug, Clone)]
 pub struct OidcSettings {
     /// The project's root: where `node_modules` and `local/oidc` are.
     pub root: PathBuf,
-    /// Where it listens.
+    /// The port of the provider.
     pub port: u16,
-    /// The one client that it knows.
+    /// The only client id that it accepts.
     pub client_id: String,
-    /// Where it sends a browser back to.
+    /// The URL to which it redirects the browser.
     pub redirect_uri: String,
 }
 
-/// An OpenID provider. Dropped, it is killed.
+/// A running OpenID provider. Dropping it kills it.
 #[derive(Debug)]
 pub struct OidcProvider {
     process: ManagedProcess,
@@ -29,10 +29,10 @@ pub struct OidcProvider {
 }
 
 impl OidcProvider {
-    /// Starts it and waits until it says that it listens. Its lines go to `print`.
+    /// Starts it and waits until it listens. Its output goes to `print`.
     ///
     /// # Errors
-    /// If a program is missing, ends, or is not ready in time.
+    /// If a program is missing, exits, or is not ready in time.
     pub async fn start(
         settings: OidcSettings,
         watchdog: &Watchdog,
@@ -50,12 +50,12 @@ impl OidcProvider {
         &self.issuer
     }
 
-    /// Returns when it has ended by itself, with how.
+    /// Waits until it exits by itself, and returns its exit status.
     pub async fn wait(&self) -> String {
         self.process.wait().await
     }
 
-    /// Ends it.
+    /// Stops it.
     pub async fn stop(self) {
         self.process.stop().await;
     }

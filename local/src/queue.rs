@@ -1,4 +1,4 @@
-//! Decides when a message is delivered, hidden, delivered again and given up: SQS's rules, kept on disk.
+//! A queue with SQS's rules for visibility timeouts, receive counts and dead letters, stored on disk.
 //!
 //! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html>
 
@@ -18,40 +18,40 @@ use crate::clock::{Entropy, WallClock};
 use crate::config::QueueSettings;
 use crate::s3::{read_records, remove_record, write_record};
 
-/// Why the queue did not do what it was asked.
+/// The reason why a queue operation failed.
 #[derive(Debug, Error)]
 pub enum QueueError {
-    /// The receipt is of a message that is gone, or of an earlier delivery.
-    #[error("the receipt handle is not valid any more")]
+    /// The receipt belongs to a deleted message, or to an earlier delivery.
+    #[error("the receipt handle has expired")]
     InvalidReceipt,
-    /// The disk did not do it.
-    #[error("the disk failed")]
+    /// A disk operation failed.
+    #[error("disk error")]
     Io(#[from] io::Error),
 }
 
-/// A message at rest.
+/// A stored message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueMessage {
-    /// Grows with every message sent: the order in which they are delivered, without a promise.
+    /// Increases with every message: the usual order of delivery, which is not guaranteed.
     pub number: u64,
     /// The message's id, a UUID.
     pub id: String,
-    /// What was sent.
+    /// The sent text.
     pub body: String,
-    /// When it was sent, in Unix milliseconds.
+    /// The time of sending, in Unix milliseconds.
     pub sent_at_ms: i64,
-    /// How often it was delivered.
+    /// The number of deliveries.
     pub receives: u32,
-    /// When it was first delivered, in Unix milliseconds.
+    /// The time of the first delivery, in Unix milliseconds.
     pub first_received_at_ms: Option<i64>,
 }
 
-/// A message as delivered.
+/// A delivered message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReceivedMessage {
-    /// What is needed to delete it.
+    /// The receipt handle, which is required to delete it.
     pub receipt: String,
-    /// The message, this delivery counted.
+    /// The message, with this delivery counted.
     pub message: QueueMessage,
 }
 
@@ -62,21 +62,21 @@ impl QueueMessage {
     }
 }
 
-/// How many messages are in which state.
+/// The number of messages in each state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueDepth {
     /// Waiting to be delivered.
     pub visible: usize,
     /// Delivered, and neither deleted nor visible again.
     pub in_flight: usize,
-    /// Given up.
+    /// In the dead-letter queue.
     pub dead: usize,
 }
 
 #[derive(Debug)]
 struct StoredMessage {
     message: QueueMessage,
-    /// Hidden until then, under this receipt.
+    /// Invisible until this time, under this receipt.
     invisible_until: Option<(i64, String)>,
 }
 
@@ -102,7 +102,7 @@ struct Inner {
 }
 
 impl LocalQueue {
-    /// Opens the folder. Messages that were in flight are visible: whoever held them ended with the process.
+    /// Opens the folder. Messages that were in flight are visible: their receivers ended with the process.
     ///
     /// # Errors
     /// If the folder cannot be read or written.
@@ -121,7 +121,7 @@ impl LocalQueue {
         }
         for (path, message) in read_records::<QueueMessage>(&root.join("live"))? {
             if state.dead_letters.contains_key(&message.number) {
-                // It died just before a crash.
+                // The message was dead-lettered just before a crash.
                 remove_record(&path)?;
                 continue;
             }
@@ -143,10 +143,10 @@ impl LocalQueue {
         &self.0.settings
     }
 
-    /// Sends a message; on return it is on disk. The same body twice is two messages.
+    /// Sends a message; on return it is on disk. Sending the same body twice results in two messages.
     ///
     /// # Errors
-    /// If the disk fails.
+    /// On a disk error.
     pub fn send(&self, body: impl Into<String>) -> Result<String, QueueError> {
         let mut state = self.0.state();
         let message = QueueMessage {
@@ -166,11 +166,11 @@ impl LocalQueue {
         Ok(id)
     }
 
-    /// Delivers up to so many visible messages and hides them. A message that was delivered often enough dies
-    /// instead.
+    /// Delivers up to this many visible messages and makes them invisible. A message that has reached the maximum
+    /// number of receives becomes a dead letter instead.
     ///
     /// # Errors
-    /// If the disk fails.
+    /// On a disk error.
     pub fn receive(&self, max_messages: usize) -> Result<Vec<ReceivedMessage>, QueueError> {
         let mut state = self.0.state();
         let now = self.0.clock.now_ms();
@@ -210,10 +210,10 @@ impl LocalQueue {
         Ok(deliveries)
     }
 
-    /// Deletes a delivered message for good.
+    /// Deletes a delivered message.
     ///
     /// # Errors
-    /// If the receipt is not of its latest delivery, or the disk fails.
+    /// If the receipt is not that of its latest delivery, or on a disk error.
     pub fn delete(&self, receipt: &str) -> Result<(), QueueError> {
         let mut state = self.0.state();
         let number = find_in_flight(&state, receipt)?;
@@ -224,10 +224,10 @@ impl LocalQueue {
         Ok(())
     }
 
-    /// Hides a delivered message for that long from now; zero makes it visible at once.
+    /// Makes a delivered message invisible for this long from now; zero makes it visible immediately.
     ///
     /// # Errors
-    /// If the receipt is not of its latest delivery.
+    /// If the receipt is not that of its latest delivery.
     pub fn change_visibility(&self, receipt: &str, timeout: Duration) -> Result<(), QueueError> {
         let mut state = self.0.state();
         let number = find_in_flight(&state, receipt)?;
@@ -241,7 +241,7 @@ impl LocalQueue {
         Ok(())
     }
 
-    /// How many messages are in which state.
+    /// The number of messages in each state.
     pub fn depth(&self) -> QueueDepth {
         let state = self.0.state();
         let now = self.0.clock.now_ms();
@@ -249,7 +249,7 @@ impl LocalQueue {
         QueueDepth { visible, in_flight: state.queued.len() - visible, dead: state.dead_letters.len() }
     }
 
-    /// The messages that are neither deleted nor dead, oldest first.
+    /// The messages that are neither deleted nor dead-lettered, oldest first.
     pub fn messages(&self) -> Vec<QueueMessage> {
         self.0.state().queued.values().map(|stored| stored.message.clone()).collect()
     }
@@ -259,10 +259,10 @@ impl LocalQueue {
         self.0.state().dead_letters.values().cloned().collect()
     }
 
-    /// Sends every dead letter back to the queue as if it were new, and says how many those are.
+    /// Sends every dead letter back to the queue as a new message, and returns their number.
     ///
     /// # Errors
-    /// If the disk fails.
+    /// On a disk error.
     pub fn redrive(&self) -> Result<usize, QueueError> {
         let mut state = self.0.state();
         let numbers: Vec<_> = state.dead_letters.keys().copied().collect();
@@ -270,7 +270,7 @@ impl LocalQueue {
             let mut message = state.dead_letters[number].clone();
             message.receives = 0;
             message.first_received_at_ms = None;
-            // A new number: a crash between the two steps leaves a duplicate, never a loss.
+            // A new number: a crash between the two steps leaves a duplicate, but loses nothing.
             message.number = state.last_number + 1;
             write_record(&self.0.path("live", message.number), &message)?;
             state.last_number = message.number;
@@ -283,7 +283,7 @@ impl LocalQueue {
         Ok(numbers.len())
     }
 
-    /// Returns as soon as a message may be visible, or something changed; there may be nothing after all.
+    /// Returns as soon as a message may be visible, or something has changed; spurious returns are possible.
     pub async fn wait_for_message(&self) {
         let changed = self.0.changed.notified();
         tokio::pin!(changed);
@@ -299,7 +299,7 @@ impl LocalQueue {
         match next_ms {
             Some(0) => {}
             Some(ms) => {
-                // The clock may be one that a test moves, so the wait is never long.
+                // A test may advance the clock, so the wait is never long.
                 let wait = Duration::from_millis(ms.unsigned_abs().min(1000));
                 let _ = tokio::time::timeout(wait, changed).await;
             }

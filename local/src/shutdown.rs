@@ -1,8 +1,8 @@
-//! Decides how the parts learn that it is over.
+//! The shutdown signal of the cloud's tasks.
 
 use tokio::sync::watch;
 
-/// Returns when the cloud is told to stop, or is gone.
+/// Waits until the cloud stops or is dropped.
 pub(crate) async fn shutdown_signal(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }

@@ -1,7 +1,7 @@
-//! Decides whether a request was signed by the one key pair: SigV4 in headers, for a service that is not S3.
+//! Verifies SigV4 signatures in headers with the only key pair, for services other than S3.
 //!
-//! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>. Written down step by
-//! step, and not by the crate that the edge signs with: a mistake of either shows.
+//! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>. Implemented step by
+//! step, without the crate with which the edge signs, so that a bug in either is detected.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::HeaderMap;
@@ -13,12 +13,12 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-/// RFC 3986's unreserved characters stay.
+/// RFC 3986's unreserved characters are not escaped.
 const QUERY_ESCAPES: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// How far the signer's clock may be off, in seconds: five minutes, as with every service but S3.
+/// How far the signer's clock may be off, in seconds: five minutes, as for all services except S3.
 const SKEW_SECS: i64 = 5 * 60;
 
-/// Who may call, and for what the signature has to be.
+/// The accepted key pair, and the scope of its signatures.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CredentialScope<'a> {
     pub(crate) access_key_id: &'a str,
@@ -26,26 +26,26 @@ pub(crate) struct CredentialScope<'a> {
     pub(crate) service: &'a str,
 }
 
-/// Why a signature does not count. The caller is told nothing of it; the log is.
+/// The reason why a signature is invalid. It is logged, and not sent to the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(crate) enum SignatureError {
-    #[error("there is no usable Authorization header")]
+    #[error("the Authorization header is missing or malformed")]
     Missing,
-    #[error("the key is not known")]
+    #[error("the access key is unknown")]
     Key,
-    #[error("it is made for another day, region or service")]
+    #[error("the scope is another day, region or service")]
     Scope,
-    #[error("its time is missing, malformed or too far off")]
+    #[error("the time is missing, malformed or too far off")]
     Time,
-    #[error("a header that has to be signed is not")]
+    #[error("a header that must be signed is not")]
     Headers,
-    #[error("the body is not the one that was signed")]
+    #[error("the body does not match its signature")]
     Body,
-    #[error("it does not match")]
+    #[error("the signature does not match")]
     Mismatch,
 }
 
-/// Whether the request carries the key pair's signature.
+/// Verifies that the request is signed with the key pair.
 pub(crate) fn verify(
     parts: &Parts,
     body: &[u8],
@@ -90,7 +90,7 @@ pub(crate) fn verify(
         .iter()
         .fold(secret_key, |key, text| hmac(&key, text.as_bytes()).finalize().into_bytes().to_vec());
     let signature = hex::decode(authorization.signature).map_err(|_| SignatureError::Mismatch)?;
-    // Compared in constant time by the crate.
+    // The crate compares in constant time.
     hmac(&key, string_to_sign.as_bytes()).verify_slice(&signature).map_err(|_| SignatureError::Mismatch)
 }
 
@@ -116,7 +116,7 @@ impl<'a> Authorization<'a> {
     }
 }
 
-/// `host` and whatever says something to AWS has to be signed, each name once and in order.
+/// `host` and all headers with a meaning for AWS must be signed, each name once and in order.
 fn check_headers(headers: &HeaderMap, signed_names: &[&str]) -> Result<(), SignatureError> {
     let is_ordered = signed_names.is_sorted_by(|one, next| one < next);
     let is_present = |name: &&str| headers.contains_key(*name) && name.to_lowercase() == **name;
@@ -155,7 +155,7 @@ fn canonical_request(parts: &Parts, signed_names: &[&str], payload_hash: &str) -
     Some(text)
 }
 
-/// Dots and doubled slashes resolved, and what is encoded already encoded again.
+/// The path with dots and doubled slashes resolved, and with escaped characters escaped again.
 fn canonical_path(path: &str) -> String {
     let mut segments: Vec<&str> = Vec::new();
     for segment in path.split('/') {
@@ -176,7 +176,7 @@ fn canonical_path(path: &str) -> String {
     text
 }
 
-/// Names and values encoded once, in order.
+/// The parameters with names and values escaped once, in order.
 fn canonical_query(query: &str) -> String {
     let encoded = |text: &str| {
         let decoded: Vec<u8> = percent_decode_str(text).collect();
@@ -229,7 +229,7 @@ mod tests {
         )
     }
 
-    /// Cases of AWS's Signature Version 4 test suite.
+    /// Cases from AWS's Signature Version 4 test suite.
     #[test]
     fn verifies_aws_test_vectors() {
         for (method, target, more, signed, signature) in [

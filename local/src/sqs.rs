@@ -1,4 +1,4 @@
-//! Decides what the queue answers over HTTP: SQS's JSON protocol, as far as the reconciler uses it,
+//! HTTP endpoint of the queue: SQS's JSON protocol, as far as the reconciler uses it,
 //! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-making-api-requests-json.html>.
 
 use std::convert::Infallible;
@@ -18,12 +18,12 @@ use crate::config::S3Settings;
 use crate::queue::LocalQueue;
 use crate::sigv4::{self, CredentialScope};
 
-/// The largest body of a request, in bytes: a message of SQS with its envelope.
+/// The maximum size of a request body, in bytes: a message of SQS with its envelope.
 const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
-/// The account that the queue is said to belong to.
+/// The account id in the queue's URL and ARN.
 const ACCOUNT: &str = "000000000000";
 
-/// A queue with an address. Clones share it.
+/// The endpoint of a queue. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct SqsEndpoint(Arc<Inner>);
 
@@ -31,13 +31,13 @@ pub(crate) struct SqsEndpoint(Arc<Inner>);
 struct Inner {
     queue: LocalQueue,
     origin: String,
-    /// The one key pair and its region.
+    /// The only key pair and its region.
     credentials: S3Settings,
     clock: WallClock,
 }
 
 impl SqsEndpoint {
-    /// The queue at that address.
+    /// The queue at this address.
     pub(crate) fn new(
         address: SocketAddr,
         queue: LocalQueue,
@@ -47,14 +47,14 @@ impl SqsEndpoint {
         Self(Arc::new(Inner { queue, origin: format!("http://{address}"), credentials, clock }))
     }
 
-    /// What a function finds of it in its environment.
+    /// The environment variables through which a function finds the queue.
     pub(crate) fn environment(&self) -> [(String, String); 2] {
         let Inner { queue, origin, .. } = &*self.0;
         let url = format!("{origin}/{ACCOUNT}/{}", queue.settings().name);
         [("UPLOAD_QUEUE_URL".into(), url), ("AWS_ENDPOINT_URL_SQS".into(), origin.clone())]
     }
 
-    /// Answers one request.
+    /// Handles one request.
     pub(crate) async fn handle(
         self,
         request: Request<Incoming>,
@@ -76,7 +76,7 @@ impl Inner {
         let S3Settings { access_key_id, region, secret_access_key, .. } = &self.credentials;
         let scope = CredentialScope { access_key_id, region, service: "sqs" };
         if let Err(why) = sigv4::verify(parts, body, scope, secret_access_key, self.clock.now()) {
-            tracing::info!(target: "sqs", %why, "a signature does not count");
+            tracing::info!(target: "sqs", %why, "invalid signature");
             return error_document(StatusCode::FORBIDDEN, "InvalidSignatureException");
         }
         let target = parts.headers.get("x-amz-target").and_then(|target| target.to_str().ok());

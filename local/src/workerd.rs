@@ -1,4 +1,4 @@
-//! Decides how the Worker runs on this machine: in workerd, through `wrangler dev`.
+//! Runs the Worker on this machine: in workerd, through `wrangler dev`.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -7,25 +7,25 @@ use std::time::Duration;
 
 use crate::process::{ManagedProcess, ProgramSpec, Readiness, StartError, Watchdog};
 
-/// How long wrangler may take; it bundles nothing, but a cold Node.js on a busy machine is slow.
+/// The time limit for wrangler; it bundles nothing, but a cold Node.js on a busy machine is slow.
 const START_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// How the Worker is to run.
+/// Settings of the Worker.
 #[derive(Debug, Clone)]
 pub struct WorkerdSettings {
     /// The project's root: where `wrangler.toml` and `node_modules` are.
     pub root: PathBuf,
-    /// Where it listens on the loopback address; 0 lets the system choose.
+    /// The port on the loopback address; with 0 the system chooses one.
     pub port: u16,
     /// The Worker's variables.
     pub vars: BTreeMap<String, String>,
-    /// Where workerd keeps its cache.
+    /// The folder of workerd's cache.
     pub persist_to: PathBuf,
-    /// Another configuration than the root's `wrangler.toml`.
+    /// Another configuration file than the root's `wrangler.toml`.
     pub config: Option<PathBuf>,
 }
 
-/// The Worker in workerd. Dropped, it is killed.
+/// The Worker in workerd. Dropping it kills it.
 #[derive(Debug)]
 pub struct Workerd {
     process: ManagedProcess,
@@ -33,10 +33,10 @@ pub struct Workerd {
 }
 
 impl Workerd {
-    /// Starts it and waits until it answers. Its lines go to `print`.
+    /// Starts it and waits until it responds. Its output goes to `print`.
     ///
     /// # Errors
-    /// If a program is missing, ends, or does not answer in time.
+    /// If a program is missing, exits, or does not respond in time.
     pub async fn start(
         settings: WorkerdSettings,
         watchdog: &Watchdog,
@@ -57,17 +57,17 @@ impl Workerd {
         Ok(Self { process, address })
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Returns when it has ended by itself, with how.
+    /// Waits until it exits by itself, and returns its exit status.
     pub async fn wait(&self) -> String {
         self.process.wait().await
     }
 
-    /// Ends it, with everything that it started.
+    /// Stops it, with all its child processes.
     pub async fn stop(self) {
         self.process.stop().await;
     }
@@ -75,7 +75,7 @@ impl Workerd {
 
 fn program(settings: &WorkerdSettings, port: u16) -> ProgramSpec {
     let bin = settings.root.join("node_modules/.bin");
-    // Node's own name for its file is a link into the package; the system's node may be too old.
+    // The `node` in this folder is a link into the npm package; the system's Node.js may be too old.
     let node = bin.join("node");
     let (file, script) = if node.exists() {
         (node, settings.root.join("node_modules/wrangler/bin/wrangler.js"))
@@ -114,13 +114,13 @@ fn program(settings: &WorkerdSettings, port: u16) -> ProgramSpec {
     ProgramSpec { name: "workerd", file, args, env, clear_env: false, current_dir: settings.root.clone() }
 }
 
-/// Our search path with the project's programs first: wrangler starts `node` by name.
+/// The search path with the project's programs first: wrangler starts `node` by name.
 fn path_with(bin: &Path) -> String {
     let rest = std::env::var("PATH").unwrap_or_default();
     format!("{}:{rest}", bin.display())
 }
 
-/// A port that is free now. Somebody may take it before wrangler does; then wrangler says so.
+/// A port that is free now. If another program takes it before wrangler does, wrangler reports an error.
 fn free_port() -> std::io::Result<u16> {
     Ok(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }

@@ -1,8 +1,8 @@
-//! A backfill of ten thousand videos by the project's own definition, with functions that take their time by a clock of the
-//! test's own: how many batches, how many at once, what is refused for want of concurrency and tried again.
+//! A backfill of ten thousand videos with the project's definition, and functions whose duration is simulated with a
+//! test clock: the number of batches, their concurrency, throttling and retries.
 
 #![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
-#![expect(clippy::print_stdout, reason = "what was counted is shown with --nocapture")]
+#![expect(clippy::print_stdout, reason = "the counts are shown with --nocapture")]
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,24 +16,24 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 const VIDEOS: u64 = 10_000;
-/// As many names as S3 gives at once.
+/// The number of keys in a list page of S3.
 const PAGE: u64 = 1000;
-/// What a minute of 1080p takes, docs/operating.md.
+/// The time for a minute of 1080p, docs/operating.md.
 const INVOCATION_TIME: Duration = Duration::from_millis(2700);
 
-/// A bucket of [`VIDEOS`] and a function that runs `reserved` times at once.
+/// A bucket of [`VIDEOS`] and a function with a reserved concurrency of `reserved`.
 #[derive(Default)]
 struct FakeAccount {
     reserved: u64,
-    /// Every so many videos fail at their batch's first try; 0: none.
+    /// Every nth video fails at the first attempt of its batch; 0: none.
     weak: u64,
-    /// Every so many videos fail always; 0: none.
+    /// Every nth video always fails; 0: none.
     broken: u64,
     running: AtomicU64,
     peak: AtomicU64,
     calls: AtomicU64,
     throttled: AtomicU64,
-    /// How often each batch was begun, by its first key.
+    /// The number of attempts of each batch, by its first key.
     tries: Mutex<BTreeMap<String, u64>>,
     made: Mutex<BTreeMap<String, u64>>,
     written: Mutex<BTreeMap<String, Value>>,
@@ -112,7 +112,7 @@ impl FakeAccount {
         self.tries.lock().unwrap().len()
     }
 
-    /// The batches that ended so, by the one manifest that was written.
+    /// The batches with this status, from the written manifest.
     fn report(&self, status: &str) -> Vec<Value> {
         let written = self.written.lock().unwrap();
         let (_, manifest) = written.iter().find(|(key, _)| key.ends_with("/manifest.json")).unwrap();
@@ -139,10 +139,10 @@ struct RunResult {
     hours: f64,
 }
 
-/// Runs it by the test's clock, and shows what happened.
+/// Runs it with the test clock, and prints the counts.
 async fn run(case: &str, account: FakeAccount, input: Value) -> RunResult {
     let account = Arc::new(account);
-    // A chance that is spread, and the same every time.
+    // A pseudorandom number, the same in every run.
     let state = AtomicU64::new(7);
     let chance = move || {
         let next = state.load(Ordering::Relaxed).wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -156,7 +156,7 @@ async fn run(case: &str, account: FakeAccount, input: Value) -> RunResult {
     let result = execution.run(&machine(), input).await;
     let hours = started.elapsed().as_secs_f64() / 3600.0;
     println!(
-        "{case}: {} batches, {} calls of the function, {} at once at the most, {} refused for want of concurrency, \
+        "{case}: {} batches, {} calls of the function, {} concurrent at most, {} throttled, \
          {} state transitions, {hours:.2} h",
         account.batches(),
         load(&account.calls),
@@ -174,7 +174,7 @@ async fn backfills_ten_thousand_videos_in_batches() {
     let place = result.unwrap()["ResultWriterDetails"]["Key"].clone();
     assert!(account.written.lock().unwrap().contains_key(place.as_str().unwrap()), "{place}");
     assert_eq!(account.batches(), 1000, "batches of ten");
-    assert_eq!(load(&account.peak), 10, "never more at once than is said");
+    assert_eq!(load(&account.peak), 10, "never more concurrent batches than configured");
     assert_eq!(load(&account.throttled), 0);
     assert_eq!(
         (account.made_count(), account.made.lock().unwrap().values().max()),
@@ -214,11 +214,11 @@ async fn tolerates_failures_up_to_threshold() {
     let failed = account.report("FAILED");
     assert_eq!(failed.len(), 5);
     assert!(failed[0]["Input"].as_str().unwrap().contains("uploads/o/0"), "{failed:?}");
-    assert_eq!(account.made_count(), VIDEOS - 5, "the others of their batches were made");
+    assert_eq!(account.made_count(), VIDEOS - 5, "the other videos of their batches were processed");
 
     let account = FakeAccount { reserved: 1000, broken: 50, ..FakeAccount::default() };
     let ran = run("one of fifty always fails", account, json!({"concurrency": 50})).await;
     assert_eq!(ran.result.unwrap_err().error, "States.ExceedToleratedFailureThreshold");
-    assert!(ran.account.batches() < 500, "it ends early");
-    assert!(ran.account.report("PENDING").len() > 500, "what was not begun is told");
+    assert!(ran.account.batches() < 500, "the backfill ends early");
+    assert!(ran.account.report("PENDING").len() > 500, "batches that were not started are reported");
 }

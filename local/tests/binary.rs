@@ -1,5 +1,5 @@
-//! The program itself: what it says, how it ends, and that nothing outlives it.
-//! Run: `cargo test -p glimpse-local --test binary`.
+//! The program itself: its output, its exit, and that no child process outlives it. Run: `cargo test -p glimpse-local
+//! --test binary`.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_glimpse-local");
 
-/// Starts `start_serve` with the test function under a name of its own, and returns its S3 endpoint.
+/// Starts `start_serve` with a uniquely named copy of the test function, and returns its S3 endpoint.
 fn start_serve(folder: &Path) -> (Child, String) {
     let tests = std::env::current_exe().unwrap();
     let function = tests.parent().unwrap().parent().unwrap().join("examples/function");
@@ -80,7 +80,7 @@ fn missing_files_are_reported_in_one_line() {
     let cases: [(&[&str], &str); 5] = [
         (
             &["serve", "--listen", &address, "--data", data],
-            "is taken by another program: stop it, or choose another port with --listen",
+            "is in use by another program: stop it, or choose another port with --listen",
         ),
         (
             &["serve", "--listen", "127.0.0.1:0", "--data", data, "--preview", "/nowhere"],
@@ -88,7 +88,7 @@ fn missing_files_are_reported_in_one_line() {
         ),
         (&["dev", "--root", data, "--port", &port], "choose another with --port"),
         (
-            // Every port is the system's choice: who tests may have a `dev` running.
+            // The system chooses every port, since a `dev` may be running on the developer's machine.
             &[
                 ["dev", "--root", data].as_slice(),
                 &["--port=0", "--s3-port=0", "--render-port=0", "--services-port=0", "--oidc-port=0"],
@@ -96,7 +96,7 @@ fn missing_files_are_reported_in_one_line() {
             .concat(),
             "there is no function binary at",
         ),
-        (&[], "say serve, dev or token, or --help"),
+        (&[], "missing command: use serve, dev or token, or --help"),
     ];
     for (args, expected) in cases {
         let output = Command::new(BINARY).args(args).output().unwrap();

@@ -1,5 +1,5 @@
-//! Functions: real processes that speak the Runtime API, fed by hand and by the queue.
-//! Run: `cargo test -p glimpse-local --test function`.
+//! Functions: real processes that implement the Runtime API, invoked directly and by the queue. Run: `cargo test -p
+//! glimpse-local --test function`.
 
 #![allow(
     clippy::unwrap_used,
@@ -196,7 +196,7 @@ async fn redelivers_in_flight_message_after_restart() {
     }))
     .await;
     bed.cloud.queue().send("\"hang\"").unwrap();
-    let grandchild = wait_for("the function works", || {
+    let grandchild = wait_for("the function is working", || {
         let all = bed.cloud.invocations();
         all.first()?.lines.iter().find_map(|line| line.strip_prefix("grandchild ").map(str::to_owned))
     })

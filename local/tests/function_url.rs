@@ -1,4 +1,4 @@
-//! A function's URL: who may call it, and what it is told. Run: `cargo test -p glimpse-local --test function_url`.
+//! Function URLs: authorization and responses. Run: `cargo test -p glimpse-local --test function_url`.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,7 +24,7 @@ async fn start_bed() -> TestBed {
     TestBed::with_config(|config| config.render = Some(FunctionUrlSettings::new(function_binary()))).await
 }
 
-/// The headers that AWS's own crate signs a request with.
+/// The headers with which AWS's crate signs a request.
 fn sign_headers(
     bed: &TestBed,
     method: &Method,
@@ -94,7 +94,7 @@ async fn rejects_unsigned_request() {
     }
     let presigned = format!("{url}?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=00");
     assert_eq!(call(&bed, Method::GET, &presigned, &[], b"").await.status(), 403);
-    assert_eq!(bed.cloud.render().unwrap().environments_started(), 0, "the function heard of none of it");
+    assert_eq!(bed.cloud.render().unwrap().environments_started(), 0, "the function was never invoked");
     bed.cloud.stop().await;
 }
 

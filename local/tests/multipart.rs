@@ -1,5 +1,5 @@
-//! Multipart uploads over the wire: the life of one, and every error of S3.
-//! Run: `cargo test -p glimpse-local --test multipart`.
+//! Multipart uploads over HTTP: the whole sequence, and every error of S3. Run: `cargo test -p glimpse-local --test
+//! multipart`.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,7 +11,7 @@ mod common;
 use common::{TestBed, assert_status, header, s3_error, xml_text, xml_texts};
 use reqwest::Method;
 
-/// An upload's id, the parts named, the code that comes of it.
+/// An upload id, the named parts, the expected code.
 type CompletionCase<'a> = (&'a str, &'a [(u32, &'a str)], &'static str);
 
 const PART_BYTES: usize = 5 * 1024 * 1024;
@@ -99,14 +99,14 @@ async fn completed_upload_survives_restart() {
     bed = bed.restart().await;
     let got = bed.client.get("uploads/o/v", &[("range", "bytes=5242878-")]).await;
     assert_eq!((header(&got, "etag"), header(&got, "content-type")), (etag.as_str(), "video/mp4"));
-    assert_eq!(got.text().await.unwrap(), "aatail", "a range over the seam");
+    assert_eq!(got.text().await.unwrap(), "aatail", "a range across two parts");
     let by_part = bed.client.query(Method::GET, "uploads/o/v", &[("partNumber", "2")], b"").await;
     assert_eq!(header(&by_part, "x-amz-mp-parts-count"), "2");
     assert_eq!(by_part.text().await.unwrap(), "tail");
 
     assert_eq!(bed.cloud.store().multipart_upload_count(), 0);
     let blobs = std::fs::read_dir(bed.folder.path().join("s3/blobs")).unwrap().count();
-    assert_eq!(blobs, 2, "parts that were replaced are gone");
+    assert_eq!(blobs, 2, "replaced parts are deleted");
     let events = bed.cloud.queue().messages();
     assert_eq!(events.len(), 1);
     assert!(events[0].body.contains("ObjectCreated:CompleteMultipartUpload"));

@@ -1,5 +1,5 @@
-//! Objects over the wire, signed by AWS's own crate: conditions, ranges, odd keys, checksums, lists, restarts.
-//! Run: `cargo test -p glimpse-local --test objects`.
+//! Objects over HTTP, signed with AWS's crate: conditions, ranges, odd keys, checksums, lists, restarts. Run: `cargo
+//! test -p glimpse-local --test objects`.
 
 #![allow(
     clippy::unwrap_used,
@@ -135,7 +135,7 @@ async fn concurrent_if_none_match_has_one_winner() {
 #[tokio::test]
 async fn legal_keys_do_not_collide() {
     let bed = TestBed::new().await;
-    // `.` and `..` as segments are legal, too, but no HTTP client sends them as they are.
+    // The segments `.` and `..` are valid too, but no HTTP client sends them unchanged.
     let long = "é".repeat(512);
     let keys = [
         "x",
@@ -327,7 +327,7 @@ async fn restart_keeps_objects_and_sweeps_orphans() {
     bed.client.put("deleted", b"x").await;
     bed.client.send(Method::DELETE, "deleted", &[], b"").await;
     bed.client.put("uploads/o/v", b"video").await;
-    // What a crash in the middle of an upload leaves behind.
+    // Files that a crash during an upload leaves behind.
     let blobs = bed.folder.path().join("s3/blobs");
     std::fs::write(blobs.join("orphan"), "half").unwrap();
     let bed = bed.restart().await;
@@ -374,8 +374,8 @@ async fn faults_hit_given_number_of_times() {
             ended => break ended,
         }
     };
-    assert!(broken.is_err(), "the body breaks off");
-    assert_eq!(arrived, 1000, "what stands before the cut arrives");
+    assert!(broken.is_err(), "the body is incomplete");
+    assert_eq!(arrived, 1000, "the bytes before the cut arrive");
     assert_eq!(bed.client.get("uploads/v", &[]).await.bytes().await.unwrap().len(), 100_000);
 }
 
@@ -400,6 +400,6 @@ async fn cors_allows_configured_origins() {
     assert_eq!(
         header(&refused, "access-control-allow-origin"),
         "http://app.example",
-        "errors can be read too"
+        "error responses are readable too"
     );
 }

@@ -1,5 +1,5 @@
-//! Form uploads over the wire: accepted as signed, refused after each single change.
-//! Run: `cargo test -p glimpse-local --test post`.
+//! Form uploads over HTTP: accepted as signed, rejected after each single change. Run: `cargo test -p glimpse-local
+//! --test post`.
 
 #![allow(
     clippy::unwrap_used,
@@ -25,7 +25,7 @@ fn hmac(key: &[u8], text: &str) -> Vec<u8> {
     mac.finalize().into_bytes().to_vec()
 }
 
-/// A form as the edge signs it, made at that time before now and good for 15 minutes from now.
+/// A form as the edge signs it, created `age` ago and valid for `expires` from now.
 fn signed_form(bed: &TestBed, age: SignedDuration, expires: SignedDuration) -> PostForm {
     let settings = &bed.client.settings;
     let now = Timestamp::try_from(common::now()).unwrap();

@@ -1,4 +1,4 @@
-//! Queue and topic over HTTP: who may ask, and for what. Run: `cargo test -p glimpse-local --test services`.
+//! Queue and topic over HTTP: authorization and requests. Run: `cargo test -p glimpse-local --test services`.
 
 #![allow(
     clippy::unwrap_used,
@@ -151,7 +151,7 @@ async fn rejects_unsigned_requests() {
     bed.cloud.stop().await;
 }
 
-/// As the bucket of a deployment is set up: outcomes tell the one queue, uploads the other, and pictures nobody.
+/// As in a deployment: outcomes go to one queue, uploads to the other, and images send no event.
 #[tokio::test]
 async fn outcome_goes_to_notify_queue_only() {
     let bed = start_bed().await;

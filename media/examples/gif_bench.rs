@@ -1,7 +1,9 @@
-//! Measures our GIF against ffmpeg's and gifski's: bytes, SSIM, CPU, on 60 frames of 320x180 of each film given.
+//! Compares Glimpse's GIF encoder with ffmpeg's and gifski's: bytes, SSIM and CPU time, on 60 frames of 320x180 of each
+//! given video.
 //!
-//! `cargo run --release -p glimpse-media --example gif_bench -- [--gifski PATH] FILM...` with `ffmpeg` on the path.
-//! CPU is that of a whole process for the others and of the encoder alone, in this one, for ours.
+//! `cargo run --release -p glimpse-media --example gif_bench -- [--gifski PATH] FILM...` with `ffmpeg` on the path. CPU
+//! time is that of a whole process for the other encoders, and that of the encoder alone for Glimpse's, which runs in
+//! this process.
 
 use std::fs;
 use std::io::{Write as _, stdout};
@@ -19,9 +21,9 @@ const GRAPH: &str =
     "split[a][b];[a]palettegen=stats_mode=full:max_colors=128[p];[b][p]paletteuse=dither=bayer:bayer_scale=5";
 const SSIM: &str =
     "[0:v]fps=15,settb=1/15,setpts=N,format=gbrp[a];[1:v]settb=1/15,setpts=N,format=gbrp[b];[a][b]ssim";
-/// The best of so many runs counts.
+/// The best of this many runs counts.
 const RUNS: usize = 5;
-/// Ours is over too soon for the processor's clock: so many together are measured.
+/// Glimpse's encoder is too fast for the resolution of the CPU clock: this many runs are measured together.
 const MANY: u32 = 10;
 
 fn main() -> anyhow::Result<()> {
@@ -30,7 +32,7 @@ fn main() -> anyhow::Result<()> {
         .then(|| films.drain(..2).nth(1))
         .flatten();
     if films.is_empty() {
-        bail!("which films?");
+        bail!("no videos given");
     }
     let directory = tempfile::tempdir()?;
     let path = |name: &str| directory.path().join(name).to_string_lossy().into_owned();
@@ -53,10 +55,10 @@ fn main() -> anyhow::Result<()> {
         let cpu = best(|| {
             (0..MANY).try_for_each(|_| Ok(gif::encode(&frames, SIZE, FPS, &gif::HIGH_QUALITY).map(drop)?))
         })?;
-        report("ours", &ours, &raw, Some(cpu / f64::from(MANY)))?;
+        report("glimpse", &ours, &raw, Some(cpu / f64::from(MANY)))?;
         let same = gif::encode_within(&frames, SIZE, FPS, fs::metadata(&theirs)?.len() as usize)?;
         fs::write(&ours, &same)?;
-        report("ours in ffmpeg's bytes", &ours, &raw, None)?;
+        report("glimpse at ffmpeg's size", &ours, &raw, None)?;
 
         let Some(gifski) = &gifski else { continue };
         let stream = path("frames.y4m");
@@ -67,7 +69,7 @@ fn main() -> anyhow::Result<()> {
             report(&format!("gifski {}", arguments.join(" ")), &theirs, &raw, None)?;
             if let Ok(same) = gif::encode_within(&frames, SIZE, FPS, fs::metadata(&theirs)?.len() as usize) {
                 fs::write(&ours, &same)?;
-                report("ours in its bytes", &ours, &raw, None)?;
+                report("glimpse at gifski's size", &ours, &raw, None)?;
             }
         }
     }
@@ -88,7 +90,7 @@ fn best(mut work: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<f64> {
 /// The CPU seconds of this process and its finished children: fields 14 to 17 of proc(5)'s `stat`, in hundredths.
 fn cpu() -> anyhow::Result<f64> {
     let stat = fs::read_to_string("/proc/self/stat")?;
-    let (_, fields) = stat.rsplit_once(')').context("no name in stat")?;
+    let (_, fields) = stat.rsplit_once(')').context("no process name in /proc/self/stat")?;
     let ticks: u64 =
         fields.split_whitespace().skip(11).take(4).filter_map(|field| field.parse::<u64>().ok()).sum();
     Ok(ticks as f64 / 100.0)

@@ -1,7 +1,9 @@
-//! Measures our JPEG against ffmpeg's: bytes at equal SSIM, and CPU, on frames of each film given.
+//! Compares Glimpse's JPEG encoder with ffmpeg's: bytes at equal SSIM, and time per frame, on frames of each given
+//! video.
 //!
 //! `cargo run --release -p glimpse-media --example jpeg_bench -- [--width N] FILM...` with `ffmpeg` on the path.
-//! ffmpeg's `mjpeg -q:v 3` is the yardstick; bytes of the others are read off between the two qualities around its SSIM.
+//! ffmpeg's `mjpeg -q:v 3` is the reference; the bytes of the other encoders are interpolated between the two qualities
+//! around its SSIM.
 
 use std::fs;
 use std::io::{Write as _, stdout};
@@ -15,15 +17,15 @@ use jpeg_encoder::{ChromaSubsamplingMethod, ColorType, Encoder, QuantizationTabl
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 
-/// Frames of each film.
+/// Frames of each video.
 const FRAMES: usize = 8;
 const QUALITIES: [u8; 9] = [60, 66, 72, 76, 80, 84, 88, 92, 95];
-/// The best of so many runs counts.
+/// The best of this many runs counts.
 const RUNS: usize = 5;
-/// A way to store a frame.
+/// An encoder configuration.
 struct Way {
     table: fn() -> QuantizationTableType,
-    /// None for one interleaved scan with the standard's codes.
+    /// `None` for one interleaved scan with the standard's Huffman codes.
     scans: Option<u8>,
     optimised: bool,
 }
@@ -32,10 +34,11 @@ fn ours() -> QuantizationTableType {
     QuantizationTableType::Custom(Box::new(jpeg::QUANTIZATION_TABLE))
 }
 
-/// The library decodes nothing; the one that judges misreads a scan a component, so that its SSIM is reached by none.
+/// The encoder library has no decoder. The decoder that is used here misreads files with one scan per component, so
+/// that they do not reach the SSIM.
 const WAYS: &[(&str, Way)] = &[
     ("the standard's codes, one scan", Way { table: ours, scans: None, optimised: false }),
-    ("a scan a component", Way { table: ours, scans: None, optimised: true }),
+    ("one scan per component", Way { table: ours, scans: None, optimised: true }),
     ("2 scans", Way { table: ours, scans: Some(2), optimised: true }),
     ("3 scans", Way { table: ours, scans: Some(3), optimised: true }),
     ("4 scans", Way { table: ours, scans: Some(4), optimised: true }),
@@ -60,7 +63,7 @@ fn main() -> anyhow::Result<()> {
         films.drain(..2);
     }
     if films.is_empty() {
-        bail!("which films?");
+        bail!("no videos given");
     }
     let size = Size { width, height: width * 9 / 16 / 2 * 2 };
     let directory = tempfile::tempdir()?;
@@ -88,7 +91,7 @@ fn main() -> anyhow::Result<()> {
             .map(|frame| jpeg::encode(frame, size, jpeg::POSTER_QUALITY))
             .collect::<Result<Vec<_>, _>>()?;
         let found = judge(&frames, &own, size)?;
-        writeln!(stdout(), "  {:8.0} bytes, SSIM {:.5}: ours as it is", found.0, found.1)?;
+        writeln!(stdout(), "  {:8.0} bytes, SSIM {:.5}: glimpse's default", found.0, found.1)?;
         for (name, way) in WAYS {
             let curve: Vec<(f64, f64)> = QUALITIES
                 .iter()
@@ -115,7 +118,7 @@ fn main() -> anyhow::Result<()> {
                 .collect::<Result<Vec<_>, _>>()?
                 .into_iter()
                 .fold(f64::MAX, f64::min);
-            writeln!(stdout(), "  {equal} bytes at its SSIM, {cpu:.1} ms: {name}")?;
+            writeln!(stdout(), "  {equal} bytes at ffmpeg's SSIM, {cpu:.1} ms: {name}")?;
         }
     }
     Ok(())
@@ -145,7 +148,7 @@ fn encode(frame: &[u8], size: Size, quality: u8, way: &Way) -> anyhow::Result<Ve
     Ok(to)
 }
 
-/// Mean bytes and mean SSIM of pictures of the frames.
+/// Mean size in bytes and mean SSIM of encoded frames.
 fn judge<B: AsRef<[u8]>>(frames: &[&[u8]], pictures: &[B], size: Size) -> anyhow::Result<(f64, f64)> {
     let (mut bytes, mut sum) = (0.0, 0.0);
     for (frame, picture) in frames.iter().zip(pictures) {
@@ -185,7 +188,7 @@ fn ssim(one: &[u8], other: &[u8], size: Size, channel: usize) -> f64 {
     total / count
 }
 
-/// The bytes where a curve of (bytes, SSIM) reaches an SSIM.
+/// The number of bytes at which a curve of (bytes, SSIM) reaches an SSIM.
 fn at(curve: &[(f64, f64)], ssim: f64) -> Option<f64> {
     curve.windows(2).find(|pair| pair[0].1 <= ssim && ssim <= pair[1].1).map(|pair| {
         let part = (ssim - pair[0].1) / (pair[1].1 - pair[0].1);

@@ -1,46 +1,47 @@
-//! Takes any bytes for a file, has a demuxer read it as a job would, and holds the answers to what they promise.
+//! Runs the demuxers on arbitrary bytes as a job would, and checks the invariants of their results.
 
 use bytes::Bytes;
 
 use glimpse_media::container::{SNIFF_BYTES, sniff as sniffed};
-use glimpse_media::demux::buffer::{ReadError, SparseBuffer};
+use glimpse_media::demux::buffer::SparseBuffer;
 use glimpse_media::demux::demuxer::{Demuxer, Sample, SampleRequest, SeekMode};
+use glimpse_media::demux::error::ReadError;
 use glimpse_media::demux::{flv as flash, matroska as mkv, mp4 as mov, reference};
 use glimpse_media::excerpt::mp4_writer::{byte_ranges, write_excerpts};
-use glimpse_media::plan;
+use glimpse_media::{excerpt, plan};
 
-/// How much is known at first. Less than in a job, so that small files are asked for in pieces, too.
+/// How many bytes are buffered at first. Fewer than in a job, so that small files are also read in several rounds.
 const PREFETCHED_BYTES: usize = 48;
-/// No file of a fuzzer's size needs more.
+/// More than any file of a fuzzer's size needs.
 const MAX_ROUNDS: usize = 3000;
-/// The most steps that one round of one question may take, and the most for each byte of the file and each want: each
-/// byte is a sample, is indexed, and is looked at again for what is wanted.
+/// The most steps of one round, and the most for each byte of the file and each request: each byte can be a sample that
+/// is indexed and read again for each request.
 const MAX_STEPS: u64 = 2_000;
 const MAX_STEPS_PER_BYTE: u64 = 16;
 
-/// Any bytes as an MP4.
+/// Reads arbitrary bytes as an MP4.
 pub(crate) fn mp4(bytes: &[u8]) {
     drive(mov::open, bytes);
 }
 
-/// Any bytes as a fragmented MP4 that is too large to be read whole.
+/// Reads arbitrary bytes as a fragmented MP4 that is too large to be read completely.
 pub(crate) fn mp4_large(bytes: &[u8]) {
     drive_large(mov::open, bytes);
 }
 
-/// Any bytes as a Matroska file.
+/// Reads arbitrary bytes as a Matroska file.
 pub(crate) fn matroska(bytes: &[u8]) {
     drive(mkv::open, bytes);
     mkv::fuzz(bytes);
 }
 
-/// Any bytes as a Flash video, read whole and searched.
+/// Reads arbitrary bytes as a Flash video, completely and by bisection.
 pub(crate) fn flv(bytes: &[u8]) {
     drive(flash::open, bytes);
     drive(flash::open_by_bisection, bytes);
 }
 
-/// Any bytes as the beginning of a file.
+/// Reads arbitrary bytes as the beginning of a file.
 pub(crate) fn sniff(bytes: &[u8]) {
     let head = Bytes::copy_from_slice(&bytes[..bytes.len().min(SNIFF_BYTES)]);
     let _ = sniffed(&head, bytes.len() as u64);
@@ -55,14 +56,14 @@ pub(crate) fn sniff(bytes: &[u8]) {
     }
 }
 
-/// Any bytes as a file of which a digest is made, as for the default pictures.
+/// Reads arbitrary bytes as a file, and writes the excerpts of its default outputs.
 pub(crate) fn digest(bytes: &[u8]) {
     drive_excerpt(mov::open, bytes);
     drive_excerpt(mkv::open, bytes);
     drive_excerpt(flash::open, bytes);
 }
 
-/// Plans, fetches and makes digests, and reads those again.
+/// Plans, fetches and writes excerpts, and reads them again.
 fn drive_excerpt<M: Demuxer>(open: impl Fn(&SparseBuffer) -> Result<M, ReadError>, bytes: &[u8]) {
     const PIXELS: u64 = 320 * 240;
     let source = Bytes::copy_from_slice(bytes);
@@ -92,9 +93,9 @@ fn drive_excerpt<M: Demuxer>(open: impl Fn(&SparseBuffer) -> Result<M, ReadError
         else {
             return;
         };
-        let plan = plan::plan_excerpt(&frame_requests, runs);
-        // Overlapping samples can add up to far more than the file has: such a digest is thinned out elsewhere.
-        if plan::is_over_budget(&plan, PIXELS) {
+        let plan = excerpt::plan::plan_excerpt(&frame_requests, runs);
+        // Overlapping samples can add up to far more than the file has. The caller reduces such an excerpt.
+        if excerpt::plan::is_over_budget(&plan, PIXELS) {
             continue;
         }
         for range in byte_ranges(&plan.samples) {
@@ -108,14 +109,14 @@ fn drive_excerpt<M: Demuxer>(open: impl Fn(&SparseBuffer) -> Result<M, ReadError
             let mut excerpt_buffer = SparseBuffer::new(excerpt.bytes.len() as u64);
             excerpt_buffer.insert(0, &excerpt.bytes);
             let reopened = mov::open(&excerpt_buffer)
-                .unwrap_or_else(|fault| panic!("our own file cannot be read: {fault:?}"));
+                .unwrap_or_else(|fault| panic!("the excerpt cannot be read: {fault:?}"));
             assert_eq!(reopened.track().codec, track.codec);
             let all = SampleRequest { from: i64::MIN, until: i64::MAX, mode: SeekMode::Exact };
             let samples: Vec<Sample> =
                 reopened.find_samples(&excerpt_buffer, &[all]).unwrap_or_default().concat();
             assert!(
                 samples.len() >= excerpt.frame_count as usize,
-                "{} of {} slots",
+                "{} of {} frames",
                 samples.len(),
                 excerpt.frame_count
             );
@@ -123,14 +124,13 @@ fn drive_excerpt<M: Demuxer>(open: impl Fn(&SparseBuffer) -> Result<M, ReadError
         for frame_index in (0..frame_count as u32).step_by(7) {
             assert!(
                 plan.samples_for_frame(frame_index).iter().filter(|sample| sample.is_output).count() == 1,
-                "slot {frame_index}"
+                "frame {frame_index}"
             );
         }
     }
 }
 
-/// As [`drive`], with so much between the beginning of a fragmented film and its fragments, once more, that it is too
-/// large to be read whole.
+/// Like [`drive`], with a copy of the fragments after so many bytes that the file is too large to be read completely.
 fn drive_large<M: Demuxer>(open: impl Fn(&SparseBuffer) -> Result<M, ReadError>, bytes: &[u8]) {
     const BETWEEN: u32 = 9 * 1024 * 1024;
     let Some(first) = bytes.windows(4).position(|letters| letters == b"moof") else { return };
@@ -143,7 +143,7 @@ fn drive_large<M: Demuxer>(open: impl Fn(&SparseBuffer) -> Result<M, ReadError>,
     drive(open, &large);
 }
 
-/// Opens `bytes` and asks for moments all over.
+/// Opens `bytes` and requests times all over the file.
 pub(crate) fn drive<M: Demuxer>(open: impl Fn(&SparseBuffer) -> Result<M, ReadError>, bytes: &[u8]) {
     let source = Bytes::copy_from_slice(bytes);
     let mut buffer = SparseBuffer::new(source.len() as u64);
@@ -173,8 +173,8 @@ pub(crate) fn drive<M: Demuxer>(open: impl Fn(&SparseBuffer) -> Result<M, ReadEr
     let Some(runs) = runs else { return };
     assert_eq!(runs.len(), requests.len());
     for (run, request) in runs.iter().zip(&requests) {
-        assert!(run.first().is_none_or(|sample| sample.is_key), "begins without a keyframe: {request:?}");
-        assert!(run.is_sorted_by_key(|sample| sample.dts), "not in decoding order: {request:?}");
+        assert!(run.first().is_none_or(|sample| sample.is_key), "run starts without a keyframe: {request:?}");
+        assert!(run.is_sorted_by_key(|sample| sample.dts), "run is not in decoding order: {request:?}");
         for sample in run {
             assert!(sample.size > 0 && sample.offset + u64::from(sample.size) <= source.len() as u64);
             assert!(usize::from(sample.entry) < track.sample_entries.len());
@@ -182,7 +182,7 @@ pub(crate) fn drive<M: Demuxer>(open: impl Fn(&SparseBuffer) -> Result<M, ReadEr
     }
 }
 
-/// As [`read_until_ready`], of so many wants, and holds each round to its steps: what a file costs follows from its bytes.
+/// Like [`read_until_ready`], with a limit on the steps of each round: the cost of a file is bounded by its size.
 fn read_within_steps<T>(
     request_count: u64,
     source: &Bytes,
@@ -194,7 +194,7 @@ fn read_within_steps<T>(
         let result = read(known);
         let steps = known.budget().used_steps() - before;
         let max_steps = request_count * (MAX_STEPS + MAX_STEPS_PER_BYTE * source.len() as u64);
-        assert!(steps <= max_steps, "{steps} steps of {} bytes and {request_count} wants", source.len());
+        assert!(steps <= max_steps, "{steps} steps for {} bytes and {request_count} requests", source.len());
         result
     })
 }
@@ -210,12 +210,12 @@ pub(crate) fn read_until_ready<T>(
             Err(ReadError::NeedMore(ranges)) => ranges,
             Err(_) => return None,
         };
-        assert!(!ranges.is_empty(), "asks for nothing");
+        assert!(!ranges.is_empty(), "no range is missing");
         for range in ranges {
-            assert!(range.start < range.end && range.end <= source.len() as u64, "asks beyond the end");
-            assert!(!buffer.missing_ranges(range.clone()).is_empty(), "asks for what is known");
+            assert!(range.start < range.end && range.end <= source.len() as u64, "beyond the end");
+            assert!(!buffer.missing_ranges(range.clone()).is_empty(), "missing range is already buffered");
             buffer.insert(range.start, &source.slice(range.start as usize..range.end as usize));
         }
     }
-    panic!("asks for ever");
+    panic!("does not finish within {MAX_ROUNDS} rounds");
 }

@@ -1,7 +1,7 @@
-//! Decides which codecs may be decoded, as ffmpeg and as ffprobe call them.
+//! The supported codecs, by the names of ffmpeg's decoders and of ffprobe.
 
-/// The decoders that may run, by ffmpeg's names: what browsers, phones and cameras write, and no more
-/// (THREATS F12). AV1 has three decoders, of which a build has one.
+/// The allowed decoders, by ffmpeg's names: only the formats that browsers, phones and cameras write
+/// (docs/threat-model.md, F12). AV1 has three decoders, of which a build has one.
 pub const DECODERS: &[&str] = &[
     "h264",
     "hevc",
@@ -35,7 +35,7 @@ pub const DECODERS: &[&str] = &[
     "svq3",
 ];
 
-/// The codecs of [`DECODERS`], by the names that ffprobe gives them.
+/// The codecs of [`DECODERS`], by ffprobe's names.
 pub const CODECS: &[&str] = &[
     "h264",
     "hevc",

@@ -1,14 +1,15 @@
-//! Decides which container a file's first bytes are, before any decoder sees them. Pure; never trusts a name.
+//! Detects the container of a file from its first bytes, before a decoder reads it. Does no IO, and ignores file names.
 //!
-//! What is not surely one of the containers listed here is refused: a demuxer is forced afterwards, so a playlist
-//! (HLS, ffconcat, DASH, SDP) that calls itself a video is never opened as one (THREATS F1 to F3).
+//! Files that are not clearly one of the containers listed here are rejected, and ffmpeg is then called with the
+//! detected demuxer. A playlist (HLS, ffconcat, DASH, SDP) with the name or type of a video is therefore never opened
+//! as a playlist (docs/threat-model.md, F1 to F3).
 
 use glimpse_contract::Code;
 
-/// How many bytes are enough to decide.
+/// How many bytes are enough for detection.
 pub const SNIFF_BYTES: usize = 4096;
 
-/// A container that is read here.
+/// A supported container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Container {
     /// ISO base media: MP4, QuickTime, 3GP, M4V; progressive or fragmented.
@@ -19,11 +20,11 @@ pub enum Container {
     Avi,
     /// Flash video.
     Flv,
-    /// MPEG transport stream, 188, 192 or 204 bytes a packet.
+    /// MPEG transport stream, with packets of 188, 192 or 204 bytes.
     Mpegts,
     /// MPEG program stream.
     Mpeg,
-    /// A bare MPEG-1 or 2 video stream, as old `.mpg` files are.
+    /// An MPEG-1 or MPEG-2 video stream without a container, as in old `.mpg` files.
     Mpegvideo,
     /// Ogg.
     Ogg,
@@ -36,7 +37,7 @@ pub enum Container {
 }
 
 impl Container {
-    /// Every container there is.
+    /// All containers.
     pub const ALL: [Self; 11] = [
         Self::Mov,
         Self::Matroska,
@@ -51,7 +52,7 @@ impl Container {
         Self::Gif,
     ];
 
-    /// The name of ffmpeg's demuxer, and the word in the manifest.
+    /// The name of ffmpeg's demuxer, which is also the value in the manifest.
     pub fn ffmpeg_name(self) -> &'static str {
         match self {
             Self::Mov => "mov",
@@ -69,10 +70,10 @@ impl Container {
     }
 }
 
-/// Finds the container of a file of `total_bytes` that begins with `head`, its first [`SNIFF_BYTES`] or all of it.
+/// Detects the container of a file of `total_bytes` that starts with `head`, its first [`SNIFF_BYTES`] or all of it.
 ///
 /// # Errors
-/// The code with which the file is refused for good.
+/// The code with which the file is permanently rejected.
 pub fn sniff(head: &[u8], total_bytes: u64) -> Result<Container, Code> {
     if total_bytes == 0 || head.is_empty() {
         return Err(Code::Empty);
@@ -100,24 +101,24 @@ pub fn sniff(head: &[u8], total_bytes: u64) -> Result<Container, Code> {
 const ASF_HEADER: [u8; 16] =
     [0x30, 0x26, 0xb2, 0x75, 0x8e, 0x66, 0xcf, 0x11, 0xa6, 0xd9, 0x00, 0xaa, 0x00, 0x62, 0xce, 0x6c];
 
-/// Boxes that a file of this family may begin with.
+/// Boxes that a file of this family may start with.
 const FIRST_BOXES: [&[u8; 4]; 10] =
     [b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip", b"pnot", b"moof", b"styp", b"sidx"];
 
-/// Boxes that may stand before one of those: what a stream's server, a camera or an editor says of the file. Registered
-/// at <https://mp4ra.org/registered-types/boxes>.
+/// Boxes that may precede one of those: metadata from a streaming server, a camera or an editor. Registered at
+/// <https://mp4ra.org/registered-types/boxes>.
 const LEADING_BOXES: [&[u8; 4]; 10] =
     [b"uuid", b"prft", b"emsg", b"pdin", b"meta", b"udta", b"ssix", b"mfra", b"imda", b"PICT"];
-/// The most boxes that are looked over for one that a file of this family has.
+/// The most boxes that are searched for one of this family.
 const MAX_LEADING_BOXES: usize = 64;
 
-/// A box that a file of this family has, after others that may stand before it as far as they are in sight.
+/// Whether there is a box of this family, possibly after boxes that may precede it, as far as `head` extends.
 fn is_mov(head: &[u8], total_bytes: u64) -> bool {
     let mut at = 0_u64;
     for _ in 0..MAX_LEADING_BOXES {
         let rest = usize::try_from(at).ok().and_then(|at| head.get(at..)).filter(|rest| rest.len() >= 8);
         let Some(rest) = rest else {
-            // What comes is out of sight: everything before it was of this family.
+            // The next box is beyond `head`. All boxes before it were of this family.
             return at > 0 && at < total_bytes;
         };
         let room = total_bytes.saturating_sub(at);
@@ -133,9 +134,9 @@ fn is_mov(head: &[u8], total_bytes: u64) -> bool {
     false
 }
 
-/// The size and the letters of the box that these bytes begin with.
+/// Size and four-character code of the box at the start of `bytes`.
 fn box_header(bytes: &[u8], room: u64) -> Option<(u64, &[u8])> {
-    // ISO 14496-12, 4.2: 1 means that 64 bits of size follow, 0 that the box reaches to the end of the file.
+    // ISO 14496-12, 4.2: 1 means that a 64-bit size follows, 0 that the box extends to the end of the file.
     let size = match big_endian(bytes, 0, 4)? {
         0 => room,
         1 => big_endian(bytes, 8, 8).unwrap_or(0),
@@ -146,15 +147,15 @@ fn box_header(bytes: &[u8], room: u64) -> Option<(u64, &[u8])> {
 
 fn is_first_box(kind: &[u8], size: u64, room: u64) -> bool {
     match kind {
-        // Brand and version, and a list that no real file makes long.
+        // Brand, version, and a list that is short in all real files.
         b"ftyp" | b"styp" => (16..=4096).contains(&size) && size <= room,
-        // A file that was cut off in its media data or index is still one of this family.
+        // A file that is truncated within its media data or index still belongs to this family.
         b"mdat" | b"moov" | b"moof" => size >= 8,
         _ => size >= 8 && size <= room,
     }
 }
 
-/// EBML's magic, and the document type in the header that follows.
+/// EBML's magic number, and the document type in the header that follows.
 fn is_matroska(head: &[u8]) -> bool {
     head.starts_with(&[0x1a, 0x45, 0xdf, 0xa3])
         && [b"matroska".as_slice(), b"webm"].iter().any(|kind| contains(&head[..head.len().min(512)], kind))
@@ -166,14 +167,15 @@ fn is_avi(head: &[u8]) -> bool {
         || (head.starts_with(b"ON2 ") && kind == Some(b"ON2f"))
 }
 
-/// Signature, version 1, flags that are only sound and picture, and a header of nine bytes.
+/// Signature, version 1, only the flags for audio and video, and a header of nine bytes.
 fn is_flv(head: &[u8]) -> bool {
     head.starts_with(b"FLV\x01")
         && head.get(4).is_some_and(|flags| flags & 0b1111_1010 == 0)
         && big_endian(head, 5, 4) == Some(9)
 }
 
-/// A partition pack's key, SMPTE ST 377-1, 7.1. A run-in before it is legal and never met: it is not looked for.
+/// The key of a partition pack, SMPTE ST 377-1, 7.1. A run-in before it is allowed but does not occur in practice, so
+/// it is not supported.
 fn is_mxf(head: &[u8]) -> bool {
     head.starts_with(&[0x06, 0x0e, 0x2b, 0x34, 0x02, 0x05, 0x01, 0x01, 0x0d, 0x01, 0x02, 0x01, 0x01, 0x02])
 }
@@ -182,8 +184,8 @@ fn is_gif(head: &[u8]) -> bool {
     (head.starts_with(b"GIF89a") || head.starts_with(b"GIF87a")) && head.len() >= 13
 }
 
-/// A pack header (MPEG-1 or 2) and, if it is in sight, another start code after it. Recorders of Hikvision's cameras write
-/// 40 bytes of their own before it.
+/// A pack header (MPEG-1 or 2) and, if `head` extends that far, another start code after it. Hikvision's cameras write
+/// 40 vendor-specific bytes before it.
 fn is_program_stream(head: &[u8]) -> bool {
     let head = if head.starts_with(b"IMKH") { head.get(40..).unwrap_or_default() } else { head };
     if !head.starts_with(&[0, 0, 1, 0xba]) {
@@ -197,7 +199,7 @@ fn is_program_stream(head: &[u8]) -> bool {
     next.and_then(|at| head.get(at..at + 3)).is_none_or(|code| code == [0, 0, 1])
 }
 
-/// A sequence header, ISO 13818-2, 6.2.2.1: a size, a known shape and rate, and the marker bit where it has to be.
+/// A sequence header, ISO 13818-2, 6.2.2.1: a size, valid codes for aspect ratio and frame rate, and the marker bit.
 fn is_sequence_header(head: &[u8]) -> bool {
     head.starts_with(&[0, 0, 1, 0xb3])
         && big_endian(head, 4, 3).is_some_and(|size| size >> 12 != 0 && size & 0xfff != 0)
@@ -205,21 +207,21 @@ fn is_sequence_header(head: &[u8]) -> bool {
         && head.get(10).is_some_and(|byte| byte & 0x20 != 0)
 }
 
-/// Packets of a transport stream among some bytes.
+/// The packets of a transport stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PacketLayout {
-    /// Where the first one's sync byte is.
+    /// Offset of the first packet's sync byte.
     pub start: usize,
-    /// How far they lie apart: 188 bytes, four more with a time before each (AVCHD), 16 more with check bytes behind
-    /// each (DVB, as some receivers record it).
+    /// Distance between packets: 188 bytes; four more with a timestamp before each packet (AVCHD); 16 more with parity
+    /// bytes after each packet (DVB, as some receivers record it).
     pub length: usize,
 }
 
 /// The sync byte of a transport packet, ISO 13818-1, 2.4.3.2.
 pub const SYNC_BYTE: u8 = 0x47;
 
-/// Sync bytes at the distance of a packet: five of them or all that fit where they begin within the first packet, and
-/// twelve where something else comes before them.
+/// Finds sync bytes at the distance of a packet: five of them, or as many as fit, if they start within the first
+/// packet; twelve if other bytes precede them.
 pub fn find_packets(head: &[u8]) -> Option<PacketLayout> {
     const LENGTHS: [usize; 3] = [188, 192, 204];
     const SYNCS: usize = 5;
@@ -234,7 +236,7 @@ pub fn find_packets(head: &[u8]) -> Option<PacketLayout> {
                 .take(max_syncs)
                 .take_while(|byte| **byte == SYNC_BYTE);
             let min_syncs = if start < length {
-                // Three in a row at this distance do not happen in text; a file of one or two packets has no picture.
+                // Three in a row at this distance do not occur in text. A file of one or two packets contains no frame.
                 max_syncs.min((head.len() - start).div_ceil(length)).max(3)
             } else {
                 max_syncs
@@ -281,7 +283,7 @@ mod tests {
             let found = find_packets(&stream(length, start));
             assert_eq!(found, Some(PacketLayout { start, length }), "{length} {start}");
         }
-        // Some of them, by chance, are no stream.
+        // A few of them may occur by chance.
         let few = &stream(188, 1083)[..1083 + 188 * 9];
         assert_eq!(find_packets(few), None);
     }
@@ -298,10 +300,10 @@ mod tests {
             let large = [&b"\0\0\0\x01"[..], before, b"\0\0\0\0\0\0\0\x18", &[7; 8]].concat();
             check(&[&first[..], b"\0\0\0\x10ftypisom\0\0\0\0"].concat(), Ok(Container::Mov));
             check(&[&first[..], &large, b"\0\0\0\x08free", b"\0\0\0\x10moov"].concat(), Ok(Container::Mov));
-            // What follows a long one is not in sight.
+            // The box after a long one is beyond `head`.
             let long = [&b"\0\0\x20\0"[..], before, &[7; 4088]].concat();
             assert_eq!(sniff(&long, 1 << 20), Ok(Container::Mov));
-            assert_eq!(sniff(&long, 8192), Err(Code::NotAVideo), "nothing follows");
+            assert_eq!(sniff(&long, 8192), Err(Code::NotAVideo), "the file ends after the box");
             check(&[&first[..], b"\x89PNG\r\n\x1a\n"].concat(), Err(Code::NotAVideo));
             check(&[&b"\xff\0\0\x18"[..], before, &[7; 16]].concat(), Err(Code::NotAVideo));
         }
@@ -383,7 +385,7 @@ mod tests {
 
         #[test]
         fn rejects_any_text(text in "[ -~\n\t]{1,2000}") {
-            // A row of `G` at the distance of a transport packet would do it, and no text has it by chance.
+            // A row of `G` at the distance of transport packets would match, but does not occur in text by chance.
             prop_assert!(sniff(text.as_bytes(), text.len() as u64).is_err());
         }
     }

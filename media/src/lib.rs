@@ -1,5 +1,6 @@
 //! Containers, frames and images: demuxers over sparse bytes, the plan of frames to decode, MP4 excerpts, arguments for
-//! ffmpeg, and encoders for GIF, WebP, JPEG and PNG. No IO, no clock but a deadline that the caller sets, no async.
+//! ffmpeg, and encoders for GIF, WebP, JPEG and PNG. Does no IO, is not async, and reads no clock except for deadlines
+//! that the caller sets.
 
 pub mod codec;
 pub mod container;

@@ -1,70 +1,69 @@
-//! Decides which moments of a video are looked at. Pure; [`plan_excerpt`] says which samples that takes.
+//! Plans which frames of a video are decoded for each output. Does no IO; [`crate::excerpt::plan::plan_excerpt`]
+//! selects the samples.
 //!
-//! A storyboard's tile is the keyframe before its moment, and a snippet of the preview begins with a keyframe, so that
-//! nothing is decoded in vain. Where keyframes lie so far apart that many tiles would be the same, and what lies
-//! between is cheap, the very moments are decoded. Behind the last picture, where sound goes on, that one is shown, as
-//! players do; the preview is of the part that has pictures.
-
-pub use crate::excerpt::plan::{ExcerptPlan, FramePosition, is_over_budget, plan_excerpt};
+//! A storyboard tile is the keyframe before its time, and a snippet of the animation starts with a keyframe, so that no
+//! frame is decoded without being used. If keyframes are so far apart that many tiles would be equal, and the frames
+//! between them are cheap to decode, the exact times are decoded. After the last frame, where only audio continues,
+//! that frame is shown, as in players. The animation covers only the part with frames.
 
 use crate::demux::demuxer::{Sample, SampleRequest, SeekMode, Track};
 
-/// A source up to this length is shown as a whole by its moving preview, in milliseconds.
+/// Sources up to this length are shown completely by their animation, in milliseconds.
 pub const FULL_ANIMATION_MS: u64 = 6_000;
-/// How many snippets show a longer one.
+/// The number of snippets in the animation of a longer source.
 pub const SNIPPET_COUNT: u64 = 5;
-/// How long each is, in milliseconds.
+/// The length of each snippet, in milliseconds.
 pub const SNIPPET_MS: u64 = 1_000;
-/// From this length on a storyboard has [`LONG_TILE_COUNT`] tiles, in milliseconds: DESIGN's and Mux's 15 minutes.
+/// From this duration on, a storyboard has [`LONG_TILE_COUNT`] tiles, in milliseconds: 15 minutes, as at Mux.
 const LONG_MS: u64 = 15 * 60 * 1000;
 const TILE_COUNT: usize = 50;
 const LONG_TILE_COUNT: usize = 100;
-/// How much may be decoded to look at very moments: ten seconds of 1080p at 30 frames a second.
+/// The most pixels that are decoded for exact times: ten seconds of 1080p at 30 frames per second.
 const MAX_EXACT_PIXELS: u64 = 300 * 1920 * 1080;
-/// How far from its moment a tile's keyframe may be, as a part of the tile's time.
+/// The largest distance between a tile's time and its keyframe, as a divisor of the tile's interval.
 const TILE_REACH_DIVISOR: i64 = 8;
 /// The most keyframes that are compared for a tile.
 const MAX_ALTERNATIVES: usize = 256;
-/// Where keyframes lie farther apart than so many seconds, most may have been left out of the index.
+/// If keyframes are more than this many seconds apart, the index may omit most of them.
 const SPARSE_KEYFRAME_SECS: i64 = 30;
-/// How long pictures are decoded that are renewed bit by bit until one is right, in seconds, about.
+/// Approximately how long frames are decoded until one is correct, with intra refresh, in seconds.
 const INTRA_REFRESH_SECS: f64 = 2.0;
-/// Up to how many frames a second a stored moment is found that was rounded down.
+/// The highest frame rate at which a stored time that was rounded down identifies its frame.
 const MAX_FPS_ROUNDED_DOWN: f64 = 250.0;
-/// How far from the start a picture is looked for when all that was seen so far is empty, in milliseconds.
+/// How much of the beginning is searched if all frames so far are blank, in milliseconds.
 const SEARCH_MS: u64 = 60_000;
-/// Frames a second of that search.
+/// Frames per second of that search.
 const SEARCH_FPS: f64 = 2.0;
 
-/// A part of the video that is decoded in one go, and the moments in it of which pictures are wanted.
+/// A range of the video that is decoded in one pass, and the times of its requested frames.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FrameRequest {
-    /// What the demuxer is asked for.
+    /// The request to the demuxer.
     pub samples: SampleRequest,
-    /// Moments in ticks, ascending: from the keyframe on that was found ([`SeekMode::Keyframe`]), or of the track itself.
+    /// Times in ticks, ascending: relative to the keyframe that was found ([`SeekMode::Keyframe`]), or to the track.
     pub times: Vec<i64>,
 }
 
-/// Milliseconds in ticks of the track.
+/// Converts milliseconds to ticks of the track.
 pub fn ticks_from_ms(track: &Track, ms: u64) -> i64 {
     i64::try_from(u128::from(ms) * u128::from(track.timescale) / 1000).unwrap_or(i64::MAX)
 }
 
-/// Ticks of the track in milliseconds, not less than 0.
+/// Converts ticks of the track to milliseconds, at least 0.
 pub fn ms_from_ticks(track: &Track, ticks: i64) -> u64 {
     let ticks = u128::from(ticks.unsigned_abs()) * u128::from(ticks >= 0);
     u64::try_from(ticks * 1000 / u128::from(track.timescale.max(1))).unwrap_or(u64::MAX)
 }
 
-/// The moment of a picture in milliseconds, as it is stored and sought again: rounded up, so that it lies within the time
-/// of the picture and not within that of the one before.
+/// The time of a frame in milliseconds, as it is stored and used for seeking: rounded up, so that it is within the
+/// duration of the frame and not of the one before.
 pub fn frame_time_ms(track: &Track, ticks: i64) -> u64 {
     let ticks = u128::from(ticks.unsigned_abs()) * u128::from(ticks >= 0);
     u64::try_from((ticks * 1000).div_ceil(u128::from(track.timescale.max(1)))).unwrap_or(u64::MAX)
 }
 
-/// The tick at which the picture of a moment is looked for. Clients round to the nearest millisecond, so a picture that
-/// begins within the half after it counts as shown.
+/// The tick at which the frame for a time is looked up. Clients round to the nearest millisecond, so a frame that
+/// starts within the following half millisecond counts as shown.
 fn seek_tick(track: &Track, ms: u64) -> i64 {
     if ms == 0 {
         return 0;
@@ -73,21 +72,21 @@ fn seek_tick(track: &Track, ms: u64) -> i64 {
     i64::try_from(twice / 2000).unwrap_or(i64::MAX)
 }
 
-/// How many tiles the storyboard of a video of this length has.
+/// The number of storyboard tiles for a video of this duration.
 pub fn tile_count(duration_ms: u64) -> usize {
     if duration_ms < LONG_MS { TILE_COUNT } else { LONG_TILE_COUNT }
 }
 
-/// When each tile's time begins, in milliseconds.
+/// The start of each tile's interval, in milliseconds.
 pub fn tile_start_ms(place: usize, count: usize, duration_ms: u64) -> u64 {
     duration_ms * place as u64 / count.max(1) as u64
 }
 
-/// The stretches of a storyboard, and for each tile the stretch and the place among its moments.
+/// The frame requests of a storyboard, and for each tile the index of its request and of its time in that request.
 pub fn storyboard(track: &Track, pixels: u64) -> (Vec<FrameRequest>, Vec<(usize, usize)>) {
     let duration_ms = ms_from_ticks(track, track.duration);
     let count = tile_count(duration_ms);
-    // A tile is looked at in the middle of its time; of what has no length there is only one picture.
+    // A tile shows the middle of its interval. A video without a duration has only one frame.
     let middle = |place: usize| {
         let twice = i128::from(track.duration) * (2 * place as i128 + 1);
         i64::try_from(twice / (2 * count as i128)).unwrap_or(i64::MAX)
@@ -121,17 +120,18 @@ pub fn storyboard(track: &Track, pixels: u64) -> (Vec<FrameRequest>, Vec<(usize,
     (frame_requests, (0..count).map(|place| (place, 0)).collect())
 }
 
-/// The last moment at which a picture begins to be shown or still is, and nothing but sound comes after it.
+/// The last time at which a frame is shown, if only audio follows it.
 fn last_frame_time(track: &Track) -> i64 {
     if track.video_end > 0 && track.video_end < track.duration { track.video_end - 1 } else { i64::MAX }
 }
 
-/// The length of the part that has pictures, in milliseconds.
+/// The duration of the part with frames, in milliseconds.
 fn video_ms(track: &Track) -> u64 {
     ms_from_ticks(track, if last_frame_time(track) < i64::MAX { track.video_end } else { track.duration })
 }
 
-/// Whether the index names so few keyframes that it may have left out most, and what lies between is too much to decode.
+/// Whether the index has so few keyframes that it may omit most of them, and the frames between them are too many to
+/// decode.
 pub fn has_few_keyframes(track: &Track, pixels: u64) -> bool {
     let Some(keyframes) = track.keyframes.as_deref() else { return false };
     let secs = track.duration.min(last_frame_time(track)) / i64::from(track.timescale.max(1));
@@ -142,8 +142,9 @@ pub fn has_few_keyframes(track: &Track, pixels: u64) -> bool {
         && storyboard(track, pixels).0.iter().any(|tile| tile.samples.mode == SeekMode::Keyframe)
 }
 
-/// Other keyframes that would do for the tiles of a storyboard, for each the stretches to choose from: those that lie
-/// within an eighth of a tile's time from its moment. None where tiles are not keyframes, or no index tells them.
+/// Other keyframes that are suitable for the tiles of a storyboard, as alternative requests for each tile: those within
+/// an eighth of a tile's interval from its time. `None` if no tile is a keyframe, or if the index does not list all
+/// keyframes.
 pub fn tile_alternatives(track: &Track, tile_requests: &[FrameRequest]) -> Option<Vec<Vec<FrameRequest>>> {
     let keyframes = track.keyframes.as_deref()?;
     let reach =
@@ -168,8 +169,9 @@ pub fn tile_alternatives(track: &Track, tile_requests: &[FrameRequest]) -> Optio
         .then(|| tile_requests.iter().map(near_keyframes).collect())
 }
 
-/// Of each tile's alternatives the one of the fewest bytes, so that less is read and decoded; but none that has
-/// noticeably less to show than is usual, which its bytes tell as well. `runs` are what was found for them.
+/// Selects the smallest alternative for each tile, so that fewer bytes are read and decoded, except those with
+/// noticeably less content than usual, which is also judged by their size. `runs` are the samples that were found for
+/// them.
 pub fn choose_lightest(alternatives: Vec<Vec<FrameRequest>>, runs: &[Vec<Sample>]) -> Vec<FrameRequest> {
     let mut sizes: Vec<u32> = runs.iter().filter_map(|run| run.first()).map(|sample| sample.size).collect();
     sizes.sort_unstable();
@@ -180,7 +182,7 @@ pub fn choose_lightest(alternatives: Vec<Vec<FrameRequest>>, runs: &[Vec<Sample>
         .filter_map(|tile| {
             let mut best: Option<(u32, FrameRequest)> = None;
             for (frame_request, size) in tile.into_iter().zip(runs.by_ref()) {
-                // The first is the tile's own.
+                // The first alternative is the tile's own keyframe.
                 let better = best.as_ref().is_none_or(|(least, _)| size < *least && size > usual / 3 * 2);
                 if better {
                     best = Some((size, frame_request));
@@ -191,7 +193,7 @@ pub fn choose_lightest(alternatives: Vec<Vec<FrameRequest>>, runs: &[Vec<Sample>
         .collect()
 }
 
-/// The moments by the keyframe that each is decoded from, if that is worth it and cheap enough.
+/// Groups the times by the keyframe from which they are decoded, if that is useful and cheap enough.
 fn group_by_keyframe(track: &Track, times: &[i64], pixels: u64) -> Option<Vec<Vec<i64>>> {
     let keyframes = track.keyframes.as_deref()?;
     let before = |at: i64| keyframes.partition_point(|key| *key <= at).max(1) - 1;
@@ -202,7 +204,7 @@ fn group_by_keyframe(track: &Track, times: &[i64], pixels: u64) -> Option<Vec<Ve
             _ => groups.push((before(*at), vec![*at])),
         }
     }
-    // Most tiles are different pictures as it is.
+    // Most tiles are different frames already.
     let mut distinct = times.to_vec();
     distinct.dedup();
     if groups.len() * 5 >= distinct.len() * 4 && !track.is_intra_refresh {
@@ -220,16 +222,16 @@ fn group_by_keyframe(track: &Track, times: &[i64], pixels: u64) -> Option<Vec<Ve
     is_within_budget(frames, pixels).then(|| groups.into_iter().map(|(_, group)| group).collect())
 }
 
-/// Whether so many frames of so many pixels may be decoded to look at very moments.
+/// Whether this many frames of this many pixels may be decoded for exact times.
 pub fn is_within_budget(frames: f64, pixels: u64) -> bool {
     frames * pixels as f64 <= MAX_EXACT_PIXELS as f64
 }
 
-/// The stretches of the moving preview at `fps` frames a second. Its snippets begin where tiles of the storyboard are,
-/// so that their keyframes are read once.
+/// The frame requests of the animation at `fps` frames per second. Its snippets start at tiles of the storyboard, so
+/// that their keyframes are read only once.
 pub fn animation(track: &Track, fps: f64, pixels: u64, tile_requests: &[FrameRequest]) -> Vec<FrameRequest> {
     let duration_ms = video_ms(track);
-    // Sound of a tile's length or more behind the last picture: then snippets are of other moments than tiles.
+    // If the audio continues for at least a tile's interval after the last frame, snippets do not use the tiles' times.
     let tile = track.duration / i64::try_from(tile_requests.len().max(1)).unwrap_or(i64::MAX);
     let tile_requests = if last_frame_time(track) < track.duration - tile { &[] } else { tile_requests };
     if duration_ms <= FULL_ANIMATION_MS {
@@ -238,7 +240,7 @@ pub fn animation(track: &Track, fps: f64, pixels: u64, tile_requests: &[FrameReq
     }
     let last_start = ticks_from_ms(track, duration_ms - SNIPPET_MS);
     let count = tile_count(duration_ms) as u64;
-    // What comes before the first picture would show that again and again.
+    // Before the first frame, a snippet would repeat that frame.
     let begin = track.video_start.clamp(0, last_start);
     let begin_ms = ms_from_ticks(track, begin);
     let starts: Vec<i64> = (0..SNIPPET_COUNT)
@@ -255,7 +257,7 @@ pub fn animation(track: &Track, fps: f64, pixels: u64, tile_requests: &[FrameReq
         })
         .map(|at| at.clamp(begin, last_start))
         .collect();
-    // Two that begin with the same keyframe would show the same.
+    // Two snippets that start at the same keyframe would be equal.
     let has_own_keyframe = |at: i64| match &track.keyframes {
         Some(keys) => {
             let key = keys[..keys.partition_point(|key| *key <= at)].last().copied().unwrap_or(0);
@@ -288,7 +290,7 @@ pub fn animation(track: &Track, fps: f64, pixels: u64, tile_requests: &[FrameReq
     frame_requests
 }
 
-/// Everything from one moment to another, in milliseconds, at `fps` frames a second.
+/// All frames between two times in milliseconds, at `fps` frames per second.
 pub fn clip(track: &Track, from_ms: u64, until_ms: u64, fps: f64) -> FrameRequest {
     let from = seek_tick(track, from_ms);
     let samples = SampleRequest { from, until: ticks_from_ms(track, until_ms), mode: SeekMode::Exact };
@@ -296,7 +298,7 @@ pub fn clip(track: &Track, from_ms: u64, until_ms: u64, fps: f64) -> FrameReques
     FrameRequest { samples, times: times.iter().map(|moment| from + moment).collect() }
 }
 
-/// A snippet of the preview that begins with the picture of a stored moment, see [`frame_time_ms`].
+/// A snippet of the animation that starts at the frame of a stored time, see [`frame_time_ms`].
 pub fn snippet(track: &Track, at_ms: u64, fps: f64) -> FrameRequest {
     let from = stored_frame_at(track, at_ms).samples.from;
     let length = ticks_from_ms(track, SNIPPET_MS);
@@ -307,13 +309,13 @@ pub fn snippet(track: &Track, at_ms: u64, fps: f64) -> FrameRequest {
     }
 }
 
-/// The one picture shown at a moment, in milliseconds.
+/// The frame that is shown at a time in milliseconds.
 pub fn frame_at(track: &Track, ms: u64) -> FrameRequest {
     single_frame(seek_tick(track, ms).min(last_frame_time(track)))
 }
 
-/// The picture of which [`frame_time_ms`] is stored. Manifests of earlier versions have that moment rounded down, so a picture
-/// that begins within the millisecond is found as well, as long as pictures are known to be shown longer.
+/// The frame whose [`frame_time_ms`] is stored. Manifests of earlier versions have that time rounded down, so a frame
+/// that starts within the millisecond also matches, provided that frames are known to be shown longer.
 pub fn stored_frame_at(track: &Track, ms: u64) -> FrameRequest {
     if track.fps <= 0.0 || track.fps > MAX_FPS_ROUNDED_DOWN {
         return frame_at(track, ms);
@@ -327,7 +329,7 @@ fn single_frame(from: i64) -> FrameRequest {
     FrameRequest { samples: SampleRequest { from, until: from, mode: SeekMode::Exact }, times: vec![from] }
 }
 
-/// Where a picture is looked for when there was nothing to be seen at the keyframes.
+/// Where frames are searched if all keyframes are blank.
 pub fn fallback_search(track: &Track, pixels: u64) -> FrameRequest {
     let rate = if track.fps > 0.0 { track.fps } else { 30.0 };
     let affordable_ms = (2 * MAX_EXACT_PIXELS) as f64 / pixels.max(1) as f64 / rate * 1000.0;
@@ -335,13 +337,13 @@ pub fn fallback_search(track: &Track, pixels: u64) -> FrameRequest {
     clip(track, 0, until.max(1), SEARCH_FPS)
 }
 
-/// The moments of so many milliseconds, from 0 on.
+/// The times of frames within this many milliseconds, starting at 0.
 fn frame_times(track: &Track, ms: u64, fps: f64) -> Vec<i64> {
     let count = ((ms as f64 * fps / 1000.0).round() as u64).max(1);
     (0..count).map(|place| (place as f64 / fps * f64::from(track.timescale)).round() as i64).collect()
 }
 
-/// The same stretch from the keyframe before it on, for where it is too dear to decode up to its very beginning.
+/// The same request from the keyframe before it, for use if decoding up to its exact start is too expensive.
 #[must_use]
 pub fn relax_to_keyframe(frame_request: &FrameRequest) -> FrameRequest {
     let SampleRequest { from, until, mode: aim } = frame_request.samples;
@@ -358,6 +360,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::excerpt::plan::plan_excerpt;
 
     fn track(duration_ms: i64, keyframes: Option<Vec<i64>>) -> Track {
         Track {
@@ -389,7 +392,7 @@ mod tests {
         Sample { offset, size: 1, dts: 0, pts, is_key: key, entry: 0 }
     }
 
-    /// Frames a second as a fraction, of all rates that cameras and editors write, and others.
+    /// Frames per second as a fraction: all rates that cameras and editors write, and others.
     fn rates() -> impl Strategy<Value = (u64, u64)> {
         let known = vec![
             (24_000, 1001),
@@ -416,7 +419,7 @@ mod tests {
         ]
     }
 
-    /// Ticks a second of all kinds of files.
+    /// Ticks per second of all kinds of files.
     fn scales() -> impl Strategy<Value = u32> {
         let known = vec![
             600, 1000, 10_000, 11_988, 12_288, 15_360, 24_000, 30_000, 48_000, 60_000, 90_000, 1_000_000,
@@ -436,7 +439,7 @@ mod tests {
                 late + i64::try_from((u128::from(number * den) * u128::from(timescale) + u128::from(num) / 2)
                     / u128::from(num)).unwrap()
             };
-            // Frames nearer to each other than two milliseconds share one in what is stored.
+            // Frames closer together than two milliseconds may share one stored time.
             prop_assume!((pts(number + 1) - pts(number)) * 500 > i64::from(timescale));
             let run: Vec<Sample> = (number.saturating_sub(3)..number + 4)
                 .map(|number| sample(number, pts(number), number == 0))
@@ -467,10 +470,10 @@ mod tests {
     #[test]
     fn tiles_use_keyframes_when_dense_or_costly() {
         let aim = |ms, step, pixels| storyboard(&track(ms, Some(every(step, ms))), pixels).0[0].samples.mode;
-        assert_eq!(aim(60_000, 1_000, HD), SeekMode::Keyframe, "one a second is enough");
-        assert_eq!(aim(60_000, 8_000, HD), SeekMode::Keyframe, "a minute of HD is too dear");
-        assert_eq!(aim(9_000, 8_000, HD), SeekMode::Exact, "nine seconds are not");
-        assert_eq!(aim(60_000, 8_000, 320 * 240), SeekMode::Exact, "and neither is a small picture");
+        assert_eq!(aim(60_000, 1_000, HD), SeekMode::Keyframe, "one keyframe per second is enough");
+        assert_eq!(aim(60_000, 8_000, HD), SeekMode::Keyframe, "a minute of HD is too expensive");
+        assert_eq!(aim(9_000, 8_000, HD), SeekMode::Exact, "nine seconds are within the budget");
+        assert_eq!(aim(60_000, 8_000, 320 * 240), SeekMode::Exact, "so are small frames");
         let unknown = track(60_000, None);
         assert_eq!(storyboard(&unknown, 1).0[0].samples.mode, SeekMode::Keyframe);
     }
@@ -489,18 +492,18 @@ mod tests {
         assert!(animation(&minute, 15.0, HD, &tile_requests).iter().all(|one| one.times.len() == 15));
         let short = animation(&track(4_000, Some(every(1_000, 4_000))), 10.0, HD, &[]);
         assert_eq!((short.len(), short[0].times.len(), short[0].samples.mode), (1, 40, SeekMode::Exact));
-        // One keyframe for all of it: the first snippet begins there, others only as far as that is cheap.
+        // One keyframe for the whole video: the first snippet starts there, others only if that is cheap.
         let sparse = track(60_000, Some(vec![0]));
         assert_eq!(froms(animation(&sparse, 15.0, HD, &storyboard(&sparse, HD).0)), [6_600]);
         assert_eq!(froms(animation(&sparse, 15.0, 160 * 90, &storyboard(&sparse, 160 * 90).0)).len(), 5);
-        // The last one is whole, too.
+        // The last snippet is complete, too.
         let brief = track(7_000, None);
         assert_eq!(froms(animation(&brief, 15.0, HD, &[])).last(), Some(&6_000));
     }
 
     #[test]
     fn tiles_after_last_frame_repeat_it() {
-        // A minute of sound, ten seconds of pictures.
+        // A minute of audio, ten seconds of video.
         for (keyframes, pixels) in [(every(200, 10_000), HD), (vec![0], 160 * 90)] {
             let song = Track { video_end: 10_000, ..track(60_000, Some(keyframes)) };
             let (tile_requests, places) = storyboard(&song, pixels);
@@ -514,16 +517,16 @@ mod tests {
             let snippets = animation(&song, 15.0, HD, &tile_requests);
             assert!(
                 snippets.iter().all(|one| one.samples.from <= 9_000),
-                "the preview is of what has pictures"
+                "the animation covers only the part with frames"
             );
         }
-        // As usual, sound is a little longer: snippets begin with keyframes of tiles.
+        // Usually, audio is slightly longer: snippets start with keyframes of tiles.
         let film = Track { video_end: 59_950, ..track(60_000, Some(every(1_000, 59_950))) };
         let tile_requests = storyboard(&film, HD).0;
         for (snippet, tile) in animation(&film, 15.0, HD, &tile_requests).iter().zip([5, 15, 25, 35, 45]) {
             assert_eq!(snippet.samples.from, tile_requests[tile].samples.from);
         }
-        // One picture with a song.
+        // A single frame with music.
         let still = Track { video_end: 33, ..track(180_000, Some(vec![0])) };
         assert_eq!(animation(&still, 15.0, HD, &[]).len(), 1);
         assert_eq!(frame_at(&still, 90_000).times, [32]);
@@ -549,8 +552,8 @@ mod tests {
     fn detects_suspiciously_few_keyframes() {
         let few = |ms, keyframes, pixels| has_few_keyframes(&track(ms, keyframes), pixels);
         assert!(few(600_000, Some(vec![0]), HD));
-        assert!(!few(600_000, Some(every(10_000, 600_000)), HD), "a keyframe each ten seconds is usual");
-        assert!(!few(60_000, Some(vec![0]), 160 * 90), "all of it is decoded anyway");
+        assert!(!few(600_000, Some(every(10_000, 600_000)), HD), "a keyframe every ten seconds is usual");
+        assert!(!few(60_000, Some(vec![0]), 160 * 90), "all frames are decoded anyway");
         assert!(!few(600_000, None, HD));
     }
 
@@ -588,10 +591,10 @@ mod tests {
             sizes.iter().map(one).collect()
         };
         let chosen = |sizes: &[u32]| choose_lightest(vec![near[0].clone()], &sized(sizes))[0].samples.from;
-        assert_eq!(chosen(&[100, 120, 90, 100, 80, 95]), 20_000, "the lightest");
-        assert_eq!(chosen(&[100, 120, 90, 100, 20, 95]), 16_000, "but none that shows next to nothing");
-        assert_eq!(chosen(&[50, 120, 90, 100, 80, 95]), 18_000, "its own is light enough");
-        // Where tiles lie as near as keyframes, there is no choice.
+        assert_eq!(chosen(&[100, 120, 90, 100, 80, 95]), 20_000, "the smallest");
+        assert_eq!(chosen(&[100, 120, 90, 100, 20, 95]), 16_000, "but not a nearly blank one");
+        assert_eq!(chosen(&[50, 120, 90, 100, 80, 95]), 18_000, "its own keyframe is small enough");
+        // If tiles are as close together as keyframes, there are no alternatives.
         let minute = track(60_000, Some(every(2_000, 60_000)));
         assert!(
             tile_alternatives(&minute, &storyboard(&minute, HD).0).unwrap().iter().all(|tile| tile.len() < 3)

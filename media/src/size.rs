@@ -1,6 +1,6 @@
-//! Decides how large a picture is made: at its own shape, and never larger than it was.
+//! Sizes in pixels, and downscaling with the same aspect ratio.
 
-/// The size of a picture, in pixels.
+/// A size, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Size {
     /// Width.
@@ -10,13 +10,14 @@ pub struct Size {
 }
 
 impl Size {
-    /// Bytes of a raw frame of this size, three a pixel.
+    /// Bytes of a raw frame of this size, three per pixel.
     pub fn frame_bytes(self) -> usize {
         self.width as usize * self.height as usize * 3
     }
 
-    /// This size made at most `max_width` wide, and at most twice that high, at the same shape: a strip of a picture
-    /// would otherwise take as much memory as a hundred frames should. Never scaled up; never less than one pixel.
+    /// This size, scaled down to a width of at most `max_width` and a height of at most twice that, with the same
+    /// aspect ratio: a very tall frame would otherwise take as much memory as a hundred normal ones. Never scaled up;
+    /// at least one pixel per side.
     #[must_use]
     pub fn scale_to_fit(self, max_width: u32) -> Self {
         let wide = if self.width <= max_width {
@@ -38,7 +39,7 @@ impl Default for Size {
     }
 }
 
-/// `side` times `to` divided by `from`, rounded, at least one.
+/// `side * to / from`, rounded, at least 1.
 fn scale_side(side: u32, to: u32, from: u32) -> u32 {
     let from = u64::from(from.max(1));
     let scaled = (u64::from(side) * u64::from(to) + from / 2) / from;

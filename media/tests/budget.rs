@@ -1,5 +1,5 @@
-//! Files that take much more work than they have bytes: every demuxer ends within its budget of steps, and what is not
-//! shown costs nothing.
+//! Files that would take much more work than their size suggests: every demuxer stops within its work budget, and data
+//! that is not selected costs nothing.
 
 #![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
 
@@ -7,23 +7,24 @@ use std::path::Path;
 
 use bytes::Bytes;
 use glimpse_media::demux::budget::WorkBudget;
-use glimpse_media::demux::buffer::{ReadError, SparseBuffer};
+use glimpse_media::demux::buffer::SparseBuffer;
 use glimpse_media::demux::demuxer::{Demuxer, SampleRequest, SeekMode};
+use glimpse_media::demux::error::ReadError;
 use glimpse_media::demux::{flv, matroska, mp4};
 
-/// How often a job asks, see `source::MAX_ROUNDS`.
+/// The most rounds of a job, see `source::MAX_ROUNDS`.
 const MAX_ROUNDS: usize = 24;
-/// What one piece of work may take beyond the budget before it is checked: a table or an index of 64 MiB.
+/// The most steps beyond the budget before it is checked: those of a table or an index of 64 MiB.
 const TOLERANCE_STEPS: u64 = 32 << 20;
 const MEGABYTE: usize = 1024 * 1024;
 
-/// How a demuxer came to its end.
+/// How reading ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum ReadEnd {
-    /// Samples were found for so many wants.
+    /// Samples were found for this many requests.
     Found(usize),
     Fault(ReadError),
-    /// It asked for more again and again.
+    /// The maximum number of rounds was exceeded.
     Rounds,
 }
 
@@ -46,7 +47,7 @@ fn read_until_ready<T>(
     Err(ReadEnd::Rounds)
 }
 
-/// Opens a file and asks for as many moments as a job does, which takes no more steps than the file's budget.
+/// Opens a file and sends as many requests as a job, and checks that this takes no more steps than the file's budget.
 fn read<M: Demuxer>(
     name: &str,
     open: impl Fn(&SparseBuffer) -> Result<M, ReadError>,
@@ -69,20 +70,20 @@ fn read<M: Demuxer>(
     let end = end.unwrap_or_else(|end| end);
     let used = buffer.budget().used_steps();
     eprintln!(
-        "{name:45} {:9} bytes {used:10} steps, {:5.2} a byte, {:6} ms: {end:?}",
+        "{name:45} {:9} bytes {used:10} steps, {:5.2} per byte, {:6} ms: {end:?}",
         source.len(),
         used as f64 / source.len() as f64,
         cpu_ms() - started
     );
     assert!(
         used <= WorkBudget::max_steps(source.len() as u64) + TOLERANCE_STEPS,
-        "{name}: {used} steps of {} bytes",
+        "{name}: {used} steps for {} bytes",
         source.len()
     );
     (end, used)
 }
 
-/// How long this thread has been at work, in milliseconds; 0 where the system does not say.
+/// The processor time of this thread, in milliseconds; 0 if the system does not report it.
 fn cpu_ms() -> u64 {
     let said = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     said.split(' ').next().and_then(|nanoseconds| nanoseconds.parse::<u64>().ok()).unwrap_or(0) / 1_000_000
@@ -100,7 +101,7 @@ fn words(numbers: &[u32]) -> Vec<u8> {
     numbers.iter().flat_map(|number| number.to_be_bytes()).collect()
 }
 
-/// A fragment of so many bytes with one track's runs of 86,400 samples each, which take 16 bytes a run.
+/// A fragment of this many bytes, with runs of one track with 86,400 samples each. A run takes 16 bytes.
 fn fragment_of_runs(track: u32, size: u32, bytes: usize) -> Vec<u8> {
     const DURATION: u32 = 0x08;
     const SIZE: u32 = 0x10;
@@ -110,12 +111,12 @@ fn fragment_of_runs(track: u32, size: u32, bytes: usize) -> Vec<u8> {
     boxed(*b"moof", &[boxed(*b"mfhd", &words(&[0, 1])), traf].concat())
 }
 
-/// A fragmented film, whose shown track has this number.
+/// A fragmented video, and the number of its selected track.
 fn fragments() -> (Vec<u8>, u32) {
     (corpus("mp4/fragments.mp4"), 1)
 }
 
-/// The film with these boxes before its first fragment.
+/// The video with these boxes before its first fragment.
 fn with_boxes(film: &[u8], boxes: &[u8]) -> Vec<u8> {
     let first = film.windows(4).position(|letters| letters == b"moof").unwrap() - 4;
     [&film[..first], boxes, &film[first..]].concat()
@@ -124,7 +125,7 @@ fn with_boxes(film: &[u8], boxes: &[u8]) -> Vec<u8> {
 #[test]
 fn f8_runs_of_other_tracks_are_skipped() {
     let (film, shown) = fragments();
-    let alone = read("the film alone", mp4::open, film.clone());
+    let alone = read("the video alone", mp4::open, film.clone());
     for (bytes, size) in
         [(MEGABYTE * 8 / 10, 0), (MEGABYTE * 32 / 10, 1), (11 * MEGABYTE, 1), (7 * MEGABYTE, 900)]
     {
@@ -142,7 +143,7 @@ fn f8_runs_of_other_tracks_are_skipped() {
 fn f8_runs_of_the_selected_track_end_with_the_budget() {
     let (film, shown) = fragments();
     for (name, bytes, size) in [
-        ("samples of no bytes", 11 * MEGABYTE, 0),
+        ("empty samples", 11 * MEGABYTE, 0),
         ("samples of one byte", 3 * MEGABYTE, 1),
         ("samples of one byte, large", 11 * MEGABYTE, 1),
         ("samples beyond the end", 11 * MEGABYTE, u32::MAX),
@@ -154,14 +155,14 @@ fn f8_runs_of_the_selected_track_end_with_the_budget() {
     }
 }
 
-/// The beginning of a Matroska film up to its first cluster, with a segment and without cues, and its clusters.
+/// The beginning of a Matroska video up to its first cluster, with a segment and without cues, and its clusters.
 fn matroska_film() -> (Vec<u8>, Vec<u8>) {
     let film = corpus("matroska/live.webm");
     let first = film.windows(4).position(|id| id == [0x1f, 0x43, 0xb6, 0x75]).unwrap();
     (film[..first].to_vec(), film[first..].to_vec())
 }
 
-/// A movie of one track of H.264, 160x90, with a second of 1,000 ticks, these tables and what else its track has.
+/// A movie with one H.264 track, 160x90, 1,000 ticks per second, these tables and other boxes in the track.
 fn movie(edits: &[u8], tables: &[Vec<u8>]) -> Vec<u8> {
     let picture = [&[0, 0, 0, 0, 0, 0, 0, 1][..], &[0; 16], &[0, 160, 0, 90], &[0; 50]].concat();
     let entry = boxed(*b"stsd", &[words(&[0, 1]), boxed(*b"avc1", &picture)].concat());
@@ -174,7 +175,7 @@ fn movie(edits: &[u8], tables: &[Vec<u8>]) -> Vec<u8> {
     boxed(*b"moov", &[boxed(*b"mvhd", &clock), boxed(*b"trak", &body)].concat())
 }
 
-/// Tables of `chunks` chunks that all begin at the same place and have so many samples of `size` bytes each.
+/// Tables of `chunks` chunks, all at the same offset, with this many samples of `size` bytes each.
 fn tables(chunks: u32, samples_per_chunk: u32, size: u32) -> Vec<Vec<u8>> {
     vec![
         boxed(*b"stts", &words(&[0, 1, u32::MAX, 1])),
@@ -188,12 +189,12 @@ fn tables(chunks: u32, samples_per_chunk: u32, size: u32) -> Vec<Vec<u8>> {
 fn f8_oversized_sample_tables_end_with_the_budget() {
     let data = boxed(*b"mdat", &vec![7; 4 * MEGABYTE]);
     for (name, tables) in [
-        ("a sample a byte", tables(1, 4_000_000, 1)),
-        ("billions of samples of a byte", tables(1, u32::MAX, 1)),
-        ("billions of samples of nothing", tables(1, u32::MAX, 0)),
+        ("one sample per byte", tables(1, 4_000_000, 1)),
+        ("billions of one-byte samples", tables(1, u32::MAX, 1)),
+        ("billions of empty samples", tables(1, u32::MAX, 0)),
         ("billions of samples beyond the end", tables(1, u32::MAX, u32::MAX)),
-        ("a thousand chunks at one place", tables(1000, 4000, 1)),
-        ("a million chunks without samples", tables(1_000_000, 0, 1)),
+        ("a thousand chunks at one offset", tables(1000, 4000, 1)),
+        ("a million empty chunks", tables(1_000_000, 0, 1)),
     ] {
         read(name, mp4::open, [&data[..], &movie(&[], &tables)].concat());
     }
@@ -206,18 +207,18 @@ fn f8_oversized_sample_tables_end_with_the_budget() {
             [&data[..], &movie(&[], &[vec![table], tables(1, 1000, 100)].concat())].concat(),
         );
     };
-    film("runs of no samples", b"stts", words(&[0, 1]).repeat(MEGABYTE));
-    film("shifts of no samples", b"ctts", words(&[0, 1]).repeat(MEGABYTE));
-    film("keyframes that are none", b"stss", words(&[5_000_000]).repeat(2 * MEGABYTE));
+    film("empty duration runs", b"stts", words(&[0, 1]).repeat(MEGABYTE));
+    film("empty composition offset runs", b"ctts", words(&[0, 1]).repeat(MEGABYTE));
+    film("keyframes beyond the last sample", b"stss", words(&[5_000_000]).repeat(2 * MEGABYTE));
     film("a million boxes", b"free", boxed(*b"free", &[]).repeat(MEGABYTE));
     let edits = [words(&[0, 600_000]), words(&[1, 0, 0x1_0000]).repeat(600_000)].concat();
     let edits = boxed(*b"edts", &boxed(*b"elst", &edits));
     read("edits", mp4::open, [&data[..], &movie(&edits, &tables(1, 1000, 100))].concat());
     let boxes = boxed(*b"free", &[]).repeat(4 * MEGABYTE);
-    read("outermost boxes", mp4::open, [&boxes[..], &movie(&[], &tables(1, 1000, 100))].concat());
+    read("top-level boxes", mp4::open, [&boxes[..], &movie(&[], &tables(1, 1000, 100))].concat());
 }
 
-/// A film of more than 8 MB, which is searched: its fragments, `between`, its fragments once more, `behind`.
+/// A video of more than 8 MB, which is searched: its fragments, `between`, its fragments again, `behind`.
 fn large_film(between: &[u8], behind: &[u8]) -> Vec<u8> {
     let (film, _) = fragments();
     let gap = boxed(*b"mdat", &vec![0; 9 * MEGABYTE]);
@@ -230,9 +231,9 @@ fn large_film(between: &[u8], behind: &[u8]) -> Vec<u8> {
 fn f8_nested_fragments_and_indexes_end_with_the_budget() {
     let head = [&[0, 16, 0, 0][..], b"moof\0\0\0\x10mfhd"].concat();
     for megabytes in [1, 15, 80] {
-        // Each seems to begin a fragment of a megabyte, in which the others are.
+        // Each looks like a fragment of a megabyte, which contains the following ones.
         let heads = boxed(*b"mdat", &head.repeat(megabytes * MEGABYTE / head.len()));
-        read(&format!("{megabytes} MB of heads of fragments"), mp4::open, large_film(&heads, &[]));
+        read(&format!("{megabytes} MB of fragment headers"), mp4::open, large_film(&heads, &[]));
         let open = [&boxed(*b"moof", &[])[..], &boxed(*b"mdat", &[])].concat();
         let empty = open.repeat(megabytes * MEGABYTE / open.len());
         read(&format!("{megabytes} MB of empty fragments"), mp4::open, large_film(&empty, &[]));
@@ -241,7 +242,7 @@ fn f8_nested_fragments_and_indexes_end_with_the_budget() {
         let table = boxed(*b"tfra", &[words(&[0, 1, 0, rows as u32]), row.repeat(rows)].concat());
         let own = boxed(*b"mfro", &words(&[0, table.len() as u32 + 24]));
         let index = boxed(*b"mfra", &[table, own].concat());
-        read(&format!("{megabytes} MB of an index behind"), mp4::open, large_film(&[], &index));
+        read(&format!("{megabytes} MB of index at the end"), mp4::open, large_film(&[], &index));
     }
     let nested = words(&[0x8000_0000 | 32, 1, 0]).repeat(60_000);
     let index = boxed(*b"sidx", &[words(&[0, 1, 1000, 0, 0, 60_000]), nested].concat());
@@ -255,17 +256,17 @@ fn f8_tiny_elements_end_with_the_budget() {
     let (head, clusters) = matroska_film();
     for megabytes in [1, 6, 24, 90] {
         let voids = [0xec, 0x80].repeat(megabytes * MEGABYTE / 2);
-        // A cluster of a timestamp and of as many elements of two bytes, of unknown size.
+        // A cluster of unknown size with a timestamp and only elements of two bytes.
         let open = [&[0x1f, 0x43, 0xb6, 0x75, 0xff, 0xe7, 0x81, 0][..], &voids].concat();
         let short = [0x1f, 0x43, 0xb6, 0x75, 0x83, 0xe7, 0x81, 0].repeat(megabytes * MEGABYTE / 8);
         let empty = [0x1f, 0x43, 0xb6, 0x75, 0xff].repeat(megabytes * MEGABYTE / 5);
         for (name, file) in [
-            ("voids before all clusters", [&head[..], &voids, &clusters].concat()),
+            ("voids before the clusters", [&head[..], &voids, &clusters].concat()),
             ("voids between clusters", [&head[..], &clusters, &voids, &clusters].concat()),
-            ("voids behind clusters", [&head[..], &clusters, &voids].concat()),
+            ("voids after clusters", [&head[..], &clusters, &voids].concat()),
             ("voids in a cluster", [&head[..], &clusters, &open, &clusters].concat()),
-            ("clusters of a timestamp", [&head[..], &clusters, &short, &clusters].concat()),
-            ("clusters of nothing", [&head[..], &clusters, &empty, &clusters].concat()),
+            ("clusters with only a timestamp", [&head[..], &clusters, &short, &clusters].concat()),
+            ("empty clusters", [&head[..], &clusters, &empty, &clusters].concat()),
         ] {
             read(&format!("{megabytes} MB of {name}"), matroska::open, file);
         }
@@ -280,7 +281,7 @@ fn element(id: &[u8], body: &[u8]) -> Vec<u8> {
 fn f8_many_cues_and_laced_frames_end_with_the_budget() {
     let (head, clusters) = matroska_film();
     let voids = [0xec, 0x80].repeat(12 * MEGABYTE);
-    // Each cue names the same cluster, in which there is nothing for megabytes.
+    // Each cue references the same cluster, which contains no block for megabytes.
     let place = (head.len() + clusters.len()) as u32;
     let cue = |time: u32| {
         let at = [&[0xf7, 0x81, 1, 0xf1, 0x84][..], &place.to_be_bytes()].concat();
@@ -292,17 +293,17 @@ fn f8_many_cues_and_laced_frames_end_with_the_budget() {
     let cues: Vec<u8> = (0..300_000).flat_map(|time| cue(time * 10)).collect();
     let cues = element(&[0x1c, 0x53, 0xbb, 0x6b], &cues);
     for (name, file) in [
-        ("cues ahead", [&head[..], &cues, &clusters, &cluster].concat()),
-        ("cues behind", [&head[..], &clusters, &cluster, &cues].concat()),
+        ("cues before the clusters", [&head[..], &cues, &clusters, &cluster].concat()),
+        ("cues after the clusters", [&head[..], &clusters, &cluster, &cues].concat()),
     ] {
         read(name, matroska::open, file);
     }
     for megabytes in [1, 6, 40] {
-        // A block of track 1 with 256 frames of no bytes, and one of one byte each.
+        // A block of track 1 with 256 empty frames, and one with frames of one byte each.
         let nothing = [0xa3, 0x85, 0x81, 0, 0, 0x84, 0xff].repeat(megabytes * MEGABYTE / 7);
         let one = [&[0xa3, 0x41, 0x05, 0x81, 0, 0, 0x84, 0xff][..], &[0; 256]].concat();
         let one = one.repeat(megabytes * MEGABYTE / one.len());
-        for (name, blocks) in [("frames of nothing", nothing), ("frames of a byte", one)] {
+        for (name, blocks) in [("empty frames", nothing), ("one-byte frames", one)] {
             let cluster = [&[0x1f, 0x43, 0xb6, 0x75, 0xff, 0xe7, 0x81, 9][..], &blocks].concat();
             read(
                 &format!("{megabytes} MB of {name}"),
@@ -328,10 +329,10 @@ fn f8_tiny_flv_tags_end_with_the_budget() {
         let later = |kind: u8, body: &[u8]| flv_tag(kind, 400, body).repeat(count);
         let last = flv_tag(9, 3_600_000, &[0x17, 1, 0, 0, 0, 9, 9, 9, 9, 9]);
         for (name, tags) in [
-            ("tags of sound", later(8, &[1])),
-            ("tags of pictures that are no keyframes", later(9, &[0x27])),
-            ("what is no tag", vec![9; megabytes * MEGABYTE]),
-            ("heads of tags", [9, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0].repeat(megabytes * MEGABYTE / 11)),
+            ("audio tags", later(8, &[1])),
+            ("video tags without keyframes", later(9, &[0x27])),
+            ("invalid tags", vec![9; megabytes * MEGABYTE]),
+            ("tag headers", [9, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0].repeat(megabytes * MEGABYTE / 11)),
         ] {
             read(&format!("{megabytes} MB of {name}"), flv::open, [&film[..], &tags, &last].concat());
         }

@@ -1,5 +1,5 @@
-//! A short run of every fuzz target, with the compiler that is there: each file of its corpus as it is, and a bounded
-//! number of changed ones. What libFuzzer once found lies in the corpus, and so is tried again each time.
+//! A short run of every fuzz target without libFuzzer: each file of its corpus unchanged, and a limited number of
+//! mutated ones. Inputs that libFuzzer found are added to the corpus, and are therefore tested each time.
 
 #![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
 
@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 #[path = "../fuzz/drive.rs"]
 mod drive;
 
-/// How many changed files of each target are tried. `GLIMPSE_FUZZ_RUNS` says another number.
+/// How many mutated files each target reads. `GLIMPSE_FUZZ_RUNS` overrides it.
 const RUNS: usize = 20_000;
-/// No changed file is longer: a run is to be short.
+/// The maximum size of mutated files, to keep runs short.
 const MAX_BYTES: usize = 64 * 1024;
 
 fn folder() -> PathBuf {
@@ -25,11 +25,11 @@ fn corpus(name: &str) -> Vec<(String, Vec<u8>)> {
         .map(|path| (path.display().to_string(), std::fs::read(path).unwrap()))
         .collect();
     files.sort();
-    assert!(!files.is_empty(), "{name} has a corpus");
+    assert!(!files.is_empty(), "the corpus {name} is empty");
     files
 }
 
-/// The words of a dictionary of libFuzzer's: a string a line, `\xAB` for bytes.
+/// The words of a libFuzzer dictionary: one string per line, `\xAB` for bytes.
 fn dictionary(name: &str) -> Vec<Vec<u8>> {
     let text = std::fs::read_to_string(folder().join("dictionaries").join(name)).unwrap();
     let word = |line: &str| {
@@ -51,7 +51,7 @@ fn dictionary(name: &str) -> Vec<Vec<u8>> {
     words
 }
 
-/// Numbers that are the same each time: Marsaglia's xorshift, <https://doi.org/10.18637/jss.v008.i14>.
+/// A deterministic random number generator: Marsaglia's xorshift, <https://doi.org/10.18637/jss.v008.i14>.
 struct Xorshift(u64);
 
 impl Xorshift {
@@ -63,10 +63,10 @@ impl Xorshift {
     }
 }
 
-/// Changes a file in a few places, as a fuzzer does.
+/// Mutates a file in a few places, like a fuzzer.
 fn mutate(file: &mut Vec<u8>, others: &[(String, Vec<u8>)], words: &[Vec<u8>], random: &mut Xorshift) {
     for _ in 0..=random.below(5) {
-        // Half of the changes are near the beginning, where headers are.
+        // Half of the mutations are near the beginning, where headers are.
         let reach = if random.below(2) == 0 { file.len() } else { file.len().min(600) };
         let at = random.below(reach);
         let length = (1 + random.below(64)).min(file.len() - at);
@@ -94,7 +94,7 @@ fn mutate(file: &mut Vec<u8>, others: &[(String, Vec<u8>)], words: &[Vec<u8>], r
     }
 }
 
-/// Everything of the corpora, and changed files of them, before one target.
+/// Runs one target on all files of the corpora, and on mutations of them.
 fn run(target: fn(&[u8]), corpora: &[&str], dictionaries: &[&str], seed: u64) {
     let files: Vec<_> = corpora.iter().flat_map(|name| corpus(name)).collect();
     let words: Vec<_> = dictionaries.iter().flat_map(|name| dictionary(name)).collect();
@@ -112,7 +112,7 @@ fn run(target: fn(&[u8]), corpora: &[&str], dictionaries: &[&str], seed: u64) {
     }
 }
 
-/// Keeps the file that made a target panic, to be put into the corpus.
+/// Writes the file on which a target panicked, so that it can be added to the corpus.
 struct SaveOnPanic<'a>(&'a [u8]);
 
 impl Drop for SaveOnPanic<'_> {
@@ -122,7 +122,7 @@ impl Drop for SaveOnPanic<'_> {
         }
         let path = std::env::temp_dir().join(format!("glimpse-fuzz-{}-{}", std::process::id(), self.0.len()));
         let _ = std::fs::write(&path, self.0);
-        eprintln!("it panics at {}", path.display());
+        eprintln!("panics with {}", path.display());
     }
 }
 
@@ -133,7 +133,7 @@ fn mp4_never_panics() {
 
 #[test]
 fn large_mp4_never_panics() {
-    // Each is copied into nine megabytes.
+    // Each becomes a file of nine megabytes.
     let films = ["fragments.mp4", "dash.mp4", "indexed.mp4", "mixed.mp4"];
     for (name, bytes) in corpus("mp4") {
         if films.iter().any(|film| name.ends_with(film)) {

@@ -1,4 +1,4 @@
-// A Worker whose module has panicked begins anew at the next request, and goes on as before.
+// Recovery from a panic: the Worker is reinstantiated at the next request, and works as before.
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
@@ -18,7 +18,7 @@ const vars = {
 
 after(stopAll);
 
-test("after a fault the Worker begins anew", async () => {
+test("the Worker is reinstantiated after a fault", async () => {
   const modules = { "faulty.js": `${ROOT}bench/edge/rivals/faulty.js`, ...ourModules() };
   const server = await worker("faulty", { modules, vars });
   const ask = async (path) => {
@@ -34,5 +34,5 @@ test("after a fault the Worker begins anew", async () => {
     assert.match(anew.id, /^[0-9a-f]{16}$/);
   }
   const second = await ask("/fault");
-  assert.ok(Number(second.text) > Number(first.text), "the module was begun anew");
+  assert.ok(Number(second.text) > Number(first.text), "the module was reinstantiated");
 });

@@ -1,5 +1,5 @@
-// Decides what the page's tests talk to: the Worker's wire and a storage in memory, over real HTTP, with trouble on
-// demand. What the Worker really does, the stories show; this is for what is hard to bring about there.
+// A fake of the Worker's API and an in-memory S3 for the page's tests, over real HTTP, with injected errors. The
+// end-to-end tests cover the real Worker; this covers situations that are hard to produce there.
 
 import { createHash, randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
@@ -8,7 +8,7 @@ import { extname, join, normalize } from "node:path";
 
 const MIME = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".png": "image/png" };
 const OWNER = "owner26";
-/** The Worker's limits, small enough that a test can break them. */
+/** The Worker's limits, small enough that a test can exceed them. */
 const LIMITS = {
   max_upload_bytes: 100_000_000,
   max_single_upload_bytes: 100_000_000,
@@ -28,24 +28,24 @@ async function bodyOf(request) {
   return Buffer.concat(chunks);
 }
 
-/** The fields of a form and its file, as S3 reads a POST. */
+/** The fields of a form and its file, as S3 parses a POST. */
 async function formOf(request, body) {
   const form = await new Response(body, { headers: { "content-type": request.headers["content-type"] } }).formData();
   const file = form.get("file");
   return { key: form.get("key"), bytes: Buffer.from(await file.arrayBuffer()) };
 }
 
-/** Starts both; `dist` is the built page. */
+/** Starts both servers; `dist` is the built page. */
 export async function startFake(dist) {
   const policy = /Content-Security-Policy: (.*)/.exec(await readFile(join(dist, "_headers"), "utf8"))[1];
-  /** Every request that was answered whole: `{ method, path, query, status, bytes }`. */
+  /** Every request with a complete response: `{ method, path, query, status, bytes }`. */
   const log = [];
-  /** What is answered instead: `{ method, path, status, body, times, after }`; see `trouble`. */
+  /** Replacement responses: `{ method, path, status, body, times, after }`; see `trouble`. */
   const rules = [];
   const videos = new Map();
   const unfinished = new Map();
   const streams = new Map();
-  /** The poster that was chosen of a video, in seconds. */
+  /** The chosen poster of a video, in seconds. */
   const posters = new Map();
   let limits = LIMITS;
   let automatic = true;
@@ -114,7 +114,7 @@ export async function startFake(dist) {
     return [200, { location: `${fake.storage}/${upload.key}`, key: upload.key, bucket: "fake" }];
   }
 
-  /** What an owner does with one video. */
+  /** The owner's calls for one video. */
   function owned(method, path, body, video) {
     if (method === "DELETE") {
       videos.delete(video.id);
@@ -172,7 +172,7 @@ export async function startFake(dist) {
     response.end(bytes);
   }
 
-  /** Answers as a rule says, if one does. */
+  /** Responds as a rule specifies, if one matches. */
   async function hindered(method, path, response) {
     const rule = rules.find((one) => one.method === method && one.path.test(path) && one.times > 0);
     if (!rule) return false;
@@ -191,7 +191,7 @@ export async function startFake(dist) {
     const { method } = request;
     const body = await bodyOf(request);
     const rule = rules.find((one) => one.method === method && one.path.test(path) && one.times > 0);
-    // Done, but the answer is lost on the way.
+    // The call succeeds, but its response is lost.
     if (rule?.after) multipart(method, path, query, body);
     if (await hindered(method, path, response)) return log.push({ method, path, query, status: "trouble" });
     if (path.endsWith("/storyboard.json")) {
@@ -220,7 +220,7 @@ export async function startFake(dist) {
     const { pathname: path } = new URL(request.url, "http://x");
     const cors = { "access-control-allow-origin": "*", "access-control-expose-headers": "ETag, Location", "access-control-allow-methods": "PUT, POST" };
     if (request.method === "OPTIONS") return response.writeHead(200, { ...cors, "access-control-allow-headers": "*" }).end();
-    // One that the browser breaks off throws here, and is not counted.
+    // A request that the browser aborts throws here, and is not counted.
     const body = await bodyOf(request);
     if (await hindered(request.method, path, response)) return log.push({ method: request.method, path, status: "trouble" });
     const done = () => log.push({ method: request.method, path, status: 200, bytes: body.length });
@@ -244,16 +244,19 @@ export async function startFake(dist) {
   const fake = {
     origin: "",
     storage: "",
-    /** What is in storage, by key. */
+    /** The stored objects by key. */
     stored: new Map(),
     granted: new Map(),
     log,
-    /** How often something was asked and answered whole. */
+    /** The number of matching requests with a complete response. */
     count: (method, path) => log.filter((entry) => entry.method === method && path.test(entry.path) && entry.status !== "trouble").length,
-    /** The parts that were sent whole, by number, in the order in which they came. */
+    /** The completely received parts, by number, in order of arrival. */
     parts: () => log.filter(({ method, status }) => method === "PUT" && status === 200).map(({ path }) => Number(path.split("/")[3])),
     unfinished,
-    /** From now on that often: this status and body instead, or no answer at all (after the deed, with `after`). */
+    /**
+     * From now on, this many times: this status and body instead, or no response at all (after the call took effect,
+     * with `after`).
+     */
     trouble: (method, path, rule) => rules.push({ method, path, times: 1, ...rule }),
     calm: () => rules.splice(0),
     /** Whether videos become ready by themselves. */
@@ -264,14 +267,14 @@ export async function startFake(dist) {
       videos.set(video.id, video);
       return video;
     },
-    /** The newest video of that name reaches its end. */
+    /** Sets the outcome of the newest video with this name. */
     finish(name, more = {}) {
       const video = [...videos.values()].reverse().find((one) => one.name === name && one.state === "processing");
       if (!video) return;
       Object.assign(video, { state: "ready", width: 1280, height: 720, duration_ms: 8300 }, more);
       tell(video.id);
     },
-    /** Forgets everything but the page. */
+    /** Resets everything except the page. */
     clear() {
       for (const all of [videos, unfinished, fake.stored, fake.granted]) all.clear();
       for (const set of streams.values()) for (const stream of set) stream.end();

@@ -1,9 +1,9 @@
-// Shows how one looks through videos in the gallery, makes a frame the poster, copies links that end, and sees where a
-// picture came from: in Chromium, against a fake of the Worker.
+// Tests of the gallery: seeking in a video, choosing a frame as the poster, copying links that expire, and the origin
+// of images. In Chromium, against a fake of the Worker.
 //
 //   node --test tests/browser/gallery.test.mjs
 //
-// GLIMPSE_SCREENSHOTS names a folder for pictures of every state.
+// GLIMPSE_SCREENSHOTS names a folder for screenshots of every state.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -32,7 +32,7 @@ async function ready(more = {}) {
   return video;
 }
 
-/** Points at a share of the bar. */
+/** Moves the mouse to a fraction of the bar. */
 async function point(share) {
   await media().hover();
   await page.eventually("the bar is seen", async () => Number(await card().locator(".over").evaluate((one) => getComputedStyle(one).opacity)) > 0.9);
@@ -40,14 +40,14 @@ async function point(share) {
   await s.tab.mouse.move(box.x + box.width * share, box.y + box.height / 2);
 }
 
-test("pointing at the bar shows the frame of that moment, and leaving it the poster", async () => {
+test("pointing at the bar shows the frame at that time, leaving it shows the poster", async () => {
   await ready();
-  assert.equal(s.fake.count("GET", /storyboard/), 0, "nothing is fetched before somebody points");
+  assert.equal(s.fake.count("GET", /storyboard/), 0, "nothing is fetched before the bar is used");
   await point(0.22);
   await page.eventually("the frame at 4 s", async () => (await tile()) === "2");
   assert.equal(await glance().evaluate((one) => one.style.backgroundPosition), "50% 0%");
   assert.equal(await card().locator(".over output").textContent(), "0:04");
-  assert.ok(await glance().evaluate((one) => one.nextElementSibling === null && getComputedStyle(one).opacity > 0), "it lies over the poster");
+  assert.ok(await glance().evaluate((one) => one.nextElementSibling === null && getComputedStyle(one).opacity > 0), "it covers the poster");
   await photograph("look");
   await point(0.92);
   await page.eventually("the frame at 18 s", async () => (await tile()) === "9");
@@ -58,7 +58,7 @@ test("pointing at the bar shows the frame of that moment, and leaving it the pos
   s.complaints.mustBeEmpty();
 });
 
-test("a frame that was clicked stays, becomes the poster, and the card shows it", async () => {
+test("a clicked frame stays, becomes the poster, and the card shows it", async () => {
   const video = await ready();
   await point(0.5);
   await s.tab.mouse.down();
@@ -73,7 +73,7 @@ test("a frame that was clicked stays, becomes the poster, and the card shows it"
   s.complaints.mustBeEmpty();
 });
 
-test("it works by keyboard: arrows move, Enter on the button makes the poster, Escape gives it up", async () => {
+test("keyboard: arrows seek, Enter on the button sets the poster, Escape cancels", async () => {
   await ready();
   await bar().focus();
   for (let press = 0; press < 3; press += 1) await s.tab.keyboard.press("ArrowRight");
@@ -88,10 +88,10 @@ test("it works by keyboard: arrows move, Enter on the button makes the poster, E
   await photograph("pick-keyboard");
   await s.tab.keyboard.press("Enter");
   await page.eventually("the new poster", () => card().locator("picture:not(.moving) img").evaluate((one) => one.src.endsWith("?v=20")));
-  assert.ok(await s.tab.evaluate(() => document.activeElement?.closest(".card")), "the keyboard stays on the card");
+  assert.ok(await s.tab.evaluate(() => document.activeElement?.closest(".card")), "the focus stays on the card");
 });
 
-test("a refusal stands on the button, and the frame is still there to try again", async () => {
+test("an error is shown on the button, and the frame stays for a retry", async () => {
   await ready();
   s.complaints.expect(/410/);
   s.fake.trouble("PUT", /poster$/, { status: 410, body: JSON.stringify({ code: "source_gone", message: "The uploaded file is gone." }) });
@@ -105,7 +105,7 @@ test("a refusal stands on the button, and the frame is still there to try again"
   await page.eventually("the new poster", () => card().locator("picture:not(.moving) img").evaluate((one) => /\?v=/.test(one.src)));
 });
 
-test("links of a private video are made when they are copied, for as long as was chosen", async () => {
+test("links of a private video are created on copy, with the chosen lifetime", async () => {
   await s.context.grantPermissions(["clipboard-read", "clipboard-write"], { origin: s.fake.origin });
   const video = await ready({ visibility: "signed" });
   assert.equal(s.fake.count("POST", /tokens$/), 0);
@@ -114,7 +114,7 @@ test("links of a private video are made when they are copied, for as long as was
   await card().locator("select").selectOption({ label: "an hour" });
   assert.match(await page.copiedLink(s.tab, card(), "animated.webp"), /animated\.webp\?expires=3600&/);
   assert.match(await page.copiedLink(s.tab, card(), "poster.html"), /srcset="[^"]+thumbnail\.webp\?expires=3600&amp;kid=a&amp;sig=s"/);
-  assert.equal(await card().locator('[data-copy="page"]').count(), 0, "a link to a private page would open nothing");
+  assert.equal(await card().locator('[data-copy="page"]').count(), 0, "a link to a private page would not work");
 });
 
 test("a public video's page can be linked, framed and opened", async () => {
@@ -125,12 +125,12 @@ test("a public video's page can be linked, framed and opened", async () => {
   assert.equal(await card().locator("a.chip").getAttribute("href"), `/${video.id}`);
 });
 
-test("it says where a poster came from", async () => {
+test("the card shows where a poster came from", async () => {
   await ready();
   await page.eventually("hit or miss", async () => /^Poster from the edge cache, \d+ ms$/.test(await card().locator(".origin").textContent()));
 });
 
-test("on a touch screen the bar is there without pointing, and is high enough for a finger", async () => {
+test("on a touch screen the bar is always visible, and high enough for a finger", async () => {
   await s.context.close();
   s.context = await s.browser().newContext({ viewport: { width: 375, height: 740 }, hasTouch: true, isMobile: true });
   s.tab = await s.context.newPage();

@@ -1,4 +1,4 @@
-// Shows that the development provider is a real one: the whole code flow, as the Worker and a browser walk it.
+// Tests of the development provider: the whole code flow, as the Worker and a browser perform it.
 //
 //   node --test tests/browser/oidc.test.mjs
 
@@ -20,7 +20,7 @@ const DEADLINE = AbortSignal.timeout(30_000);
 let provider;
 let issuer;
 
-/** Starts the provider on a free port and waits for the line that says so. */
+/** Starts the provider on a free port and waits until it listens. */
 async function start(...args) {
   const child = spawn(NODE, [PROVIDER, "--client-id", "test", "--redirect", CALLBACK, ...args], {
     stdio: ["ignore", "pipe", "pipe"],
@@ -41,14 +41,14 @@ before(async () => {
 });
 
 after(async () => {
-  // Where a filter left no test, nothing was started.
+  // If a filter excluded all tests, nothing was started.
   if (!provider) return;
   provider.child.kill("SIGTERM");
   await once(provider.child, "exit", { signal: DEADLINE });
-  assert.equal(provider.complaints(), "", "a healthy provider is quiet");
+  assert.equal(provider.complaints(), "", "the provider reported no errors");
 });
 
-/** A browser as far as a code flow needs one: keeps cookies, follows redirects until they leave the provider. */
+/** A minimal browser for a code flow: keeps cookies, follows redirects until they leave the provider. */
 function browser() {
   const cookies = new Map();
   return async function visit(url, init = {}) {
@@ -66,7 +66,7 @@ function browser() {
       init = {};
       if (!url.startsWith(`${issuer}/`)) return { url, response };
     }
-    throw new Error("the provider redirects in circles");
+    throw new Error("redirect loop in the provider");
   };
 }
 
@@ -111,7 +111,7 @@ async function exchange(code, verifier, redirect = CALLBACK) {
   });
 }
 
-/** The claims of an id_token whose signature the provider's published keys confirm. */
+/** The claims of an id_token after verification with the provider's published keys. */
 async function checkedClaims(token) {
   const [head, body, signature] = token.split(".");
   const { alg, kid } = JSON.parse(Buffer.from(head, "base64url"));
@@ -137,7 +137,7 @@ async function signedIn(name, extra) {
   return { visit, code, verifier, parameters };
 }
 
-test("discovery names the issuer, the code flow, S256 and RS256 alone", async () => {
+test("discovery contains only the issuer, the code flow, S256 and RS256", async () => {
   const metadata = await (await fetch(`${issuer}/.well-known/openid-configuration`)).json();
   assert.equal(metadata.issuer, issuer);
   assert.deepEqual(metadata.response_types_supported, ["code"]);
@@ -146,7 +146,7 @@ test("discovery names the issuer, the code flow, S256 and RS256 alone", async ()
   assert.deepEqual(metadata.token_endpoint_auth_methods_supported, ["none"]);
 });
 
-test("a typed name becomes an id_token with sub, name and email", async () => {
+test("an entered name results in an id_token with sub, name and email", async () => {
   const { code, verifier, parameters } = await signedIn("Zoë O'Hara");
   const response = await exchange(code, verifier);
   assert.equal(response.status, 200);
@@ -158,7 +158,7 @@ test("a typed name becomes an id_token with sub, name and email", async () => {
   assert.match(claims.sub, /^[\w-]{22}$/);
 });
 
-test("the same name is the same person however it is spaced or capitalised, and another name is not", async () => {
+test("names that differ in spacing or case are one account, other names are not", async () => {
   const subjects = [];
   for (const name of ["Ada Lovelace", "  ada   LOVELACE ", "Ada", "Dev"]) {
     const { code, verifier } = await signedIn(name);
@@ -166,7 +166,7 @@ test("the same name is the same person however it is spaced or capitalised, and 
   }
   assert.equal(subjects[0], subjects[1]);
   assert.notEqual(subjects[0], subjects[2]);
-  assert.equal(subjects[3], "7yYOmqPGc68kDReiZgSANh", "whom the token means that `cargo xtask dev` prints: local/src/dev.rs");
+  assert.equal(subjects[3], "7yYOmqPGc68kDReiZgSANh", "the subject of the token that `cargo xtask dev` prints: local/src/dev.rs");
 });
 
 test("the second redirect address works too", async () => {
@@ -174,7 +174,7 @@ test("the second redirect address works too", async () => {
   assert.equal((await exchange(code, verifier, OTHER_CALLBACK)).status, 200);
 });
 
-test("the form is asked again at the next sign-in", async () => {
+test("the form is shown again at the next sign-in", async () => {
   const { visit } = await signedIn("Ada");
   const again = await visit(authorizationUrl(asked().parameters));
   assert.match(await again.response.text(), /Who are you today/);
@@ -188,19 +188,19 @@ test("a code works once, and only with its verifier", async () => {
   assert.equal((await exchange(second.code, second.verifier)).status, 400);
 });
 
-test("a request without PKCE is sent back with an error, a foreign redirect is shown one", async () => {
+test("a request without PKCE is redirected with an error, an unknown redirect URI gets an error page", async () => {
   const bare = asked({ code_challenge: undefined, code_challenge_method: undefined });
   const back = new URL((await browser()(authorizationUrl(bare.parameters))).url);
   assert.equal(back.searchParams.get("error"), "invalid_request");
 
   const foreign = asked({ redirect_uri: "http://evil.example/" });
   const { url, response } = await browser()(authorizationUrl(foreign.parameters));
-  assert.ok(url.startsWith(issuer), "nobody is sent to a foreign address");
+  assert.ok(url.startsWith(issuer), "no redirect to an unknown URI");
   assert.equal(response.status, 400);
-  assert.match(await response.text(), /That did not work/);
+  assert.match(await response.text(), /Sign-in failed/);
 });
 
-test("an empty name is asked for again, and a form without its sign-in is refused", async () => {
+test("an empty name is requested again, and a form without a sign-in is rejected", async () => {
   const visit = browser();
   const form = await visit(authorizationUrl(asked().parameters));
   const empty = await nameTyped(visit, form.url, "  \u200b ");
@@ -211,9 +211,9 @@ test("an empty name is asked for again, and a form without its sign-in is refuse
   assert.match(await stranger.response.text(), /This sign-in has ended/);
 });
 
-test("a taken port and a missing redirect are one sentence and exit code 1", async () => {
+test("a port in use and a missing redirect result in one line and exit code 1", async () => {
   const cases = [
-    [["--port", new URL(issuer).port, "--redirect", CALLBACK], /^port \d+ is taken: [^\n]+\n$/],
+    [["--port", new URL(issuer).port, "--redirect", CALLBACK], /^port \d+ is in use: [^\n]+\n$/],
     [["--port", "0"], /^--redirect is missing/],
     [["--port", "banana", "--redirect", CALLBACK], /^--port banana is not a port/],
   ];

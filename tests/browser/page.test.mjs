@@ -1,4 +1,4 @@
-// Shows what the page's pure parts decide: numbers in words, what may be uploaded, blurred stand-ins, HTML to copy.
+// Tests of the page's pure modules: formatting, upload checks, placeholders, HTML to copy.
 //
 //   node --test tests/browser/page.test.mjs
 
@@ -19,7 +19,7 @@ function check(decide, cases) {
   for (const [input, expected] of cases) assert.deepEqual(decide(...[input].flat()), expected, JSON.stringify(input));
 }
 
-test("sizes read as file managers write them", () => {
+test("sizes are formatted as in file managers", () => {
   check(bytes, [
     [0, "0 bytes"],
     [1, "1 byte"],
@@ -34,7 +34,7 @@ test("sizes read as file managers write them", () => {
   ]);
 });
 
-test("lengths read as players write them, and no video lasts no time", () => {
+test("durations are formatted as in players, and none is zero", () => {
   check(duration, [
     [0, "0:00"],
     [40, "0:01"],
@@ -44,7 +44,7 @@ test("lengths read as players write them, and no video lasts no time", () => {
   ]);
 });
 
-test("ages and waits are words", () => {
+test("ages and remaining times are formatted as text", () => {
   const now = Date.UTC(2026, 0, 31, 12);
   const since = (seconds) => ago(now - seconds * 1000, now);
   check(since, [
@@ -64,7 +64,7 @@ test("ages and waits are words", () => {
   ]);
 });
 
-test("initials come from any name", () => {
+test("initials are derived from any name", () => {
   check(initials, [
     ["Ada Lovelace", "AL"],
     ["madonna", "M"],
@@ -76,7 +76,7 @@ test("initials come from any name", () => {
 
 const limits = { max_upload_bytes: 1000, types: ["video/mp4", "video/x-matroska", "video/x-msvideo"] };
 
-test("a type comes from the browser where it is allowed, else from the name's end", () => {
+test("the type is the browser's if it is allowed, else that of the extension", () => {
   const of = (type, name) => typeOf({ type, name }, limits.types);
   check(of, [
     [["video/mp4", "x"], "video/mp4"],
@@ -90,7 +90,7 @@ test("a type comes from the browser where it is allowed, else from the name's en
   assert.equal(choosable(["video/mp4"]), "video/mp4,.mp4");
 });
 
-test("a file is refused for its type, for being empty, for being too large", () => {
+test("a file is refused if its type is not allowed, or if it is empty or too large", () => {
   const code = (type, size) => refusal({ name: "a", type, size }, limits)?.code ?? null;
   check(code, [
     [["video/mp4", 1], null],
@@ -101,24 +101,24 @@ test("a file is refused for its type, for being empty, for being too large", () 
   ]);
 });
 
-test("a file whose type the browser does not know is left to the Worker", () => {
+test("a file of unknown type is left to the Worker", () => {
   const code = (type, name) => refusal({ name, type, size: 1 }, limits)?.title ?? null;
   check(code, [
     [["", "1000012345"], null],
     [["video/*", "1000012345"], null],
     [["video/vnd.avi", "old.avi"], null],
     [["application/octet-stream", "clip"], null],
-    [["", "clip.webm"], "Not this kind"],
-    [["video/webm", "clip"], "Not this kind"],
+    [["", "clip.webm"], "Type not allowed"],
+    [["video/webm", "clip"], "Type not allowed"],
     [["text/plain", "notes.txt"], "Not a video"],
     [["audio/mpeg", "song.mp3"], "Not a video"],
-    [["text/vnd.trolltech.linguist", "00001.ts"], "Not this kind"],
+    [["text/vnd.trolltech.linguist", "00001.ts"], "Type not allowed"],
   ]);
   const withStreams = { ...limits, types: [...limits.types, "video/mp2t"] };
   assert.equal(refusal({ name: "00001.ts", type: "text/vnd.trolltech.linguist", size: 1 }, withStreams), null);
 });
 
-test("HTML to copy escapes the name and keeps the picture's shape", () => {
+test("HTML to copy escapes the name and keeps the aspect ratio", () => {
   const urls = { "thumbnail.webp": "https://g/v/t.webp?v=1", "thumbnail.jpg": "https://g/v/t.jpg?v=1" };
   const video = { name: `"><script>&`, width: 1080, height: 1920, urls };
   assert.equal(
@@ -130,8 +130,8 @@ test("HTML to copy escapes the name and keeps the picture's shape", () => {
   );
 });
 
-test("a thumbhash becomes the pixels of its author's decoder", () => {
-  // The sample of https://evanw.github.io/thumbhash/, and what the npm package thumbhash 0.1.1 makes of it.
+test("a thumbhash is decoded to the same pixels as by the reference decoder", () => {
+  // The sample of https://evanw.github.io/thumbhash/, and the output of the npm package thumbhash 0.1.1 for it.
   const { width, height, data } = decode("1QcSHQRnh493V4dIh4eXh1h4kJUI");
   assert.deepEqual([width, height], [23, 32]);
   const at = (x, y) => [...data.slice((y * width + x) * 4, (y * width + x) * 4 + 4)];
@@ -148,7 +148,7 @@ test("a thumbhash becomes the pixels of its author's decoder", () => {
   check(decode, [["", undefined], ["!!", undefined], ["AAAA", undefined]]);
 });
 
-test("speed is that of the last seconds", () => {
+test("the speed is that of the last seconds", () => {
   const speed = speedometer();
   assert.equal(speed(0, 0), 0, "unknown at first");
   assert.equal(speed(1000, 1000), 1000);
@@ -172,7 +172,7 @@ test("frames are counted by the formats' own blocks", () => {
   assert.equal(framesOfWebp(Buffer.concat([still.subarray(0, 12), chunk, chunk])), 2);
 });
 
-test("limits are words that can be read before a file is chosen", () => {
+test("limits are shown as text before a file is chosen", () => {
   const all = ["image/gif", "video/mp4", "video/quicktime", "video/webm", "video/x-matroska", "video/x-msvideo", "video/avi"];
   check((...types) => kinds(types), [
     ["video/mp4", "MP4"],
@@ -186,7 +186,7 @@ test("limits are words that can be read before a file is chosen", () => {
 
 const MIB = 1024 * 1024;
 
-test("files above 16 MiB go in parts of 8 MiB, and no file has more than 10,000", () => {
+test("files above 16 MiB are uploaded in parts of 8 MiB, with at most 10,000 parts", () => {
   check((size, most) => inParts(size, most), [
     [0, false],
     [16 * MIB, false],
@@ -202,7 +202,7 @@ test("files above 16 MiB go in parts of 8 MiB, and no file has more than 10,000"
   assert.equal(sizeOfPart(3, 20 * MIB), 4 * MIB);
 });
 
-test("only parts that were cut from a file of that length are gone on with", () => {
+test("only parts that fit a file of that length are resumed", () => {
   const fit = (size, ...parts) => fits(parts.map(([PartNumber, Size]) => ({ PartNumber, Size })), size);
   const cases = [
     [[20 * MIB], true],
@@ -216,7 +216,7 @@ test("only parts that were cut from a file of that length are gone on with", () 
   for (const [[size, ...parts], expected] of cases) assert.equal(fit(size, ...parts), expected, JSON.stringify(parts));
 });
 
-test("a file is known again by its bytes, not by its name", async () => {
+test("a file is identified by its bytes, not by its name", async () => {
   const bytes = new Uint8Array(300_000).map((_, i) => i % 251);
   const print = (name, content) => fingerprint(new File([content], name, { lastModified: 1 }));
   const original = await print("a.mp4", bytes);
@@ -231,7 +231,7 @@ test("a file is known again by its bytes, not by its name", async () => {
   assert.notEqual(await print("tiny", new Uint8Array(3)), await print("tiny", new Uint8Array(4)));
 });
 
-test("what went wrong is told in words, with what can be done about it", async () => {
+test("errors have a message, and whether a retry makes sense", async () => {
   const file = new Blob(["x"]);
   const xhr = (status, responseText = "", responseURL = "") =>
     Object.assign(new Error("network"), { isNetworkError: true, request: { status, responseText, responseURL } });
@@ -244,9 +244,9 @@ test("what went wrong is told in words, with what can be done about it", async (
     [xhr(403, "<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"), { message: /has expired/, again: true }],
     [xhr(403, "<Error><Code>AccessDenied</Code><Message>Invalid according to Policy: Policy expired.</Message></Error>"), { message: /has expired/ }],
     [xhr(400, code("EntityTooLarge")), { message: /too large/, again: false }],
-    [xhr(404, code("NoSuchUpload")), { message: /not kept any more/, again: true, gone: true }],
+    [xhr(404, code("NoSuchUpload")), { message: /partial upload has expired/, again: true, gone: true }],
     [xhr(503, code("SlowDown")), { message: /busy/, again: true }],
-    [xhr(500, ""), { message: /trouble of its own/, again: true }],
+    [xhr(500, ""), { message: /internal error/, again: true }],
     [xhr(403, code("AccessDenied")), { message: /\(AccessDenied\)/, again: true }],
     [
       xhr(412, code("PreconditionFailed"), "https://s3.example/clips/uploads/ann/7zz?X-Amz-Signature=x"),

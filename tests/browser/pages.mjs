@@ -1,11 +1,11 @@
-// A link's story, in a real browser on the real parts: its owner plays the film and chooses its poster, a stranger sees
-// it move and looks through it, another site frames it by oEmbed and shows it by <glimpse-thumb> and by plain HTML, and
-// Media Chrome scrubs its storyboard.
+// End-to-end test of the watch page in a real browser, with the real services: its owner plays the source and chooses
+// its poster, another viewer sees the preview and seeks, another site embeds it by oEmbed, by <glimpse-thumb> and by
+// plain HTML, and Media Chrome shows its storyboard.
 //
 //   GLIMPSE_EDGE_URL=http://localhost:8787 GLIMPSE_CLIP=clip.mp4 GLIMPSE_SCREENSHOTS=target/screenshots \
 //       node tests/browser/pages.mjs
 //
-// Prints `ok - …` for each step; the first failure prints why, and ends with 1.
+// Prints `ok - …` for each step; the first failure prints the reason, and exits with 1.
 
 import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -23,7 +23,7 @@ const clip = process.env.GLIMPSE_CLIP;
 const shots = process.env.GLIMPSE_SCREENSHOTS ?? "target/screenshots";
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 if (!clip) {
-  console.error("GLIMPSE_CLIP is not set: it names the video that is uploaded");
+  console.error("GLIMPSE_CLIP is not set: it names the video to upload");
   process.exit(2);
 }
 mkdirSync(shots, { recursive: true });
@@ -35,7 +35,7 @@ const browser = await page.launch().catch((error) => {
 const scratch = mkdtempSync(join(tmpdir(), "glimpse-pages-"));
 const usual = { viewport: { width: 1280, height: 860 }, colorScheme: "light" };
 
-/** A site of somebody else: what is at its paths, and the origin that it is served from. */
+/** A third-party site: its pages by path, and its origin. */
 const site = { at: new Map(), origin: "" };
 const server = createServer((request, response) => {
   const found = site.at.get(new URL(request.url, "http://x").pathname);
@@ -48,7 +48,7 @@ const serve = (path, body, type = "text/html; charset=utf-8") => site.at.set(pat
 
 let tab;
 let complaints;
-/** Somebody in a browser of their own. */
+/** A user with their own browser context. */
 async function visitor(kind = {}) {
   const context = await browser.newContext({ ...usual, ...kind });
   tab = await context.newPage();
@@ -70,7 +70,7 @@ const screen = (where = tab) => where.locator("#player > .screen");
 const bar = (where = tab) => where.locator("#scrub input");
 const drawn = (where = tab) => where.locator("#player > .screen.drawn").waitFor();
 
-/** Points at a share of the bar, and hands back which tile is shown and of which part of the sheet it is. */
+/** Moves the mouse to a fraction of the bar, and returns the displayed tile and its section of the sheet. */
 async function glanceAt(share, where = tab) {
   const box = await bar(where).boundingBox();
   await tab.mouse.move(box.x + box.width * share, box.y + box.height / 2);
@@ -84,7 +84,7 @@ let id;
 
 async function story() {
   const owner = await visitor();
-  await step("somebody uploads a video", async () => {
+  await step("a user uploads a video", async () => {
     complaints.expect(/401 .*\/api\/me/);
     await tab.goto(edge);
     await page.signIn(tab, `Ada ${Date.now().toString(36)}`);
@@ -93,7 +93,7 @@ async function story() {
     ({ id } = await page.listed(tab, name));
   });
 
-  await step("its owner plays the film itself on its page, from the bucket", async () => {
+  await step("its owner plays the source on the watch page, from the bucket", async () => {
     const films = [];
     tab.on("response", (response) => response.request().resourceType() === "media" && films.push(response.status()));
     await tab.goto(`${edge}/${id}`);
@@ -101,15 +101,15 @@ async function story() {
     page.expectEqual(await tab.locator("h1").textContent(), name, "the title");
     await screen().click();
     const film = tab.locator("#player > video");
-    await page.eventually("the film plays", () => film.evaluate((one) => one.currentTime > 0.2 && one.videoWidth));
+    await page.eventually("the source plays", () => film.evaluate((one) => one.currentTime > 0.2 && one.videoWidth));
     page.expectEqual(await film.evaluate((one) => new URL(one.currentSrc).pathname), `/${id}/original`, "where it comes from");
     await page.photograph(tab, shots, "watch-playing");
     await film.evaluate((one) => one.pause());
     await bar().focus();
     for (let press = 0; press < 5; press += 1) await tab.keyboard.press("ArrowRight");
-    await page.eventually("the bar seeks the film", () => film.evaluate((one) => one.currentTime > 4.5));
+    await page.eventually("the bar seeks in the source", () => film.evaluate((one) => one.currentTime > 4.5));
   });
-  await step("its owner makes another frame its poster, in the gallery", async () => {
+  await step("its owner chooses another frame as the poster, in the gallery", async () => {
     const before = (await (await fetch(`${edge}/${id}/meta.json`)).json()).urls["thumbnail.jpg"];
     await tab.goto(edge);
     const card = page.cardNamed(tab, name);
@@ -127,7 +127,7 @@ async function story() {
   await owner.close();
 
   const stranger = await visitor();
-  await step("a stranger sees the poster, and it moves under the mouse and at rest not", async () => {
+  await step("another viewer sees the poster, and the preview only on hover", async () => {
     await tab.goto(`${edge}/${id}`);
     await drawn();
     page.expectEqual(await tab.locator("h1").textContent(), "Video", "the title: not the file's name");
@@ -141,7 +141,7 @@ async function story() {
     await screen().click();
   });
 
-  await step("the bar looks through the video by its storyboard", async () => {
+  await step("the bar seeks through the video by its storyboard", async () => {
     const early = await glanceAt(0.1);
     const late = await glanceAt(0.9);
     page.expectMatch(late.image, /storyboard\.webp\?v=/, "the sheet");
@@ -151,16 +151,16 @@ async function story() {
     await page.eventually("the poster is back", async () => (await tab.locator("#player.glancing").count()) === 0);
   });
 
-  await step("the bar works by keyboard and says where it is", async () => {
+  await step("the bar works by keyboard and reports its position", async () => {
     await bar().focus();
     await tab.keyboard.press("End");
     await page.eventually("a frame of the storyboard", () => tab.locator("#player.glancing").count());
-    page.expectMatch(await bar().getAttribute("aria-valuetext"), /^0:1[12] of 0:12$/, "what is said");
+    page.expectMatch(await bar().getAttribute("aria-valuetext"), /^0:1[12] of 0:12$/, "the reported position");
     await page.photograph(tab, shots, "watch-keyboard");
     await bar().blur();
   });
 
-  await step("a phone shows it without scrolling sideways, and a tap moves it", async () => {
+  await step("a phone shows it without horizontal scrolling, and a tap starts the preview", async () => {
     await page.expectNoSidewaysScroll(tab, 320);
     const phone = await visitor({ viewport: PHONE, hasTouch: true, isMobile: true });
     await tab.goto(`${edge}/${id}`);
@@ -170,12 +170,12 @@ async function story() {
     await phone.close();
   });
 
-  await step("somebody who prefers calm sees it move only when pressed", async () => {
+  await step("with reduced motion the preview starts only when pressed", async () => {
     const calm = await visitor({ reducedMotion: "reduce" });
     await tab.goto(`${edge}/${id}`);
     await drawn();
     await screen().hover();
-    page.expectEqual(await screen().getAttribute("data-moving"), null, "motion under the mouse");
+    page.expectEqual(await screen().getAttribute("data-moving"), null, "motion on hover");
     await screen().click();
     await page.eventually("it moves", async () => (await screen().getAttribute("data-moving")) === "true");
     await calm.close();
@@ -183,15 +183,15 @@ async function story() {
   await stranger.close();
 
   const reader = await visitor();
-  await step("another site frames it as oEmbed says, in a sandbox, where it moves and can be scrubbed", async () => {
+  await step("another site embeds it by oEmbed, in a sandbox, with preview and seek bar", async () => {
     const card = await (await fetch(`${edge}/oembed?url=${encodeURIComponent(`${edge}/${id}`)}&maxwidth=480`)).json();
     page.expectEqual(`${card.width}x${card.height}`, "480x270", "the frame");
-    // As WordPress does with frames of sites that it does not know.
+    // As WordPress does with frames of unknown sites.
     serve("/post", `<!doctype html><p>A post.</p>${card.html.replace("<iframe", '<iframe sandbox="allow-scripts"')}`);
     await tab.goto(`${site.origin}/post`);
     const frame = tab.frameLocator("iframe");
     await drawn(frame);
-    page.expectEqual(await frame.locator("h1").isVisible(), false, "a title beside the picture");
+    page.expectEqual(await frame.locator("h1").isVisible(), false, "a title next to the image");
     await screen(frame).hover();
     await page.eventually("it moves", async () => (await screen(frame).getAttribute("data-moving")) === "true");
     const seen = await glanceAt(0.8, frame);
@@ -244,11 +244,11 @@ async function story() {
     const [early, late] = [await coords(0.2), await coords(0.75)];
     const cues = await (await fetch(`${edge}/${id}/storyboard.vtt`)).text();
     for (const at of [early, late]) {
-      if (!cues.includes(`#xywh=${at.split(" ").join(",")}`)) throw new Error(`${at} is not in ${cues}`);
+      if (!cues.includes(`#xywh=${at.split(" ").join(",")}`)) throw new Error(`${at} is not one of ${cues}`);
     }
-    if (early === late) throw new Error(`the same tile at both places: ${early}`);
+    if (early === late) throw new Error(`the same tile at both positions: ${early}`);
     const box = tab.locator("media-time-range [part~=preview-box]");
-    await page.eventually("the thumbnail is seen", () => box.evaluate((one) => getComputedStyle(one).visibility === "visible" && Number(getComputedStyle(one).opacity) === 1));
+    await page.eventually("the thumbnail is visible", () => box.evaluate((one) => getComputedStyle(one).visibility === "visible" && Number(getComputedStyle(one).opacity) === 1));
     await tab.screenshot({ path: join(shots, "player.png") });
   });
   await reader.close();
@@ -256,7 +256,7 @@ async function story() {
 
 try {
   await story();
-  console.log(`ok - the whole story; screenshots are in ${shots}`);
+  console.log(`ok - all steps; screenshots are in ${shots}`);
 } catch (error) {
   const picture = join(shots, "pages-failure.png");
   await tab?.screenshot({ path: picture, fullPage: true }).catch(() => {});

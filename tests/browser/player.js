@@ -1,3 +1,3 @@
-// Decides which player scrubs our storyboard in a story: Media Chrome, whose time range shows a track of thumbnails.
+// The player for the storyboard test: Media Chrome, whose time range shows thumbnail tracks.
 
 import "media-chrome";

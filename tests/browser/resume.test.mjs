@@ -1,9 +1,9 @@
-// Shows how an upload stops and goes on, for a pause, after a crash, after signing out, with nothing sent twice: in
-// Chromium, against a fake of the Worker and the storage.
+// Tests of interrupted uploads: resumed after a pause, a crash or a sign-out, without sending anything twice. In
+// Chromium, against a fake of the Worker and of S3.
 //
 //   node --test tests/browser/resume.test.mjs
 //
-// GLIMPSE_SCREENSHOTS names a folder for pictures of every state.
+// GLIMPSE_SCREENSHOTS names a folder for screenshots of every state.
 
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -16,7 +16,7 @@ import * as page from "./verbs.mjs";
 const s = stage();
 const { file, photograph, open, crash, stored, said, partsTaken, scratch } = s;
 
-test("a pause keeps whole parts, works from the keyboard, and is told", async () => {
+test("a pause keeps completed parts, works from the keyboard, and is announced", async () => {
   const path = file("pause me, and never mind that this name is a very long one that does not fit into one line.mp4", 40 * MB);
   const restore = await page.slowDown(s.tab, 10 * MB);
   await page.dropFile(s.tab, path);
@@ -31,7 +31,7 @@ test("a pause keeps whole parts, works from the keyboard, and is told", async ()
   await photograph("paused");
   const before = s.fake.parts().length;
   await new Promise((resolve) => setTimeout(resolve, 500));
-  assert.equal(s.fake.parts().length, before, "nothing is sent meanwhile");
+  assert.equal(s.fake.parts().length, before, "nothing is sent during the pause");
   await restore();
   await s.tab.keyboard.press("Enter");
   await page.expectState(card, "ready");
@@ -40,17 +40,17 @@ test("a pause keeps whole parts, works from the keyboard, and is told", async ()
   s.complaints.mustBeEmpty();
 });
 
-test("Cancel gives up what was sent", async () => {
+test("Cancel aborts the multipart upload", async () => {
   await page.slowDown(s.tab, 10 * MB);
   await page.dropFile(s.tab, file("cancel.mp4", 40 * MB));
   await partsTaken(1);
   await page.press(page.cardNamed(s.tab, "cancel.mp4"), "cancel");
-  await page.eventually("storage forgets it", () => s.fake.unfinished.size === 0);
+  await page.eventually("the upload is aborted", () => s.fake.unfinished.size === 0);
   assert.equal(await s.tab.locator(".card").count(), 0);
   assert.equal(await s.tab.evaluate(() => localStorage.length), 0, "notes");
 });
 
-test("after a crash an upload goes on where it was, by the same bytes under any name", async () => {
+test("after a crash an upload is resumed with the same bytes under any name", async () => {
   const path = file("crash.mp4", 40 * MB);
   await page.slowDown(s.tab, 10 * MB);
   await page.dropFile(s.tab, path);
@@ -61,10 +61,10 @@ test("after a crash an upload goes on where it was, by the same bytes under any 
   assert.match(await card.locator(".meta").textContent(), /\d MB of 40 MB sent/);
   await photograph("unfinished");
 
-  // Another file of the same length, then one of another length.
+  // A different file of the same length, then one of another length.
   const chooser = card.locator("[data-files]");
   await chooser.setInputFiles(file("other.mp4", 40 * MB));
-  await page.expectReason(card, /other\.mp4 is not the file that was begun: its content differs/);
+  await page.expectReason(card, /other\.mp4 is not the original file: its content differs/);
   await photograph("another-file");
   await chooser.setInputFiles(file("shorter.mp4", MB));
   await page.expectReason(card, /it has 1 MB/);
@@ -80,7 +80,7 @@ test("after a crash an upload goes on where it was, by the same bytes under any 
   s.complaints.mustBeEmpty();
 });
 
-test("dropped again, an unfinished file is known without being asked for", async () => {
+test("an unfinished file that is dropped again is recognized", async () => {
   const path = file("drop again.mp4", 30 * MB);
   await page.slowDown(s.tab, 10 * MB);
   await page.dropFile(s.tab, path);
@@ -94,7 +94,7 @@ test("dropped again, an unfinished file is known without being asked for", async
   assert.equal(s.fake.count("POST", /^\/s3\/multipart$/), 2, "uploads begun");
 });
 
-test("parts that were cut otherwise are not gone on with", async () => {
+test("parts of another size are not resumed", async () => {
   await page.slowDown(s.tab, 10 * MB);
   await page.dropFile(s.tab, file("cut.mp4", 40 * MB));
   await partsTaken(1);
@@ -107,7 +107,7 @@ test("parts that were cut otherwise are not gone on with", async () => {
   assert.equal(await card.locator("[data-action=choose]").count(), 0);
 });
 
-test("Discard asks first, Escape keeps, and then it is gone", async () => {
+test("Discard asks for confirmation, Escape cancels, then the upload is gone", async () => {
   await page.slowDown(s.tab, 10 * MB);
   await page.dropFile(s.tab, file("discard.mp4", 40 * MB));
   await partsTaken(1);
@@ -117,17 +117,17 @@ test("Discard asks first, Escape keeps, and then it is gone", async () => {
   assert.equal(await s.tab.evaluate(() => document.activeElement.dataset.action), "keep", "the focus");
   await photograph("discard");
   await s.tab.keyboard.press("Escape");
-  assert.equal(await s.tab.evaluate(() => document.activeElement.dataset.action), "discard", "the focus comes back");
+  assert.equal(await s.tab.evaluate(() => document.activeElement.dataset.action), "discard", "the focus returns");
   assert.equal(s.fake.unfinished.size, 1);
   await page.press(card, "discard");
   await page.press(card, "sure");
   await page.expectGone(card);
   assert.equal(s.fake.unfinished.size, 0);
-  assert.equal(await s.tab.evaluate(() => document.activeElement.id), "choose", "the focus goes on");
+  assert.equal(await s.tab.evaluate(() => document.activeElement.id), "choose", "the focus moves on");
   await page.expectEmpty(s.tab);
 });
 
-test("what another browser began can be discarded, not gone on with", async () => {
+test("an upload of another browser can be discarded, not resumed", async () => {
   await page.slowDown(s.tab, 10 * MB);
   await page.dropFile(s.tab, file("foreign.mp4", 40 * MB));
   await partsTaken(1);
@@ -140,7 +140,7 @@ test("what another browser began can be discarded, not gone on with", async () =
   await photograph("foreign");
 });
 
-test("another tab is not offered what this one is sending", async () => {
+test("another tab does not offer the upload that this one is sending", async () => {
   await page.slowDown(s.tab, 4 * MB);
   await page.dropFile(s.tab, file("mine.mp4", 40 * MB));
   await partsTaken(1);
@@ -148,11 +148,11 @@ test("another tab is not offered what this one is sending", async () => {
   const asked = other.waitForResponse(/\/api\/uploads$/);
   await open(other);
   await asked;
-  await page.eventually("the second page is done", () => other.evaluate(() => document.querySelector("#studio").dataset.empty !== "unknown"));
+  await page.eventually("the second page is loaded", () => other.evaluate(() => document.querySelector("#studio").dataset.empty !== "unknown"));
   assert.equal(await other.locator(".card").count(), 0);
 });
 
-test("whoever signs out leaves no file name behind, and can still go on", async () => {
+test("signing out removes file names, and uploads can still be resumed", async () => {
   const path = file("secret plans.mp4", 40 * MB);
   s.tab.on("dialog", (dialog) => void dialog.accept());
   const restore = await page.slowDown(s.tab, 10 * MB);
@@ -165,7 +165,7 @@ test("whoever signs out leaves no file name behind, and can still go on", async 
   const sent = s.fake.parts().length;
   await crash();
   await page.expectState(page.cardNamed(s.tab, "An unfinished upload"), "unfinished");
-  assert.equal(s.fake.parts().length, sent, "nothing is sent after signing out");
+  assert.equal(s.fake.parts().length, sent, "nothing is sent after the sign-out");
   await page.dropFile(s.tab, path);
   await page.expectState(page.cardNamed(s.tab, "secret plans.mp4"), "ready");
   assert.deepEqual(s.fake.parts(), [1, 2, 3, 4, 5]);

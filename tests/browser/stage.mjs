@@ -1,4 +1,4 @@
-// Decides how a test of the page gets a browser in front of a fake Worker, and files to send.
+// Test setup: a browser in front of a fake Worker, and files to upload.
 
 import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
@@ -13,11 +13,11 @@ import * as page from "./verbs.mjs";
 
 export const MB = 1_000_000;
 const PHONE = { width: 375, height: 812 };
-/** A folder for pictures of every state, if one is named. */
+/** A folder for screenshots of every state, if one is named. */
 const shots = process.env.GLIMPSE_SCREENSHOTS;
 
 /**
- * Sets every test of a file up: a new person in a new browser, on a page that is signed in. What is handed back is
+ * Sets up every test of a file: a new user in a new browser context, with the page signed in. The returned object is
  * filled before each test: `fake`, `context`, `tab`, `complaints`.
  */
 export function stage() {
@@ -25,9 +25,9 @@ export function stage() {
   let browser;
   const s = {
     scratch,
-    /** The browser, for a person of another kind. */
+    /** Options of the browser context. */
     browser: () => browser,
-    /** A file of this length, unlike any other. */
+    /** A file of this length with unique content. */
     file(name, bytes) {
       const path = join(scratch, name);
       const tile = randomBytes(MB);
@@ -42,23 +42,23 @@ export function stage() {
     async photograph(name) {
       if (shots) await page.photograph(s.tab, shots, `uploads-${name}`, PHONE);
     },
-    /** Opens the page as somebody who is signed in. */
+    /** Opens the page as a signed-in user. */
     async open(tab = s.tab) {
       await tab.goto(s.fake.origin);
       await tab.locator("#studio").waitFor();
     },
-    /** The page is left as if the browser had crashed, and opened again. */
+    /** Closes the page as in a browser crash, and opens it again. */
     async crash() {
       await s.tab.close();
       await newTab();
       await s.open();
     },
-    /** What is in storage. */
+    /** The stored objects. */
     stored: () => [...s.fake.stored.values()],
-    /** What was said last to those who listen. */
+    /** The last screen reader announcement. */
     said: () => s.tab.locator("#announcer").textContent(),
-    /** Waits until storage has taken this many parts. */
-    partsTaken: (count) => page.eventually(`${count} parts in storage`, () => s.fake.parts().length >= count),
+    /** Waits until S3 has received this many parts. */
+    partsTaken: (count) => page.eventually(`${count} parts in S3`, () => s.fake.parts().length >= count),
   };
 
   async function newTab() {

@@ -1,12 +1,12 @@
-// One person's story through the page, in a real browser on the real parts: sign in, drop a video, watch it become a
-// poster and a moving preview, get the picture out of the edge cache, copy its link, send two at once, go on with a
-// large one after a pause and a reload, discard another, be refused, delete, sign out.
+// End-to-end test of the page in a real browser, with the real services: sign in, drop a video, watch it become a
+// poster and a preview, get the image from the edge cache, copy its link, upload two at once, resume a large one after
+// a pause and a reload, discard another, see a rejection, delete, sign out.
 //
 //   GLIMPSE_EDGE_URL=http://localhost:8787 GLIMPSE_CLIP=clip.mp4 GLIMPSE_SCREENSHOTS=target/screenshots \
 //       node tests/browser/story.mjs
 //
 // GLIMPSE_CHROMIUM names the browser (default /usr/bin/chromium). Prints `ok - …` for each step; the first failure
-// prints why, where the screenshot is and what the console said, and ends with 1.
+// prints the reason, the path of the screenshot and the console output, and exits with 1.
 
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -14,17 +14,17 @@ import { basename, join } from "node:path";
 
 import * as page from "./verbs.mjs";
 
-/** What the pictures of one video may take, upload included, in milliseconds. */
+/** The time limit for processing one video, including the upload, in milliseconds. */
 const READY_MS = 120_000;
 const PHONE = { width: 375, height: 812 };
-/** A file that goes in five parts. */
+/** The size of a file with five parts. */
 const LARGE_BYTES = 40_000_000;
 
 const edge = new URL(process.env.GLIMPSE_EDGE_URL ?? "http://localhost:8787").origin;
 const clip = process.env.GLIMPSE_CLIP;
 const shots = process.env.GLIMPSE_SCREENSHOTS ?? "target/screenshots";
 if (!clip) {
-  console.error("GLIMPSE_CLIP is not set: it names the video that is uploaded");
+  console.error("GLIMPSE_CLIP is not set: it names the video to upload");
   process.exit(2);
 }
 mkdirSync(shots, { recursive: true });
@@ -49,7 +49,7 @@ async function step(sentence, act) {
   console.log(`ok - ${sentence} (${Math.round(performance.now() - began)} ms)`);
 }
 
-/** The clip at a length of its own choice: behind the film there is a box that players skip. */
+/** The clip padded to any length: after the video there is a box that players skip. */
 function padded(path, bytes) {
   const film = readFileSync(clip);
   const box = Buffer.alloc(bytes - film.length);
@@ -63,14 +63,14 @@ const person = `Ada ${Date.now().toString(36)}`;
 const name = basename(clip);
 
 async function story() {
-  await step("a visitor is told what this is and asked to sign in", async () => {
+  await step("a visitor sees a description and a sign-in button", async () => {
     complaints.expect(/401 .*\/api\/me/);
     await tab.goto(edge);
     await page.expectSignedOut(tab);
     await page.photograph(tab, shots, "signed-out", PHONE);
   });
 
-  await step("the page forbids inline scripts, foreign frames and foreign hosts", async () => {
+  await step("the page forbids inline scripts, third-party frames and third-party hosts", async () => {
     await page.expectStrictHeaders(tab, edge);
   });
 
@@ -81,7 +81,7 @@ async function story() {
     await page.photograph(tab, shots, "empty", PHONE);
   });
 
-  await step("a file of a foreign type is refused before it is sent", async () => {
+  await step("a file of another type is refused before it is sent", async () => {
     const notes = join(scratch, "notes.pdf");
     writeFileSync(notes, "%PDF-1.7\n");
     const sent = page.countGrants(tab);
@@ -89,7 +89,7 @@ async function story() {
     const card = page.cardNamed(tab, "notes.pdf");
     await page.expectState(card, "refused");
     await page.expectReason(card, /Only videos can be uploaded/);
-    page.expectEqual(sent(), 0, "permissions asked for");
+    page.expectEqual(sent(), 0, "upload requests");
     await page.press(card, "dismiss");
     await page.expectGone(card);
   });
@@ -98,22 +98,22 @@ async function story() {
     const huge = join(scratch, "huge.mp4");
     const limit = await page.maxUploadBytes(tab);
     writeFileSync(huge, "");
-    // A sparse file: it has the length, not the blocks.
+    // A sparse file: it has the length, but no blocks.
     truncateSync(huge, limit + 1);
     const sent = page.countGrants(tab);
     await page.dropFile(tab, huge);
     const card = page.cardNamed(tab, "huge.mp4");
     await page.expectState(card, "refused");
     await page.expectReason(card, /At most .+ can be uploaded/);
-    page.expectEqual(sent(), 0, "permissions asked for");
+    page.expectEqual(sent(), 0, "upload requests");
     await page.photograph(tab, shots, "refused-before-upload", PHONE);
     await page.press(card, "dismiss");
   });
 
   const card = page.cardNamed(tab, name);
   const streams = page.countStreams(tab);
-  await step("a dropped video shows its progress and arrives in storage", async () => {
-    // So slow that progress can be seen: 4 s for the whole file.
+  await step("a dropped video shows its progress and is uploaded", async () => {
+    // Slow enough to see the progress: 4 s for the whole file.
     const restore = await page.slowDown(tab, statSync(clip).size / 4);
     await page.dropFile(tab, clip);
     await page.expectState(card, "uploading");
@@ -131,7 +131,7 @@ async function story() {
     await page.photograph(tab, shots, "ready", PHONE);
   });
 
-  await step("it moves under the mouse and rests when the mouse leaves", async () => {
+  await step("the preview starts on hover and stops when the mouse leaves", async () => {
     await page.rest(tab);
     await page.expectStill(card);
     await page.pointAt(card);
@@ -141,7 +141,7 @@ async function story() {
     await page.expectStill(card);
   });
 
-  await step("it moves on keyboard focus too", async () => {
+  await step("the preview starts on keyboard focus too", async () => {
     await page.tabTo(tab, card);
     await page.expectMoving(card);
     await page.photograph(tab, shots, "keyboard");
@@ -149,7 +149,7 @@ async function story() {
     await page.expectStill(card);
   });
 
-  await step("the GIF and the WebP really are animations", async () => {
+  await step("the GIF and the WebP are animations", async () => {
     const gif = await page.linkedPicture(card, tab, "animated.gif");
     page.expectEqual(gif.type, "image/gif", "type");
     page.expectAtLeast(page.framesOfGif(gif.bytes), 2, "frames of the GIF");
@@ -158,7 +158,7 @@ async function story() {
     page.expectAtLeast(page.framesOfWebp(webp.bytes), 2, "frames of the WebP");
   });
 
-  await step("the second view of a picture comes out of the edge cache", async () => {
+  await step("the second view of an image comes from the edge cache", async () => {
     const url = await page.copiedLink(tab, card, "thumbnail.jpg");
     await page.fetchPicture(tab, url);
     const again = await page.fetchPicture(tab, url);
@@ -181,7 +181,7 @@ async function story() {
     await page.expectPoster(card);
   });
 
-  await step("two videos at once arrive, and their progress is shown together", async () => {
+  await step("two concurrent uploads finish, and their progress is shown together", async () => {
     const pair = ["Morning.mp4", "Evening.mp4"].map((copy) => join(scratch, copy));
     for (const copy of pair) copyFileSync(clip, copy);
     const restore = await page.slowDown(tab, statSync(clip).size / 2);
@@ -195,11 +195,11 @@ async function story() {
   const large = padded(join(scratch, "The whole holiday.mp4"), LARGE_BYTES);
   const largeCard = page.cardNamed(tab, basename(large));
   const sent = page.countParts(tab);
-  await step("a large video goes in parts, stops for a pause and goes on after it", async () => {
+  await step("a large video is uploaded in parts, paused and resumed", async () => {
     const restore = await page.slowDown(tab, LARGE_BYTES / 4);
     await page.dropFile(tab, large);
     await page.expectState(largeCard, "uploading");
-    await page.eventually("a part is there", () => sent().length >= 1);
+    await page.eventually("a part is stored", () => sent().length >= 1);
     await page.press(largeCard, "pause");
     await page.expectState(largeCard, "paused");
     await page.photograph(tab, shots, "paused", PHONE);
@@ -207,11 +207,11 @@ async function story() {
     await new Promise((resolve) => setTimeout(resolve, 500));
     page.expectEqual(sent().length, paused, "parts sent during the pause");
     await page.press(largeCard, "resume");
-    await page.eventually("the next part is there", () => sent().length > paused);
+    await page.eventually("the next part is stored", () => sent().length > paused);
     await restore();
   });
 
-  await step("after a reload in the middle it goes on, and no part is sent twice", async () => {
+  await step("it is resumed after a reload, and no part is sent twice", async () => {
     await tab.reload();
     await page.expectState(largeCard, "unfinished");
     await page.photograph(tab, shots, "unfinished", PHONE);
@@ -219,8 +219,8 @@ async function story() {
     await page.expectState(largeCard, "ready", READY_MS);
     const parts = sent();
     page.expectEqual(new Set(parts).size, parts.length, `different parts among ${parts}`);
-    page.expectAtLeast(parts.length, 3, "parts that were seen to arrive, of 5: two may be cut off before their answer");
-    page.expectEqual((await page.listed(tab, basename(large))).bytes, LARGE_BYTES, "bytes in storage");
+    page.expectAtLeast(parts.length, 3, "parts with a response, of 5: two may be interrupted before theirs");
+    page.expectEqual((await page.listed(tab, basename(large))).bytes, LARGE_BYTES, "bytes in S3");
   });
 
   await step("an unfinished upload can be discarded", async () => {
@@ -228,7 +228,7 @@ async function story() {
     const begun = sent().length;
     const path = padded(join(scratch, "Better not.mp4"), LARGE_BYTES - 1);
     await page.dropFile(tab, path);
-    await page.eventually("a part is there", () => sent().length > begun);
+    await page.eventually("a part is stored", () => sent().length > begun);
     await tab.reload();
     const unwanted = page.cardNamed(tab, basename(path));
     await page.expectState(unwanted, "unfinished");
@@ -236,11 +236,11 @@ async function story() {
     await page.photograph(tab, shots, "discard");
     await page.press(unwanted, "sure");
     await page.expectGone(unwanted);
-    page.expectEqual(await page.unfinishedUploads(tab), 0, "unfinished uploads in storage");
+    page.expectEqual(await page.unfinishedUploads(tab), 0, "unfinished uploads in S3");
     await restore();
   });
 
-  await step("a video can be deleted, and then its pictures are gone", async () => {
+  await step("a video can be deleted, and then its images are gone", async () => {
     const doomed = page.cardNamed(tab, "Morning.mp4");
     await page.expectState(doomed, "ready");
     const { urls } = await page.listed(tab, "Morning.mp4");
@@ -249,13 +249,13 @@ async function story() {
     await page.press(doomed, "sure");
     await page.expectGone(doomed);
     const answer = await tab.request.get(urls["thumbnail.png"] ?? urls["thumbnail.jpg"].replace(/thumbnail\.jpg.*/, "thumbnail.png"));
-    page.expectEqual(answer.status(), 410, "status of its picture");
+    page.expectEqual(answer.status(), 410, "status of its image");
     await tab.reload();
     await page.expectState(page.cardNamed(tab, "Evening.mp4"), "ready");
     await page.expectGone(doomed);
   });
 
-  await step("a text renamed .mp4 is refused, with the reason in plain words", async () => {
+  await step("a text file renamed to .mp4 is rejected, with the reason", async () => {
     const fake = join(scratch, "not really.mp4");
     writeFileSync(fake, "Once upon a time there was a text that wanted to be a film.\n".repeat(40));
     await page.dropFile(tab, fake);
@@ -263,15 +263,15 @@ async function story() {
     await page.expectState(refused, "rejected", READY_MS);
     await page.expectReason(refused, /not a video/i);
     const { trace_id } = await page.listed(tab, "not really.mp4");
-    page.expectEqual(await page.copiedLink(tab, refused, "trace"), trace_id, "the trace id for a mail to support");
+    page.expectEqual(await page.copiedLink(tab, refused, "trace"), trace_id, "the trace id for an email to support");
     await page.photograph(tab, shots, "rejected", PHONE);
   });
 
-  await step("a phone shows everything without scrolling sideways", async () => {
+  await step("a phone shows everything without horizontal scrolling", async () => {
     await page.expectNoSidewaysScroll(tab, 320);
   });
 
-  await step("signing out leaves nothing behind", async () => {
+  await step("signing out removes all data from the page", async () => {
     complaints.expect(/401 .*\/api\/me/);
     await page.signOut(tab);
     await page.expectSignedOut(tab);
@@ -282,7 +282,7 @@ async function story() {
 
 try {
   await story();
-  console.log(`ok - the whole story; screenshots are in ${shots}`);
+  console.log(`ok - all steps; screenshots are in ${shots}`);
 } catch (error) {
   const picture = join(shots, "failure.png");
   await tab.screenshot({ path: picture, fullPage: true }).catch(() => {});

@@ -1,9 +1,9 @@
-// Shows what <glimpse-thumb> does on a page of another origin: stand-in, poster, motion for those who look closer, and
-// calm for those who asked for it. In Chromium, against pictures that are held back and let go.
+// Tests of <glimpse-thumb> on a page of another origin: placeholder, poster, preview on hover, focus or touch, and
+// reduced motion. In Chromium, with images whose responses can be held back.
 //
 //   node --test tests/browser/thumb.test.mjs
 //
-// GLIMPSE_SCREENSHOTS names a folder for pictures of the states.
+// GLIMPSE_SCREENSHOTS names a folder for screenshots of the states.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -18,7 +18,7 @@ import { fileURLToPath } from "node:url";
 import * as page from "./verbs.mjs";
 
 const VIDEO = "7zzzzzzzzz0123456789abcdef";
-/** Of a green meadow below a blue sky. */
+/** The thumbhash of a green meadow below a blue sky. */
 const THUMBHASH = "3OcRJYB4d3h/iIeHeEh3eIhw+j3A";
 const shots = process.env.GLIMPSE_SCREENSHOTS;
 const scratch = mkdtempSync(join(tmpdir(), "glimpse-thumb-"));
@@ -26,7 +26,7 @@ const scratch = mkdtempSync(join(tmpdir(), "glimpse-thumb-"));
 const picture = (colour, word) =>
   `<svg xmlns="http://www.w3.org/2000/svg" width="640" height="360"><rect width="640" height="360" fill="${colour}"/><text x="320" y="200" font-size="60" text-anchor="middle" fill="#fff">${word}</text></svg>`;
 
-/** Glimpse: `asked` is what was asked for, `hold(name)` keeps an answer back until what it hands back is called. */
+/** A fake of Glimpse: `asked` lists the requests, `hold(name)` delays a response until the returned function is called. */
 function glimpse() {
   const asked = [];
   const held = new Map();
@@ -74,7 +74,7 @@ function glimpse() {
   return self;
 }
 
-/** A site of somebody else, strict about what runs on it. */
+/** A third-party site with a strict content security policy. */
 const site = { server: undefined, origin: "", html: "" };
 const service = glimpse();
 let browser;
@@ -115,7 +115,7 @@ afterEach(async () => {
   await context.close();
 });
 
-/** A browser of this kind. */
+/** A browser context with these options. */
 async function open(kind) {
   await context?.close();
   context = await browser.newContext({ viewport: { width: 800, height: 600 }, ...kind });
@@ -124,7 +124,7 @@ async function open(kind) {
   complaints = page.listen(tab);
 }
 
-/** Goes to a page with this on it. */
+/** Opens a page with this content. */
 async function visit(html) {
   site.html = html.replaceAll("SRC", `${service.origin}/${VIDEO}`);
   await tab.goto(site.origin);
@@ -132,13 +132,13 @@ async function visit(html) {
 
 const thumb = () => tab.locator("glimpse-thumb");
 const expectState = (state) => page.eventually(`the state ${state}`, async () => (await thumb().getAttribute("state")) === state);
-/** How many pictures are in it, and how high it is. */
+/** The number of images in the element, and its height. */
 const shown = () => thumb().evaluate((one) => [...one.shadowRoot.querySelectorAll("img.shown")].map(({ src }) => src.split("/").at(-1).split(".")[0]));
 const photograph = async (name) => shots && (await tab.screenshot({ path: join(shots, `thumb-${name}.png`) }));
 
 const PLAIN = '<glimpse-thumb src="SRC" alt="A meadow"></glimpse-thumb>';
 
-test("the stand-in comes first, then the poster, then motion under the mouse, and rest after it", async () => {
+test("the placeholder comes first, then the poster, then the preview on hover, which stops after it", async () => {
   const release = service.hold("thumbnail.webp");
   await visit(PLAIN);
   await expectState("blur");
@@ -147,8 +147,8 @@ test("the stand-in comes first, then the poster, then motion under the mouse, an
   release();
   await expectState("poster");
   assert.deepEqual(await shown(), ["thumbnail"]);
-  assert.equal(service.count("animated.webp"), 0, "no motion before anybody looks closer");
-  assert.equal(Math.round((await thumb().boundingBox()).height), 180, "the video's own shape");
+  assert.equal(service.count("animated.webp"), 0, "no preview before a hover");
+  assert.equal(Math.round((await thumb().boundingBox()).height), 180, "the video's aspect ratio");
   await photograph("poster");
 
   await thumb().hover();
@@ -161,7 +161,7 @@ test("the stand-in comes first, then the poster, then motion under the mouse, an
   complaints.mustBeEmpty();
 });
 
-test("keyboard focus moves it, Enter keeps it moving, Enter again stops it", async () => {
+test("keyboard focus starts the preview, Enter keeps it playing, Enter again stops it", async () => {
   await visit(PLAIN);
   await expectState("poster");
   await tab.locator("#before").focus();
@@ -177,7 +177,7 @@ test("keyboard focus moves it, Enter keeps it moving, Enter again stops it", asy
   assert.equal(await thumb().getAttribute("aria-pressed"), "false");
 });
 
-test("in a link it is a picture: the link has the focus and the tap", async () => {
+test("in a link it is an image: focus and tap belong to the link", async () => {
   await visit('<a href="#there"><glimpse-thumb src="SRC" alt="A meadow"></glimpse-thumb></a>');
   await expectState("poster");
   assert.deepEqual([await thumb().getAttribute("role"), await thumb().getAttribute("tabindex")], ["img", null]);
@@ -189,10 +189,10 @@ test("in a link it is a picture: the link has the focus and the tap", async () =
 });
 
 for (const [who, kind, prepare] of [
-  ["asked for less motion", { reducedMotion: "reduce" }, () => {}],
+  ["prefers reduced motion", { reducedMotion: "reduce" }, () => {}],
   ["saves data", {}, () => tab.addInitScript(() => Object.defineProperty(navigator, "connection", { value: { saveData: true } }))],
 ]) {
-  test(`it never moves by itself for somebody who ${who}, and does when pressed`, async () => {
+  test(`it never moves by itself for a user who ${who}, and does when pressed`, async () => {
     await open(kind);
     await prepare();
     await visit(PLAIN);
@@ -200,7 +200,7 @@ for (const [who, kind, prepare] of [
     await thumb().hover();
     await tab.locator("#before").focus();
     await tab.keyboard.press("Tab");
-    // What would have been asked for by now has been: a picture that is asked for later comes back after it.
+    // Any request until now has been sent: a later request completes after this one.
     await tab.evaluate((url) => fetch(url), `${service.origin}/fence`);
     assert.equal(service.count("animated.webp"), 0);
     assert.equal(await thumb().getAttribute("state"), "poster");
@@ -211,7 +211,7 @@ for (const [who, kind, prepare] of [
   });
 }
 
-test("a tap moves it on a touch screen, another stops it", async () => {
+test("a tap starts it on a touch screen, another stops it", async () => {
   await open({ hasTouch: true, isMobile: true, viewport: { width: 375, height: 700 } });
   await visit(PLAIN);
   await expectState("poster");
@@ -221,7 +221,7 @@ test("a tap moves it on a touch screen, another stops it", async () => {
   await expectState("poster");
 });
 
-test("what is far below is not asked for until somebody comes near", async () => {
+test("an element far below loads nothing until it is scrolled near", async () => {
   await visit('<p class="far"></p><glimpse-thumb src="SRC" alt="" thumbhash="' + THUMBHASH + '"></glimpse-thumb>');
   await expectState("blur");
   await tab.evaluate((url) => fetch(url), `${service.origin}/fence`);
@@ -231,7 +231,7 @@ test("what is far below is not asked for until somebody comes near", async () =>
   assert.equal(service.count("meta.json"), 1);
 });
 
-test("a video that is still being made is asked after; one that is gone is said to be missing", async () => {
+test("a video in progress is polled; a deleted one is shown as missing", async () => {
   service.isProcessing(1);
   await visit(PLAIN);
   await expectState("poster");
@@ -246,7 +246,7 @@ test("a video that is still being made is asked after; one that is gone is said 
   complaints.mustBeEmpty();
 });
 
-test("addresses with tokens can be named, and then nothing else is asked for", async () => {
+test("URLs with tokens can be given, and then nothing else is requested", async () => {
   await visit(
     `<glimpse-thumb alt="Private" thumbhash="${THUMBHASH}" poster="SRC/thumbnail.jpg?token=a" motion="SRC/animated.gif?token=b"></glimpse-thumb>`,
   );
@@ -256,14 +256,14 @@ test("addresses with tokens can be named, and then nothing else is asked for", a
   assert.deepEqual(service.asked, ["glimpse-thumb.js", "thumbnail.jpg", "animated.gif"]);
 });
 
-test("another video in the same element takes the place of the first", async () => {
+test("another video in the same element replaces the first", async () => {
   await visit(PLAIN);
   await expectState("poster");
   const releases = ["meta.json", "thumbnail.webp"].map((name) => service.hold(name));
   const become = (video) => thumb().evaluate((one, src) => one.setAttribute("src", src), `${service.origin}/${video}`);
-  // The first of two is overtaken while it is asked after.
+  // The first of two is replaced while it is polled.
   await become("overtaken");
-  await page.eventually("the question for the first", () => service.count("meta.json") === 2);
+  await page.eventually("the request for the first", () => service.count("meta.json") === 2);
   await become("last");
   await expectState("blank");
   assert.deepEqual(await shown(), []);

@@ -1,9 +1,8 @@
-// Shows what the page does when something is in the way of an upload: in Chromium, against a fake of the Worker and the
-// storage that is told to fail.
+// Tests of failing uploads: in Chromium, against a fake of the Worker and of S3 with injected errors.
 //
 //   node --test tests/browser/trouble.test.mjs
 //
-// GLIMPSE_SCREENSHOTS names a folder for pictures of every state.
+// GLIMPSE_SCREENSHOTS names a folder for screenshots of every state.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -15,7 +14,7 @@ import * as page from "./verbs.mjs";
 const s = stage();
 const { file, photograph, open, stored, said, partsTaken } = s;
 
-test("a refusal is told in the Worker's words, for a form and for parts, and can be tried again", async () => {
+test("a rejection shows the Worker's message, for a form and for parts, and can be retried", async () => {
   const busy = JSON.stringify({ title: "Busy", status: 429, code: "busy", message: "Too many uploads at once: wait a minute." });
   for (const [name, size, method, path] of [["form.mp4", MB, "GET", /^\/s3\/params$/], ["parts.mp4", 20 * MB, "POST", /^\/s3\/multipart$/]]) {
     s.complaints.expect(/429/);
@@ -32,7 +31,7 @@ test("a refusal is told in the Worker's words, for a form and for parts, and can
   s.complaints.mustBeEmpty();
 });
 
-test("a session that ended says so, and the upload can go on", async () => {
+test("an expired session is shown, and the upload can be resumed", async () => {
   s.complaints.expect(/401/);
   s.fake.trouble("GET", /^\/s3\/params$/, { status: 401, body: JSON.stringify({ message: "Sign in first." }) });
   await page.dropFile(s.tab, file("over.mp4", MB));
@@ -40,7 +39,7 @@ test("a session that ended says so, and the upload can go on", async () => {
   await page.eventually("the notice", () => s.tab.locator("#notice-sign-in").isVisible());
 });
 
-test("storage's short troubles are got over in silence, its last word is explained, and no part goes twice", async () => {
+test("transient S3 errors are retried silently, the last error is shown, and no part is sent twice", async () => {
   s.complaints.expect(/503|403/);
   const xml = { type: "application/xml", body: "<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>" };
   s.fake.trouble("PUT", /\/part\/.+\/1$/, { status: 503, times: 2 });
@@ -59,7 +58,7 @@ test("storage's short troubles are got over in silence, its last word is explain
   s.complaints.mustBeEmpty();
 });
 
-test("a lost connection is told, and the upload goes on by itself once it is back", async () => {
+test("a lost connection is shown, and the upload resumes by itself once it is back", async () => {
   s.complaints.expect(/ERR_INTERNET_DISCONNECTED|ERR_FAILED|Failed to load/);
   const restore = await page.slowDown(s.tab, 10 * MB);
   await page.dropFile(s.tab, file("offline.mp4", 40 * MB));
@@ -73,7 +72,7 @@ test("a lost connection is told, and the upload goes on by itself once it is bac
   assert.deepEqual(s.fake.parts(), [1, 2, 3, 4, 5]);
 });
 
-test("an upload whose last answer was lost is not sent again", async () => {
+test("an upload whose last response was lost is not sent again", async () => {
   s.complaints.expect(/ERR_EMPTY_RESPONSE|404/);
   s.fake.trouble("POST", /\/complete$/, { after: true });
   await page.dropFile(s.tab, file("lost.mp4", 20 * MB));
@@ -82,7 +81,7 @@ test("an upload whose last answer was lost is not sent again", async () => {
   assert.equal(stored().length, 1);
 });
 
-test("an upload that storage has forgotten is begun anew", async () => {
+test("an upload that S3 no longer has is restarted", async () => {
   s.complaints.expect(/404/);
   await page.slowDown(s.tab, 10 * MB);
   await page.dropFile(s.tab, file("forgotten.mp4", 40 * MB));
@@ -98,7 +97,7 @@ test("an upload that storage has forgotten is begun anew", async () => {
   assert.equal(s.fake.count("POST", /^\/s3\/multipart$/), 2);
 });
 
-test("a page whose uploader cannot be loaded says so, and tries again", async () => {
+test("a page whose uploader cannot be loaded shows an error, and retries", async () => {
   s.complaints.expect(/ERR_FAILED/);
   s.tab = await s.context.newPage();
   await s.tab.addInitScript(() => (window.requestIdleCallback = () => {}));

@@ -1,9 +1,9 @@
-// Shows how the page sends files, what it refuses, and how it shows videos until they are gone: in Chromium, against a
-// fake of the Worker and the storage.
+// Tests of uploads: how the page sends files, which files it refuses, and the cards of videos until they are deleted.
+// In Chromium, against a fake of the Worker and of S3.
 //
 //   node --test tests/browser/uploads.test.mjs
 //
-// GLIMPSE_SCREENSHOTS names a folder for pictures of every state.
+// GLIMPSE_SCREENSHOTS names a folder for screenshots of every state.
 
 import assert from "node:assert/strict";
 import { readFileSync, truncateSync, writeFileSync } from "node:fs";
@@ -16,12 +16,12 @@ import * as page from "./verbs.mjs";
 const s = stage();
 const { file, photograph, open, stored, said, scratch } = s;
 
-test("small files go in one form, large ones in parts, and both arrive as they are", async () => {
+test("small files are sent in one form, large ones in parts, and both arrive unchanged", async () => {
   const small = file("small.mp4", 3 * MB);
   const large = file("large.mp4", 20 * MB);
   const restore = await page.slowDown(s.tab, 8 * MB);
   await page.dropFile(s.tab, small, large);
-  await page.eventually("the strip for all of them", () => s.tab.locator("#total").isVisible());
+  await page.eventually("the strip with the total progress", () => s.tab.locator("#total").isVisible());
   await page.expectProgress(page.cardNamed(s.tab, "large.mp4"));
   await photograph("two");
   await restore();
@@ -36,7 +36,7 @@ test("small files go in one form, large ones in parts, and both arrive as they a
   s.complaints.mustBeEmpty();
 });
 
-test("what sends files is loaded when the page is idle, not before it is seen", async () => {
+test("the uploader is loaded when the page is idle, not before the first paint", async () => {
   const scripts = [];
   s.tab = await s.context.newPage();
   s.tab.on("request", (request) => /\.js$/.test(request.url()) && scripts.push(basename(request.url()).replace(/-.*/, "")));
@@ -50,21 +50,21 @@ test("what sends files is loaded when the page is idle, not before it is seen", 
   await page.eventually("the chunk", () => scripts.includes("uppy"));
 });
 
-test("more files than go at once wait their turn, and a paused one holds up none", async () => {
+test("files beyond the concurrency limit wait, and a paused one blocks no other", async () => {
   const paths = Array.from({ length: 5 }, (_, i) => file(`clip ${i}.mp4`, 17 * MB));
   const restore = await page.slowDown(s.tab, 6 * MB);
   await page.dropFile(s.tab, ...paths);
   const state = (of) => s.tab.locator(`.card[data-state=${of}]`);
-  await page.eventually("three on their way", async () => (await state("uploading").count()) === 3);
+  await page.eventually("three are uploading", async () => (await state("uploading").count()) === 3);
   assert.equal(await state("waiting").count(), 2);
   await photograph("waiting");
   await page.press(state("uploading").first(), "pause");
-  await page.eventually("the next has begun", async () => (await state("uploading").count()) === 3);
+  await page.eventually("the next one is uploading", async () => (await state("uploading").count()) === 3);
   assert.equal(await state("waiting").count(), 1);
   await restore();
-  await page.eventually("four are there", async () => (await state("ready").count()) === 4);
+  await page.eventually("four are ready", async () => (await state("ready").count()) === 4);
   await page.press(state("paused"), "resume");
-  await page.eventually("all are there", async () => (await state("ready").count()) === 5);
+  await page.eventually("all are ready", async () => (await state("ready").count()) === 5);
   assert.equal(stored().length, 5);
   s.complaints.mustBeEmpty();
 });
@@ -77,7 +77,7 @@ test("the same file twice is two videos", async () => {
   assert.equal(stored().length, 2);
 });
 
-test("the limits are shown, and what breaks them is refused without a request", async () => {
+test("the limits are shown, and files beyond them are refused without a request", async () => {
   s.fake.setLimits({ max_upload_bytes: 5 * MB, types: ["video/mp4", "video/webm"] });
   await s.tab.reload();
   await page.eventually("the limits", async () => (await s.tab.locator("#limits").textContent()) === "MP4 and WebM, up to 5 MB each");
@@ -86,7 +86,7 @@ test("the limits are shown, and what breaks them is refused without a request", 
     ["large.mp4", 5 * MB + 1, /has 5,000,001 bytes\. At most 5,000,000 bytes can/],
     ["clip.mov", 10, /Only MP4 and WebM can be uploaded here/],
     ["notes.pdf", 10, /Only videos can be uploaded, and this is application\/pdf/],
-    ["empty.mp4", 0, /nothing in this file/],
+    ["empty.mp4", 0, /file is empty/],
   ];
   for (const [name, size, why] of cases) {
     const path = join(scratch, name);
@@ -101,7 +101,7 @@ test("the limits are shown, and what breaks them is refused without a request", 
   s.complaints.mustBeEmpty();
 });
 
-test("a card learns of its pictures by events, and asks only where there are none", async () => {
+test("a card is updated by events, and polls only without them", async () => {
   s.fake.setAutomatic(false);
   await page.dropFile(s.tab, file("events.mp4", MB));
   const card = page.cardNamed(s.tab, "events.mp4");
@@ -128,11 +128,11 @@ test("at most two streams are open at once", async () => {
   s.fake.setAutomatic(false);
   for (let i = 0; i < 4; i += 1) s.fake.addVideo(`old ${i}.mp4`, MB);
   await s.tab.reload();
-  await page.eventually("the others are asked for", () => s.fake.count("GET", /^\/api\/videos\/\w+$/) >= 2);
+  await page.eventually("the others are polled", () => s.fake.count("GET", /^\/api\/videos\/\w+$/) >= 2);
   assert.equal(s.fake.count("GET", /\/events$/), 2);
 });
 
-test("Delete asks first, says what goes wrong, and takes the card away", async () => {
+test("Delete asks for confirmation, shows errors, and removes the card", async () => {
   for (const name of ["stays.mp4", "goes.mp4"]) s.fake.addVideo(name, MB, { state: "ready", width: 1280, height: 720, duration_ms: 8000 });
   await s.tab.reload();
   const card = page.cardNamed(s.tab, "goes.mp4");
@@ -155,7 +155,7 @@ test("Delete asks first, says what goes wrong, and takes the card away", async (
   s.complaints.mustBeEmpty();
 });
 
-test("a phone and a narrow window show every state without scrolling sideways", async () => {
+test("a phone and a narrow window show every state without horizontal scrolling", async () => {
   const long = "a name that goes on and on without an end and then some more of it, again and again and again.mp4";
   s.fake.addVideo(long, MB, { state: "ready", width: 1280, height: 720, duration_ms: 8000 });
   await s.tab.reload();
@@ -168,7 +168,7 @@ test("a phone and a narrow window show every state without scrolling sideways", 
   await photograph("phone");
 });
 
-test("everything that can be pressed has a name and is reached by Tab", async () => {
+test("every control has a name and is reachable by Tab", async () => {
   s.fake.addVideo("ready.mp4", MB, { state: "ready", width: 1280, height: 720, duration_ms: 8000 });
   await s.tab.reload();
   await page.slowDown(s.tab, 5 * MB);
@@ -181,6 +181,6 @@ test("everything that can be pressed has a name and is reached by Tab", async ()
     reached.add(await s.tab.evaluate(() => document.activeElement.getAttribute("aria-label") ?? document.activeElement.textContent.trim()));
   }
   for (const label of ["choose files", "Pause: tab.mp4", "Cancel: tab.mp4", "Delete: ready.mp4", "Moving preview of ready.mp4"]) {
-    assert.ok(reached.has(label), `${label} is not among ${[...reached].join(" | ")}`);
+    assert.ok(reached.has(label), `${label} is not one of ${[...reached].join(" | ")}`);
   }
 });

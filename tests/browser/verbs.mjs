@@ -1,25 +1,25 @@
-// Decides how a story speaks about the page: what a person does and what a person sees. Every wait has a deadline.
+// Helpers for tests of the page: user actions and observations. Every wait has a deadline.
 
 import { join } from "node:path";
 
 import { chromium } from "playwright-core";
 
-/** How long anything may take that is not the making of pictures, in milliseconds. */
+/** The time limit of everything except processing, in milliseconds. */
 const SOON_MS = 15_000;
 const PAUSE_MS = 50;
 
-/** A browser without a window and without talk of its own. @throws if there is none: the message says what to do */
+/** A headless browser without background requests. @throws if there is none: the message says what to do */
 export async function launch() {
   const executablePath = process.env.GLIMPSE_CHROMIUM ?? "/usr/bin/chromium";
   const quiet = ["--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
   try {
     return await chromium.launch({ executablePath, args: ["--no-sandbox", ...quiet] });
   } catch (error) {
-    throw new Error(`${executablePath} does not start: install chromium, or name yours in GLIMPSE_CHROMIUM\n${error.message}`);
+    throw new Error(`${executablePath} cannot be started: install chromium, or set GLIMPSE_CHROMIUM\n${error.message}`);
   }
 }
 
-/** Asks until the answer is truthy; the last answer or error is told when the time is over. */
+/** Polls until the result is truthy; after the deadline, the last result or error is reported. */
 export async function eventually(what, ask, deadlineMs = SOON_MS) {
   const end = Date.now() + deadlineMs;
   let last;
@@ -62,12 +62,12 @@ export function listen(tab) {
     all: () => heard,
     mustBeEmpty() {
       const unexpected = heard.filter((line) => !excused.some((pattern) => pattern.test(line)));
-      if (unexpected.length > 0) throw new Error(`the console complained: ${unexpected.join(" | ")}`);
+      if (unexpected.length > 0) throw new Error(`unexpected console errors: ${unexpected.join(" | ")}`);
     },
   };
 }
 
-/** A picture of the page by day and by night, and on a phone if one is given. */
+/** Screenshots of the page in light and dark mode, and on a phone if one is given. */
 export async function photograph(tab, folder, name, phone) {
   const usual = tab.viewportSize();
   const sizes = phone ? [["", usual], ["-phone", phone]] : [["", usual]];
@@ -75,7 +75,7 @@ export async function photograph(tab, folder, name, phone) {
     await tab.setViewportSize(size);
     for (const scheme of ["light", "dark"]) {
       await tab.emulateMedia({ colorScheme: scheme });
-      // Colours and cards settle first: a picture is of a state, not of the way to it.
+      // Colors and cards settle first, so that the screenshot shows a state, not a transition.
       await tab.screenshot({ path: join(folder, `${name}${suffix}-${scheme}.png`), animations: "disabled" });
     }
   }
@@ -109,7 +109,7 @@ export async function expectEmpty(tab) {
   await eventually("the empty gallery explains itself", () => tab.locator("#explain").isVisible());
 }
 
-/** The page's own headers, asked for from outside of it. */
+/** The page's own headers, requested from outside of it. */
 export async function expectStrictHeaders(tab, edge) {
   const headers = (await tab.request.get(edge)).headers();
   const policy = headers["content-security-policy"];
@@ -134,7 +134,7 @@ export async function dropFile(tab, ...paths) {
   });
 }
 
-/** How often the page has asked for permission to upload since. */
+/** The number of upload requests of the page from now on. */
 export function countGrants(tab) {
   let count = 0;
   tab.on("request", (request) => {
@@ -143,7 +143,7 @@ export function countGrants(tab) {
   return () => count;
 }
 
-/** The parts that storage has taken since, by number, in the order in which it did. */
+/** The parts that S3 has accepted from now on, by number, in order. */
 export function countParts(tab) {
   const sent = [];
   tab.on("response", (response) => {
@@ -157,7 +157,7 @@ export async function maxUploadBytes(tab) {
   return tab.evaluate(async () => (await (await fetch("/api/me")).json()).limits.max_upload_bytes);
 }
 
-/** The browser's own throttle on uploads, in bytes a second; hands back what lifts it, or takes the line away. */
+/** Throttles uploads in the browser, in bytes per second; returns a function that removes the limit or goes offline. */
 export async function slowDown(tab, bytesPerSecond) {
   const wire = await tab.context().newCDPSession(tab);
   const limit = (uploadThroughput, offline = false) =>
@@ -170,7 +170,7 @@ export async function slowDown(tab, bytesPerSecond) {
   };
 }
 
-/** The newest card of that file name. */
+/** The newest card with this file name. */
 export function cardNamed(tab, name) {
   return tab.locator(".card", { has: tab.getByRole("heading", { name, exact: true }) }).first();
 }
@@ -196,7 +196,7 @@ export async function expectReason(card, pattern) {
   expectMatch(await card.locator(".reason").innerText({ timeout: SOON_MS }), pattern, "the reason");
 }
 
-/** How many streams of events have been opened since. */
+/** The number of event streams opened from now on. */
 export function countStreams(tab) {
   let count = 0;
   tab.on("response", (response) => {
@@ -205,23 +205,23 @@ export function countStreams(tab) {
   return () => count;
 }
 
-/** The strip above the gallery that shows all uploads together. */
+/** The strip above the gallery with the total progress. */
 export async function expectTotal(tab, pattern) {
   await eventually("the progress of all files together", async () => pattern.test(await tab.locator("#total-title").innerText({ timeout: 1000 })));
 }
 
-/** Chooses a file for an upload that was never finished. */
+/** Chooses a file for an unfinished upload. */
 export async function chooseAgain(card, path) {
   await card.locator("[data-files]").setInputFiles(path, { timeout: SOON_MS });
 }
 
-/** A video as the Worker lists it. */
+/** A video as the API lists it. */
 export async function listed(tab, name) {
   const { videos } = await tab.evaluate(async () => (await fetch("/api/videos")).json());
   return videos.find((video) => video.name === name) ?? {};
 }
 
-/** How many of the person's uploads the Worker knows as unfinished. */
+/** The number of the user's unfinished uploads at the Worker. */
 export async function unfinishedUploads(tab) {
   return tab.evaluate(async () => (await (await fetch("/api/uploads")).json()).uploads.length);
 }
@@ -249,14 +249,14 @@ export async function expectPoster(card) {
 
 export const pointAt = (card) => card.locator(".screen").hover({ timeout: SOON_MS });
 
-/** Puts the mouse and the focus where nothing is. */
+/** Moves the mouse and the focus away from all controls. */
 export async function rest(tab) {
   await tab.mouse.move(2, 2);
   await tab.evaluate(() => document.activeElement?.blur());
 }
 
 export async function tabTo(tab, card) {
-  await eventually("the keyboard reaches the poster", async () => {
+  await eventually("the poster has the focus", async () => {
     await tab.keyboard.press("Tab");
     return card.locator(".screen").evaluate((screen) => screen === document.activeElement);
   });
@@ -273,7 +273,7 @@ export async function expectStill(card) {
   await eventually("the poster is at rest", async () => (await card.locator(".moving").count()) === 0);
 }
 
-/** Presses a copy button, sees that it says so, and hands back what is on the clipboard. */
+/** Presses a copy button, checks its feedback, and returns the clipboard's text. */
 export async function copiedLink(tab, card, name) {
   const button = card.locator(`[data-copy="${name}"]`);
   await tab.evaluate(() => navigator.clipboard.writeText("nothing yet"));
@@ -282,7 +282,7 @@ export async function copiedLink(tab, card, name) {
   return tab.evaluate(() => navigator.clipboard.readText());
 }
 
-/** Fetches a picture inside the page, past the browser's own cache, so that the edge has to answer. */
+/** Fetches an image inside the page, bypassing the browser's cache, so that the edge has to respond. */
 export async function fetchPicture(tab, url) {
   const answer = await tab.evaluate(async (target) => {
     const response = await fetch(target, { cache: "no-store" });
@@ -316,7 +316,7 @@ export async function expectNoSidewaysScroll(tab, width) {
 
 /** Counts the image descriptors of a GIF by walking its blocks, <https://www.w3.org/Graphics/GIF/spec-gif89a.txt>. */
 export function framesOfGif(bytes) {
-  if (!/^GIF8[79]a$/.test(bytes.toString("latin1", 0, 6))) throw new Error("this is no GIF");
+  if (!/^GIF8[79]a$/.test(bytes.toString("latin1", 0, 6))) throw new Error("this is not a GIF");
   const table = (flags) => (flags & 0x80 ? 3 * 2 ** ((flags & 7) + 1) : 0);
   const afterBlocks = (at) => {
     while (bytes[at] > 0) at += bytes[at] + 1;
@@ -329,14 +329,14 @@ export function framesOfGif(bytes) {
     else if (bytes[at] === 0x2c) {
       frames += 1;
       at = afterBlocks(at + 10 + table(bytes[at + 9]) + 1);
-    } else throw new Error(`the GIF is broken at byte ${at}`);
+    } else throw new Error(`the GIF is invalid at byte ${at}`);
   }
   return frames;
 }
 
 /** Counts the frames of a WebP, <https://developers.google.com/speed/webp/docs/riff_container>; a still one has none. */
 export function framesOfWebp(bytes) {
-  if (bytes.toString("latin1", 0, 4) !== "RIFF" || bytes.toString("latin1", 8, 12) !== "WEBP") throw new Error("this is no WebP");
+  if (bytes.toString("latin1", 0, 4) !== "RIFF" || bytes.toString("latin1", 8, 12) !== "WEBP") throw new Error("this is not a WebP");
   let frames = 0;
   for (let at = 12; at + 8 <= bytes.length; ) {
     if (bytes.toString("latin1", at, at + 4) === "ANMF") frames += 1;

@@ -1,28 +1,28 @@
-//! Nobody gets more out of an upload than was granted: the threats against signed uploads, and which test shows what is done
-//! about each. `xtask/tests/architecture.rs` sees that no row is without one.
+//! An upload cannot exceed its grant: the threats against signed uploads, and the test of each defense.
+//! `xtask/tests/architecture.rs` checks that every row names tests.
 //!
 //! | | abuse | shown by |
 //! |---|---|---|
 //! | U1 | a longer or shorter body | `presigned_put_enforces_every_signed_header`, `form_cannot_exceed_the_length_range` |
 //! | U2 | another type; one that a browser would run | `presigned_put_enforces_every_signed_header`, `no_upload_type_is_active`, `every_route_resolves_types_alike` |
 //! | U3 | other bytes of the same length | `presigned_put_enforces_every_signed_header` |
-//! | U4 | somebody else's key | `rejects_multipart_calls_of_other_users`, `rejects_keys_of_other_owners` |
+//! | U4 | another owner's key | `rejects_multipart_calls_of_other_users`, `rejects_keys_of_other_owners` |
 //! | U5 | a second upload over the first | `u5_second_upload_is_rejected` |
-//! | U6 | ACL, tags, storage class, encryption, metadata, a copy that nobody granted | `u6_rejects_headers_that_were_not_granted`, `u6_rejects_form_fields_that_were_not_granted` |
+//! | U6 | ACL, tags, storage class, encryption, metadata or copy that were not granted | `u6_rejects_headers_that_were_not_granted`, `u6_rejects_form_fields_that_were_not_granted` |
 //! | U7 | `${filename}` in a form's key | `post_policy_rejects_any_single_change` |
 //! | U8 | a form that redirects | `u6_rejects_form_fields_that_were_not_granted` |
-//! | U9 | a URL that was kept or stolen | `u9_signature_expires_on_time`, `error_names_each_invalid_value` |
+//! | U9 | a stored or stolen URL | `u9_signature_expires_on_time`, `error_names_each_invalid_value` |
 //! | U10 | another host, region or bucket | `u10_signature_is_bound_to_host_region_and_bucket`, `presigned_urls_match_botocore` |
-//! | U11 | parts that are too many, too large, missing, foreign, never finished | `u11_parts_cannot_exceed_the_limit`, `rejects_multipart_calls_of_other_users`, `token_limits_parts_and_unfinished_uploads` |
-//! | U12 | signing without end | `upload_grants_are_rate_limited` |
-//! | U13 | calls from foreign pages | `cors_allows_only_configured_origins`, `echoes_only_configured_origins` |
-//! | U14 | a role that may do more than its work | `deploy/check` |
+//! | U11 | parts that are too many, too large, missing, of another upload, or never completed | `u11_parts_cannot_exceed_the_limit`, `rejects_multipart_calls_of_other_users`, `token_limits_parts_and_unfinished_uploads` |
+//! | U12 | unlimited signing requests | `upload_grants_are_rate_limited` |
+//! | U13 | calls from pages of other origins | `cors_allows_only_configured_origins`, `echoes_only_configured_origins` |
+//! | U14 | an overly permissive role | `deploy/check` |
 //! | U15 | signed URLs and secrets in the log | `u15_log_contains_no_secrets` |
 //! | U16 | a form that costs more than its bytes | `form_without_file_is_rejected_after_64_kib`, `bytes_before_file_are_limited` |
-//! | U17 | a follow-up token that renews itself or opens more | `follow_up_token_completes_only_its_upload` |
+//! | U17 | a follow-up token that renews itself or permits more than its upload | `follow_up_token_completes_only_its_upload` |
 //!
-//! What is not held: how many bytes somebody uploads in a day (U12). Without a database nobody counts them; upload tokens
-//! limit each upload, and Cloudflare's counters how often one begins.
+//! Not limited: the bytes that one caller uploads per day (U12). There is no database that could count them. Upload
+//! tokens limit each upload, and Cloudflare's rate limits bound how often an upload starts.
 
 use e2e::keys::{SECRET, now_secs};
 use e2e::person::{ApiClient, ApiResponse, fetch, http_client};
@@ -43,7 +43,7 @@ fn text(answer: &ApiResponse) -> String {
     String::from_utf8_lossy(&answer.body).into_owned()
 }
 
-/// The bucket's own key pair, and where it is: what the Worker signs with.
+/// The bucket's key pair and location, with which the Worker signs.
 fn bucket_access(stack: &Stack) -> (Credentials, S3Bucket) {
     let s3 = stack.cloud.settings();
     let credentials = Credentials {
@@ -61,7 +61,7 @@ async fn post_form_of(api: &ApiClient) -> (String, Vec<(String, String)>) {
     (answer["url"].as_str().unwrap().to_owned(), fields)
 }
 
-/// Begins an upload in parts: `(key, address of a call about it)`.
+/// Creates a multipart upload and returns `(key, URL of a call for it)`.
 async fn create_multipart(api: &ApiClient) -> (String, impl Fn(&str) -> String + use<>) {
     let body = json!({ "filename": "a.mp4", "type": "video/mp4" });
     let answer = api.call(Method::POST, "/s3/multipart", Some(body)).await.json();
@@ -78,7 +78,7 @@ async fn upload_part(api: &ApiClient, path: &str, body: Vec<u8>) -> String {
     ApiResponse::from_response(request.send().await.unwrap()).await.header("etag").to_owned()
 }
 
-/// Row U5, for every way to upload: a PUT that is repeated, a form, parts that come second.
+/// Row U5, for each upload method: a repeated PUT, a form, parts that complete second.
 #[tokio::test]
 async fn u5_second_upload_is_rejected() {
     let stack = stack().await;
@@ -87,7 +87,7 @@ async fn u5_second_upload_is_rejected() {
     assert_eq!(ann.put(&upload, BODY.to_vec()).await.status, 200, "the control");
     assert_eq!(ann.put(&upload, BODY.to_vec()).await.status, 412, "the same PUT again");
 
-    // A token for one video: two uploads in parts begin at the same key, and one becomes the video.
+    // A token for one video: two multipart uploads start at the same key, and only one becomes the video.
     let token_response = ann.call(Method::POST, "/api/upload-tokens", Some(json!({}))).await.json();
     let (token, holder) =
         (token_response["token"].as_str().unwrap().to_owned(), ApiClient::with_token(&stack, ""));
@@ -117,7 +117,7 @@ async fn u5_second_upload_is_rejected() {
     assert_eq!((&video_json["bytes"], stack.cloud.store().list("uploads/").len()), (&json!(1), 2));
 }
 
-/// Row U6 for requests by URL: a header that S3 would obey and that was not granted, one at a time.
+/// Row U6 for presigned requests: one header at a time that S3 would honor and that was not granted.
 #[tokio::test]
 async fn u6_rejects_headers_that_were_not_granted() {
     const HEADERS: &[(&str, &str)] = &[
@@ -169,16 +169,13 @@ async fn u6_rejects_headers_that_were_not_granted() {
             let answer = send(Some(header)).await;
             assert_eq!(answer.status, 403, "{what} with {header:?}: {}", text(&answer));
         }
-        assert!(
-            stack.cloud.store().list("uploads/").is_empty() || what != "PUT",
-            "nothing of all that was stored"
-        );
+        assert!(stack.cloud.store().list("uploads/").is_empty() || what != "PUT", "nothing was stored");
         let control = send(None).await;
         assert_eq!(control.status, 200, "{what}, the control: {}", text(&control));
     }
 }
 
-/// Rows U6 and U8 for forms: a field that S3 would obey and that the policy does not name, one at a time.
+/// Rows U6 and U8 for forms: one field at a time that S3 would honor and that the policy does not name.
 #[tokio::test]
 async fn u6_rejects_form_fields_that_were_not_granted() {
     const FIELDS: &[(&str, &str)] = &[
@@ -208,7 +205,7 @@ async fn u6_rejects_form_fields_that_were_not_granted() {
         let answer = ann.post_form(&url, &more, BODY.to_vec()).await;
         assert!([400, 403].contains(&answer.status.as_u16()), "{name}: {} {}", answer.status, text(&answer));
     }
-    assert!(stack.cloud.store().list("uploads/").is_empty(), "nothing of all that was stored");
+    assert!(stack.cloud.store().list("uploads/").is_empty(), "nothing was stored");
     let control = ann.post_form(&url, &fields, BODY.to_vec()).await;
     assert_eq!(
         (control.status.as_u16(), control.header("location").is_empty()),
@@ -218,7 +215,7 @@ async fn u6_rejects_form_fields_that_were_not_granted() {
     );
 }
 
-/// Row U9: a URL and a form that are over are refused, and nobody can make them last longer.
+/// Row U9: an expired URL and an expired form are rejected, and their expiry cannot be changed.
 #[tokio::test]
 async fn u9_signature_expires_on_time() {
     let stack = stack().await;
@@ -242,7 +239,7 @@ async fn u9_signature_expires_on_time() {
     assert_eq!(expired.status, 403, "{}", text(&expired));
     assert!(
         text(&expired).contains("Request has expired"),
-        "Uppy v4 and v5 know it by these words: {}",
+        "Uppy v4 and v5 look for this text: {}",
         text(&expired)
     );
     let early = put("uploads/early", now_ms + 24 * 3600 * 1000, 900).await;
@@ -274,7 +271,7 @@ async fn u9_signature_expires_on_time() {
         );
     }
     let stored = stack.cloud.store().list("uploads/");
-    assert_eq!(stored, ["uploads/form0", "uploads/now"], "and nothing else");
+    assert_eq!(stored, ["uploads/form0", "uploads/now"], "nothing else is stored");
 }
 
 /// Row U10.
@@ -301,11 +298,11 @@ async fn u10_signature_is_bound_to_host_region_and_bucket() {
     assert!([403, 404].contains(&other_bucket.status.as_u16()), "another bucket: {}", text(&other_bucket));
     let other_region = put(url.replace("us-east-1", "eu-west-1"), None).await;
     assert!([400, 403].contains(&other_region.status.as_u16()), "another scope: {}", text(&other_region));
-    assert!(stack.cloud.store().list("uploads/").is_empty(), "nothing of all that was stored");
+    assert!(stack.cloud.store().list("uploads/").is_empty(), "nothing was stored");
     assert_eq!(put(url, None).await.status, 200, "the control");
 }
 
-/// Row U11: S3 limits no upload in parts, so the Worker does, before the parts become a video.
+/// Row U11: S3 does not limit multipart uploads, so the Worker checks the size before it completes one.
 #[tokio::test]
 async fn u11_parts_cannot_exceed_the_limit() {
     let vars = [("MAX_UPLOAD_BYTES".to_owned(), (10 * MIB).to_string())].into();
@@ -322,18 +319,18 @@ async fn u11_parts_cannot_exceed_the_limit() {
     for wrong in ["/0", "/10001", "/-1"] {
         assert_eq!(ann.get(&path(wrong)).await.code(), "bad_parameter", "{wrong}");
     }
-    // Parts may be larger than they should be: nobody but the sum can tell.
+    // Single parts may exceed the part size: only the sum is checked.
     let first = upload_part(&ann, &path("/1"), vec![1; 6 * MIB]).await;
     let second = upload_part(&ann, &path("/2"), vec![2; 6 * MIB]).await;
     let missing =
         complete(path("/complete"), &[(1, &first), (2, "\"0123456789abcdef0123456789abcdef\"")]).await;
-    assert_eq!(missing.code(), "bad_parameter", "a part that never arrived: {}", text(&missing));
+    assert_eq!(missing.code(), "bad_parameter", "a missing part: {}", text(&missing));
     let too_large = complete(path("/complete"), &[(1, &first), (2, &second)]).await;
     assert_eq!((too_large.status.as_u16(), too_large.code().as_str()), (413, "too_large"));
     assert_eq!(
         ann.get(&path("")).await.code(),
         "not_found",
-        "it was given up, and nobody pays for its parts"
+        "the upload was aborted, and its parts incur no cost"
     );
     assert!(stack.cloud.store().list("uploads/").is_empty());
 
@@ -342,11 +339,11 @@ async fn u11_parts_cannot_exceed_the_limit() {
     let first = upload_part(&ann, &path("/1"), vec![1; 5 * MIB]).await;
     let second = upload_part(&ann, &path("/2"), vec![2; 5 * MIB]).await;
     let done = complete(path("/complete"), &[(1, &first), (2, &second)]).await;
-    assert_eq!(done.status, 200, "the control, with a part that was sent again smaller: {}", text(&done));
+    assert_eq!(done.status, 200, "control, with a part that was replaced by a smaller one: {}", text(&done));
     assert_eq!(stack.cloud.store().list("uploads/"), [key]);
 }
 
-/// Row U15: the Worker's log of what goes wrong names requests, and no signature, token or secret.
+/// Row U15: the Worker's error log contains request ids, but no signature, token or secret.
 #[tokio::test]
 async fn u15_log_contains_no_secrets() {
     let stack = stack().await;
@@ -376,7 +373,7 @@ async fn u15_log_contains_no_secrets() {
                 |line: &String| line.contains(answer.header("x-request-id")) && line.contains("\"event\"");
             let failed = [429, 502].contains(&answer.status.as_u16());
             assert!(failed, "{path} with {kind:?}: {} {}", answer.status, text(&answer));
-            e2e::eventually("the log says so", std::time::Duration::from_secs(15), || async {
+            e2e::eventually("a log line", std::time::Duration::from_secs(15), || async {
                 stack.lines().iter().any(is_log).then_some(())
             })
             .await;
@@ -385,7 +382,7 @@ async fn u15_log_contains_no_secrets() {
     }
     let logged: Vec<String> = stack.lines().into_iter().filter(|line| line.contains("\"event\"")).collect();
     let s3 = stack.cloud.settings();
-    // A JWT begins with `eyJ`: neither somebody's token nor a session may be there.
+    // A JWT begins with `eyJ`: neither a token nor a session may be in the log.
     let mut secrets = vec!["X-Amz-", "eyJ", SECRET, SESSION_SECRET, &s3.secret_access_key];
     secrets.extend(UPLOAD_TOKEN_SECRETS.split([',', '=']).filter(|text| text.len() > 8));
     for line in &logged {
@@ -395,10 +392,10 @@ async fn u15_log_contains_no_secrets() {
     }
     assert!(logged.len() >= 9, "the control: {logged:?}");
     let page = fetch(Method::GET, &format!("{}/", stack.edge), &[]).await;
-    assert_eq!(page.header("referrer-policy"), "no-referrer", "an address of ours is told to nobody");
+    assert_eq!(page.header("referrer-policy"), "no-referrer", "URLs are not sent to other sites");
 }
 
-/// A form cannot be limited to one upload, so it can be sent again while it is valid. What comes of it is not handed over.
+/// A form cannot be limited to one upload: it can be submitted again while it is valid. The result is not served.
 #[tokio::test]
 async fn resubmitted_form_does_not_change_served_source() {
     let stack = Stack::start(Options::default()).await;
@@ -425,22 +422,22 @@ async fn resubmitted_form_does_not_change_served_source() {
     }
 
     let again = ann.post_form(&url, &fields, e2e::media::clip(3, "160x120")).await;
-    assert_eq!(again.status, 201, "S3 takes it: {}", text(&again));
+    assert_eq!(again.status, 201, "S3 accepts it: {}", text(&again));
     for method in [Method::GET, Method::HEAD] {
         let refused = ann.send(method.clone(), &original, &[], "").await;
         assert_eq!(refused.status, 409, "{method}");
         assert!(method == Method::HEAD || refused.code() == "superseded");
         assert_eq!(refused.header("location"), "");
         for url in &by_token {
-            assert_eq!(fetch(method.clone(), url, &[]).await.status, 409, "{method} by a token");
+            assert_eq!(fetch(method.clone(), url, &[]).await.status, 409, "{method} with a token");
         }
     }
     assert_eq!(ann.get(&format!("/api/videos/{video}")).await.json()["bytes"], video_json["bytes"]);
 
-    // The same bytes are the same file.
+    // Identical bytes result in the same object.
     assert_eq!(ann.post_form(&url, &fields, first).await.status, 201);
     assert_eq!(ann.get(&original).await.status, 302);
-    // And after its video is deleted, what a form brings is never served.
+    // After the video is deleted, an object that the form creates is never served.
     assert_eq!(ann.call(Method::DELETE, &format!("/api/videos/{video}"), None).await.status, 200);
     assert_eq!(ann.post_form(&url, &fields, BODY.to_vec()).await.status, 201, "S3 takes it");
     for url in &by_token {
@@ -449,6 +446,6 @@ async fn resubmitted_form_does_not_change_served_source() {
     assert_eq!(ann.get(&original).await.code(), "deleted");
     assert_eq!(ann.get(&format!("/api/videos/{video}")).await.code(), "deleted");
     let again = ann.call(Method::DELETE, &format!("/api/videos/{video}"), None).await.json();
-    assert_eq!(again["removed"]["source"], true, "and a second DELETE removes it");
+    assert_eq!(again["removed"]["source"], true, "a second DELETE removes it");
     assert_eq!(ann.get("/api/videos").await.json()["videos"], json!([]));
 }

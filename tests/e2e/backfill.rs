@@ -1,4 +1,4 @@
-//! A bucket in which videos lie that nothing was made of: the backfill's own definition over it, with the real function.
+//! A backfill over a bucket of videos without outputs: the project's own definition with the real function.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,28 +16,30 @@ use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_mins(1);
 const HOSTILE_PLAYLIST: &[u8] = b"#EXTM3U\n#EXTINF:1,\nhttp://169.254.169.254/latest/meta-data\n";
-/// Keys under `uploads/` that are none of ours: more than two batches hold.
+/// Number of keys under `uploads/` that belong to other owners: more than fit into two batches.
 const OTHER_OWNERS_VIDEOS: u64 = 21;
 
-/// What became of the videos: made, refused, kept, ignored.
+/// Number of videos by result: ready, rejected, kept, ignored.
 type BackfillCounts = [u64; 4];
 
-/// What an execution left.
+/// The result of an execution.
 struct BackfillRun {
     record: ExecutionRecord,
-    /// What the batches say that ended well, together.
+    /// The sums over all successful batches.
     counts: BackfillCounts,
-    /// The other batches.
+    /// The failed batches.
     failed: Vec<Value>,
-    /// How many objects were in batches.
+    /// The number of objects in all batches.
     items: u64,
 }
 
-/// Kay's uploads are told of, once; everybody else's lie there from before that.
+/// Sends events for Kay's uploads only, once each; all other videos have been in the bucket since before events were
+/// configured.
 fn send_events_for_kay_only(config: &mut Config) {
     config.s3.event_prefix = Key::uploads_prefix(&owner("kay"));
     config.queue.max_receive_count = 1;
-    // However slow the machine is, no batch is left over and tried again, which counts what it did as kept.
+    // Large enough for a slow machine: a batch that times out is retried, and the retry counts the finished videos as
+    // kept.
     config.function.as_mut().unwrap().timeout = Duration::from_mins(10);
 }
 
@@ -45,14 +47,14 @@ fn owner(name: &str) -> Owner {
     Owner::new(keys::ISSUER, name)
 }
 
-/// Everything that lies there: what it is, and since when.
+/// All objects below a prefix: their ETags and modification times.
 fn objects(stack: &Stack, prefix: &str) -> BTreeMap<String, (String, i64)> {
     let store = stack.cloud.store();
     let found = store.list(prefix).into_iter().filter_map(|key| Some((store.head(&key)?, key)));
     found.map(|(object, key)| (key, (object.etag, object.modified_ms))).collect()
 }
 
-/// The names of a video's objects.
+/// The keys of a video's objects.
 fn object_names(stack: &Stack, video: &str) -> BTreeSet<String> {
     let prefix = format!("media/{video}/");
     stack.cloud.store().list(&prefix).iter().map(|key| key[prefix.len()..].to_owned()).collect()
@@ -92,13 +94,14 @@ async fn run_backfill(stack: &Stack, input: Value) -> BackfillRun {
             }
         }
     }
-    assert_eq!(written.len(), named, "the manifest names whatever is written: {written:?}");
+    assert_eq!(written.len(), named, "the manifest names all outputs: {written:?}");
     run
 }
 
-/// What the function said of its batches so far, once it has of so many: the same counts, and those that failed.
+/// The results that the function has logged, once there are as many as `batches`: the summed counts, and the number of
+/// failed batches.
 async fn logged_counts(stack: &Stack, batches: usize) -> (BackfillCounts, u64) {
-    let lines: Vec<Value> = eventually("a line of each batch", LIMIT, || async {
+    let lines: Vec<Value> = eventually("a log line for each batch", LIMIT, || async {
         let lines = stack.cloud.invocations().into_iter().flat_map(|invocation| invocation.lines);
         let lines = lines.filter_map(|line| serde_json::from_str::<Value>(&line).ok());
         let lines: Vec<Value> = lines.filter(|line| line["metric"] == "backfill").collect();
@@ -110,7 +113,7 @@ async fn logged_counts(stack: &Stack, batches: usize) -> (BackfillCounts, u64) {
     (["made", "refused", "kept", "ignored"].map(sum), sum("failed"))
 }
 
-/// An upload that the queue gave up: its pictures could not be written.
+/// An upload that ended in the dead-letter queue because its outputs could not be written.
 async fn upload_that_fails(stack: &Stack, api: &ApiClient) -> String {
     let body = media::clip(1, "160x120");
     let (video, upload) = api.create("failed.mp4", "video/mp4", body.len(), json!({})).await;
@@ -140,7 +143,7 @@ async fn backfill_makes_missing_outputs_and_is_idempotent() {
     assert_eq!(ann.put(&upload, clip).await.status, 200);
     let hostile = ann.upload("d.mp4", "video/mp4", HOSTILE_PLAYLIST.to_vec()).await;
     for number in 0..OTHER_OWNERS_VIDEOS {
-        // Before those of ours, and behind them.
+        // Keys that sort before and after those of the test's owners.
         let folder = if number % 2 == 0 { "-archive" } else { "zoo/2025" };
         let key = format!("uploads/{folder}/holiday {number}.mp4");
         stack.cloud.store().put(&key, b"somebody's".to_vec(), "video/mp4").await.unwrap();
@@ -157,9 +160,9 @@ async fn backfill_makes_missing_outputs_and_is_idempotent() {
     assert_eq!(
         (first.counts, first.items),
         ([4, 1, 1, OTHER_OWNERS_VIDEOS], 6 + OTHER_OWNERS_VIDEOS),
-        "nothing was left out"
+        "all objects were listed"
     );
-    assert_eq!(logged_counts(&stack, 3).await, (first.counts, 0), "the log says the same");
+    assert_eq!(logged_counts(&stack, 3).await, (first.counts, 0), "the log has the same counts");
     for (person, video) in [(&kay, &failed), (&ann, &mp4), (&ann, &webm), (&ann, &private)] {
         let video_json = person.wait_for_outcome(video).await;
         assert_eq!(video_json["state"], "ready", "{video_json}");
@@ -167,9 +170,9 @@ async fn backfill_makes_missing_outputs_and_is_idempotent() {
         assert_eq!(
             expected_names.remove("failure.json"),
             *video == failed,
-            "a failure stays, and is outranked"
+            "the failure record remains, and the manifest outranks it"
         );
-        assert_eq!(expected_names, object_names(&stack, &kept), "every picture, and the manifest");
+        assert_eq!(expected_names, object_names(&stack, &kept), "all outputs and the manifest");
     }
     assert_eq!(ann.get(&format!("/{webm}/thumbnail.jpg")).await.status, 200);
     assert_eq!(ann.wait_for_outcome(&private).await["visibility"], "signed");
@@ -184,10 +187,10 @@ async fn backfill_makes_missing_outputs_and_is_idempotent() {
     let written_before = format!("media/{failed}/");
     for (key, object) in &before {
         if key.starts_with(&written_before) && !key.ends_with("/failure.json") {
-            // Pictures of the try that was given up: nobody has seen them.
+            // Outputs of the failed attempt, which no manifest names.
             continue;
         }
-        assert_eq!(after.get(key), Some(object), "{key} was not to be touched");
+        assert_eq!(after.get(key), Some(object), "{key} must not change");
     }
     for key in after.keys().filter(|key| !before.contains_key(*key)) {
         assert!(key.starts_with("media/") || key.starts_with("backfill/"), "{key}");
@@ -198,18 +201,18 @@ async fn backfill_makes_missing_outputs_and_is_idempotent() {
     assert_eq!((second.counts, second.items), ([0, 0, 6, OTHER_OWNERS_VIDEOS], 6 + OTHER_OWNERS_VIDEOS));
     let mut after_rerun = objects(&stack, "");
     after_rerun.retain(|key, _| after.contains_key(key) || !key.starts_with("backfill/"));
-    assert_eq!(after_rerun, after, "nothing but its report is written");
+    assert_eq!(after_rerun, after, "only the report is written");
 
     check_older_outcomes_are_reprocessed(&stack, [&mp4, &private, &hostile], &webm).await;
     let rest = |prefix: &str| objects(&stack, prefix);
     for prefix in [format!("media/{kept}/"), format!("media/{failed}/"), "uploads/".to_owned()] {
         let same: BTreeMap<_, _> =
             after.clone().into_iter().filter(|(key, _)| key.starts_with(&prefix)).collect();
-        assert_eq!(rest(&prefix), same, "another owner's, or nobody's to write");
+        assert_eq!(rest(&prefix), same, "other objects must not change");
     }
 }
 
-/// Ann's videos once more, while one's manifest cannot be read, and again when it can.
+/// Processes Ann's videos again, first while one manifest cannot be read, then once it can.
 async fn check_older_outcomes_are_reprocessed(stack: &Stack, others: [&String; 3], unread: &str) {
     let manifest =
         |video: &str| stack.cloud.store().head(&format!("media/{video}/manifest.json")).unwrap().etag;
@@ -231,11 +234,14 @@ async fn check_older_outcomes_are_reprocessed(stack: &Stack, others: [&String; 3
     let tries =
         run.record.events.iter().filter(|event| matches!(event, ExecutionEvent::Retried { .. })).count();
     assert_eq!(tries, 5);
-    // Six batches of the runs before, and six tries; whatever the first of those made was kept by the others.
+    // Six batches of the earlier executions, and six attempts. The retries kept what the first attempt had finished.
     let (counts, failures) = logged_counts(stack, 12).await;
     assert_eq!((counts[0], counts[1], failures), (4 + 2, 1 + 1, 6));
     let rewritten = others.map(|video| manifest(video));
-    assert!(old.iter().zip(&rewritten).all(|(old, new)| old != new), "the batch went on with the others");
+    assert!(
+        old.iter().zip(&rewritten).all(|(old, new)| old != new),
+        "the batch continued with the other videos"
+    );
     assert_eq!(manifest(unread), old_unread);
 
     let run = run_backfill(stack, input).await;
@@ -245,7 +251,7 @@ async fn check_older_outcomes_are_reprocessed(stack: &Stack, others: [&String; 3
     assert_eq!(others.map(|video| manifest(video)), rewritten);
 }
 
-/// Nothing tells of Ann's uploads; a transport stream gets the function killed.
+/// Sends no events for Ann's uploads; a transport stream gets the function killed.
 fn kill_on_transport_stream(config: &mut Config) {
     let function = config.function.as_mut().unwrap();
     let ffmpeg = function.env["GLIMPSE_FFMPEG"].clone();
@@ -256,7 +262,7 @@ fn kill_on_transport_stream(config: &mut Config) {
     config.s3.event_prefix = Key::uploads_prefix(&owner("kay"));
 }
 
-/// Row A1: what kills its function is found by trying each video by itself, and ends as failed.
+/// Row A1: a file that kills its function is found by processing each video alone, and ends as failed.
 #[tokio::test]
 async fn crashing_video_does_not_affect_other_batches() {
     let stack =

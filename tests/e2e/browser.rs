@@ -1,4 +1,4 @@
-//! The page's story: `tests/browser/story.mjs` in a real Chromium, on a stack with a real OpenID provider.
+//! The page in a browser: `tests/browser/story.mjs` in a real Chromium, on a stack with a real OpenID provider.
 
 #[tokio::test]
 async fn sign_in_upload_and_preview_in_a_browser() {

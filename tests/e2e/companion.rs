@@ -1,27 +1,27 @@
-//! The edge speaks Companion's S3 protocol to the letter.
+//! Companion's S3 protocol at the edge.
 //!
-//! What a drop-in server must do, and which test shows it. `run.mjs` is `tests/browser/uppy/run.mjs`: the released Uppy v4,
-//! v5 and v6 in a browser. The others are tests of this file unless another one is named.
+//! The requirements for a drop-in server, and the test of each. `run.mjs` is `tests/browser/uppy/run.mjs`: the released
+//! Uppy v4, v5 and v6 in a browser. The others are tests in this file unless another file is named.
 //!
 //! | | a drop-in server … | shown by |
 //! |---|---|---|
-//! | 1 | takes `//s3/…` for `/s3/…` | `accepts_double_slash_and_encoded_upload_id`; `run.mjs` (slash) |
+//! | 1 | accepts `//s3/…` for `/s3/…` | `accepts_double_slash_and_encoded_upload_id`; `run.mjs` (slash) |
 //! | 2 | reads `metadata[…]`, encoded or not | `params_match_companion_and_post_succeeds` |
-//! | 3 | knows `batch` from a part's number | `signs_parts_singly_and_in_batches` |
+//! | 3 | distinguishes `batch` from a part number | `signs_parts_singly_and_in_batches` |
 //! | 4 | lists `PartNumber` as a number | `lists_parts_across_all_pages`; `run.mjs` (resume) |
-//! | 5 | follows S3's pages of parts | `lists_parts_across_all_pages` |
-//! | 6 | takes ETags with and without quotes | `completes_with_quoted_and_bare_etags`; `run.mjs` |
-//! | 7 | answers `DELETE` with 200 and `{}` | `abort_returns_an_object`; `run.mjs` (cancel) |
-//! | 8 | gives a POST form to a URL with `/` at its end | `params_match_companion_and_post_succeeds`; `run.mjs` (single) |
-//! | 9 | makes keys that need no escaping | `params_match_companion_and_post_succeeds` |
-//! | 10 | gives `fields.key` and `fields.bucket` | `params_match_companion_and_post_succeeds`; `run.mjs` (single) |
-//! | 11 | says `error` and `message` | `errors_have_detail_and_companion_message`; `run.mjs` (refusals) |
-//! | 12 | says 401 to strangers only | `errors_have_detail_and_companion_message` |
-//! | 13 | reflects origins, with credentials, for a day | `preflight_is_cached_for_a_day`; `run.mjs` (another origin) |
-//! | 14 | decodes the upload's id | `accepts_double_slash_and_encoded_upload_id` |
-//! | 15 | looks at the key in every call | `rejects_multipart_calls_of_other_users` |
-//! | 16 | sees an error in S3's 200 | `completion_error_ignores_status` in edge/src/s3/multipart.rs |
-//! | 17 | takes a header, a cookie, a path | `run.mjs` (bearer, cookie, path) |
+//! | 5 | follows S3's list pages of parts | `lists_parts_across_all_pages` |
+//! | 6 | accepts ETags with and without quotes | `completes_with_quoted_and_bare_etags`; `run.mjs` |
+//! | 7 | responds to `DELETE` with 200 and `{}` | `abort_returns_an_object`; `run.mjs` (cancel) |
+//! | 8 | returns a POST form whose URL ends with `/` | `params_match_companion_and_post_succeeds`; `run.mjs` (single) |
+//! | 9 | generates keys that need no escaping | `params_match_companion_and_post_succeeds` |
+//! | 10 | returns `fields.key` and `fields.bucket` | `params_match_companion_and_post_succeeds`; `run.mjs` (single) |
+//! | 11 | returns `error` and `message` | `errors_have_detail_and_companion_message`; `run.mjs` (refusals) |
+//! | 12 | returns 401 to unauthenticated callers only | `errors_have_detail_and_companion_message` |
+//! | 13 | echoes origins, with credentials, for a day | `preflight_is_cached_for_a_day`; `run.mjs` (another origin) |
+//! | 14 | decodes the upload id | `accepts_double_slash_and_encoded_upload_id` |
+//! | 15 | checks the key in every call | `rejects_multipart_calls_of_other_users` |
+//! | 16 | detects an error in S3's 200 response | `completion_error_ignores_status` in edge/src/s3/multipart.rs |
+//! | 17 | accepts a header, a cookie, a token in the path | `run.mjs` (bearer, cookie, path) |
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -31,14 +31,14 @@ use futures::StreamExt as _;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// S3's smallest part that is not the last.
+/// S3's minimum size of a part, except the last one.
 const PART_BYTES: usize = 5 * 1024 * 1024;
 
 async fn stack() -> Stack {
     Stack::start(Options { no_function: true, ..Options::default() }).await
 }
 
-/// A multipart upload that somebody has begun.
+/// A multipart upload in progress.
 struct MultipartSession {
     key: String,
     id: String,
@@ -56,7 +56,7 @@ impl MultipartSession {
         Self { key: member("key"), id: member("uploadId") }
     }
 
-    /// The address of a call about it.
+    /// The path of a call for this upload.
     fn path(&self, rest: &str) -> String {
         format!("/s3/multipart/{}{rest}?key={}", self.id, self.key)
     }
@@ -69,7 +69,7 @@ impl MultipartSession {
         answer["url"].as_str().unwrap().to_owned()
     }
 
-    /// Sends a part and returns its ETag as S3 gave it: in quotes.
+    /// Sends a part and returns its ETag as S3 returned it: in quotes.
     async fn upload_part(&self, api: &ApiClient, part: u32, body: Vec<u8>) -> String {
         put_part(&self.sign(api, part).await, body).await
     }
@@ -103,7 +103,7 @@ async fn params_match_companion_and_post_succeeds() {
         let fields = answer["fields"].as_object().unwrap();
         assert_eq!((&fields["bucket"], &fields["success_action_status"]), (&json!("glimpse"), &json!("201")));
         assert!(fields.values().all(Value::is_string), "{fields:?}");
-        assert!(!fields.keys().any(|name| name == "file" || name.contains("redirect")), "v6 would refuse it");
+        assert!(!fields.keys().any(|name| name == "file" || name.contains("redirect")), "v6 would reject it");
         let key = fields["key"].as_str().unwrap();
         assert!(key.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-_.".contains(&b)), "{key}");
 
@@ -146,7 +146,7 @@ async fn signs_parts_singly_and_in_batches() {
 
 #[tokio::test]
 async fn lists_parts_across_all_pages() {
-    /// More than S3 gives at once.
+    /// More parts than one list page of S3 contains.
     const COUNT: u32 = 1_003;
     let vars = [("MAX_UPLOAD_BYTES".to_owned(), (u64::from(COUNT) * PART_BYTES as u64).to_string())].into();
     let stack = Stack::start(Options { no_function: true, vars, ..Options::default() }).await;
@@ -170,13 +170,13 @@ async fn lists_parts_across_all_pages() {
     for (number, part) in numbers.iter().zip(listed) {
         assert_eq!((&part["PartNumber"], &part["Size"]), (&json!(number), &json!(number % 3 + 1)), "{part}");
         let etag = part["ETag"].as_str().unwrap();
-        assert!(etag.starts_with('"') && etag.ends_with('"') && etag.len() == 34, "as S3 says it: {etag}");
+        assert!(etag.starts_with('"') && etag.ends_with('"') && etag.len() == 34, "as S3 returns it: {etag}");
     }
     let next = ann.get(&upload.path(&format!("/{}", COUNT + 1))).await;
     assert_eq!(
         (next.status.as_u16(), next.code().as_str()),
         (413, "too_large"),
-        "no allowed file has that part"
+        "an allowed file has fewer parts"
     );
 }
 
@@ -196,9 +196,9 @@ async fn completes_with_quoted_and_bare_etags() {
     {
         assert_eq!(upload.complete(&ann, parts.clone()).await.code(), "bad_parameter", "{parts}");
     }
-    assert!(stack.cloud.store().list("uploads/").is_empty(), "nothing of all that made a video");
+    assert!(stack.cloud.store().list("uploads/").is_empty(), "no video was created");
 
-    // Out of order, one as v5 sends it and one as v6 does.
+    // Out of order, one entry in the form of v5 and one in that of v6.
     let parts = json!([
         { "PartNumber": 2, "ETag": second.trim_matches('"') },
         { "PartNumber": 1, "ETag": quoted },
@@ -209,17 +209,18 @@ async fn completes_with_quoted_and_bare_etags() {
     let id = upload.key.rsplit('/').next().unwrap();
     assert_eq!((&done["key"], &done["bucket"]), (&json!(upload.key), &json!("glimpse")));
     assert!(done["location"].as_str().unwrap().ends_with(&format!("/{id}")), "{done}");
-    assert_eq!(done.get("error"), None, "v4 and v5 would throw it");
+    assert_eq!(done.get("error"), None, "v4 and v5 would throw an error");
     assert_eq!(done["video"], ann.get(&format!("/api/videos/{id}")).await.json());
     assert_eq!((&done["video"]["id"], &done["video"]["bytes"]), (&json!(id), &json!(PART_BYTES + 1)));
     assert_eq!(stack.cloud.store().list("uploads/"), std::slice::from_ref(&upload.key));
 
-    // An answer that was lost on the way is asked for again.
+    // The client repeats the request after a lost response.
     let again = upload.complete(&ann, parts).await;
     assert_eq!((again.status.as_u16(), &again.json()["video"]["id"]), (200, &json!(id)), "{}", text(&again));
 }
 
-/// What Uppy does when the answer to `complete` was lost: v6 lists the parts first, and completes with the ETags of that list.
+/// Uppy's retry when the response to `complete` was lost: v6 lists the parts first, and completes with the ETags of
+/// that list.
 #[tokio::test]
 async fn completing_twice_returns_the_same_answer() {
     let stack = stack().await;
@@ -243,11 +244,11 @@ async fn completing_twice_returns_the_same_answer() {
         let answer = upload.complete(&ann, again).await;
         assert_eq!((answer.status.as_u16(), answer.json()), (200, done.json()), "{}", text(&answer));
     }
-    // Other parts would be another upload, whose bytes are not there.
+    // Other parts mean another upload, whose bytes are missing.
     for other in [json!([part(1, &first)]), json!([part(1, &second), part(2, &first)])] {
         assert_eq!(upload.complete(&ann, other).await.code(), "already_uploaded");
     }
-    // The same by signRequest: S3 itself would answer 404.
+    // The same through signRequest: S3 itself would respond with 404.
     let sign = async |method: &str| {
         let body = json!({ "method": method, "key": upload.key, "uploadId": upload.id });
         let answer = ann.call(Method::POST, "/s3/presign", Some(body)).await;
@@ -271,7 +272,7 @@ async fn completing_twice_returns_the_same_answer() {
     assert!(answer.status == 200 && text(&answer).contains(&upload.key), "{}", text(&answer));
 }
 
-/// A part whose length is named is signed for that length; so is the part of a token whose file has only one.
+/// A part with a declared length is signed for that length; so is the part of a token whose file has only one.
 #[tokio::test]
 async fn part_with_declared_size_is_enforced() {
     let stack = stack().await;
@@ -314,10 +315,10 @@ async fn abort_returns_an_object() {
     let late = upload.complete(&ann, json!([{ "PartNumber": 1, "ETag": etag }])).await;
     assert_eq!((late.status.as_u16(), late.code().as_str()), (404, "not_found"));
     let late = http_client().put(upload.sign(&ann, 1).await).body("x").send().await.unwrap();
-    assert_eq!(late.status(), 404, "S3 has forgotten it");
+    assert_eq!(late.status(), 404, "S3 has deleted the upload");
 }
 
-/// As on Cloudflare R2, which answers a form with 501.
+/// As on Cloudflare R2, which responds to a POST form with 501.
 #[tokio::test]
 async fn without_post_forms_put_signs_the_length() {
     let vars = [("S3_POST_POLICY".to_owned(), "no".to_owned())].into();
@@ -354,7 +355,7 @@ async fn without_post_forms_put_signs_the_length() {
     assert_eq!(stack.cloud.store().list("uploads/").len(), 2);
 }
 
-/// S3 tells nobody the name of an upload that is not finished, so the edge notes it.
+/// S3 does not list unfinished uploads to the client, so the edge records their ids.
 #[tokio::test]
 async fn lists_unfinished_uploads_until_deleted() {
     let stack = stack().await;
@@ -378,7 +379,7 @@ async fn lists_unfinished_uploads_until_deleted() {
         let video = key.as_str().unwrap().rsplit('/').next().unwrap();
         assert_eq!(ann.call(Method::DELETE, &format!("/api/videos/{video}"), None).await.status, 200);
     }
-    assert!(stack.cloud.store().list("slots/").is_empty(), "a deleted video leaves no name behind");
+    assert!(stack.cloud.store().list("slots/").is_empty(), "a deleted video leaves no record of its uploads");
     assert_eq!(ann.get("/api/uploads").await.json()["uploads"], json!([]));
 }
 
@@ -389,7 +390,7 @@ async fn accepts_double_slash_and_encoded_upload_id() {
     let body = json!({ "filename": "a.mp4", "type": "video/mp4" });
     let multipart = ann.call(Method::POST, "//s3/multipart", Some(body)).await.json();
     let key = multipart["key"].as_str().unwrap().replace('/', "%2F");
-    // Every character escaped, also those that need not be: the id is taken as it means and not as it is spelt.
+    // Every character escaped, also those that need no escaping: the decoded id counts, not its spelling.
     let escaped = multipart["uploadId"].as_str().unwrap().bytes().map(|byte| format!("%{byte:02x}"));
     let id = escaped.collect::<Vec<_>>().concat();
     let path = |rest: &str| format!("//s3/multipart/{id}{rest}?key={key}");
@@ -407,7 +408,7 @@ async fn accepts_double_slash_and_encoded_upload_id() {
     assert_eq!(ann.get("//s3//params?filename=a&type=video/mp4").await.status, 200);
 }
 
-/// Rows U4 and U11 of the threat table.
+/// Rows U4 and U11 of docs/threat-model.md.
 #[tokio::test]
 async fn rejects_multipart_calls_of_other_users() {
     let stack = stack().await;
@@ -450,10 +451,14 @@ async fn rejects_multipart_calls_of_other_users() {
             assert!([400, 403].contains(&answer.status.as_u16()), "{method} {key}: {}", text(&answer));
         }
     }
-    // The id of Ann's upload with a key of Ben's own: S3 knows no such pair.
+    // The id of Ann's upload with one of Ben's keys: S3 has no such pair.
     let path = format!("/s3/multipart/{}?key={}", upload.id, own.key);
     assert_eq!(ben.get(&path).await.code(), "not_found");
-    assert_eq!(ann.get(&upload.path("")).await.json().as_array().unwrap().len(), 1, "all is as it was");
+    assert_eq!(
+        ann.get(&upload.path("")).await.json().as_array().unwrap().len(),
+        1,
+        "the upload is unchanged"
+    );
     let done = ann.call(Method::POST, &upload.path("/complete"), Some(parts)).await;
     assert_eq!(done.status, 200, "the control: {}", text(&done));
 }
@@ -588,7 +593,7 @@ async fn preflight_is_cached_for_a_day() {
             ("access-control-allow-headers", "content-type"),
             ("vary", "Origin"),
         ] {
-            assert!(answer.header(name).contains(word), "{path}: {name} says {}", answer.header(name));
+            assert!(answer.header(name).contains(word), "{path}: {name} is {}", answer.header(name));
         }
         let foreign = [("origin", "https://evil.example"), ("access-control-request-method", "POST")];
         let answer = fetch(Method::OPTIONS, &url, &foreign).await;

@@ -1,5 +1,5 @@
-//! Nobody runs up the owner's bill by asking: the rows C1 to C12 of docs/threat-model.md, about requests that need no proof,
-//! or a token's.
+//! Requests cannot run up the operator's bill: rows C1 to C12 of docs/threat-model.md, about requests without a
+//! credential or with a token.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,7 +25,7 @@ async fn get(url: &str) -> ApiResponse {
     fetch(Method::GET, url, &[]).await
 }
 
-/// A stack with a video of ann's that is ready.
+/// A stack with a ready video of Ann's.
 async fn stack_with_video(
     vars: &[(&str, &str)],
     no_cache: bool,
@@ -43,7 +43,7 @@ async fn stack_with_video(
     (stack, ann, video)
 }
 
-/// Asks until the cache answers.
+/// Repeats a request until it is a cache hit.
 async fn wait_for_cache_hit(url: &str) {
     eventually("a cache hit", Duration::from_secs(10), || async {
         get(url).await.header("server-timing").contains("hit").then_some(())
@@ -51,7 +51,7 @@ async fn wait_for_cache_hit(url: &str) {
     .await;
 }
 
-/// The edge's calls since the last look whose keys end so.
+/// The edge's S3 calls since the last call of this function whose keys have this ending.
 fn take_edge_calls(stack: &Stack, method: &str, ending: &str) -> Vec<LoggedCall> {
     let all = stack.cloud.call_log().take();
     let is_meant =
@@ -67,8 +67,8 @@ fn render_count(stack: &Stack) -> usize {
     stack.cloud.render().map(|render| render.invocations().len()).unwrap_or_default()
 }
 
-/// Asks with revisions that are made up until the bucket is asked by HEAD: then the entry is in doubt. Returns everything
-/// that the edge read of the file until then.
+/// Sends requests with invalid revisions until the edge revalidates its entry by HEAD. Returns all reads of the file by
+/// the edge up to then.
 async fn poll_until_revalidated(
     stack: &Stack,
     file: &str,
@@ -86,7 +86,7 @@ async fn poll_until_revalidated(
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    panic!("the entry of {file} was never in doubt");
+    panic!("the entry of {file} was never revalidated");
 }
 
 #[tokio::test]
@@ -102,7 +102,7 @@ async fn c1_unknown_revisions_read_no_picture() {
     wait_for_cache_hit(&url).await;
     let head = async |query: String| fetch(Method::HEAD, &format!("{url}?{query}"), &[]).await;
     let read = poll_until_revalidated(&stack, "/animated.gif", head).await;
-    assert_eq!(bytes(&read), 0, "an entry in doubt is revalidated without a body: {read:?}");
+    assert_eq!(bytes(&read), 0, "an entry is revalidated without a body: {read:?}");
 
     let etag = whole.header("etag").to_owned();
     let other = "\"0123456789abcdef\"";
@@ -137,9 +137,9 @@ async fn c1_unknown_revisions_read_no_picture() {
     let all = stack.cloud.call_log().take();
     let edge: Vec<&LoggedCall> = all.iter().filter(|call| call.caller == "edge").collect();
     assert!(edge.iter().all(|call| call.method == "HEAD" && call.bytes == 0), "{edge:?}");
-    assert!(edge.len() <= 4, "the answer is remembered for ten seconds: {edge:?}");
+    assert!(edge.len() <= 4, "the response is cached for ten seconds: {edge:?}");
 
-    // Tables alike, by GET.
+    // The same for tables, by GET.
     let sheet = format!("{}/{video}/storyboard.vtt", stack.edge);
     wait_for_cache_hit(&sheet).await;
     stack.cloud.call_log().take();
@@ -157,9 +157,9 @@ async fn c2_unknown_private_revisions_read_nothing() {
     let whole = get(&url).await;
     assert_eq!(whole.status, 200);
     wait_for_cache_hit(&url).await;
-    // That it is private, and whose, is found out once.
+    // Visibility and owner are read once.
     let own = format!("/{video}/animated.gif");
-    eventually("a hit of its owner's", Duration::from_secs(10), || async {
+    eventually("a cache hit for the owner", Duration::from_secs(10), || async {
         ann.get(&own).await.header("server-timing").contains("hit").then_some(())
     })
     .await;
@@ -173,7 +173,7 @@ async fn c2_unknown_private_revisions_read_nothing() {
         assert_eq!((head.status.as_u16(), head.header("cache-control")), (200, "private, no-cache"));
     }
     let read = take_edge_calls(&stack, "GET", "/animated.gif");
-    assert!(read.is_empty(), "a young entry is believed: {read:?}");
+    assert!(read.is_empty(), "a young entry is not revalidated: {read:?}");
 
     let head = async |query: String| fetch(Method::HEAD, &format!("{url}&{query}"), &[]).await;
     let read = poll_until_revalidated(&stack, "/animated.gif", head).await;
@@ -209,11 +209,11 @@ async fn c3_uncached_head_costs_one_head() {
         assert_eq!((new.status.as_u16(), new.header("content-type")), (200, "image/jpeg"));
         assert_eq!(new.header("cache-control"), "no-store");
     }
-    assert_eq!(render_count(&stack), renders, "nothing is made for HEAD");
+    assert_eq!(render_count(&stack), renders, "HEAD renders nothing");
     assert_eq!(bytes(&take_edge_calls(&stack, "GET", "/animated.gif")), 0);
     check_table_etags(&stack, &video).await;
 
-    // What is private is not sent by the bucket to be thrown away here, time after time.
+    // The bucket does not send the body of a private image repeatedly only for the edge to discard it.
     let clip = media::clip(4, "320x240");
     let (private, upload) =
         ann.create("b.mp4", "video/mp4", clip.len(), json!({ "visibility": "signed" })).await;
@@ -229,7 +229,7 @@ async fn c3_uncached_head_costs_one_head() {
     assert!(read.iter().filter(|call| call.key.contains(&private)).count() <= 2, "{read:?}");
 }
 
-/// A table that is sent with other bytes than the stored ones is revalidated by its own ETag, and by no other.
+/// A table that is served with other bytes than the stored ones is revalidated by its own ETag only.
 async fn check_table_etags(stack: &Stack, video: &str) {
     let if_none_match = async |url: &str, etag: &str| {
         let answer = fetch(Method::GET, url, &[("if-none-match", etag)]).await;
@@ -248,7 +248,7 @@ async fn check_table_etags(stack: &Stack, video: &str) {
         assert!(head.status == 200 && etag.ends_with(suffix), "{file}: {} {etag}", head.status);
         let unchanged = if_none_match(&url, &etag).await;
         assert_eq!(unchanged, (304, etag.clone(), Vec::new()), "{file}");
-        assert_eq!(bytes(&take_edge_calls(stack, "GET", "")), 0, "{file}: neither reads the table");
+        assert_eq!(bytes(&take_edge_calls(stack, "GET", "")), 0, "{file}: no response reads the table");
 
         let whole = get(&url).await;
         assert_eq!((whole.status.as_u16(), whole.header("etag")), (200, etag.as_str()), "{file}");
@@ -281,7 +281,8 @@ async fn c4_unknown_ids_are_read_once() {
     let embed = format!("{}/oembed?url={}/{old}", stack.edge, stack.edge);
     assert!(join_all((0..5).map(|_| get(&embed))).await.iter().all(|answer| answer.status == 404));
     let calls_so_far: Vec<LoggedCall> = stack.cloud.call_log().take();
-    // Those that ask at once before the first answer may each read; a slow machine takes longer than the memory lasts.
+    // Concurrent requests before the first response may each read; on a slow machine the test lasts longer than the
+    // cached response.
     assert!(calls_so_far.len() <= 24, "65 requests: {} reads, {calls_so_far:?}", calls_so_far.len());
 
     let young = VideoId::new(now_ms, [7; 10]);
@@ -293,7 +294,7 @@ async fn c4_unknown_ids_are_read_once() {
     assert!(calls_after.len() < 20, "ten requests: {calls_after:?}");
 }
 
-/// Asks for ids that are made up, as this client, until one is refused for being too fast.
+/// Requests invalid ids as this client until one request is rate limited.
 async fn poll_until_busy(stack: &Stack, address: &str) -> ApiResponse {
     let now_ms = now_secs() * 1000 - 72 * 3_600_000;
     for round in 0..20_u8 {
@@ -311,7 +312,7 @@ async fn poll_until_busy(stack: &Stack, address: &str) -> ApiResponse {
             return busy;
         }
     }
-    panic!("nobody was too fast");
+    panic!("no request was rate limited");
 }
 
 #[tokio::test]
@@ -319,12 +320,12 @@ async fn c5_bucket_reads_are_limited_per_address() {
     let (stack, _ann, video) = stack_with_video(&[], false, "public").await;
     let cached = format!("{}/{video}/thumbnail.jpg", stack.edge);
     wait_for_cache_hit(&cached).await;
-    // A window may end at any moment: what is compared is asked for side by side, and again if it did.
+    // A rate-limit window may end at any moment: compared requests are concurrent, and repeated if a window ended.
     for (address, neighbour, stranger) in [
         ("203.0.113.7", "203.0.113.7", "203.0.113.8"),
         ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", "2001:db8:1:3::1"),
     ] {
-        eventually("a client that is too fast", Duration::from_mins(2), || async {
+        eventually("a rate-limited client", Duration::from_mins(2), || async {
             let busy = poll_until_busy(&stack, address).await;
             assert_eq!((busy.code().as_str(), busy.header("retry-after")), ("busy", "10"));
             assert_eq!(busy.header("cache-control"), "no-store");
@@ -344,7 +345,7 @@ async fn c5_bucket_reads_are_limited_per_address() {
             ];
             let others = ask(format!("/{id}/animated.gif"), stranger).await;
             let hit = ask(format!("/{video}/thumbnail.jpg"), neighbour).await;
-            assert_eq!((others, hit), (404, 200), "others are not counted, and the cache answers everybody");
+            assert_eq!((others, hit), (404, 200), "other clients are not limited, and cache hits are never");
             (same == [429; 4]).then_some(())
         })
         .await;
@@ -365,26 +366,26 @@ async fn c7_new_pictures_per_day_are_limited() {
         assert_eq!((full.status.as_u16(), full.code().as_str()), (429, "busy"));
         assert_eq!(full.header("retry-after"), "3600");
     }
-    assert_eq!(render_count(&stack), before, "and the function is not called");
-    assert_eq!(get(&url(50)).await.status, 200, "what is there is served");
+    assert_eq!(render_count(&stack), before, "the function is not called");
+    assert_eq!(get(&url(50)).await.status, 200, "existing images are served");
     assert_eq!(get(&format!("{}/{video}/animated.gif", stack.edge)).await.status, 200);
-    assert_eq!(ann.get(&path(60)).await.status, 200, "its owner is not bound");
-    assert_eq!(get(&url(60)).await.status, 200, "and what the owner had made is there for all");
+    assert_eq!(ann.get(&path(60)).await.status, 200, "the owner is not limited");
+    assert_eq!(get(&url(60)).await.status, 200, "images rendered for the owner are available to all");
     let bob = ApiClient::new(&stack, "bob");
-    assert_eq!(bob.get(&path(61)).await.status, 429, "another owner is");
+    assert_eq!(bob.get(&path(61)).await.status, 429, "another owner is limited");
     let secret = DELIVERY_TOKEN_SECRETS.split(',').find_map(|pair| pair.strip_prefix("new=")).unwrap();
     let signed = picture_path(&path(62), now_secs() + 600, "new", secret);
-    assert_eq!(get(&format!("{}{signed}", stack.edge)).await.status, 200, "a token is not bound");
+    assert_eq!(get(&format!("{}{signed}", stack.edge)).await.status, 200, "a token is not limited");
 }
 
 #[tokio::test]
 async fn c7_renders_are_limited_per_address() {
     let (stack, ann, video) = stack_with_video(&[], false, "public").await;
-    // Without the source no decoder runs: what is counted is what is asked of the function.
+    // Without the source no decoder runs: only the requests to the function are counted.
     for source in stack.cloud.store().list("uploads/") {
         stack.cloud.store().delete(&source).await.unwrap();
     }
-    // Two videos, since one has a limit of its own.
+    // Two videos, since each has its own limit.
     let second = VideoId::new(now_secs() * 1000, [9; 10]).to_string();
     let manifest = format!("media/{video}/manifest.json");
     let text = String::from_utf8(stack.cloud.store().get(&manifest).await.unwrap()).unwrap();
@@ -402,7 +403,7 @@ async fn c7_renders_are_limited_per_address() {
         );
         fetch(Method::GET, &url, &[("cf-connecting-ip", address)]).await
     };
-    let busy = eventually("a client that is too fast", Duration::from_secs(150), || async {
+    let busy = eventually("a rate-limited client", Duration::from_secs(150), || async {
         join_all((0..10).map(|_| ask("203.0.113.7"))).await;
         let (busy, stranger) = (ask("203.0.113.7").await, ask("203.0.113.8").await);
         (busy.status == 429 && stranger.status == 410).then_some(busy)
@@ -412,7 +413,7 @@ async fn c7_renders_are_limited_per_address() {
     assert_eq!(
         ann.get(&format!("/{video}/thumbnail.jpg?time=2")).await.code(),
         "source_gone",
-        "not the owner"
+        "the owner is not limited"
     );
 }
 
@@ -448,13 +449,13 @@ async fn c8_anonymous_callers_get_only_listed_variants() {
         let head = fetch(Method::HEAD, &format!("{}{}", stack.edge, path(refused)), &[]).await;
         assert_eq!(head.status, 400, "{refused}");
     }
-    assert_eq!(stack.cloud.call_log().take(), [], "no look into the bucket");
+    assert_eq!(stack.cloud.call_log().take(), [], "no S3 request");
     assert_eq!(
         ApiClient::new(&stack, "bob").get(&path("thumbnail.jpg?time=1")).await.code(),
         "bad_parameter"
     );
-    assert_eq!(ann.get(&path("thumbnail.jpg?time=1")).await.status, 200, "its owner is not bound");
-    assert_eq!(ask("thumbnail.jpg?time=1").await.code(), "bad_parameter", "nor is it there for all now");
+    assert_eq!(ann.get(&path("thumbnail.jpg?time=1")).await.status, 200, "the owner is not limited");
+    assert_eq!(ask("thumbnail.jpg?time=1").await.code(), "bad_parameter", "still not available to others");
 }
 
 #[tokio::test]
@@ -466,7 +467,7 @@ async fn c9_failed_render_is_cached() {
     assert_eq!((first.status.as_u16(), first.code().as_str()), (400, "bad_parameter"));
     assert_eq!(render_count(&stack), before + 1);
     stack.cloud.call_log().take();
-    // For longer than an isolate remembers by itself.
+    // For longer than an isolate's own memory of rejected clients lasts.
     let started = std::time::Instant::now();
     eventually("six seconds of requests", Duration::from_secs(30), || async {
         for spelling in [url.clone(), format!("{url}.0"), format!("{url}&v=01234567")] {
@@ -480,7 +481,7 @@ async fn c9_failed_render_is_cached() {
     })
     .await;
     assert_eq!(render_count(&stack), before + 1, "once");
-    assert_eq!(stack.cloud.call_log().take(), [], "and the bucket is not asked either");
+    assert_eq!(stack.cloud.call_log().take(), [], "no S3 request either");
 }
 
 #[tokio::test]
@@ -503,11 +504,11 @@ async fn c10_token_requests_do_not_use_the_owners_quota() {
                 break;
             }
         }
-        assert!(is_busy || path.contains("multipart"), "a token is counted too");
+        assert!(is_busy || path.contains("multipart"), "a token is limited too");
         let granted = ann.get("/s3/params?filename=a.mp4&type=video/mp4").await;
-        assert_eq!(granted.status, 200, "its owner goes on");
+        assert_eq!(granted.status, 200, "the owner is not limited");
         let part = ann.get("/s3/multipart/x/1?key=wrong").await;
-        assert_ne!(part.status, 429, "its owner goes on");
+        assert_ne!(part.status, 429, "the owner is not limited");
     }
 }
 
@@ -542,7 +543,7 @@ async fn c12_stream_of_unknown_id_costs_one_request_per_poll() {
     let ann = ApiClient::new(&stack, "ann");
     let made_up = VideoId::new(now_secs() * 1000, [3; 10]);
     let stream = ann.get(&format!("/api/videos/{made_up}/events")).await;
-    assert_eq!(stream.status, 200, "and it ends by itself");
+    assert_eq!(stream.status, 200, "the stream ends by itself");
     let looks = stream.body.windows(3).filter(|line| line == b": \n").count() + 1;
     let calls_so_far = stack.cloud.call_log().take();
     assert!(calls_so_far.len() <= looks + 2, "{looks} looks: {calls_so_far:?}");
@@ -559,7 +560,11 @@ async fn c12_stream_of_unknown_id_costs_one_request_per_poll() {
             break;
         }
     }
-    assert!(is_busy, "streams are counted");
+    assert!(is_busy, "streams are limited");
     let bob = ApiClient::new(&stack, "bob");
-    assert_eq!(bob.get("/api/videos/7zzzzzzzzz0123456789abcdef/events").await.status, 404, "others are not");
+    assert_eq!(
+        bob.get("/api/videos/7zzzzzzzzz0123456789abcdef/events").await.status,
+        404,
+        "others are not limited"
+    );
 }

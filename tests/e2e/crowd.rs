@@ -1,4 +1,4 @@
-//! Many who want the same, and one who wants ever other things: what they cost the owner.
+//! Cost of many concurrent requests for one image, and of one client that requests ever new images.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,7 +16,7 @@ async fn get(url: &str) -> ApiResponse {
     fetch(Method::GET, url, &[]).await
 }
 
-/// Counts the reads of keys with this beginning from now on; each takes so long.
+/// Starts to count the reads of keys with this prefix, and delays each of them.
 fn start_counting(stack: &Stack, prefix: &str, delay_ms: u64) {
     let kind = FaultKind::Delay(Duration::from_millis(delay_ms));
     stack.cloud.fault_injector().add(InjectedFault {
@@ -44,7 +44,7 @@ fn render_count(stack: &Stack) -> usize {
     stack.cloud.render().map(|render| render.invocations().len()).unwrap_or_default()
 }
 
-/// Row D8 of the threat table: one render, one read and one object, however many ask.
+/// Row D8 of docs/threat-model.md: one render, one read and one object, however many requests arrive.
 #[tokio::test]
 async fn concurrent_requests_are_coalesced() {
     let stack = Stack::start(Options::default()).await;
@@ -61,13 +61,13 @@ async fn concurrent_requests_are_coalesced() {
     }
     assert_eq!(render_count(&stack), before + 1, "one render");
 
-    // Slow reads, so that all of them ask before the first is answered.
+    // Slow reads, so that all requests arrive before the first response.
     start_counting(&stack, &format!("media/{video}/animated.webp"), 500);
     let answers = get_concurrently(vec![at("animated.webp"); 20]).await;
     assert!(answers.iter().all(|answer| answer.status == 200 && answer.body == answers[0].body));
     assert_eq!(stop_counting(&stack), 1, "one read");
 
-    // Revisions that somebody makes up are answered out of the cache.
+    // Requests with invalid revisions are cache hits.
     eventually("a cache hit", Duration::from_secs(10), || async {
         get(&at("animated.webp")).await.header("server-timing").starts_with("cache;desc=hit").then_some(())
     })
@@ -77,9 +77,9 @@ async fn concurrent_requests_are_coalesced() {
         let answer = get(&at(&format!("animated.webp?v=0000000{number}"))).await;
         assert_eq!((answer.status.as_u16(), answer.header("cache-control")), (200, "public, max-age=5"));
     }
-    assert!(stop_counting(&stack) <= 2, "young entries are believed");
+    assert!(stop_counting(&stack) <= 2, "young entries are not revalidated");
 
-    // The source's trouble is told, and for a moment not asked for again (row D6).
+    // A problem with the source is reported and cached for a short time (row D6).
     for source in stack.cloud.store().list("uploads/") {
         stack.cloud.store().delete(&source).await.unwrap();
     }
@@ -91,7 +91,7 @@ async fn concurrent_requests_are_coalesced() {
     assert_eq!(render_count(&stack), before + 1);
 }
 
-/// Whoever asks for ever new pictures is slowed down, and a deployment may name the sizes that everybody may ask for.
+/// A client that requests ever new variants is rate limited, and a deployment can restrict the sizes that are public.
 #[tokio::test]
 async fn flood_of_new_variants_is_limited() {
     let vars = BTreeMap::from([("PUBLIC_WIDTHS".to_owned(), "160,320".to_owned())]);
@@ -107,12 +107,12 @@ async fn flood_of_new_variants_is_limited() {
         assert_eq!((answer.status.as_u16(), answer.code().as_str()), (400, "bad_parameter"), "{refused}");
         assert!(answer.json()["detail"].as_str().unwrap().contains("`width` must be one of 160, 320"));
     }
-    assert_eq!(stop_counting(&stack), 0, "no look into the bucket");
+    assert_eq!(stop_counting(&stack), 0, "no S3 request");
     for allowed in ["thumbnail.jpg?width=160", "thumbnail.jpg", "thumbnail.png", "animated.webp?width=320"] {
         assert_eq!(get(&at(allowed)).await.status, 200, "{allowed}");
     }
 
-    // Without the source no decoder runs: what is counted is what is asked of the function.
+    // Without the source no decoder runs: only the requests to the function are counted.
     for source in stack.cloud.store().list("uploads/") {
         stack.cloud.store().delete(&source).await.unwrap();
     }
@@ -120,12 +120,12 @@ async fn flood_of_new_variants_is_limited() {
     let urls = (0..45).map(|index| at(&format!("thumbnail.jpg?width=160&time=3.{index:03}"))).collect();
     let answers = get_concurrently(urls).await;
     let busy: Vec<_> = answers.iter().filter(|answer| answer.status == 429).collect();
-    assert!(!busy.is_empty(), "45 new pictures of one video in a moment");
+    assert!(!busy.is_empty(), "45 new variants of one video at once");
     assert_eq!(render_count(&stack) - before, answers.len() - busy.len());
     for answer in busy {
         assert_eq!((answer.code().as_str(), answer.header("retry-after")), ("busy", "10"));
         assert_eq!(answer.header("cache-control"), "no-store");
     }
     assert!(answers.iter().all(|answer| matches!(answer.status.as_u16(), 410 | 429)));
-    assert_eq!(get(&at("thumbnail.jpg?width=160")).await.status, 200, "what is there is served");
+    assert_eq!(get(&at("thumbnail.jpg?width=160")).await.status, 200, "existing images are served");
 }

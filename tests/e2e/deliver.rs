@@ -1,4 +1,4 @@
-//! A picture is made once, and from then on comes out of the cache, whole, in part or not at all.
+//! Delivery of images: rendered once, then served from the cache, whole, in part or as 304.
 
 use e2e::eventually;
 use e2e::media;
@@ -12,7 +12,7 @@ async fn get(url: &str, headers: &[(&str, &str)]) -> ApiResponse {
     fetch(Method::GET, url, headers).await
 }
 
-/// Rows D2 (as far as public pictures go), D5, D6 and F19 of the threat table.
+/// Rows D2 (for public images), D5, D6 and F19 of docs/threat-model.md.
 #[tokio::test]
 async fn picture_is_served_from_cache() {
     let stack = Stack::start(Options::default()).await;
@@ -66,14 +66,14 @@ async fn picture_is_served_from_cache() {
     let hit_answer = wait_for_cache_hit(&bare).await;
     assert_eq!(hit_answer.header("cache-control"), bare_answer.header("cache-control"));
 
-    // A revision that is not the picture's own fixes nothing.
+    // A response to another revision than the image's is not cached as immutable.
     let made_up = get(&format!("{bare}?v=00000000"), &[]).await;
-    assert_eq!(made_up.header("cache-control"), "public, max-age=5", "out of the young bare entry");
+    assert_eq!(made_up.header("cache-control"), "public, max-age=5", "from the young unversioned entry");
 
     check_conditions_and_ranges(&bare, &bare_answer).await;
     check_range_is_not_cached_as_whole(&format!("{}/{video}/thumbnail.png?width=64", stack.edge)).await;
 
-    // Row D4: headers that claim another address change nothing, and poison nothing.
+    // Row D4: headers that claim another host change nothing, and do not poison the cache.
     for poison in
         [("x-forwarded-host", "evil.example"), ("x-original-url", "/evil"), ("x-forwarded-proto", "ftp")]
     {
@@ -91,12 +91,12 @@ async fn picture_is_served_from_cache() {
     assert_eq!(
         (rendered.status.as_u16(), &rendered.body),
         (200, &get(&cold, &[]).await.body),
-        "what was made is what is kept"
+        "the cached image is the rendered one"
     );
     let facts = get(&format!("{}/{video}/meta.json", stack.edge), &lies).await;
     assert!(
         facts.status == 200 && !String::from_utf8_lossy(&facts.body).contains("evil"),
-        "no address is theirs"
+        "no URL contains their host"
     );
 
     for (path, status, code) in [
@@ -113,14 +113,14 @@ async fn picture_is_served_from_cache() {
     let answer = fetch(Method::POST, &bare, &[]).await;
     assert_eq!((answer.status.as_u16(), answer.header("allow")), (405, "GET, HEAD, OPTIONS"));
 
-    // The cache answers although the bucket has lost it: a hit asks nobody.
+    // A hit needs no S3 request: the cache responds although the object is deleted.
     for key in stack.cloud.store().list("media/") {
         stack.cloud.store().delete(&key).await.unwrap();
     }
     assert_eq!(get(&bare, &[]).await.status, 200);
 }
 
-/// The picture out of the cache: it is stored after the first answer has gone out.
+/// The image from the cache, which stores it after the first response was sent.
 async fn wait_for_cache_hit(url: &str) -> ApiResponse {
     eventually("a cache hit", Duration::from_secs(10), || async {
         let answer = get(url, &[]).await;
@@ -170,8 +170,8 @@ async fn check_conditions_and_ranges(url: &str, whole: &ApiResponse) {
     assert_eq!(get_if_range("\"x\"").await, 200);
 }
 
-/// After WPT's fetch/http-cache/partial.any.js: what is answered in part first is stored whole or not at all, and every
-/// later request gets what it asks for.
+/// After WPT's fetch/http-cache/partial.any.js: a resource whose first response is partial is stored whole or not at
+/// all, and every later request gets its own range.
 async fn check_range_is_not_cached_as_whole(url: &str) {
     let part = get(url, &[("range", "bytes=4-9")]).await;
     assert_eq!((part.status.as_u16(), part.body.len()), (206, 6));
@@ -196,7 +196,7 @@ async fn get_with_range(url: &str, if_range: &str) -> u16 {
     get(url, &[("range", "bytes=0-1"), ("if-range", if_range)]).await.status.as_u16()
 }
 
-/// Row D6: nothing negative outlives its reason.
+/// Row D6: no negative response outlives its reason.
 #[tokio::test]
 async fn missing_picture_returns_its_problem() {
     let stack = Stack::start(Options { no_function: true, ..Options::default() }).await;

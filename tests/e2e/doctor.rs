@@ -1,8 +1,8 @@
-//! The doctor finds nothing wrong with a deployment that works, and names what is wrong with one that does not.
+//! The doctor reports no issue for a working deployment, and the right one for a broken one.
 //!
-//! Every issue of `glimpse_doctor::issue` is made on purpose here, but for those that this S3 and this edge do not have, or not
-//! at every pace of the machine: their judges have tables of their own (`not_enforced`, `replaceable`, `not_conditional`,
-//! `no_picture`, `limited`), and but for those of the roles, which `deploy/tampered.py` makes.
+//! Every issue of `glimpse_doctor::issue` is provoked here, with two exceptions. Some cannot occur with this S3 and
+//! this edge, or not on machines of every speed: their checks have unit tests of their own (`not_enforced`,
+//! `replaceable`, `not_conditional`, `no_picture`, `limited`). Those of the roles are provoked by `deploy/tampered.py`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use serde_json::json;
 
-/// Every step of a walk that finds nothing wrong.
+/// All checks of a run without issues.
 const STEPS: [&str; 16] = [
     "edge", "token", "grant", "clock", "bucket", "cors", "limits", "upload", "once", "private", "pictures",
     "delivery", "etag", "render", "cache", "delete",
@@ -45,11 +45,11 @@ async fn run_doctor(settings: &Settings) -> Vec<CheckReport> {
 async fn run_doctor_at(settings: &Settings, now: fn() -> Timestamp) -> Vec<CheckReport> {
     let mut reported = Vec::new();
     let steps = run_checks(settings, now, |step| reported.push(step.clone())).await.unwrap();
-    assert_eq!(steps, reported, "each step is told");
+    assert_eq!(steps, reported, "each check is reported");
     steps
 }
 
-/// Where a walk has found what.
+/// Asserts that the run ended with this issue at this check.
 #[track_caller]
 fn assert_only_issue(steps: &[CheckReport], name: &str, issue: Issue) {
     let failed: Vec<_> = steps.iter().filter(|step| step.result.is_err()).collect();
@@ -63,7 +63,7 @@ fn assert_only_issue(steps: &[CheckReport], name: &str, issue: Issue) {
     assert!(!text.contains("X-Amz-Signature") && !text.contains(SECRET), "{text}");
 }
 
-/// What is wrong with a stack like that.
+/// Asserts that the doctor reports this issue for a stack with these options.
 async fn assert_doctor_finds(options: Options, name: &str, issue: Issue) {
     let stack = Stack::start(options).await;
     let steps =
@@ -97,7 +97,7 @@ async fn healthy_stack_passes_and_is_left_clean() {
         "tombstones"
     );
 
-    // Who asks.
+    // Credentials.
     let nobody = Settings { credential: None, ..settings(&stack.edge) };
     assert_only_issue(&run_doctor(&nobody).await, "token", Issue::NoToken);
     let with_claims = |exp: u64, secret: &str| {
@@ -117,7 +117,7 @@ async fn healthy_stack_passes_and_is_left_clean() {
         Issue::TokenRefused,
     );
 
-    // Where, and when.
+    // URL and clock.
     let closed = settings(&format!("http://127.0.0.1:{}", free_port()));
     assert_only_issue(&run_doctor(&closed).await, "edge", Issue::Unreachable);
     let foreign = settings(&stack.cloud.addresses().s3_endpoint);
@@ -134,7 +134,7 @@ async fn finds_denied_storage_actions() {
     assert_only_issue(&walk().await, "upload", Issue::UploadDenied);
     stack.cloud.fault_injector().clear();
 
-    // The Worker asks about sources by HEAD, the function reads them by GET.
+    // The Worker checks sources by HEAD, the function reads them by GET.
     deny(&stack, Method::HEAD, "uploads/");
     assert_only_issue(&walk().await, "pictures", Issue::EdgeDenied);
     stack.cloud.fault_injector().clear();
@@ -144,7 +144,7 @@ async fn finds_denied_storage_actions() {
     deny(&stack, Method::DELETE, "uploads/");
     assert_only_issue(&walk().await, "delete", Issue::NotDeleted);
     stack.cloud.fault_injector().clear();
-    assert!(walk().await.iter().all(|step| step.result.is_ok()), "and once more it is well");
+    assert!(walk().await.iter().all(|step| step.result.is_ok()), "no issue once the permission is back");
 }
 
 #[tokio::test]
@@ -199,7 +199,7 @@ async fn finds_public_bucket_and_wrong_clock() {
     let stack =
         Stack::start(Options { configure: Some(change), no_function: true, ..Options::default() }).await;
     assert_only_issue(&run_doctor(&settings(&stack.edge)).await, "bucket", Issue::BucketClock);
-    // It is no false alarm: nothing can be uploaded.
+    // Not a false alarm: uploads really fail.
     let ann = ApiClient::new(&stack, "ann");
     let (_, upload) = ann.create("a.mp4", "video/mp4", 4, json!({})).await;
     let refused = ann.put(&upload, b"clip".to_vec()).await;
@@ -218,7 +218,7 @@ async fn distinguishes_events_layer_and_ffmpeg_failures() {
     let no_layer = |config: &mut Config| ffmpeg_of_preview(config, "/opt/bin/ffmpeg");
     let options = |change| Options { configure: Some(change), ..Options::default() };
     assert_doctor_finds(options(no_layer), "pictures", Issue::NoDecoder).await;
-    // One that refuses every file.
+    // An ffmpeg that rejects every file.
     let useless = |config: &mut Config| ffmpeg_of_preview(config, "/bin/false");
     assert_doctor_finds(options(useless), "pictures", Issue::EngineRefused).await;
 
@@ -260,7 +260,7 @@ async fn finds_delivery_and_render_failures() {
     .await;
 }
 
-/// A program for another processor than any that this runs on (EM_AVR32).
+/// A program for a processor on which these tests never run (EM_AVR32).
 fn foreign_program() -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     let (bytes, program) = (folder.join("foreign"), folder.join("foreign-ffmpeg"));
@@ -272,7 +272,7 @@ fn foreign_program() -> PathBuf {
     program
 }
 
-/// The table of docs/operating.md is the code's.
+/// The table of docs/operating.md matches the code.
 #[test]
 fn docs_list_every_issue() {
     let docs = fs::read_to_string(e2e::env_path("GLIMPSE_ROOT").join("docs/operating.md")).unwrap();
@@ -280,7 +280,7 @@ fn docs_list_every_issue() {
         let row = format!("| `{}` | {} | {} |", issue.code(), issue.title(), issue.fix());
         assert!(docs.contains(&row), "docs/operating.md lacks the row\n{row}");
     }
-    let table = docs.split("| what is said | what is wrong | what mends it |").nth(1).unwrap_or_default();
+    let table = docs.split("| code | issue | fix |").nth(1).unwrap_or_default();
     let rows = table.lines().skip(2).take_while(|line| line.starts_with("| `")).count();
-    assert_eq!(rows, Issue::ALL.len(), "docs/operating.md has rows that are gone");
+    assert_eq!(rows, Issue::ALL.len(), "docs/operating.md has obsolete rows");
 }

@@ -1,10 +1,10 @@
-//! Stories through all of Glimpse: real workerd, real S3 protocol, real Lambda binary, real ffmpeg.
+//! End-to-end tests of Glimpse: real workerd, real S3 protocol, real Lambda binary, real ffmpeg.
 //!
-//! `cargo xtask test` builds what they start and runs them. Each file is one part of the way; each test starts a
-//! stack of its own, so that what it breaks is its own.
+//! `cargo xtask test` builds the programs and runs the tests. Each file covers one area; each test starts its own
+//! stack, so that a broken stack affects one test only.
 
 #![expect(clippy::unwrap_used, reason = "a panic of a test is its report")]
-#![expect(clippy::print_stdout, reason = "what a story measured is shown with --nocapture")]
+#![expect(clippy::print_stdout, reason = "measurements are shown with --nocapture")]
 
 mod abuse;
 mod backfill;

@@ -1,4 +1,4 @@
-//! A picture without an extension comes in the best format for whoever asks; the file itself is for its owner, to save.
+//! Content negotiation for URLs without an extension, and the owner's download of the source.
 
 use e2e::media;
 use e2e::person::{ApiClient, ApiResponse, fetch, http_client};
@@ -9,7 +9,7 @@ async fn get(url: &str, accept: &str) -> ApiResponse {
     fetch(Method::GET, url, &[("accept", accept)]).await
 }
 
-/// Rows D3 and F19 of the threat table.
+/// Rows D3 and F19 of docs/threat-model.md.
 #[tokio::test]
 async fn negotiates_format_and_redirects_owner_to_source() {
     let stack = Stack::start(Options::default()).await;
@@ -30,12 +30,12 @@ async fn negotiates_format_and_redirects_owner_to_source() {
         assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, kind), "{file} {accept}");
         assert_eq!(answer.header("vary"), "Accept", "{file}");
     }
-    // The cache knows formats, and no header: another text for the same wish is a hit, and so is the extension.
+    // The cache key contains the format, not the header: an equivalent `Accept` is a hit, and so is the extension.
     for (url, accept) in [(at("thumbnail"), "image/webp;q=0.9"), (at("thumbnail.webp"), "x/y")] {
         let answer = get(&url, accept).await;
         assert!(answer.header("server-timing").starts_with("cache;desc=hit"), "{url} {accept}");
     }
-    assert_eq!(get(&at("thumbnail.webp"), "*/*").await.header("vary"), "", "nothing was chosen");
+    assert_eq!(get(&at("thumbnail.webp"), "*/*").await.header("vary"), "", "no negotiation took place");
     let bad = get(&at("thumbnail?wide=1"), "*/*").await;
     assert_eq!(
         (bad.status.as_u16(), bad.code().as_str(), bad.header("vary")),
@@ -43,7 +43,7 @@ async fn negotiates_format_and_redirects_owner_to_source() {
     );
     assert_eq!(get(&at("storyboard"), "*/*").await.status, 404);
 
-    // The file: never without proof, never to somebody else, never to be shown.
+    // The source: never without a credential, never to another user, never displayed inline.
     let stranger = fetch(Method::GET, &at("original"), &[]).await;
     assert_eq!((stranger.status.as_u16(), stranger.header("cache-control")), (401, "no-store"));
     assert_eq!(bob.get(&format!("/{video}/original")).await.code(), "not_found");

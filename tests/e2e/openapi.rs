@@ -1,4 +1,4 @@
-//! The API is what its OpenAPI document says.
+//! The API conforms to its OpenAPI document.
 
 use std::fs;
 
@@ -16,15 +16,16 @@ fn read_openapi() -> Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// The types of bodies: whoever sends them may say more than is read.
+/// The types of request bodies: callers may send more members than are read.
 const REQUEST_BODIES: &[&str] =
     &["NewVideo", "Mint", "Creation", "Completion", "CompletedPart", "SignRequest", "Poster"];
 
-/// What opens a private picture.
+/// The parameters that carry a credential for a private image.
 const CREDENTIAL_PARAMETERS: &[&str] = &["token", "expires", "kid", "sig"];
 
-/// The same document, in which an answer has no member that is not described. (Clients are told nothing so strict, since a
-/// later version may say more.) Its examples of parameters are what is there: `{operation or empty: {parameter: value}}`.
+/// A copy of the document in which responses have no undescribed members. (The published document is less strict, since
+/// a later version may add members.) Its parameter examples are values that exist: `{operation or empty: {parameter:
+/// value}}`.
 fn make_strict(mut document: Value, examples: &Value) -> Value {
     for (name, schema) in document["components"]["schemas"].as_object_mut().unwrap() {
         if schema["type"] == "object" && !REQUEST_BODIES.contains(&name.as_str()) {
@@ -35,7 +36,7 @@ fn make_strict(mut document: Value, examples: &Value) -> Value {
         for operation in path.as_object_mut().unwrap().values_mut() {
             let id = operation["operationId"].as_str().unwrap().trim_end_matches("WithToken").to_owned();
             let parameters = operation["parameters"].as_array_mut().unwrap();
-            // A proof cannot be made up: the stories of `private` say what is refused.
+            // Valid credentials cannot be generated; the tests of `private` cover invalid ones.
             parameters.retain(|one| {
                 one["in"] != "query" || CREDENTIAL_PARAMETERS.iter().all(|proof| one["name"] != *proof)
             });
@@ -52,7 +53,7 @@ fn make_strict(mut document: Value, examples: &Value) -> Value {
     document
 }
 
-/// Schemathesis knows how to send bytes of no range of media types, and is lost in lists of thousands.
+/// Schemathesis cannot generate bodies for ranges of media types, and does not cope with lists of thousands of entries.
 fn replace_unsendable(part: &mut Value) {
     match part {
         Value::Object(members) => {
@@ -83,10 +84,10 @@ async fn openapi_is_served_to_any_origin() {
     assert_eq!(served.json(), read_openapi());
     let other =
         fetch(Method::GET, &format!("{}/api/openapi.yaml", stack.edge), &[("origin", APP_ORIGIN)]).await;
-    assert_eq!(other.code(), "not_found", "the Worker answers for everything else");
+    assert_eq!(other.code(), "not_found", "the Worker serves all other paths");
 }
 
-/// Every example of the document is of the type that stands beside it.
+/// Every example of the document is valid by its schema.
 #[tokio::test]
 async fn examples_match_their_schemas() {
     let output = Command::new(env_path("GLIMPSE_PYTHON"))
@@ -100,8 +101,8 @@ async fn examples_match_their_schemas() {
     assert!(checked > 100, "{checked} examples");
 }
 
-/// Statuses, content types and bodies are those of the document, whatever is sent; what the document does not allow is
-/// refused; nothing is given to somebody without a proof; nothing ends in a 500.
+/// Statuses, content types and bodies match the document for any input; input that the document does not allow is
+/// rejected; nothing is returned without credentials; no response is a 500.
 #[tokio::test]
 async fn schemathesis_finds_no_violations() {
     let stack = Stack::start(Options { no_limits: true, ..Options::default() }).await;
@@ -149,5 +150,5 @@ async fn schemathesis_finds_no_violations() {
     if !status.success() {
         println!("{}", stack.lines().join("\n"));
     }
-    assert!(status.success(), "schemathesis has found something: see above");
+    assert!(status.success(), "schemathesis found violations: see above");
 }

@@ -1,4 +1,4 @@
-//! Whatever is uploaded, the outcome is committed once: pictures, a reason, or a failure that can be redriven.
+//! The outcome of every upload is committed once: outputs, a rejection, or a failure that can be redriven.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::webhooks::{self, WebhookSink};
 
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// Rows E1, F1 and F21 of the threat table, through the whole path.
+/// Rows E1, F1 and F21 of docs/threat-model.md, end to end.
 #[tokio::test]
 async fn non_video_is_rejected_with_reason() {
     let stack = Stack::start(Options::default()).await;
@@ -37,17 +37,13 @@ async fn non_video_is_rejected_with_reason() {
         let picture = ann.get(&format!("/{video}/thumbnail.jpg")).await;
         assert_eq!((picture.status.as_u16(), picture.code().as_str()), (422, code), "{name}");
         let remaining_keys = stack.cloud.store().list(&format!("media/{video}/"));
-        assert_eq!(
-            remaining_keys,
-            [format!("media/{video}/manifest.json")],
-            "nothing but the reason is written"
-        );
+        assert_eq!(remaining_keys, [format!("media/{video}/manifest.json")], "only the reason is written");
     }
     wait_until_idle(&stack).await;
-    assert!(stack.cloud.queue().dead_letters().is_empty(), "a bad file never loops");
+    assert!(stack.cloud.queue().dead_letters().is_empty(), "a rejected file is not retried");
 }
 
-/// Row E1: the same event once more, and many times at once, changes nothing.
+/// Row E1: a repeated event, and many concurrent ones, change nothing.
 #[tokio::test]
 async fn duplicate_events_change_nothing() {
     let stack = Stack::start(Options::default()).await;
@@ -69,7 +65,7 @@ async fn duplicate_events_change_nothing() {
     assert!(stack.cloud.invocations().iter().all(|invocation| invocation.outcome.is_success()));
 }
 
-/// Row E5: an event that never came is made up for, whatever has become of other uploads.
+/// Row E5: a lost event is replaced, whatever the state of other uploads.
 #[tokio::test]
 async fn reconcile_requeues_lost_events() {
     let stack = Stack::start(Options::default()).await;
@@ -80,7 +76,7 @@ async fn reconcile_requeues_lost_events() {
     let video = ann.upload("b.mp4", "video/mp4", media::clip(2, "320x240")).await;
     assert_eq!(ann.wait_for_outcome(&video).await["state"], "ready");
     wait_until_idle(&stack).await;
-    // As if its event had been lost: nothing of it is there but the source.
+    // As if the event had been lost: only the source exists.
     for key in stack.cloud.store().list(&format!("media/{video}/")) {
         stack.cloud.store().delete(&key).await.unwrap();
     }
@@ -96,7 +92,7 @@ async fn reconcile_requeues_lost_events() {
             "{answer}"
         );
     }
-    eventually("its pictures", LIMIT, || async {
+    eventually("its outputs", LIMIT, || async {
         let remaining_keys = stack.cloud.store().list(&format!("media/{video}/manifest.json"));
         (!remaining_keys.is_empty()).then_some(())
     })
@@ -107,7 +103,7 @@ async fn reconcile_requeues_lost_events() {
     assert!(stack.cloud.queue().dead_letters().is_empty());
 }
 
-/// Rows E10 and E12: trouble of the storage is tried again, then kept, then redriven.
+/// Rows E10 and E12: a storage error is retried, then dead-lettered, then redriven.
 #[tokio::test]
 async fn transient_failure_retries_dead_letters_and_redrives() {
     let stack = Stack::start(Options { max_receives: 2, ..Options::default() }).await;
@@ -138,10 +134,10 @@ async fn transient_failure_retries_dead_letters_and_redrives() {
         (video_json["state"] == "ready").then_some(video_json)
     })
     .await;
-    assert_eq!(video_json["problem"], Value::Null, "a manifest outranks a failure");
+    assert_eq!(video_json["problem"], Value::Null, "a manifest outranks a failure record");
 }
 
-/// A function that is killed whenever it decodes, twice for each message, and not for long.
+/// A function that is killed whenever it decodes, twice for each message, with a short timeout.
 fn kill_function_on_decode(config: &mut Config) {
     let program = ShellScript::install(&config.data, "kill -9 $PPID");
     let function = config.function.as_mut().unwrap();
@@ -150,7 +146,7 @@ fn kill_function_on_decode(config: &mut Config) {
     config.queue.visibility_timeout = Duration::from_secs(1);
 }
 
-/// Rows E12 and A1: what writes nothing any more has failed all the same, once it is certain.
+/// Rows E12 and A1: a job that can no longer write counts as failed once its lease has expired.
 #[tokio::test]
 async fn e12_killed_function_ends_as_failed() {
     let receiver = WebhookSink::ok().await;
@@ -166,12 +162,12 @@ async fn e12_killed_function_ends_as_failed() {
     let ann = ApiClient::new(&stack, "ann");
     let video = ann.upload("a.mp4", "video/mp4", media::clip(2, "320x240")).await;
     let note = format!("media/{video}/failure.json");
-    eventually("a note before the last try ends", LIMIT, || async {
+    eventually("a failure record before the last attempt ends", LIMIT, || async {
         stack.cloud.store().head(&note).map(drop)
     })
     .await;
     let video_json = ann.get(&format!("/api/videos/{video}")).await.json();
-    assert_eq!(video_json["state"], "processing", "the last try may still make it: {video_json}");
+    assert_eq!(video_json["state"], "processing", "the last attempt may still succeed: {video_json}");
     let video_json = ann.wait_for_outcome(&video).await;
     assert_eq!(
         (&video_json["state"], &video_json["problem"]["code"]),
@@ -184,14 +180,18 @@ async fn e12_killed_function_ends_as_failed() {
         (!stack.cloud.queue().dead_letters().is_empty()).then_some(())
     })
     .await;
-    assert_eq!(stack.cloud.invocations().len(), 2, "no more tries than the queue makes");
+    assert_eq!(stack.cloud.invocations().len(), 2, "one invocation for each receive");
 
     let any = r#"{"older_than_secs": 0, "younger_than_secs": 10800}"#;
     let InvocationOutcome::Success(answer) = stack.cloud.reconcile().unwrap().invoke(any).await else {
         panic!("it answers")
     };
     let answer: Value = serde_json::from_slice(&answer).unwrap();
-    assert_eq!((&answer["looked"], &answer["queued"]), (&1.into(), &0.into()), "what was given up stays so");
+    assert_eq!(
+        (&answer["looked"], &answer["queued"]),
+        (&1.into(), &0.into()),
+        "a failed video is not queued again"
+    );
 
     let deliveries = receiver.wait_for(1).await;
     assert_eq!(
@@ -200,11 +200,11 @@ async fn e12_killed_function_ends_as_failed() {
     );
     let deleted = ann.call(Method::DELETE, &format!("/api/videos/{video}"), None).await;
     assert_eq!(deleted.status, 200);
-    assert!(stack.cloud.store().head(&note).is_none(), "a deleted video leaves no note");
-    assert_eq!(receiver.wait_for(2).await[1].event_type(), "video.deleted", "it was told once");
+    assert!(stack.cloud.store().head(&note).is_none(), "a deleted video leaves no failure record");
+    assert_eq!(receiver.wait_for(2).await[1].event_type(), "video.deleted", "one event for the failure");
 }
 
-/// The path on a minute of full HD: prints what `cargo xtask test` shows with `--nocapture`.
+/// Processes a minute of full HD, and prints times that `cargo xtask test` shows with `--nocapture`.
 #[tokio::test]
 async fn processes_a_minute_of_full_hd() {
     let stack = Stack::start(Options::default()).await;
@@ -218,7 +218,7 @@ async fn processes_a_minute_of_full_hd() {
     println!("process start to first poll: {:?}", stack.init_durations());
 }
 
-/// Waits until the queue is empty and nobody works.
+/// Waits until the queue is empty and no function runs.
 async fn wait_until_idle(stack: &Stack) {
     eventually("the queue is empty", LIMIT, || async {
         stack.cloud.queue().messages().is_empty().then_some(())
@@ -226,7 +226,7 @@ async fn wait_until_idle(stack: &Stack) {
     .await;
 }
 
-/// The S3 event of the function's first invocation, as it lay in the queue.
+/// The S3 event of the function's first invocation, as it was in the queue.
 fn first_s3_event(stack: &Stack) -> String {
     let invocations = stack.cloud.invocations();
     let event: Value = serde_json::from_slice(&invocations[0].payload).unwrap();

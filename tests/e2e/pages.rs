@@ -1,4 +1,4 @@
-//! A link to a video is a page, a card on other sites, and facts for programs.
+//! The watch page of a video, its link preview on other sites, and its metadata for programs.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ async fn page_has_metadata_and_card_tags() {
     {
         assert!(!html.contains(hidden), "{hidden} is in the page");
     }
-    // What the card names is there.
+    // The images of the card exist.
     for (name, kind) in [("og:image", "image/jpeg"), ("twitter:image", "image/jpeg")] {
         let url = meta_content(&html, name);
         let picture = get(&url).await;
@@ -94,7 +94,7 @@ async fn page_has_metadata_and_card_tags() {
     }
 }
 
-/// The second view comes out of the cache, and 304 and HEAD are as for pictures.
+/// The second request is a cache hit, and 304 and HEAD work as for images.
 async fn check_documents_are_cached(page: &str, first: &ApiResponse) {
     let etag = first.header("etag");
     assert!(etag.starts_with('"'), "strong: {etag}");
@@ -137,7 +137,7 @@ async fn check_documents_are_cached(page: &str, first: &ApiResponse) {
     }
 }
 
-/// oEmbed, from the page's own discovery link on.
+/// oEmbed, starting at the page's discovery link.
 async fn check_oembed(stack: &Stack, html: &str, video: &str) {
     let link = html.split("type=\"application/json+oembed\" href=\"").nth(1).unwrap();
     let link = link.split('"').next().unwrap().replace("&amp;", "&");
@@ -194,8 +194,9 @@ async fn page_explains_missing_videos() {
             assert!(meta.header("content-type").starts_with("application/problem+json"));
         }
     };
-    states(VideoId::new(now_ms, [1; 10]).to_string(), 202, "public, max-age=2", "still being made").await;
-    states(VideoId::new(1, [1; 10]).to_string(), 404, "public, max-age=5", "nothing at this address").await;
+    states(VideoId::new(now_ms, [1; 10]).to_string(), 202, "public, max-age=2", "still being generated")
+        .await;
+    states(VideoId::new(1, [1; 10]).to_string(), 404, "public, max-age=5", "no such video").await;
 
     let text_file = ann.upload("notes.mp4", "video/mp4", b"Dear diary.\n".to_vec()).await;
     assert_eq!(ann.wait_for_outcome(&text_file).await["state"], "rejected");
@@ -204,7 +205,7 @@ async fn page_explains_missing_videos() {
     let video = ann.upload("a.mp4", "video/mp4", media::clip(2, "320x240")).await;
     assert_eq!(ann.wait_for_outcome(&video).await["state"], "ready");
     let page = format!("{}/{video}", stack.edge);
-    eventually("the page is kept", Duration::from_secs(10), || async {
+    eventually("a cached page", Duration::from_secs(10), || async {
         (get(&page).await.header("server-timing") == "cache;desc=hit").then_some(())
     })
     .await;

@@ -1,4 +1,4 @@
-//! The owner chooses another poster, and everybody sees it; and goes back to the best frame.
+//! The owner chooses another poster, which all viewers see, and returns to the best frame.
 
 use std::time::Duration;
 
@@ -45,16 +45,17 @@ async fn chosen_poster_is_used_everywhere() {
     assert_ne!(url(&chosen), url(&video_json), "another revision");
     assert_eq!(ann.get(&format!("/api/videos/{video}")).await.json(), chosen);
 
-    // The new URL at once; the bare one too, since its entry was forgotten here.
+    // The new URL immediately; the unversioned one too, since the edge purged its entry here.
     let other = get(&url(&chosen)).await;
     assert_ne!(other.body, best.body);
     assert_eq!(other.header("cache-control"), "public, max-age=31536000, immutable");
     assert_eq!(get(&bare).await.body, other.body);
     assert_eq!(get(chosen["urls"]["thumbnail.webp"].as_str().unwrap()).await.status, 200);
-    // The old URL keeps its picture in the cache.
+    // The old URL keeps its image in the cache.
     assert_eq!(get(&url(&video_json)).await.body, best.body);
 
-    // Another size is the frame of that moment. Its bare entry here may last; a format that nobody asked for has none.
+    // Another size is the frame of that time. The unversioned entry may remain in this cache; a format that was never
+    // requested has none.
     let timed = get(&format!("{bare}?time=6.5&width=200")).await;
     let webp = small.replace(".jpg", ".webp");
     let timed_webp = get(&format!("{webp}&time=6.5")).await;
@@ -66,10 +67,10 @@ async fn chosen_poster_is_used_everywhere() {
     assert_eq!(
         names,
         ["thumbnail-time_6.5-width_200.jpg", "thumbnail-time_6.5-width_200.webp", "thumbnail-width_200.jpg"],
-        "nothing of the poster's is stored under a name without a time"
+        "no chosen poster is stored under a key without a time"
     );
 
-    // And back.
+    // Back to the best frame.
     let back = ann.call(Method::DELETE, &format!("/api/videos/{video}/poster"), None).await;
     assert_eq!(back.status, 200, "{}", String::from_utf8_lossy(&back.body));
     assert_eq!(back.json()["poster_ms"], video_json["poster_ms"]);

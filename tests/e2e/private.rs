@@ -1,4 +1,4 @@
-//! A private picture is for whoever holds a token, until it ends, and for its owner.
+//! Access to private images: by a delivery token until it expires, and by the owner's session.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -25,7 +25,7 @@ fn secret(kid: &str) -> String {
     pair.split_once('=').unwrap().1.to_owned()
 }
 
-/// A stack with a private video of ann's that is ready.
+/// A stack with a ready private video of Ann's.
 async fn stack_with_private_video(vars: &[(&str, &str)]) -> (Stack, ApiClient, String) {
     let vars = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let stack = Stack::start(Options { vars, ..Options::default() }).await;
@@ -61,7 +61,7 @@ impl LinkSigner<'_> {
 fn assert_rejected(answer: &ApiResponse, status: u16, code: &str, what: &str) {
     assert_eq!((answer.status.as_u16(), answer.code().as_str()), (status, code), "{what}");
     assert_eq!(answer.header("cache-control"), "no-store", "{what}");
-    assert_eq!(answer.header("access-control-allow-origin"), "*", "{what}: a player may read why");
+    assert_eq!(answer.header("access-control-allow-origin"), "*", "{what}: a player can read the reason");
 }
 
 async fn wait_for_cache_hit(url: &str) -> ApiResponse {
@@ -73,7 +73,7 @@ async fn wait_for_cache_hit(url: &str) -> ApiResponse {
     .await
 }
 
-/// The seconds that a browser may keep a private answer.
+/// The seconds for which a browser may cache a private response.
 #[track_caller]
 fn private_max_age_secs(answer: &ApiResponse) -> u64 {
     let control = answer.header("cache-control");
@@ -81,7 +81,7 @@ fn private_max_age_secs(answer: &ApiResponse) -> u64 {
     secs.parse().unwrap()
 }
 
-/// Rows D1, D2, D7 and J10 of the threat table, in both forms of tokens.
+/// Rows D1, D2, D7 and J10 of docs/threat-model.md, in both forms of tokens.
 #[tokio::test]
 async fn token_is_bound_to_its_picture() {
     let (stack, _ann, video) = stack_with_private_video(&[]).await;
@@ -97,7 +97,7 @@ async fn token_is_bound_to_its_picture() {
     for url in [&short, &jwt] {
         let answer = wait_for_cache_hit(url).await;
         assert_eq!(answer.body, first.body, "one cache entry for both forms: {url}");
-        assert_eq!(private_max_age_secs(&answer), 300, "no longer than a public one would be");
+        assert_eq!(private_max_age_secs(&answer), 300, "no longer than a public image");
     }
     let unchanged = fetch(Method::GET, &short, &[("if-none-match", first.header("etag"))]).await;
     assert_eq!(unchanged.status, 304);
@@ -106,7 +106,7 @@ async fn token_is_bound_to_its_picture() {
     assert_eq!((part.status.as_u16(), part.body.len()), (206, 2));
     assert!(part.header("cache-control").starts_with("private, "));
 
-    // It is in the cache now, and that opens it to nobody.
+    // The image is now in the cache, which gives access to no one.
     assert_rejected(&get(&bare).await, 401, "unauthorized", "no token, cached");
     assert_rejected(&get(&format!("{bare}?v=01234567")).await, 401, "unauthorized", "no token, cached");
 
@@ -126,11 +126,11 @@ async fn token_is_bound_to_its_picture() {
         ("cut", bare.clone() + "?" + &query[..query.len() - 1]),
         ("a storyboard by JWT", format!("{edge}/{video}/storyboard.vtt?token={token}")),
         ("an animation by JWT", format!("{edge}/{video}/animated.webp?token={token}")),
-        ("a JWT that is cut", format!("{bare}?token={}", &token[..token.len() - 1])),
+        ("a truncated JWT", format!("{bare}?token={}", &token[..token.len() - 1])),
         ("no JWT", format!("{bare}?token=x")),
         ("J1: a JWT without algorithm", format!("{bare}?token=eyJhbGciOiJub25lIn0.e30.")),
         ("D2: over", signer.signed_url("thumbnail.jpg", now_secs() - 61)),
-        ("D2: a JWT that is over", signer.token_url("thumbnail.jpg", "t", now_secs() - 61, &json!({}))),
+        ("D2: an expired JWT", signer.token_url("thumbnail.jpg", "t", now_secs() - 61, &json!({}))),
         ("J5: too long", signer.signed_url("thumbnail.jpg", now_secs() + 400 * 86_400)),
         (
             "another video",
@@ -140,7 +140,7 @@ async fn token_is_bound_to_its_picture() {
         let answer = get(&url).await;
         assert_rejected(&answer, 403, "token_refused", what);
         let detail = answer.json()["detail"].as_str().unwrap().to_owned();
-        // What a right signature has proven is said to its holder.
+        // The error for a valid signature names the reason.
         let mut known = ["has expired", "valid for too long", "another video", "another kind"].into_iter();
         match known.find(|reason| detail.contains(reason)) {
             Some(reason) => assert_eq!(reasons.insert(what, reason), None),
@@ -149,9 +149,9 @@ async fn token_is_bound_to_its_picture() {
         check_rejection_is_logged(&stack, &answer).await;
     }
     words.dedup();
-    assert_eq!(words.len(), 1, "J10: one answer for all whose signature is wrong");
+    assert_eq!(words.len(), 1, "J10: one response for all invalid signatures");
     let expected = [
-        ("D2: a JWT that is over", "has expired"),
+        ("D2: an expired JWT", "has expired"),
         ("D2: over", "has expired"),
         ("J5: too long", "valid for too long"),
         ("a storyboard by JWT", "another kind"),
@@ -166,35 +166,35 @@ async fn token_is_bound_to_its_picture() {
         ("two JWTs", format!("{jwt}&token=x")),
         ("half a signature", format!("{bare}?expires={until}")),
         (
-            "a claim that is no parameter",
+            "a claim that is not a parameter",
             signer.token_url("thumbnail.jpg", "t", until, &json!({ "colour": "red" })),
         ),
     ] {
         assert_eq!(get(&url).await.code(), "bad_parameter", "{what}");
     }
 
-    // Made on demand for whoever may see it, under claims and parameters alike.
+    // Rendered on demand for a valid token, with the parameters as claims or in the URL.
     let rendered =
         get(&signer.token_url("thumbnail.jpg", "t", until, &json!({ "time": 1.5, "width": "200" }))).await;
     assert_eq!(rendered.status, 200, "{}", String::from_utf8_lossy(&rendered.body));
-    assert!((301..=3600).contains(&private_max_age_secs(&rendered)), "and no longer than the token lives");
+    assert!((301..=3600).contains(&private_max_age_secs(&rendered)), "no longer than the token is valid");
     let same = wait_for_cache_hit(&signer.signed_url("thumbnail.jpg?time=1.5&width=200", until)).await;
     assert_eq!(same.body, rendered.body);
     let on_demand = get(&format!("{bare}?time=2")).await;
-    assert_rejected(&on_demand, 401, "unauthorized", "nothing is made for somebody without a token");
+    assert_rejected(&on_demand, 401, "unauthorized", "nothing is rendered without a token");
 }
 
-/// The log has the reason for a rejected token, under the request's id and without the token.
+/// The log contains the reason for a rejected token, with the request id and without the token.
 async fn check_rejection_is_logged(stack: &Stack, answer: &ApiResponse) {
     let id = answer.header("x-request-id");
-    let line = eventually("the line of the log", Duration::from_secs(10), || async {
+    let line = eventually("the log line", Duration::from_secs(10), || async {
         stack.lines().into_iter().find(|line| line.contains(id))
     })
     .await;
     assert!(line.contains("delivery_token") && !line.contains("sig=") && !line.contains("eyJ"), "{line}");
 }
 
-/// A backend that does not know the canonical form signs what it sends.
+/// A backend that does not know the canonical form signs the URL that it sends.
 async fn check_signatures_over_sent_url(stack: &Stack, video: &str) {
     let signer = LinkSigner { edge: &stack.edge, video };
     let until = now_secs() + 600;
@@ -218,14 +218,14 @@ async fn check_signatures_over_sent_url(stack: &Stack, video: &str) {
             assert_rejected(&get(&changed).await, 403, "token_refused", &changed);
         }
     }
-    // The same parameters in the canonical order are signed by the canonical form alone.
+    // The same parameters in canonical order: a signature over the canonical form is valid for that order only.
     let url = signer.signed_url("thumbnail.jpg?width=320&time=1", until);
     let swapped = url.replace("width=320&time=1", "time=1&width=320");
     assert_rejected(&get(&swapped).await, 403, "token_refused", "another order than the signed one");
 }
 
-/// A picture that is cached stops working when its token ends: row D2. Tokens have a minute's grace, so one that ended
-/// 57 seconds ago has a few seconds left.
+/// Row D2: a cached image is no longer served once its token has expired. Tokens have a minute of leeway, so one that
+/// expired 57 seconds ago has a few seconds left.
 #[tokio::test]
 async fn cached_picture_expires_with_its_token() {
     let (stack, _ann, video) = stack_with_private_video(&[]).await;
@@ -240,10 +240,10 @@ async fn cached_picture_expires_with_its_token() {
     let answer = get(&urls[0]).await;
     assert_eq!((answer.status.as_u16(), private_max_age_secs(&answer)), (200, 0), "the control");
     for url in urls {
-        let end = eventually("the end of the token", Duration::from_secs(20), || async {
+        let end = eventually("the token's expiry", Duration::from_secs(20), || async {
             let answer = get(&url).await;
             let is_over = now_secs() >= ending + 61;
-            assert!(!is_over || answer.status == 403, "{} after its end", answer.status);
+            assert!(!is_over || answer.status == 403, "{} after its expiry", answer.status);
             (answer.status != 200).then_some(answer)
         })
         .await;
@@ -252,16 +252,16 @@ async fn cached_picture_expires_with_its_token() {
     assert!(get(&lasting).await.header("server-timing").contains("hit"), "it is still in the cache");
 }
 
-/// A player is given one URL: the table names its sheet with a token of its own kind.
+/// A player gets one URL: the table refers to its sheet with the token that it was requested with.
 #[tokio::test]
 async fn one_token_covers_table_and_sheet() {
     let (stack, _ann, video) = stack_with_private_video(&[]).await;
     let signer = LinkSigner { edge: &stack.edge, video: &video };
     let until = now_secs() + 600;
-    // As Mux's player asks: the format stands beside the token.
+    // As Mux's player requests it: the format is a parameter next to the token.
     let with_format = signer.token_url("storyboard.vtt", "s", until, &json!({})) + "&format=webp";
     let more = format!("{with_format}&width=9");
-    assert_eq!(get(&more).await.code(), "bad_parameter", "nothing else stands there");
+    assert_eq!(get(&more).await.code(), "bad_parameter", "no other parameter is allowed");
     for table in [
         signer.signed_url("storyboard.vtt", until),
         signer.signed_url("storyboard.json", until),
@@ -289,11 +289,11 @@ async fn one_token_covers_table_and_sheet() {
             assert_eq!(json["url"], absolute);
         }
         let part = fetch(Method::GET, &table, &[("range", "bytes=-5")]).await;
-        assert_eq!(part.body, &again.body[again.body.len() - 5..], "a part of what is sent");
+        assert_eq!(part.body, &again.body[again.body.len() - 5..], "a range of the served bytes");
     }
 }
 
-/// An owner sees own videos by cookie or bearer token; somebody else who is signed in does not.
+/// Owners see their videos with a cookie or a bearer token; other signed-in users do not.
 #[tokio::test]
 async fn owner_needs_no_token() {
     let (stack, ann, video) = stack_with_private_video(&[("OIDC_ISSUER", PROVIDER)]).await;
@@ -306,7 +306,7 @@ async fn owner_needs_no_token() {
     assert_eq!(bearer.header("cross-origin-resource-policy"), "same-site");
     assert_eq!(ApiClient::new(&stack, "bob").get(&path).await.code(), "unauthorized");
 
-    // Signed in with a browser, with a video of the same account.
+    // A browser session, with a video of the same account.
     let oidc = Oidc {
         issuer: PROVIDER.into(),
         client_id: "glimpse-dev".into(),
@@ -324,7 +324,7 @@ async fn owner_needs_no_token() {
     let clip = media::clip(3, "320x180");
     let sent = upload_with_cookie(&stack, &dora, clip).await;
     let url = format!("{}/{sent}/thumbnail.jpg", stack.edge);
-    let picture = eventually("the picture", Duration::from_secs(90), || async {
+    let picture = eventually("the image", Duration::from_secs(90), || async {
         let answer = fetch(Method::GET, &url, &[("cookie", &dora)]).await;
         (answer.status == 200).then_some(answer)
     })
@@ -333,14 +333,14 @@ async fn owner_needs_no_token() {
     let etag = picture.header("etag");
     let unchanged = fetch(Method::GET, &url, &[("cookie", &dora), ("if-none-match", etag)]).await;
     assert_eq!((unchanged.status.as_u16(), unchanged.header("cache-control")), (304, "private, no-cache"));
-    for (who, headers) in [("nobody", vec![]), ("somebody else", vec![("cookie", cookie("eve"))])] {
+    for (who, headers) in [("no session", vec![]), ("another user", vec![("cookie", cookie("eve"))])] {
         let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         assert_rejected(&fetch(Method::GET, &url, &headers).await, 401, "unauthorized", who);
     }
 }
 
-/// The page, `meta.json` and oEmbed of a private video: nobody else learns what it is called or looks like, by a token
-/// or without. Rows D2 and D7 of the threat table.
+/// The page, `meta.json` and oEmbed of a private video: only the owner learns its name and sees its images; other
+/// callers do not, with or without a token. Rows D2 and D7 of docs/threat-model.md.
 #[tokio::test]
 async fn page_and_meta_are_visible_to_owner_only() {
     let stack = Stack::start(Options::default()).await;
@@ -353,7 +353,7 @@ async fn page_and_meta_are_visible_to_owner_only() {
     let (page, meta) = (format!("/{video}"), format!("/{video}/meta.json"));
     let oembed = format!("/oembed?url={}{page}", stack.edge);
 
-    // Its owner looks first, so that what must not be kept could have been.
+    // The owner requests it first, so that a response that must not be cached could have been.
     let owner_page = ann.get(&page).await;
     let html = String::from_utf8(owner_page.body.clone()).unwrap();
     assert!(owner_page.status == 200 && html.contains("party plan.mp4"), "{}", owner_page.status);
@@ -362,13 +362,13 @@ async fn page_and_meta_are_visible_to_owner_only() {
     assert_eq!((facts.status.as_u16(), &facts.json()["title"]), (200, &json!("Surprise party")));
     for answer in [&owner_page, &facts] {
         assert_eq!(answer.header("cache-control"), "private, no-store");
-        assert_eq!(answer.header("access-control-allow-origin"), "", "no page of another site reads it");
+        assert_eq!(answer.header("access-control-allow-origin"), "", "pages of other origins cannot read it");
     }
 
     let signer = LinkSigner { edge: &stack.edge, video: &video };
     let until = now_secs() + 600;
     let valid_url = signer.token_url("thumbnail.jpg", "t", until, &json!({}));
-    assert_eq!(get(&valid_url).await.status, 200, "the control: this token opens a picture");
+    assert_eq!(get(&valid_url).await.status, 200, "control: this token is valid for an image");
     let token = valid_url.split_once('?').unwrap().1;
     let by_hmac = |target: &str| picture_path(target, until, "new", &secret("new"));
     let variants = [
@@ -392,9 +392,9 @@ async fn page_and_meta_are_visible_to_owner_only() {
     for path in [&page, &meta, &oembed] {
         assert_reveals_nothing(&bob.get(path).await, path);
     }
-    assert_reveals_nothing(&ann.get(&oembed).await, "a private video is embedded by nobody");
+    assert_reveals_nothing(&ann.get(&oembed).await, "a private video cannot be embedded");
 
-    // Nor does anybody else learn what became of it.
+    // Other callers do not learn the outcome either.
     let notes = b"Dear diary.\n".to_vec();
     let (refused, upload) = ann.create("notes.mp4", "video/mp4", notes.len(), more).await;
     assert_eq!(ann.put(&upload, notes).await.status, 200);
@@ -415,7 +415,7 @@ async fn page_and_meta_are_visible_to_owner_only() {
     }
 }
 
-/// 401, and no word about the video but its id.
+/// Asserts a 401 that reveals nothing about the video but its id.
 #[track_caller]
 fn assert_reveals_nothing(answer: &ApiResponse, what: &str) {
     assert_eq!((answer.status.as_u16(), answer.header("cache-control")), (401, "no-store"), "{what}");
@@ -426,7 +426,7 @@ fn assert_reveals_nothing(answer: &ApiResponse, what: &str) {
     }
 }
 
-/// Sends a private video in one call, signed in by this cookie.
+/// Uploads a private video in one request, with this session cookie.
 async fn upload_with_cookie(stack: &Stack, cookie: &str, clip: Vec<u8>) -> String {
     let form = reqwest::multipart::Form::new().text("visibility", "signed").part(
         "file",
@@ -442,7 +442,7 @@ async fn upload_with_cookie(stack: &Stack, cookie: &str, clip: Vec<u8>) -> Strin
     answer.json()["video"]["id"].as_str().unwrap().to_owned()
 }
 
-/// What the API makes opens what it says: links in a listing, and tokens by both forms.
+/// Links in a listing, and tokens in both forms, are valid for exactly what the API states.
 #[tokio::test]
 async fn api_issues_links_and_tokens_for_owner() {
     let (stack, ann, video) = stack_with_private_video(&[]).await;
@@ -467,7 +467,7 @@ async fn api_issues_links_and_tokens_for_owner() {
             }
         }
     }
-    assert_eq!(url_count, 18, "three thumbnails, two animations, four of a storyboard, in two forms");
+    assert_eq!(url_count, 18, "three thumbnails, two animations, four storyboard files, in two forms");
     let one =
         ask(json!({ "types": ["animated"], "parameters": { "start": 1, "end": 2, "width": 160 } })).await;
     let links = one.json()["tokens"][0]["urls"]["animated.gif"].clone();
@@ -477,11 +477,11 @@ async fn api_issues_links_and_tokens_for_owner() {
 
     assert_eq!(ask(json!({ "parameters": { "time": 1 } })).await.code(), "bad_parameter");
     let bob = ApiClient::new(&stack, "bob").call(Method::POST, &path, None).await;
-    assert_eq!((bob.status.as_u16(), bob.code().as_str()), (404, "not_found"), "it is not bob's");
+    assert_eq!((bob.status.as_u16(), bob.code().as_str()), (404, "not_found"), "bob is not the owner");
     assert_eq!(fetch(Method::POST, &format!("{}{path}", stack.edge), &[]).await.code(), "unauthorized");
 }
 
-/// The first code block of that language in docs/private-videos.md behind this heading.
+/// The first code block in this language after this heading of docs/private-videos.md.
 fn docs_snippet(heading: &str, language: &str) -> String {
     let docs = std::fs::read_to_string(env_path("GLIMPSE_ROOT").join("docs/private-videos.md")).unwrap();
     let section = docs.split_once(heading).unwrap().1;
@@ -501,7 +501,7 @@ fn docs_contain_the_rust_signing_code() {
     assert_eq!(file.split_once("\n\n").unwrap().1, docs_snippet("### Rust", "rust"));
 }
 
-/// The snippets of docs/private-videos.md, as they stand there, against the Worker; and a signing key of Mux's kind.
+/// The snippets of docs/private-videos.md, verbatim, against the Worker; and a signing key in Mux's format.
 #[tokio::test]
 async fn docs_signing_snippets_work() {
     let pair = run("GLIMPSE_NODE", &["-e", KEY_PAIR_SCRIPT]);
@@ -551,12 +551,12 @@ print(f'{origin}/{video}/thumbnail.jpg?token={token}')
     }
 }
 
-/// A private key as Mux hands it out: base64 of a PEM.
+/// A private key in Mux's format: base64 of a PEM.
 const KEY_PAIR_SCRIPT: &str = "const { generateKeyPairSync } = require('node:crypto');
     const pem = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ format: 'pem', type: 'pkcs1' });
     console.log(Buffer.from(pem).toString('base64'));";
 
-/// A token as Mux's clients make it: RS256, `kid` in the header, no `iat`, parameters among the claims.
+/// A token as Mux's clients create it: RS256, `kid` in the header, no `iat`, parameters as claims.
 const MUX_TOKEN_SCRIPT: &str = "const { createPrivateKey, sign } = require('node:crypto');
     const [key, origin, video] = process.argv.slice(1);
     const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
@@ -565,7 +565,7 @@ const MUX_TOKEN_SCRIPT: &str = "const { createPrivateKey, sign } = require('node
     const signature = sign('sha256', Buffer.from(signed), createPrivateKey(Buffer.from(key, 'base64')));
     console.log(`${origin}/${video}/thumbnail.jpg?token=${signed}.${signature.toString('base64url')}`);";
 
-/// Rows J1 to J4 and D9 for tokens of configured public keys, judged by WebCrypto.
+/// Rows J1 to J4 and D9 for tokens with configured public keys, verified by WebCrypto.
 #[tokio::test]
 async fn delivery_tokens_verify_with_public_keys() {
     let token_response = &keys::generate_tokens()["delivery"];
@@ -576,7 +576,7 @@ async fn delivery_tokens_verify_with_public_keys() {
     let video = token_response["video"].as_str().unwrap();
     let ask = async |token: &str| get(&format!("{}/{video}/thumbnail.jpg?token={token}", stack.edge)).await;
     for (algorithm, token) in token_response["good"].as_object().unwrap() {
-        // There is no such video, and whoever may see it is told so.
+        // There is no such video, which only an authorized caller learns.
         assert_eq!(ask(token.as_str().unwrap()).await.code(), "not_found", "{algorithm}");
     }
     for (why, token) in token_response["bad"].as_object().unwrap() {
@@ -588,10 +588,11 @@ async fn delivery_tokens_verify_with_public_keys() {
     };
     let link = secret.sign_url(&format!("/{video}/thumbnail.jpg"), now_secs() + 600).unwrap();
     let answer = get(&format!("{}{link}", stack.edge)).await;
-    assert_rejected(&answer, 403, "token_refused", "D9: a secret that was taken away");
+    assert_rejected(&answer, 403, "token_refused", "D9: a removed secret");
 }
 
-/// Where nobody says who may see a video, the deployment does; a public one is public whatever its URL carries.
+/// Without a visibility in the request, the deployment's default applies; a public video stays public whatever
+/// parameters its URL has.
 #[tokio::test]
 async fn default_visibility_applies_when_unset() {
     let vars = [("DEFAULT_VISIBILITY".to_owned(), "signed".to_owned())].into();
@@ -610,7 +611,7 @@ async fn default_visibility_applies_when_unset() {
     assert_eq!(open.status, 200);
     assert!(open.header("cache-control").starts_with("public, "), "{}", open.header("cache-control"));
     let page = get(&format!("{}/{public}?token=x&sig=y", stack.edge)).await;
-    assert_eq!(page.status, 200, "what a site appends to a page's link is not looked at");
+    assert_eq!(page.status, 200, "parameters that a site appends to a page's link are ignored");
     let with_token =
         LinkSigner { edge: &stack.edge, video: &public }.signed_url("thumbnail.jpg", now_secs() + 600);
     assert_eq!(wait_for_cache_hit(&with_token).await.header("cache-control"), open.header("cache-control"));

@@ -1,4 +1,4 @@
-//! One call uploads a video through the Worker, which never holds it.
+//! Upload in a single request, which the Worker streams to S3 without buffering the file.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn random_bytes(bytes: usize) -> Vec<u8> {
     std::iter::repeat_with(next).flatten().take(bytes).collect()
 }
 
-/// A body without a length: it is sent in chunks.
+/// A body without a length, sent in chunks.
 fn chunked_body(bytes: &[u8]) -> Body {
     let chunks: Vec<_> =
         bytes.chunks(100_000).map(|chunk| Ok::<_, std::io::Error>(Bytes::copy_from_slice(chunk))).collect();
@@ -62,7 +62,7 @@ fn created_video(answer: &ApiResponse) -> Value {
     video
 }
 
-/// What lies in the bucket is what was sent, under the name and type that were said.
+/// Asserts that the stored object has the sent bytes, with the declared name and type.
 async fn assert_stored(stack: &Stack, video: &Value, sent: &[u8]) {
     let keys = stack.cloud.store().list("uploads/");
     let key = keys.iter().find(|key| key.ends_with(video["id"].as_str().unwrap())).expect("the source");
@@ -90,7 +90,7 @@ async fn accepts_uploads_as_curl_sends_them() {
     assert_eq!(video["content_type"], "video/quicktime");
     assert_stored(&stack, &video, &file).await;
 
-    // `… | curl -T - …`: nobody knows how long it is.
+    // `… | curl -T - …`: the length is unknown.
     let answer = ann.send(Method::PUT, "/api/videos/pipe.webm", &[], chunked_body(&file)).await;
     assert_stored(&stack, &created_video(&answer), &file).await;
     let answer = ann.send(Method::PUT, "/api/videos/short.webm", &[], chunked_body(&file[..1000])).await;
@@ -106,7 +106,7 @@ async fn accepts_uploads_as_curl_sends_them() {
     let (kind, body) = multipart_form(&[], &file[..8 * MIB], 0);
     let answer = ann.send(Method::POST, "/api/videos", &[("content-type", &kind)], chunked_body(&body)).await;
     assert_stored(&stack, &created_video(&answer), &file[..8 * MIB]).await;
-    assert_eq!(stack.cloud.store().multipart_upload_count(), 0, "no parts are left behind");
+    assert_eq!(stack.cloud.store().multipart_upload_count(), 0, "no parts remain");
 }
 
 #[tokio::test]
@@ -133,11 +133,11 @@ async fn too_large_upload_is_rejected_and_leaves_nothing() {
     refused(&post(&kind, body).await, "empty", "empty");
     let (kind, body) = multipart_form(&[], &file[..8_500_000], 40);
     refused(&post(&kind, body).await, "bad_parameter", "broke off");
-    // What is said after the file is not heard: the file would become a video without it.
+    // Fields after the file are rejected: the video would be created without them.
     for bytes in [1000, 8_500_000] {
         let (kind, mut body) = multipart_form(&[("external_id", "order 7")], &file[..bytes], "--\r\n".len());
         body.extend(b"\r\nContent-Disposition: form-data; name=\"visibility\"\r\n\r\nsigned\r\n--XX--\r\n");
-        refused(&post(&kind, body).await, "bad_parameter", "`visibility` stands after the file");
+        refused(&post(&kind, body).await, "bad_parameter", "`visibility` comes after the file");
         let (kind, body) = multipart_form(&[], &file[..bytes], "--XX--\r\n".len());
         refused(&post(&kind, body).await, "bad_parameter", "broke off");
     }
@@ -150,11 +150,11 @@ async fn too_large_upload_is_rejected_and_leaves_nothing() {
     refused(&post("text/html", b"<html>".to_vec()).await, "bad_parameter", "name");
     let html = ann.send(Method::PUT, "/api/videos/a.html", &[("content-type", "text/html")], "<html>").await;
     refused(&html, "type_not_allowed", "text/html");
-    assert!(stack.cloud.store().list("").is_empty(), "nothing of all that was stored");
-    assert_eq!(stack.cloud.store().multipart_upload_count(), 0, "and nothing is half there");
+    assert!(stack.cloud.store().list("").is_empty(), "nothing was stored");
+    assert_eq!(stack.cloud.store().multipart_upload_count(), 0, "no unfinished upload remains");
 }
 
-/// A form that never reaches its file is refused after 64 KiB, and what it costs does not grow with its length.
+/// A form without a file is rejected after 64 KiB, and its cost does not grow with its length.
 #[tokio::test]
 async fn form_without_file_is_rejected_after_64_kib() {
     let stack = stack(&[]).await;
@@ -163,7 +163,7 @@ async fn form_without_file_is_rejected_after_64_kib() {
     let fields = format!("{header}\r\n\r\nx\r\n").repeat(30);
     for (what, start, unit, word) in [
         ("a preamble", "", "x", "65536 bytes before"),
-        ("boundaries that are none", "", "\r\n--XXx", "65536 bytes before"),
+        ("near-boundaries", "", "\r\n--XXx", "65536 bytes before"),
         ("line breaks", "", "\r\n", "65536 bytes before"),
         ("headers of a part", header, "\r\nX-Padding: x", "65536 bytes before"),
         ("one header", header, "x", "65536 bytes before"),
@@ -180,13 +180,13 @@ async fn form_without_file_is_rejected_after_64_kib() {
             let detail = answer.json()["detail"].as_str().unwrap().to_owned();
             assert!(detail.contains(word), "{what}: {detail}");
         }
-        // The whole search took 18 s for one of them.
+        // A search of the whole buffer took 18 s for one of these bodies.
         assert!(started_at.elapsed() < Duration::from_secs(8), "{what}: {:?}", started_at.elapsed());
     }
     assert!(stack.cloud.store().list("").is_empty());
 }
 
-/// The ways in which clients write the name of a file.
+/// File names in the encodings of common clients.
 #[tokio::test]
 async fn accepts_file_names_of_common_clients() {
     let stack = stack(&[]).await;
@@ -215,7 +215,7 @@ async fn accepts_file_names_of_common_clients() {
     assert_eq!(answer.code(), "bad_parameter", "{}", String::from_utf8_lossy(&answer.body));
 }
 
-/// The tutorial's API in one call, without its limits.
+/// The API of the tutorial in one request, without the tutorial's limits.
 #[tokio::test]
 async fn prefer_wait_returns_ready_video() {
     let stack = Stack::start(Options::default()).await;
@@ -224,7 +224,7 @@ async fn prefer_wait_returns_ready_video() {
     let clip = media::clip(2, "320x240");
     let mut answer = ann.send(Method::PUT, "/api/videos/clip.mp4", &headers, clip).await;
     if answer.status == 201 {
-        // A slow machine: what was promised is that it can be asked for.
+        // A slow machine: the response may also be a URL to poll.
         let video = answer.json()["video"]["id"].as_str().unwrap().to_owned();
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(ann.wait_for_outcome(&video).await["state"], "ready");

@@ -1,4 +1,4 @@
-//! A video that its owner deletes is gone, stays gone, and says so.
+//! Deletion: a deleted video is gone, stays gone, and is reported as deleted.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn deleted_video_leaves_only_a_tombstone() {
     let before = stack.cloud.store().list(&format!("media/{video}/")).len();
 
     assert_eq!(delete(&bob, &video).await.status, 404, "not bob's");
-    assert_eq!(ann.get(&format!("/api/videos/{video}")).await.status, 200, "and nothing has happened");
+    assert_eq!(ann.get(&format!("/api/videos/{video}")).await.status, 200, "nothing was deleted");
     let answer = delete(&ann, &video).await;
     assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
     let removed = answer.json()["removed"].clone();
@@ -48,7 +48,7 @@ async fn deleted_video_leaves_only_a_tombstone() {
     assert_eq!(stack.cloud.store().list(""), [format!("media/{video}/manifest.json")]);
 
     let again = delete(&ann, &video).await;
-    assert_eq!(again.status, 200, "twice is the same");
+    assert_eq!(again.status, 200, "a second DELETE has the same response");
     assert_eq!(again.json()["removed"], json!({ "source": false, "pictures": 0, "unfinished_uploads": 0 }));
     let video_json = ann.get(&format!("/api/videos/{video}")).await;
     assert_eq!((video_json.status.as_u16(), video_json.code().as_str()), (410, "deleted"));
@@ -58,7 +58,7 @@ async fn deleted_video_leaves_only_a_tombstone() {
     assert_eq!((picture.status.as_u16(), picture.code().as_str()), (410, "deleted"));
 }
 
-/// A function that is still at work when its video is deleted cannot bring it back.
+/// A function that is still running when its video is deleted cannot publish it.
 #[tokio::test]
 async fn video_deleted_while_processing_stays_deleted() {
     let stack = Stack::start(Options { no_function: true, ..Options::default() }).await;
@@ -84,7 +84,8 @@ async fn video_deleted_while_processing_stays_deleted() {
     }
 }
 
-/// However many uploads of it were begun, and whatever was signed for it before, nothing of a deleted video stays.
+/// After a deletion nothing of the video remains, however many uploads of it were started, and whatever was signed for
+/// it before.
 #[tokio::test]
 async fn delete_aborts_all_unfinished_uploads() {
     let stack = Stack::start(Options { no_function: true, ..Options::default() }).await;
@@ -92,7 +93,7 @@ async fn delete_aborts_all_unfinished_uploads() {
     let (video, upload) = ann.create("a.mp4", "video/mp4", 5, json!({})).await;
     assert_eq!(ann.put(&upload, b"bytes".to_vec()).await.status, 200);
     let key = stack.cloud.store().list("uploads/")[0].clone();
-    // Beside the one that made it: a signed creation can be used again while it lasts.
+    // In addition to the upload that created the video: a signed CreateMultipartUpload can be reused until it expires.
     let body = json!({ "method": "POST", "key": "a.mp4" });
     let signed = ann.call(Method::POST, "/s3/presign", Some(body)).await.json();
     let second = signed["key"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
@@ -111,10 +112,10 @@ async fn delete_aborts_all_unfinished_uploads() {
     assert_eq!(
         ann.put(&upload, b"bytes".to_vec()).await.status,
         200,
-        "S3 takes what was signed while it lasts"
+        "S3 accepts a signed request until it expires"
     );
     let video_json = ann.get(&format!("/api/videos/{video}")).await;
     assert_eq!((video_json.status.as_u16(), video_json.code().as_str()), (410, "deleted"));
     assert_eq!(ann.get("/api/videos").await.json()["videos"], json!([]));
-    assert!(!stack.cloud.store().list("uploads/").contains(&key), "it is removed with the next listing");
+    assert!(!stack.cloud.store().list("uploads/").contains(&key), "the next listing removes it");
 }

@@ -1,4 +1,4 @@
-//! A picture that nobody has asked for yet is made when somebody does: once, under its canonical name.
+//! On-demand images: rendered at the first request, once, and stored under the canonical key.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ async fn get(url: &str) -> ApiResponse {
     fetch(Method::GET, url, &[]).await
 }
 
-/// Width and height of a JPEG: those of its first frame header (ITU-T T.81, B.2.2).
+/// Width and height of a JPEG, from its first frame header (ITU-T T.81, B.2.2).
 fn jpeg_size(jpeg: &[u8]) -> Option<(u16, u16)> {
     let mut rest = jpeg.strip_prefix(b"\xff\xd8")?;
     loop {
@@ -54,14 +54,14 @@ async fn picture_is_rendered_on_demand_once() {
     assert_eq!(first.header("x-content-type-options"), "nosniff");
     assert_eq!(render_count(&stack), before + 1);
 
-    // It lies under its canonical key, as it was answered.
+    // The stored object has the bytes of the response.
     let id: VideoId = video.parse().unwrap();
     let request = VariantRequest::parse(&format!("/{video}/thumbnail.jpg"), Some("width=200&time=1.0"));
     let key = Key::Output(id, request.unwrap().unwrap().variant).to_string();
     assert_eq!(key, format!("media/{video}/thumbnail-time_1-width_200.jpg"));
     assert!(stack.cloud.store().list("media/").contains(&key), "{key}");
 
-    // Other words for the same picture come out of the same cache entry.
+    // Other spellings of the same variant share its cache entry.
     for same in [
         url.clone(),
         format!("{}/{video}/thumbnail.jpg?width=200&time=1.000", stack.edge),
@@ -75,7 +75,7 @@ async fn picture_is_rendered_on_demand_once() {
         assert_eq!(second.header("etag"), first.header("etag"), "{same}");
         assert_eq!(second.body, first.body, "{same}");
     }
-    // A miss elsewhere finds it in the bucket: nobody makes it again.
+    // A cache miss elsewhere reads the stored object: nothing is rendered again.
     assert_eq!(render_count(&stack), before + 1);
 
     for (query, status, code) in [
@@ -90,7 +90,7 @@ async fn picture_is_rendered_on_demand_once() {
     assert_eq!((moving.status.as_u16(), moving.header("content-type")), (200, "image/gif"));
     assert!(moving.body.starts_with(b"GIF89a"));
 
-    // The source goes, what was made of it stays, and nothing new is made.
+    // Without the source, stored images remain available, and no new ones are rendered.
     let sources = stack.cloud.store().list("uploads/");
     for source in &sources {
         stack.cloud.store().delete(source).await.unwrap();
@@ -100,7 +100,7 @@ async fn picture_is_rendered_on_demand_once() {
     assert_eq!((deleted.status.as_u16(), deleted.code().as_str()), (410, "source_gone"));
 }
 
-/// Row D8, as far as storage goes: whoever asks at once, one object results.
+/// Row D8, for storage: concurrent requests result in one object.
 #[tokio::test]
 async fn concurrent_renders_return_the_same_bytes() {
     let stack = Stack::start(Options::default()).await;
@@ -124,12 +124,12 @@ async fn concurrent_renders_return_the_same_bytes() {
     assert_eq!(bodies.len(), 1);
 }
 
-/// The numbers of a function's record in CloudWatch's format, and which record it is; none of other lines.
+/// The numbers of a metric record in CloudWatch's embedded metric format, and its kind; `None` for other lines.
 fn parse_metric_record(line: &str) -> Option<Value> {
     serde_json::from_str(line).ok().filter(|line: &Value| line["_aws"].is_object())
 }
 
-/// What the functions write besides their log, as Lambda hands it to CloudWatch.
+/// The metric records of the functions, as Lambda passes them to CloudWatch.
 #[tokio::test]
 async fn job_and_render_each_emit_one_metric() {
     let change = |config: &mut Config| {

@@ -1,6 +1,6 @@
-//! Holds our signatures against botocore's, for a few hundred generated keys, headers, queries and times.
+//! Compares Glimpse's signatures with botocore's, for a few hundred generated keys, headers, queries and times.
 //!
-//! Run by `cargo xtask test`, which names a Python that has botocore in `GLIMPSE_PYTHON`.
+//! Run by `cargo xtask test`, which sets `GLIMPSE_PYTHON` to a Python with botocore.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use glimpse_edge::s3::sigv4::{Credentials, PostPolicy, PresignParams, S3Bucket, presign, sign_post_policy};
 use serde_json::{Value, json};
 
-/// A small generator (xorshift64*): the cases are the same in every run, so that a failure can be looked at.
+/// A small generator (xorshift64*): the cases are the same in every run, so that a failure can be reproduced.
 struct XorShift(u64);
 
 impl XorShift {
@@ -28,7 +28,7 @@ impl XorShift {
     }
 }
 
-/// What breaks signers: spaces, plus, doubled slashes, dots, reserved and non-ASCII characters, escapes.
+/// Inputs that often break signers: spaces, plus, doubled slashes, dots, reserved and non-ASCII characters, escapes.
 const PIECES: &[&str] = &[
     "a", "Z", "9", "-", "_", ".", "~", "/", "//", "/../", "/./", " ", "+", "%", "%20", "&", "=", "?", "#",
     ":", "@", "!", "$", "'", "(", ")", "*", ",", ";", "[", "]", "{", "}", "|", "\\", "^", "`", "<", ">",
@@ -42,7 +42,7 @@ const BASES: &[&str] = &[
     "https://s3.example:8443/b",
 ];
 
-/// Everything of one presigned request, with the parts owned.
+/// One presigned request, with owned parts.
 struct SigningCase {
     credentials: Credentials,
     region: String,
@@ -108,10 +108,10 @@ fn sign_with_glimpse(case: &SigningCase) -> String {
         headers: &headers,
         expires_secs: case.expires_secs,
     };
-    presign(&request, &case.credentials, &case.region, case.now_ms).expect("a request that can be signed")
+    presign(&request, &case.credentials, &case.region, case.now_ms).expect("the request can be signed")
 }
 
-/// The location whose objects lie below `base`.
+/// The location whose objects have URLs below `base`.
 fn bucket_location(base: &str, region: &str) -> S3Bucket {
     let (endpoint, bucket) = base.rsplit_once('/').expect("a base has a slash");
     if bucket.contains('.') {
@@ -136,10 +136,10 @@ fn sign_with_botocore(cases: &[Value]) -> Vec<String> {
     child.stdin.take().expect("piped").write_all(&input).expect("python reads");
     let output = child.wait_with_output().expect("python ends");
     assert!(output.status.success(), "botocore failed");
-    serde_json::from_slice(&output.stdout).expect("a list of answers")
+    serde_json::from_slice(&output.stdout).expect("sign.py prints a list of results")
 }
 
-/// The base of a URL and its parameters in a fixed order: order is no part of the meaning.
+/// The base of a URL, and its parameters sorted: their order has no meaning.
 fn sorted_url_parts(url: &str) -> (&str, Vec<&str>) {
     let (base, query) = url.split_once('?').expect("a presigned URL has a query");
     let mut pairs: Vec<&str> = query.split('&').collect();

@@ -1,4 +1,4 @@
-//! Who holds an upload token can upload what it says, and nothing else.
+//! The holder of an upload token can upload within its limits, and do nothing else.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ async fn stack() -> Stack {
     Stack::start(Options { no_function: true, ..Options::default() }).await
 }
 
-/// Somebody who has no token but the one in the path.
+/// A client without credentials except the token in the path.
 fn holder(stack: &Stack) -> ApiClient {
     ApiClient::with_token(stack, "")
 }
@@ -88,7 +88,7 @@ async fn token_uploads_one_video_and_allows_nothing_else() {
     let again = call(&bob, Method::POST, &create, Some(create_request("b.mp4", 5))).await;
     assert_eq!((again.status.as_u16(), again.code().as_str()), (403, "token_used_up"));
     let listed = ann.get("/api/videos").await.json();
-    assert_eq!(listed["videos"][0]["id"], videos[0], "it is its owner's");
+    assert_eq!(listed["videos"][0]["id"], videos[0], "the video belongs to the token's user");
 
     let foreign = ann.upload("mine.mp4", "video/mp4", BODY.to_vec()).await;
     let peeked = call(&bob, Method::GET, &format!("{base}/api/videos/{foreign}"), None).await;
@@ -99,7 +99,7 @@ fn member_names(video: &Value) -> Vec<&str> {
     video.as_object().unwrap_or_else(|| panic!("{video}")).keys().map(String::as_str).collect()
 }
 
-/// The ids of a token's videos can be computed from it, and the token stands in URLs: its holder sees how far they have come.
+/// The ids of a token's videos can be computed from the token, which is in URLs: its holder sees only their status.
 #[tokio::test]
 async fn token_shows_only_the_status_of_its_videos() {
     let stack = Stack::start(Options::default()).await;
@@ -148,7 +148,7 @@ async fn token_shows_only_the_status_of_its_videos() {
     }
 }
 
-/// However many ask at once, a token makes as many videos as it says.
+/// A token creates exactly as many videos as it permits, also with concurrent requests.
 #[tokio::test]
 async fn token_for_three_videos_creates_three() {
     let stack = stack().await;
@@ -165,7 +165,7 @@ async fn token_for_three_videos_creates_three() {
         keys.insert(form["fields"]["key"].as_str().unwrap().to_owned());
         forms.push(form);
     }
-    assert_eq!(keys.len(), 3, "side by side, and each got its own");
+    assert_eq!(keys.len(), 3, "concurrent requests get different keys");
     assert!(keys.iter().all(|key| videos.contains(&json!(key.rsplit('/').next().unwrap()))));
     let more = call(&bob, Method::GET, &params, None).await;
     assert_eq!((more.status.as_u16(), more.code().as_str()), (429, "busy"), "all are being uploaded");
@@ -180,7 +180,7 @@ async fn token_for_three_videos_creates_three() {
     assert_eq!(stack.cloud.store().list("uploads/").len(), 3);
 }
 
-/// A follow-up token is good for one upload, opens nothing else, and ends with the token that it came from.
+/// A follow-up token is valid for one upload only, and expires with the token that it was derived from.
 #[tokio::test]
 async fn follow_up_token_completes_only_its_upload() {
     let stack = stack().await;
@@ -205,7 +205,7 @@ async fn follow_up_token_completes_only_its_upload() {
         assert!([400, 404].contains(&answer.status.as_u16()), "{made_up}: {}", answer.status);
     }
     let url = sign(&base, id).await.json()["url"].as_str().unwrap().to_owned();
-    assert!(expiry(&url) <= parent, "it does not outlive the token that it came from");
+    assert!(expiry(&url) <= parent, "it does not outlive its parent token");
 
     let follow_up = format!("/u/{}", url.split("/u/").nth(1).unwrap().split('/').next().unwrap());
     let video = key.rsplit('/').next().unwrap();
@@ -238,7 +238,8 @@ async fn follow_up_token_completes_only_its_upload() {
     assert_eq!(done.status(), 200, "the control");
 }
 
-/// What a token sends in parts is bounded: the length of a part, all parts together, and unfinished uploads.
+/// Multipart uploads with a token are limited: the size of a part, the sum of all parts, and the number of unfinished
+/// uploads.
 #[tokio::test]
 async fn token_limits_parts_and_unfinished_uploads() {
     const PART: usize = 5 * 1024 * 1024;
@@ -261,7 +262,7 @@ async fn token_limits_parts_and_unfinished_uploads() {
 
     let (small, _) = issue_token(&ann, json!({ "max_bytes": 1000 })).await;
     let creation = create(&small).await.json();
-    assert_eq!(sign(&small, &creation, "1").await.code(), "bad_parameter", "its length has to be named");
+    assert_eq!(sign(&small, &creation, "1").await.code(), "bad_parameter", "the length is required");
     assert_eq!(sign(&small, &creation, "1?size=1001").await.code(), "too_large");
     assert_eq!(sign(&small, &creation, "2?size=10").await.code(), "too_large");
     let signed = sign(&small, &creation, "1?size=1000").await;
@@ -269,16 +270,16 @@ async fn token_limits_parts_and_unfinished_uploads() {
 
     let (large, _) = issue_token(&ann, json!({ "max_bytes": PART + 1000 })).await;
     let creation = create(&large).await.json();
-    assert_eq!(put(&sign(&large, &creation, "1").await, PART + 1001).await, 200, "nothing names its length");
+    assert_eq!(put(&sign(&large, &creation, "1").await, PART + 1001).await, 200, "without a declared length");
     assert_eq!(sign(&large, &creation, "2").await.code(), "too_large");
-    assert_eq!(stack.cloud.store().multipart_upload_count(), 1, "what is too large is given up");
+    assert_eq!(stack.cloud.store().multipart_upload_count(), 1, "an upload that is too large is aborted");
 
     let (one, _) = issue_token(&ann, json!({})).await;
     let answers = join_all((0..20).map(|_| create(&one))).await;
     let (created, rejected): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
     assert!(!created.is_empty());
     assert!(rejected.iter().all(|answer| answer.code() == "busy"));
-    // The request that lists last gives up what others began side by side beyond the limit.
+    // The request that lists last aborts the uploads that concurrent requests created beyond the limit.
     let upload_count = stack.cloud.store().multipart_upload_count() - 1;
     assert!(
         (1..=5).contains(&upload_count) && upload_count <= created.len(),
@@ -288,7 +289,7 @@ async fn token_limits_parts_and_unfinished_uploads() {
     if upload_count == 5 {
         let sign = json!({ "method": "POST", "key": "a.mp4" });
         let signed = call(&bob, Method::POST, &format!("{one}/s3/presign"), Some(sign)).await;
-        assert_eq!(signed.code(), "busy", "none is signed, either");
+        assert_eq!(signed.code(), "busy", "no upload is signed either");
     }
     for upload in created {
         let upload = upload.json();
@@ -298,7 +299,7 @@ async fn token_limits_parts_and_unfinished_uploads() {
     assert_eq!(create(&one).await.status, 200, "there is room again");
 }
 
-/// A limit of types holds for the type that is signed, whatever the client declares.
+/// A limit of types applies to the signed type, whatever the client declares.
 #[tokio::test]
 async fn type_limit_applies_to_resolved_type() {
     let stack = stack().await;
@@ -322,7 +323,7 @@ async fn type_limit_applies_to_resolved_type() {
     }
 }
 
-/// A video that its owner has deleted was one of the token's all the same.
+/// A deleted video still counts toward the token's limit.
 #[tokio::test]
 async fn token_cannot_recreate_a_deleted_video() {
     let stack = stack().await;
@@ -346,7 +347,7 @@ async fn token_cannot_recreate_a_deleted_video() {
     }
 }
 
-/// A customer's own backend signs tokens with the shared secret; what is not so signed is refused in the same words.
+/// A customer's backend signs tokens with the shared secret; all invalid signatures get the same error.
 #[tokio::test]
 async fn accepts_tokens_signed_by_customers_backend() {
     let stack = stack().await;
@@ -371,7 +372,7 @@ async fn accepts_tokens_signed_by_customers_backend() {
     for (what, more) in [
         ("a list of audiences", json!({ "aud": ["other", format!("{}/u", stack.edge)] })),
         (
-            "what libraries add",
+            "claims that libraries add",
             json!({ "nbf": now_secs(), "email": ["a@b.example"], "name": {}, "nonce": "x", "azp": "y" }),
         ),
     ] {
@@ -380,7 +381,7 @@ async fn accepts_tokens_signed_by_customers_backend() {
     }
     let good = sign_hs256_with_kid("new", &claims(json!({})), &secret("new"));
     let bearer = ApiClient::with_token(&stack, &good);
-    assert_eq!(bearer.get("/api/me").await.status, 401, "it is no bearer token");
+    assert_eq!(bearer.get("/api/me").await.status, 401, "an upload token is not a bearer token");
     let login = keys::bearer_token("ann");
     for (why, token) in [
         ("a bearer token", login),
@@ -391,10 +392,7 @@ async fn accepts_tokens_signed_by_customers_backend() {
             sign_hs256_with_kid("new", &claims(json!({ "aud": "https://other.example/u" })), &secret("new")),
         ),
         ("over", sign_hs256_with_kid("new", &claims(json!({ "iat": 1, "exp": 2 })), &secret("new"))),
-        (
-            "a claim with a slip",
-            sign_hs256_with_kid("new", &claims(json!({ "max_byte": 2 })), &secret("new")),
-        ),
+        ("a misspelled claim", sign_hs256_with_kid("new", &claims(json!({ "max_byte": 2 })), &secret("new"))),
         ("cut", good[..good.len() - 2].to_owned()),
         ("nothing", "x".to_owned()),
     ] {
@@ -429,14 +427,14 @@ async fn rejects_invalid_token_requests() {
     assert_eq!(nobody.call(Method::POST, "/api/upload-tokens", None).await.status, 401);
 }
 
-/// Row U12: signing is counted per owner.
+/// Row U12: signing requests are counted per owner.
 #[tokio::test]
 async fn upload_grants_are_rate_limited() {
     let stack = stack().await;
     let ann = ApiClient::new(&stack, "ann");
     let bob = ApiClient::new(&stack, "bob");
     let mut busy = None;
-    // Side by side, and again where a busy machine did not get a hundred of them into ten seconds.
+    // Concurrent, and repeated if a busy machine needs more than ten seconds for a hundred of them.
     for _ in 0..10 {
         let requests = (0..150).map(|_| ann.get("/s3/params?filename=a.mp4&type=video/mp4"));
         let (refused, taken): (Vec<_>, Vec<_>) =
@@ -447,12 +445,12 @@ async fn upload_grants_are_rate_limited() {
             break;
         }
     }
-    let busy = busy.expect("after a hundred in ten seconds it is enough");
+    let busy = busy.expect("a hundred requests in ten seconds exceed the limit");
     assert_eq!((busy.code().as_str(), busy.header("retry-after")), ("busy", "10"));
     assert_eq!(
         bob.get("/s3/params?filename=a.mp4&type=video/mp4").await.status,
         200,
-        "others are not counted"
+        "other owners are not limited"
     );
-    assert_eq!(ann.get("/api/me").await.status, 200, "what costs nothing goes on");
+    assert_eq!(ann.get("/api/me").await.status, 200, "requests without S3 calls are not limited");
 }

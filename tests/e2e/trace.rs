@@ -1,4 +1,4 @@
-//! A video is followed from its upload to whoever is told of it by one id: the caller's trace, or its own.
+//! One trace id follows a video from its upload to its webhooks: the caller's, or the video's own.
 
 use std::time::Duration;
 
@@ -19,12 +19,12 @@ const HEADER: (&str, &str) = ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e473
 /// Long enough for a busy machine.
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// The trace of a video that was uploaded in none.
+/// The trace id of a video whose upload had none.
 fn own_trace_id(video: &str) -> Value {
     TraceId::from_video(video.parse::<VideoId>().unwrap()).to_string().into()
 }
 
-/// The lines of a function that name the video, once there are so many.
+/// The log lines of a function that name the video, once there are `count`.
 async fn log_lines_of(video: &str, count: usize, invocations: impl Fn() -> Vec<Invocation>) -> Vec<Value> {
     eventually("lines in a function's log", LIMIT, || async {
         let invocations = invocations();
@@ -66,7 +66,7 @@ async fn trace_id_reaches_logs_and_webhook() {
         headers.retain(|(name, _)| name != "x-amz-meta-trace-id");
     };
     let forged = ann.put_with_headers(&created["upload"], clip.clone(), changed).await;
-    assert_eq!(forged.status, 403, "it is under the signature");
+    assert_eq!(forged.status, 403, "the signature covers the trace");
     assert_eq!(ann.put(&created["upload"], clip).await.status, 200);
 
     let video_json = ann.wait_for_outcome(&video).await;
@@ -74,7 +74,7 @@ async fn trace_id_reaches_logs_and_webhook() {
     let manifest = stack.cloud.store().get(&format!("media/{video}/manifest.json")).await.unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&manifest).unwrap()["trace_id"], TRACE);
     let events = ann.get(&format!("/api/videos/{video}/events")).await;
-    assert!(String::from_utf8_lossy(&events.body).contains(TRACE), "who watches is told too");
+    assert!(String::from_utf8_lossy(&events.body).contains(TRACE), "the event stream contains the trace");
 
     let delivery = receiver.wait_for(1).await.remove(0);
     assert_eq!(delivery.event()["data"]["trace_id"], TRACE);
@@ -83,7 +83,7 @@ async fn trace_id_reaches_logs_and_webhook() {
         traceparent.starts_with(&format!("00-{TRACE}-")) && traceparent.ends_with("-01"),
         "{traceparent}"
     );
-    assert_ne!(traceparent[36..52], HEADER.1[36..52], "the telling is a step of its own");
+    assert_ne!(traceparent[36..52], HEADER.1[36..52], "the delivery is a span of its own");
 
     assert_eq!(ann.get(&format!("/{video}/thumbnail.jpg?time=1&width=99")).await.status, 200);
     let preview = log_lines_of(&video, 2, || stack.cloud.invocations()).await;
@@ -94,13 +94,13 @@ async fn trace_id_reaches_logs_and_webhook() {
     }
     assert!(preview.iter().any(|line| line["metric"] == "job"), "the log's: {preview:?}");
     assert!(preview.iter().any(|line| line["_aws"].is_object()), "the metrics': {preview:?}");
-    let tied = eventually("the Worker's line", LIMIT, || async {
+    let tied = eventually("the Worker's log line", LIMIT, || async {
         stack.lines().into_iter().find(|line| line.contains("\"traced\""))
     })
     .await;
     assert!(tied.contains(TRACE) && tied.contains(&video) && tied.contains("request_id"), "{tied}");
 
-    // What is left of it is told in the same trace.
+    // The event of the deletion has the same trace.
     assert_eq!(ann.call(Method::DELETE, &format!("/api/videos/{video}"), None).await.status, 200);
     let delivery = receiver.wait_for(2).await.remove(1);
     assert_eq!(
@@ -137,7 +137,7 @@ async fn every_upload_method_keeps_the_trace_id() {
         let video = of_key(&form["fields"]["key"]);
         assert_eq!(traces(video.clone()).await, wanted(&video));
 
-        // In parts.
+        // As a multipart upload.
         let headers: Vec<_> = headers.iter().copied().chain([json]).collect();
         let body = json!({ "filename": "a.mp4", "type": "video/mp4" }).to_string();
         let creation = json_with_status(&ann.send(Method::POST, "/s3/multipart", &headers, body).await, 200);
@@ -154,7 +154,7 @@ async fn every_upload_method_keeps_the_trace_id() {
         let video = of_key(&creation["key"]);
         assert_eq!(traces(video.clone()).await, wanted(&video));
 
-        // Signed one by one.
+        // Signed request by request.
         let body = json!({ "method": "PUT", "key": "a.mp4", "contentType": "video/mp4", "size": 1 });
         let signed =
             json_with_status(&ann.send(Method::POST, "/s3/presign", &headers, body.to_string()).await, 200);
@@ -162,7 +162,7 @@ async fn every_upload_method_keeps_the_trace_id() {
         let video = of_key(&signed["key"]);
         assert_eq!(traces(video.clone()).await, wanted(&video));
 
-        // In one call, with a word of the customer's beside it.
+        // In a single request, with a field of the customer's.
         let kind = ("content-type", "multipart/form-data; boundary=XX");
         let headers: Vec<_> =
             headers.iter().copied().filter(|header| *header != json).chain([kind]).collect();
@@ -177,7 +177,7 @@ async fn every_upload_method_keeps_the_trace_id() {
         );
     }
 
-    // A malformed one is passed over, as the standard asks.
+    // A malformed header is ignored, as the standard requires.
     for bad in [
         "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
         "x",
@@ -189,7 +189,7 @@ async fn every_upload_method_keeps_the_trace_id() {
     }
 }
 
-/// The request in which a backend asks for an upload token is often the only one that it traces.
+/// The request for an upload token is often the only one that a backend traces.
 #[tokio::test]
 async fn upload_trace_overrides_token_trace() {
     let stack = Stack::start(Options { no_function: true, ..Options::default() }).await;
@@ -206,7 +206,7 @@ async fn upload_trace_overrides_token_trace() {
     assert_eq!(put(&[("traceparent", &other)]).await, TRACE.replace("4bf9", "0000"));
 }
 
-/// A page that traces its own requests sends headers which its browser asks about first.
+/// A page that traces its own requests sends headers that cause a CORS preflight.
 #[tokio::test]
 async fn cross_origin_pages_may_send_traceparent() {
     let stack = Stack::start(Options { no_function: true, ..Options::default() }).await;

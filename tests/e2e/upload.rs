@@ -1,4 +1,4 @@
-//! What S3 accepts is what the edge granted, and nothing else.
+//! S3 accepts exactly the requests that the edge granted.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,7 +15,7 @@ async fn stack() -> Stack {
     Stack::start(Options { no_function: true, ..Options::default() }).await
 }
 
-/// Rows U1, U2, U3, U5 and U6 of the threat table.
+/// Rows U1, U2, U3, U5 and U6 of docs/threat-model.md.
 #[tokio::test]
 async fn presigned_put_enforces_every_signed_header() {
     let stack = stack().await;
@@ -57,7 +57,7 @@ async fn presigned_put_enforces_every_signed_header() {
     let mut elsewhere = upload.clone();
     elsewhere["url"] = json!(upload["url"].as_str().unwrap().replace(&video, "7zzzzzzzzz0123456789abcdef"));
     assert_eq!(ann.put(&elsewhere, BODY.to_vec()).await.status, 403, "U4: another key");
-    assert!(stack.cloud.store().list("").is_empty(), "nothing of all that was stored");
+    assert!(stack.cloud.store().list("").is_empty(), "nothing was stored");
 
     let answer = ann.put(&upload, BODY.to_vec()).await;
     assert_eq!(answer.status, 200, "the control: {}", String::from_utf8_lossy(&answer.body));
@@ -69,7 +69,7 @@ async fn presigned_put_enforces_every_signed_header() {
     assert_eq!(stack.cloud.queue().messages().len(), 1, "one event for one upload");
 }
 
-/// Rows U1, U2, U4, U6, U7 and U8 of the threat table: one change at a time, and the control at the end.
+/// Rows U1, U2, U4, U6, U7 and U8 of docs/threat-model.md: one change at a time, and the control at the end.
 #[tokio::test]
 async fn post_policy_rejects_any_single_change() {
     let stack = stack().await;
@@ -89,7 +89,7 @@ async fn post_policy_rejects_any_single_change() {
         other[changed].1.push('x');
         refused(&format!("{name} changed"), other, BODY.to_vec()).await;
         if name == "bucket" {
-            // Without the field S3 holds the condition against the bucket that is addressed.
+            // Without the field, S3 checks the condition against the bucket of the URL.
             continue;
         }
         let mut fewer = fields.clone();
@@ -113,21 +113,21 @@ async fn post_policy_rejects_any_single_change() {
     filename[key].1 = "uploads/${filename}".to_owned();
     refused("U7: the file's own name as key", filename, BODY.to_vec()).await;
     refused("U1: an empty file", fields.clone(), Vec::new()).await;
-    assert!(stack.cloud.store().list("").is_empty(), "nothing of all that was stored");
+    assert!(stack.cloud.store().list("").is_empty(), "nothing was stored");
 
     let answer = ann.post_form(url, &fields, BODY.to_vec()).await;
     assert_eq!(answer.status, 201, "the control: {}", String::from_utf8_lossy(&answer.body));
-    assert!(!answer.header("etag").is_empty(), "Uppy v5 waits for it for ever");
+    assert!(!answer.header("etag").is_empty(), "Uppy v5 waits for the ETag forever");
     assert_eq!(stack.cloud.store().list("uploads/"), [fields[key].1.clone()]);
 }
 
-/// The fields of a form, in the order in which they are sent.
+/// The fields of a form in the order of sending.
 fn form_fields(answer: &Value) -> Vec<(String, String)> {
     let fields = answer["fields"].as_object().unwrap();
     fields.iter().map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned())).collect()
 }
 
-/// Row U1 for forms: the range is S3's to enforce, since Uppy does not say how long the file is.
+/// Row U1 for forms: S3 enforces the range, since Uppy does not send the length of the file.
 #[tokio::test]
 async fn form_cannot_exceed_the_length_range() {
     let vars = [("MAX_UPLOAD_BYTES".to_owned(), "1000".to_owned())].into();
@@ -179,7 +179,7 @@ async fn invalid_requests_name_the_problem() {
     assert_eq!((answer.status.as_u16(), answer.header("www-authenticate")), (401, "Bearer"));
 }
 
-/// What browsers declare for videos that they do not know: the same answer on every route.
+/// Types that browsers declare for unknown videos are resolved equally on every route.
 #[tokio::test]
 async fn every_route_resolves_types_alike() {
     let stack = stack().await;
@@ -238,7 +238,7 @@ async fn every_route_resolves_types_alike() {
     }
 }
 
-/// Any document that JSON and the schema allow is read, however it arrives.
+/// Every document that JSON and the schema allow is accepted, in any framing.
 #[tokio::test]
 async fn accepts_chunked_bodies_and_unusual_json() {
     let stack = stack().await;
@@ -278,7 +278,7 @@ async fn accepts_chunked_bodies_and_unusual_json() {
     }
 }
 
-/// A name is cut before its ending, which says what the file is.
+/// A long name is truncated before its extension, which determines the type.
 #[tokio::test]
 async fn long_name_keeps_its_extension() {
     let stack = stack().await;
@@ -294,7 +294,7 @@ async fn long_name_keeps_its_extension() {
     assert_eq!(video_json["name"], name);
 }
 
-/// Row U13 of the threat table, at the edge and at the bucket.
+/// Row U13 of docs/threat-model.md, at the edge and at the bucket.
 #[tokio::test]
 async fn cors_allows_only_configured_origins() {
     let stack = stack().await;
@@ -346,6 +346,10 @@ async fn list_shows_own_videos_newest_first() {
         path = format!("/api/videos?limit=2&cursor={cursor}");
     }
     assert_eq!(listed_ids, uploaded);
-    assert_eq!(ann.get(&format!("/api/videos/{theirs}")).await.code(), "not_found", "U4: somebody else's");
+    assert_eq!(
+        ann.get(&format!("/api/videos/{theirs}")).await.code(),
+        "not_found",
+        "U4: another owner's video"
+    );
     assert_eq!(ann.get("/api/videos?limit=99").await.code(), "bad_parameter");
 }

@@ -1,4 +1,4 @@
-//! Every unmodified Uppy works: `tests/browser/uppy/run.mjs` in a real Chromium, once for each generation.
+//! Unmodified releases of Uppy: `tests/browser/uppy/run.mjs` in a real Chromium, once for each major version.
 
 use std::process::Stdio;
 
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;
 
-/// The provider that the session cookie names; nobody asks it anything.
+/// The provider in the session cookie; it receives no requests.
 const PROVIDER: &str = "http://localhost:1";
 
 #[tokio::test]
@@ -83,10 +83,10 @@ async fn run_uppy_script(generation: &str) {
     if !status.success() {
         println!("{}", stack.lines().join("\n"));
     }
-    assert!(status.success(), "Uppy {generation} did not end well: see above");
+    assert!(status.success(), "Uppy {generation} failed: see above");
 }
 
-/// What `tests/browser/uppy/run_uppy_script.mjs` wishes: `METHOD TIMES`.
+/// Parses a fault that `tests/browser/uppy/story.mjs` requests: `METHOD TIMES`.
 fn slow_down_fault(spec: &str) -> InjectedFault {
     let (method, times) = spec.split_once(' ').unwrap();
     InjectedFault {
@@ -97,7 +97,7 @@ fn slow_down_fault(spec: &str) -> InjectedFault {
     }
 }
 
-/// The cookie of somebody who is signed in, `{name, value}`.
+/// The cookie of a signed-in user, `{name, value}`.
 fn session_cookie(stack: &Stack) -> Value {
     let oidc = Oidc {
         issuer: PROVIDER.into(),

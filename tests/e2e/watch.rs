@@ -1,4 +1,4 @@
-//! Whoever watches a video is told each of its states once, and the outcome without asking.
+//! The event stream of a video: each state once, and the outcome without polling.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use e2e::stack::{Options, Stack};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// The events of a stream: `(id, event, data)`.
+/// The events of a stream as `(id, event, data)`.
 fn parse_events(body: &[u8]) -> Vec<(String, String, Value)> {
     let text = String::from_utf8(body.to_vec()).expect("UTF-8");
     let line = |block: &str, name: &str| {
@@ -42,7 +42,7 @@ async fn streams_events_from_upload_to_ready() {
     assert!(text.starts_with("retry: 1000\n\n") && text.contains("\n\n: \n\n"), "a heartbeat: {text}");
     let mut received_events = parse_events(&answer.body);
     if received_events.last().is_none_or(|(_, name, _)| name != "ready") {
-        // A slow machine: the stream has ended, and a browser connects again with the last id.
+        // A slow machine: the stream has ended, and a browser reconnects with the last id.
         let last = received_events.last().map(|(id, ..)| id.clone()).unwrap_or_default();
         let again = ann.send(Method::GET, &path, &[("last-event-id", &last)], "").await;
         received_events.extend(parse_events(&again.body));
@@ -51,12 +51,16 @@ async fn streams_events_from_upload_to_ready() {
     assert_eq!((names.first(), names.last()), (Some(&"uploading"), Some(&"ready")), "{names:?}");
     assert!(received_events.windows(2).all(|pair| pair[0].0 < pair[1].0), "each state once: {names:?}");
     let video_json = ann.get(&format!("/api/videos/{video}")).await.json();
-    assert_eq!(received_events.last().unwrap().2, video_json, "the last event says what the API says");
+    assert_eq!(received_events.last().unwrap().2, video_json, "the last event equals the API's response");
 
     let again = ann.send(Method::GET, &path, &[("last-event-id", "4")], "").await;
-    assert_eq!((again.status.as_u16(), again.body.len()), (204, 0), "an EventSource stops here");
+    assert_eq!(
+        (again.status.as_u16(), again.body.len()),
+        (204, 0),
+        "an EventSource stops reconnecting on 204"
+    );
     let first = ann.get(&path).await;
-    assert_eq!(first.status, 200, "a client that connects for the first time learns the outcome");
+    assert_eq!(first.status, 200, "a new client receives the outcome");
     assert_eq!(parse_events(&first.body).len(), 1);
 }
 

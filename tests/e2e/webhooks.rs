@@ -1,4 +1,4 @@
-//! Whoever wants to hear of a video's outcome hears of it, can verify it, and can tell a twin from news.
+//! Webhooks: every outcome is delivered, can be verified, and duplicates can be recognized.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -26,7 +26,7 @@ const LIMIT: Duration = Duration::from_secs(90);
 pub(crate) const OLD_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const NEW_SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
-/// A request that a receiver was sent.
+/// A request that a receiver got.
 #[derive(Debug, Clone)]
 pub(crate) struct ReceivedWebhook {
     pub(crate) headers: BTreeMap<String, String>,
@@ -47,7 +47,7 @@ impl ReceivedWebhook {
     }
 }
 
-/// Somebody's server for webhooks.
+/// A webhook receiver.
 #[derive(Debug, Clone)]
 pub(crate) struct WebhookSink {
     pub(crate) url: String,
@@ -55,7 +55,7 @@ pub(crate) struct WebhookSink {
 }
 
 impl WebhookSink {
-    /// Answers the request of each number, from 0, as `answer` says.
+    /// Responds to the request with each number, from 0, with the result of `answer`.
     async fn new(answer: impl Fn(usize) -> Response + Clone + Send + Sync + 'static) -> Self {
         let heard = Arc::<Mutex<Vec<ReceivedWebhook>>>::default();
         let store = Arc::clone(&heard);
@@ -81,7 +81,7 @@ impl WebhookSink {
         self.requests.lock().unwrap().clone()
     }
 
-    /// Waits until it has heard so many times.
+    /// Waits until the receiver got this many requests.
     pub(crate) async fn wait_for(&self, times: usize) -> Vec<ReceivedWebhook> {
         eventually("a webhook", LIMIT, || async {
             let heard = self.requests();
@@ -91,7 +91,7 @@ impl WebhookSink {
     }
 }
 
-/// A clock that a story moves on.
+/// A clock that a test advances.
 #[derive(Debug, Clone, Default)]
 struct ManualClock(Arc<AtomicI64>);
 
@@ -106,7 +106,7 @@ impl ManualClock {
     }
 }
 
-/// Waits until nobody tells anybody anything.
+/// Waits until no delivery is pending.
 async fn wait_until_idle(stack: &Stack) {
     eventually("an idle notify function", LIMIT, || async {
         let invocations = stack.cloud.notify().unwrap().invocations();
@@ -116,14 +116,15 @@ async fn wait_until_idle(stack: &Stack) {
     .await;
 }
 
-/// S3's word of the first outcome, as it lay in the queue.
+/// The S3 event of the first outcome, as it was in the queue.
 fn first_outcome_event(stack: &Stack) -> String {
     let invocations = stack.cloud.notify().unwrap().invocations();
     let event: Value = serde_json::from_slice(&invocations[0].payload).unwrap();
     event["Records"][0]["body"].as_str().unwrap().to_owned()
 }
 
-/// Runs a program over what was heard; it judges every signature by other people's code and by the snippet of the docs.
+/// Runs a program over the received requests; it verifies every signature with third-party libraries and with the
+/// snippet of the documentation.
 fn verify_with(program: &mut Command, heard: &[ReceivedWebhook], secrets: &[&str]) {
     let heard: Vec<_> =
         heard.iter().map(|heard| json!({ "headers": heard.headers, "body": heard.body })).collect();
@@ -134,7 +135,7 @@ fn verify_with(program: &mut Command, heard: &[ReceivedWebhook], secrets: &[&str
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(said.contains(&format!("verified {}", heard.len())), "it has looked at each: {said}");
+    assert!(said.contains(&format!("verified {}", heard.len())), "it verified each request: {said}");
 }
 
 #[tokio::test]
@@ -172,7 +173,7 @@ async fn webhook_is_retried_until_accepted() {
 
     let delivery = steady.wait_for(1).await.remove(0);
     assert_eq!(delivery.event_type(), "video.ready");
-    assert_eq!(delivery.event()["data"], video_json, "it says what the API says");
+    assert_eq!(delivery.event()["data"], video_json, "the data equals the API's response");
     assert_eq!(video_json["external_id"], "order 7");
     flaky.wait_for(1).await;
     wait_until_idle(&stack).await;
@@ -182,15 +183,15 @@ async fn webhook_is_retried_until_accepted() {
     hands.advance(34);
     let tries = flaky.wait_for(3).await;
     wait_until_idle(&stack).await;
-    assert_eq!(steady.requests().len(), 1, "who has taken it is left alone");
+    assert_eq!(steady.requests().len(), 1, "no retry after a successful delivery");
     for again in &tries {
         assert_eq!((again.id(), &again.body), (tries[0].id(), &tries[0].body), "one id, one body");
     }
     assert_eq!(delivery.body, tries[0].body);
-    assert_ne!(delivery.id(), tries[0].id(), "each endpoint has ids of its own");
+    assert_ne!(delivery.id(), tries[0].id(), "ids differ between endpoints");
     assert!(moved.requests().len() >= 2 && elsewhere.requests().is_empty(), "no redirect is followed");
 
-    // Those that were never taken are dead letters now; a redrive would begin anew.
+    // The failed deliveries are dead letters now; a redrive would restart their attempts.
     let notices = stack.cloud.notify_queue().unwrap();
     hands.advance(150);
     let dead = eventually("dead letters", LIMIT, || async {
@@ -205,7 +206,7 @@ async fn webhook_is_retried_until_accepted() {
     }
     assert!(notices.messages().is_empty());
 
-    // A twin of the event, a day or a second later, is known by its id.
+    // A duplicate event, a day or a second later, has the same id.
     notices.send(first_outcome_event(&stack)).unwrap();
     let duplicates = steady.wait_for(2).await;
     assert_eq!((duplicates[0].id(), &duplicates[0].body), (duplicates[1].id(), &duplicates[1].body));
@@ -230,7 +231,7 @@ async fn webhook_is_retried_until_accepted() {
     println!("process start to first poll: notify {first_polls:?}");
 }
 
-/// Every outcome is told, and a queue that is out of order for a while loses none.
+/// Every outcome is delivered, and a temporary outage of a queue loses none.
 #[tokio::test]
 async fn every_outcome_is_delivered_despite_lost_events() {
     let hands = ManualClock::default();
@@ -246,12 +247,12 @@ async fn every_outcome_is_delivered_despite_lost_events() {
     .await;
     let ann = ApiClient::new(&stack, "ann");
 
-    // The commit does not wait for anybody who hears of it; what could not be passed on comes again. Each call is tried
-    // three times.
+    // The commit does not wait for deliveries; an event that could not be forwarded is sent again. Each call has three
+    // attempts.
     stack.cloud.fail_services(3);
     let rejected = ann.upload("notes.mp4", "video/mp4", b"Dear diary".to_vec()).await;
     assert_eq!(ann.wait_for_outcome(&rejected).await["state"], "rejected");
-    eventually("a word that was lost", LIMIT, || async {
+    eventually("an event that was lost", LIMIT, || async {
         let invocations = stack.cloud.notify().unwrap().invocations();
         let lines = invocations.iter().flat_map(|invocation| &invocation.lines);
         let is_over = invocations.iter().all(|invocation| invocation.outcome.is_success());
@@ -266,7 +267,7 @@ async fn every_outcome_is_delivered_despite_lost_events() {
         ("video.rejected".into(), &json!(rejected))
     );
     assert_eq!(deliveries[0].event()["data"]["problem"]["code"], "not_a_video");
-    assert_eq!(ann.wait_for_outcome(&rejected).await["state"], "rejected", "and it has not failed");
+    assert_eq!(ann.wait_for_outcome(&rejected).await["state"], "rejected", "the video has not failed");
 
     let deleted = ann.call(Method::DELETE, &format!("/api/videos/{rejected}"), None).await;
     assert_eq!(deleted.status, 200);
@@ -275,7 +276,7 @@ async fn every_outcome_is_delivered_despite_lost_events() {
         (deliveries[1].event_type(), &deliveries[1].event()["data"]["id"]),
         ("video.deleted".into(), &json!(rejected))
     );
-    assert_eq!(deliveries[1].event()["data"]["name"], "", "nothing of the file is kept");
+    assert_eq!(deliveries[1].event()["data"]["name"], "", "no data of the file is kept");
 
     let kind = FaultKind::InternalError;
     stack.cloud.fault_injector().add(InjectedFault {
@@ -285,7 +286,7 @@ async fn every_outcome_is_delivered_despite_lost_events() {
         kind,
     });
     let failed = ann.upload("a.mp4", "video/mp4", media::clip(2, "320x240")).await;
-    eventually("the first try", LIMIT, || async {
+    eventually("the first attempt", LIMIT, || async {
         let depth = stack.cloud.queue().depth();
         let invocations = stack.cloud.invocations();
         let is_over = invocations.iter().all(|invocation| invocation.outcome.is_success());
@@ -299,10 +300,10 @@ async fn every_outcome_is_delivered_despite_lost_events() {
         ("video.failed".into(), &json!(failed))
     );
     let video_json = ann.get(&format!("/api/videos/{failed}")).await.json();
-    assert_eq!(deliveries[2].event()["data"], video_json, "it says what the API says");
+    assert_eq!(deliveries[2].event()["data"], video_json, "the data equals the API's response");
 }
 
-/// As deployed: by https, to the public internet, and nowhere else.
+/// As deployed: by HTTPS, to public addresses only.
 #[tokio::test]
 async fn webhooks_to_private_addresses_are_rejected() {
     let receiver = WebhookSink::ok().await;
@@ -319,7 +320,7 @@ async fn webhooks_to_private_addresses_are_rejected() {
     eventually("three refusals", LIMIT, || async {
         let invocations = stack.cloud.notify().unwrap().invocations();
         let lines = invocations.iter().flat_map(|invocation| &invocation.lines);
-        let refused = lines.filter(|line| line.contains("is no public address")).count();
+        let refused = lines.filter(|line| line.contains("is not a public address")).count();
         (refused == 3).then_some(())
     })
     .await;

@@ -1,4 +1,4 @@
-//! The same outcomes by a state machine: its own definitions, the real functions, every retry and every catch.
+//! The workflow produces the same outcomes: the project's definitions, the real functions, every retry and every catch.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,7 +23,7 @@ async fn stack(broken: &[(&str, &str)]) -> Stack {
 
 /// The video's execution, once it has ended.
 async fn wait_for_execution(stack: &Stack, video: &str) -> ExecutionRecord {
-    eventually("the execution's end", LIMIT, || async {
+    eventually("the end of the execution", LIMIT, || async {
         let mut records = stack.cloud.executions().into_iter();
         records.find(|record| record.name.starts_with(video) && record.result.is_some())
     })
@@ -55,7 +55,7 @@ fn output_etags(stack: &Stack, video: &str) -> Vec<(String, String)> {
     keys.map(|key| (store.head(&key).unwrap().etag, key)).collect()
 }
 
-/// What making it took: milliseconds of functions, and requests for bytes of the source.
+/// The cost of processing: milliseconds of functions, and requests for bytes of the source.
 async fn processing_effort(stack: &Stack, video: &str, functions: &[Vec<Invocation>]) -> (u128, Value) {
     let took = functions.iter().flatten().map(|invocation| invocation.duration.as_millis()).sum();
     let manifest = stack.cloud.store().get(&format!("media/{video}/manifest.json")).await.unwrap();
@@ -63,7 +63,7 @@ async fn processing_effort(stack: &Stack, video: &str, functions: &[Vec<Invocati
     (took, manifest["reads"]["requests"].clone())
 }
 
-/// What a manifest says but for times and effort.
+/// A manifest without times and costs.
 async fn stable_manifest(ann: &ApiClient, video: &str) -> Value {
     let mut video_json = ann.wait_for_outcome(video).await;
     video_json.as_object_mut().unwrap().remove("timings");
@@ -91,8 +91,8 @@ async fn workflow_matches_queue_and_ignores_duplicates() {
         "{:?}",
         record.events
     );
-    assert!(stack.cloud.store().list("work/").is_empty(), "nothing stays staged");
-    assert!(stack.cloud.invocations().is_empty(), "the queue's function had nothing to do");
+    assert!(stack.cloud.store().list("work/").is_empty(), "no staged outputs remain");
+    assert!(stack.cloud.invocations().is_empty(), "the queue's function did not run");
     assert_eq!(ann.get(&format!("/{video}/thumbnail.jpg")).await.status, 200);
     let by_workflow = output_etags(&stack, &video);
     assert_eq!(by_workflow.len(), 8);
@@ -105,7 +105,7 @@ async fn workflow_matches_queue_and_ignores_duplicates() {
     let of =
         |name: &str| lines.iter().filter(|line| line["metric"] == "step" && line["step"] == name).count();
     for step in ["probe", "poster", "animation", "storyboard", "publish"] {
-        assert_eq!(of(step), 1, "a line of {step}: {lines:?}");
+        assert_eq!(of(step), 1, "one line of {step}: {lines:?}");
         let record = lines.iter().find(|line| line["Function"] == step).unwrap();
         assert_eq!((&record["Outcome"], &record["video"]), (&json!("done"), &json!(video)), "{record}");
         assert!(record["StepMs"].is_u64() && record["BytesRead"].is_u64() == (step != "publish"), "{record}");
@@ -116,16 +116,16 @@ async fn workflow_matches_queue_and_ignores_duplicates() {
         "{lines:?}"
     );
 
-    // A twin of the event, and a stranger to it, change nothing (E1).
+    // A duplicate event, and one for an unrelated object, change nothing (E1).
     let before = record.events.len();
     let mut duplicate = record.input.clone();
     duplicate["id"] = "another".into();
     stack.cloud.start_workflow(duplicate.clone());
     stack.cloud.start_workflow(record.input.clone());
-    // A version of the same video that was never there begins, and finds that all is done.
+    // An execution for a version of the video that never existed starts, and finds the work done.
     duplicate["detail"]["object"]["etag"] = "00000000000000000000000000000000".into();
     stack.cloud.start_workflow(duplicate);
-    let last = eventually("the other version's end", LIMIT, || async {
+    let last = eventually("the end of the other version's execution", LIMIT, || async {
         let record = stack
             .cloud
             .executions()
@@ -139,7 +139,7 @@ async fn workflow_matches_queue_and_ignores_duplicates() {
     assert_eq!(stack.cloud.executions()[0].events.len(), before);
     assert_eq!(output_etags(&stack, &video), by_workflow);
 
-    // The queue's function makes the same of it, to the byte.
+    // The queue's function produces the same bytes.
     for key in stack.cloud.store().list(&format!("media/{video}/")) {
         stack.cloud.store().delete(&key).await.unwrap();
     }
@@ -178,7 +178,7 @@ async fn workflow_rejects_non_video_without_failing() {
     assert_eq!(
         remaining_keys,
         [format!("media/{video}/manifest.json")],
-        "terminal: nothing but the reason is written"
+        "terminal: only the reason is written"
     );
 }
 
@@ -188,7 +188,8 @@ async fn workflow_survives_transient_storage_errors() {
     let ann = ApiClient::new(&stack, "ann");
     let body = media::clip(2, "320x240");
     let (video, upload) = ann.create("a.mp4", "video/mp4", body.len(), json!({})).await;
-    // More than a function's own tries, 16 of one read and 4 of each of four pictures: so the step itself fails, once.
+    // More errors than a function's own retries cover (16 of one read, 4 of each of four outputs), so that the step
+    // itself fails, once.
     for (method, prefix, times) in
         [(Method::GET, "uploads/".to_owned(), 20), (Method::PUT, format!("media/{video}/storyboard"), 14)]
     {
@@ -211,7 +212,7 @@ async fn workflow_survives_transient_storage_errors() {
 
 #[tokio::test]
 async fn crashed_step_is_retried_then_fails() {
-    // What runs out of memory is killed with all that it has begun; what hangs is ended by its time.
+    // Out of memory: the function is killed with all its children. A hang: its timeout ends it.
     let once = r#"if mkdir "$MARK" 2>/dev/null; then kill -9 $PPID; fi; exec "$FFMPEG" "$@""#;
     let stack_once = stack(&[("animation", once)]).await;
     let ann = ApiClient::new(&stack_once, "ann");
@@ -233,15 +234,15 @@ async fn crashed_step_is_retried_then_fails() {
     );
     let record = wait_for_execution(&stack, &video).await;
     let fault = record.result.clone().unwrap().unwrap_err();
-    assert_eq!(fault.error, "Runtime.ExitError", "the execution fails by the error's own name");
+    assert_eq!(fault.error, "Runtime.ExitError", "the execution fails with the error's name");
     assert_eq!(retries_of(&record, "Animation").len(), 4);
     assert_eq!(caught_errors(&record), [("Pictures".into(), "Runtime.ExitError".into(), "GiveUp".into())]);
     let remaining_keys = stack.cloud.store().list(&format!("media/{video}/"));
     assert_eq!(remaining_keys, [format!("media/{video}/failure.json")]);
-    assert!(stack.cloud.store().list("work/").is_empty(), "what the other branches have made is cleared up");
-    // Whoever sends the event to the queue later gets the pictures after all.
+    assert!(stack.cloud.store().list("work/").is_empty(), "outputs of the other branches are deleted");
+    // If the event is sent to the queue later, the outputs are generated after all.
     stack.cloud.queue().send(record.input.to_string()).unwrap();
-    eventually("a later outcome", LIMIT, || async {
+    eventually("the later outcome", LIMIT, || async {
         (ann.get(&format!("/api/videos/{video}")).await.json()["state"] == "ready").then_some(())
     })
     .await;
@@ -301,7 +302,7 @@ async fn failed_publish_and_failed_report_end_execution() {
 async fn video_deleted_while_processing_stays_deleted() {
     let stack = stack(&[]).await;
     let ann = ApiClient::new(&stack, "ann");
-    // What is staged cannot be read until it is deleted.
+    // The staged outputs cannot be read until this fault is removed.
     let staged = InjectedFault {
         method: Method::GET,
         prefix: "work/".into(),
@@ -310,7 +311,7 @@ async fn video_deleted_while_processing_stays_deleted() {
     };
     stack.cloud.fault_injector().add(staged);
     let video = ann.upload("a.mp4", "video/mp4", media::clip(2, "320x240")).await;
-    eventually("every picture is staged", LIMIT, || async {
+    eventually("all outputs are staged", LIMIT, || async {
         (stack.cloud.store().list(&format!("work/{video}/")).len() == 8).then_some(())
     })
     .await;

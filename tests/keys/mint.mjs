@@ -1,7 +1,8 @@
-// Makes a key set and tokens, good and bad, with Node's own crypto: an issuer that knows nothing of our code.
+// Generates a key set and tokens, valid and invalid, with Node's crypto module: an issuer that shares no code with
+// Glimpse.
 //
 //   node tests/keys/mint.mjs ISSUER AUDIENCE     prints { jwks, good: {alg: token}, bad: {reason: token} } for bearer
-//                                                tokens, and the same for delivery tokens of `video` as `delivery`
+//       tokens, and the same for delivery tokens of `video` as `delivery`
 
 import { constants, createHash, createHmac, generateKeyPairSync, privateEncrypt, sign } from "node:crypto";
 
@@ -34,14 +35,14 @@ const N = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n;
 const L = 2n ** 252n + 27742317777372353535851937790883648493n;
 const number = (bytes) => BigInt(`0x${bytes.toString("hex")}`);
 const bytes32 = (value) => Buffer.from(value.toString(16).padStart(64, "0"), "hex");
-/** Makes another ECDSA signature of a good one. */
+/** Changes a valid ECDSA signature. */
 const ecdsa = (change) => (data) => {
   const good = by(ec.pair, "sha256")(data);
   return Buffer.concat(change(number(good.subarray(0, 32)), number(good.subarray(32))).map(bytes32));
 };
-/** Another RSA signature, of whatever block. */
+/** An RSA signature of an arbitrary block. */
 const raw = (block) => privateEncrypt({ key: rsa.pair.privateKey, padding: constants.RSA_NO_PADDING }, block);
-/** PKCS #1 version 1.5 with too little padding, and something behind the digest: what Bleichenbacher forged in 2006. */
+/** PKCS #1 version 1.5 with too little padding, and data after the digest: Bleichenbacher's forgery of 2006. */
 function loose(data) {
   const info = Buffer.from("3031300d060960864801650304020105000420", "hex");
   const digest = createHash("sha256").update(data).digest();
@@ -49,7 +50,7 @@ function loose(data) {
   return raw(Buffer.concat([begin, Buffer.alloc(256 - begin.length, 7)]));
 }
 
-/** The same claims signed by each algorithm, and everything that signatures, headers and keys can have wrong. */
+/** The same claims signed with each algorithm, and with every possible defect of signatures, headers and keys. */
 function vectors(payload) {
   const es = (signer) => token({ alg: "ES256", kid: "ES256" }, payload, signer);
   const rs = (signer, more = {}) => token({ alg: "RS256", kid: "RS256", ...more }, payload, signer);
@@ -128,7 +129,7 @@ Object.assign(bearer.bad, {
   "J6 an ID token": by_rsa({ ...claims, token_use: "id" }),
 });
 
-// A video of 1970, which nobody has: a token that holds leads to `not_found`.
+// A video of 1970, which does not exist: a valid token leads to `not_found`.
 const video = "7zzzzzzzzz0123456789abcdef";
 const picture = { sub: video, aud: "t", exp: now + 3600 };
 const delivery = vectors(picture);
@@ -143,7 +144,7 @@ console.log(
   JSON.stringify({
     jwks: { keys: [...own, publicJwk(weak, "weak"), publicJwk(ec.pair, "enc", { use: "enc" }), off] },
     ...bearer,
-    // A key that is not fit for use is refused when the deployment is configured.
+    // An unusable key is rejected when the deployment is configured.
     delivery: { video, jwks: { keys: [...own, off] }, ...delivery },
   }),
 );

@@ -1,5 +1,5 @@
-//! Decides what a script of `tests/browser` is given to tell its story: a stack with a real OpenID provider, a clip, and
-//! where its screenshots go.
+//! Runs a script of `tests/browser` with a stack that includes a real OpenID provider, a clip, and a folder for
+//! screenshots.
 
 use std::process::Stdio;
 
@@ -12,7 +12,7 @@ use crate::{env_path, media};
 /// Runs the script with Node.js, which drives a real Chromium.
 ///
 /// # Panics
-/// If the story does not end well, with what the stack said.
+/// If the script fails, with the output of the stack.
 pub async fn run_script(script: &str) {
     let stack = Stack::start(Options { oidc: true, ..Options::default() }).await;
     let folder = TempDir::new().expect("a folder for the clip");
@@ -29,5 +29,5 @@ pub async fn run_script(script: &str) {
         .status()
         .await
         .expect("node starts");
-    assert!(status.success(), "the story did not end well; the stack said:\n{}", stack.lines().join("\n"));
+    assert!(status.success(), "the script failed; output of the stack:\n{}", stack.lines().join("\n"));
 }

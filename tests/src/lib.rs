@@ -1,7 +1,7 @@
-//! The verbs of the stories: a stack that runs, people who use it, clips to upload, tokens to try.
+//! Test support for the end-to-end tests: a running stack, API clients, clips to upload, tokens.
 //!
-//! `cargo xtask test` builds what is started here and names it in the environment: `GLIMPSE_ROOT`,
-//! `GLIMPSE_PREVIEW`, `GLIMPSE_FFMPEG`, `GLIMPSE_FFPROBE` (the Lambda's), `GLIMPSE_REFERENCE_FFMPEG` (which makes clips),
+//! `cargo xtask test` builds the programs and names them in the environment: `GLIMPSE_ROOT`, `GLIMPSE_PREVIEW`,
+//! `GLIMPSE_FFMPEG`, `GLIMPSE_FFPROBE` (the Lambda's), `GLIMPSE_REFERENCE_FFMPEG` (which creates clips),
 //! `GLIMPSE_NODE`, `GLIMPSE_CHROMIUM`, `GLIMPSE_PYTHON`.
 
 pub mod browser;
@@ -13,7 +13,7 @@ pub mod stack;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// A variable that `cargo xtask test` sets.
+/// The value of a variable that `cargo xtask test` sets.
 ///
 /// # Panics
 /// If it is not set.
@@ -23,7 +23,7 @@ pub fn env_path(variable: &str) -> PathBuf {
         .into()
 }
 
-/// Asks again until there is an answer, for at most `limit`.
+/// Polls until there is a result, for at most `limit`.
 ///
 /// # Panics
 /// If there was none in time.

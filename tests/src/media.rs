@@ -1,4 +1,4 @@
-//! Decides what the stories upload: clips that ffmpeg makes, each once a run.
+//! Clips to upload, which ffmpeg generates once per run.
 
 use std::fs;
 use std::path::Path;
@@ -8,10 +8,10 @@ use tempfile::TempDir;
 
 use crate::env_path;
 
-/// A clip of so many seconds with a moving picture and a tone, as an MP4 with its index at the front.
+/// A clip of this many seconds with moving video and a tone, as an MP4 with its index at the front.
 ///
 /// # Panics
-/// If ffmpeg does not make it.
+/// If ffmpeg fails.
 pub fn clip(seconds: u32, size: &str) -> Vec<u8> {
     let folder = TempDir::new().expect("a temporary folder");
     let path = folder.path().join("clip.mp4");
@@ -19,10 +19,10 @@ pub fn clip(seconds: u32, size: &str) -> Vec<u8> {
     fs::read(path).expect("ffmpeg has written it")
 }
 
-/// A WebM of so many seconds with a moving picture in VP9, without sound.
+/// A WebM of this many seconds with moving VP9 video, without sound.
 ///
 /// # Panics
-/// If ffmpeg does not make it.
+/// If ffmpeg fails.
 pub fn webm(seconds: u32, size: &str) -> Vec<u8> {
     let folder = TempDir::new().expect("a temporary folder");
     let path = folder.path().join("clip.webm");
@@ -35,7 +35,7 @@ pub fn webm(seconds: u32, size: &str) -> Vec<u8> {
 /// A transport stream of MPEG-2 video.
 ///
 /// # Panics
-/// If ffmpeg does not make it.
+/// If ffmpeg fails.
 pub fn ts(seconds: u32, size: &str) -> Vec<u8> {
     let folder = TempDir::new().expect("a temporary folder");
     let path = folder.path().join("clip.ts");
@@ -44,10 +44,10 @@ pub fn ts(seconds: u32, size: &str) -> Vec<u8> {
     fs::read(path).expect("ffmpeg has written it")
 }
 
-/// The same as [`clip`] as a file.
+/// Writes the clip of [`clip`] to a file.
 ///
 /// # Panics
-/// If ffmpeg does not make it.
+/// If ffmpeg fails.
 pub fn write_clip(seconds: u32, size: &str, path: &Path) {
     let video = format!("testsrc2=duration={seconds}:size={size}:rate=30");
     let audio = format!("sine=frequency=440:duration={seconds}");

@@ -1,4 +1,4 @@
-//! Decides how somebody uses the API: a token, and verbs over HTTP that know the wire and nothing of the code.
+//! A client of the API: a token, and HTTP calls that know the wire format but not the code.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::eventually;
 use crate::keys::bearer_token;
 use crate::stack::Stack;
 
-/// How long the pictures of a short clip may take here, where other tests run beside.
+/// How long processing a short clip may take here, while other tests run.
 const READY_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Somebody with a bearer token.
+/// A client with a bearer token.
 #[derive(Debug, Clone)]
 pub struct ApiClient {
     client: Client,
@@ -21,7 +21,7 @@ pub struct ApiClient {
     token: String,
 }
 
-/// An answer, read.
+/// A response with its body.
 #[derive(Debug)]
 pub struct ApiResponse {
     /// The status.
@@ -45,7 +45,7 @@ impl ApiResponse {
         }
     }
 
-    /// A header as text; empty if it is not there.
+    /// A header as text; empty if it is missing.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
@@ -53,13 +53,13 @@ impl ApiResponse {
     /// The body as JSON.
     ///
     /// # Panics
-    /// If it is none.
+    /// If it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|_| panic!("{}: {}", self.status, String::from_utf8_lossy(&self.body)))
     }
 
-    /// The code of the problem that it is; empty if it is none.
+    /// The code of the problem; empty if the response is not a problem.
     pub fn code(&self) -> String {
         if !self.header("content-type").starts_with("application/problem+json") {
             return String::new();
@@ -68,29 +68,29 @@ impl ApiResponse {
     }
 }
 
-/// A plain client: no redirects, no cookies, no compression, no proxy of the machine's environment.
+/// A plain HTTP client: no redirects, no cookies, no compression, no proxy from the environment.
 ///
 /// # Panics
-/// If it cannot be made.
+/// If it cannot be created.
 pub fn http_client() -> Client {
     Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().expect("a client")
 }
 
 impl ApiClient {
-    /// Somebody of this name, with a token of the stories' secret.
+    /// A client for this user, with a token signed by the tests' secret.
     pub fn new(stack: &Stack, name: &str) -> Self {
         Self::with_token(stack, &bearer_token(name))
     }
 
-    /// Somebody with this very token.
+    /// A client with exactly this token.
     pub fn with_token(stack: &Stack, token: &str) -> Self {
         Self { client: http_client(), edge: stack.edge.clone(), token: token.to_owned() }
     }
 
-    /// Any call of the API.
+    /// Sends any call of the API.
     ///
     /// # Panics
-    /// If nobody answers.
+    /// If there is no response.
     pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> ApiResponse {
         let mut request = self
             .client
@@ -102,10 +102,10 @@ impl ApiClient {
         ApiResponse::from_response(request.send().await.expect("the edge answers")).await
     }
 
-    /// Any call with these headers and bytes.
+    /// Sends any call with these headers and bytes.
     ///
     /// # Panics
-    /// If nobody answers.
+    /// If there is no response.
     pub async fn send(
         &self,
         method: Method,
@@ -128,10 +128,10 @@ impl ApiClient {
         self.call(Method::GET, path, None).await
     }
 
-    /// Asks for a presigned upload: `(video id, upload)`.
+    /// Requests a presigned upload: `(video id, upload)`.
     ///
     /// # Panics
-    /// If it is refused.
+    /// If it is rejected.
     pub async fn create(&self, name: &str, kind: &str, size: usize, more: Value) -> (String, Value) {
         let mut body = json!({ "name": name, "size": size, "type": kind });
         body.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
@@ -141,15 +141,15 @@ impl ApiClient {
         (created["video"]["id"].as_str().expect("an id").to_owned(), created["upload"].clone())
     }
 
-    /// Sends a file as the API said.
+    /// Sends a file as the API specified.
     pub async fn put(&self, upload: &Value, body: Vec<u8>) -> ApiResponse {
         self.put_with_headers(upload, body, |_| {}).await
     }
 
-    /// Sends a file with headers that were changed on the way.
+    /// Sends a file with modified headers.
     ///
     /// # Panics
-    /// If nobody answers.
+    /// If there is no response.
     pub async fn put_with_headers(
         &self,
         upload: &Value,
@@ -172,7 +172,7 @@ impl ApiClient {
     /// Sends a form to S3, as a browser or Uppy would: the fields first, the file last.
     ///
     /// # Panics
-    /// If nobody answers.
+    /// If there is no response.
     pub async fn post_form(&self, url: &str, fields: &[(String, String)], file: Vec<u8>) -> ApiResponse {
         let mut form = multipart::Form::new();
         for (name, value) in fields {
@@ -183,10 +183,10 @@ impl ApiClient {
         ApiResponse::from_response(request.send().await.expect("S3 answers")).await
     }
 
-    /// Uploads a file and returns its video's id.
+    /// Uploads a file and returns its video id.
     ///
     /// # Panics
-    /// If it is refused.
+    /// If it is rejected.
     pub async fn upload(&self, name: &str, kind: &str, body: Vec<u8>) -> String {
         let (video, upload) = self.create(name, kind, body.len(), json!({})).await;
         let answer = self.put(&upload, body).await;
@@ -194,10 +194,10 @@ impl ApiClient {
         video
     }
 
-    /// Waits until the video's outcome is known.
+    /// Waits until the video has an outcome.
     ///
     /// # Panics
-    /// If it is not known in time.
+    /// If it has none in time.
     pub async fn wait_for_outcome(&self, video: &str) -> Value {
         eventually(&format!("the outcome of {video}"), READY_TIMEOUT, || async {
             let answer = self.get(&format!("/api/videos/{video}")).await;
@@ -209,10 +209,10 @@ impl ApiClient {
     }
 }
 
-/// Asks for a URL without a token, with these headers.
+/// Requests a URL without a token, with these headers.
 ///
 /// # Panics
-/// If nobody answers.
+/// If there is no response.
 pub async fn fetch(method: Method, url: &str, headers: &[(&str, &str)]) -> ApiResponse {
     let mut request = http_client().request(method, url);
     for (name, value) in headers {

@@ -1,4 +1,4 @@
-//! Decides how a story gets its cloud: S3, queue and Lambda in this process, the Worker in workerd beside it.
+//! Starts the stack of a test: S3, queue and Lambda in this process, the Worker in workerd.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,60 +20,61 @@ use tempfile::TempDir;
 
 use crate::{env_path, keys};
 
-/// The client that the OpenID provider of development knows.
+/// The client id that the OpenID provider for development accepts.
 const CLIENT_ID: &str = "glimpse-dev";
-/// What session cookies are signed with.
+/// The secret that signs session cookies.
 pub const SESSION_SECRET: &str = "a session secret for stories only, 256 bits";
-/// With what upload tokens are signed: the first key signs, both verify.
+/// The secrets of upload tokens: the first key signs, both verify.
 pub const UPLOAD_TOKEN_SECRETS: &str =
     "new=an upload token secret for stories only,old=a former upload token secret for stories";
-/// With what delivery tokens are signed: the first key signs, both verify.
+/// The secrets of delivery tokens: the first key signs, both verify.
 pub const DELIVERY_TOKEN_SECRETS: &str =
     "new=a delivery token secret for stories only,old=a former delivery token secret for stories";
-/// An origin that is allowed to call the API beside the Worker's own.
+/// An origin that may call the API, in addition to the Worker's own.
 pub const APP_ORIGIN: &str = "https://app.example";
 
-/// How a stack differs from the usual one.
+/// The differences from the usual stack.
 #[derive(Debug, Clone, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent switch")]
 pub struct Options {
-    /// The Worker's variables that differ; an empty value takes one away.
+    /// The Worker's variables that differ; an empty value removes one.
     pub vars: BTreeMap<String, String>,
-    /// Origins whose pages may call the API and the bucket, beside the Worker's own and [`APP_ORIGIN`].
+    /// Origins whose pages may call the API and the bucket, in addition to the Worker's own and [`APP_ORIGIN`].
     pub origins: Vec<String>,
     /// Whether an OpenID provider runs.
     pub oidc: bool,
-    /// Whether the Lambdas run; without them, events stay in the queue, and nothing is made on demand.
+    /// Whether the Lambdas are left out: events stay in the queue, and nothing is rendered on demand.
     pub no_function: bool,
-    /// Whether everybody may ask as often as they like.
+    /// Whether rate limits are off.
     pub no_limits: bool,
-    /// How often a message is delivered before it is a dead letter; 0 means 3.
+    /// How often a message is received before it is a dead letter; 0 means 3.
     pub max_receives: u32,
-    /// Who is told of outcomes; without it, nobody is.
+    /// The recipients of outcomes; `None` disables the notify function.
     pub notify: Option<NotifyOptions>,
-    /// What of the cloud's configuration differs beyond that.
+    /// Other changes to the configuration of the local cloud.
     pub configure: Option<fn(&mut Config)>,
-    /// Whether the cache of the edge keeps nothing, as on workers.dev.
+    /// Whether the edge's cache stores nothing, as on workers.dev.
     pub no_cache: bool,
-    /// Whether uploads go to the state machine instead of the queue, and which of its steps have another program than
-    /// ffmpeg: by the step's name a line of shell, in which `$FFMPEG` is the true one and `$MARK` a name that is free.
+    /// Whether uploads start the state machine instead of going to the queue, and which of its steps have another
+    /// program than ffmpeg: a line of shell by the step's name, in which `$FFMPEG` is the real ffmpeg and `$MARK` an
+    /// unused path.
     pub workflow: Option<BTreeMap<String, String>>,
-    /// The wall clock of S3, queues and functions' deadlines; none is the machine's own.
+    /// The wall clock of S3, queues and functions' deadlines; `None` is the system clock.
     pub clock: Option<WallClock>,
 }
 
-/// Who is told of outcomes, in the words of the notify function's environment.
+/// The recipients of outcomes, as variables of the notify function.
 #[derive(Debug, Clone, Default)]
 pub struct NotifyOptions {
     /// `WEBHOOK_URLS`
     pub urls: String,
     /// `WEBHOOK_SECRETS`
     pub secrets: String,
-    /// How often a word is passed on before it is a dead letter; 0 means as often as in a deployment.
+    /// How often a message is received before it is a dead letter; 0 means as often as in a deployment.
     pub max_receives: u32,
     /// Whether there is a topic.
     pub has_topic: bool,
-    /// Whether only https and public addresses are allowed, as in a deployment.
+    /// Whether only HTTPS and public addresses are allowed, as in a deployment.
     pub is_strict: bool,
 }
 
@@ -94,12 +95,12 @@ impl NotifyOptions {
     }
 }
 
-/// Everything that runs for a story. Dropped, it ends, and its folder is gone.
+/// All processes of a test. Dropping it stops them and deletes their folder.
 #[derive(Debug)]
 pub struct Stack {
     /// S3, queue and function.
     pub cloud: Cloud,
-    /// Where a browser reaches the Worker.
+    /// The Worker's URL for a browser.
     pub edge: String,
     lines: Arc<Mutex<Vec<String>>>,
     _workerd: Workerd,
@@ -108,10 +109,10 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Starts everything and waits until it answers.
+    /// Starts all processes and waits until they respond.
     ///
     /// # Panics
-    /// If something does not start: the message says what.
+    /// If one does not start, with its name.
     pub async fn start(options: Options) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let port = free_port();
@@ -130,7 +131,7 @@ impl Stack {
             .map(|notify| notify.to_settings(&edge, env_path("GLIMPSE_PREVIEW").with_file_name("notify")));
         if !options.no_function {
             let preview = env_path("GLIMPSE_PREVIEW");
-            // Cargo puts both beside each other.
+            // Cargo puts both binaries into one folder.
             let mut render = FunctionUrlSettings::new(preview.with_file_name("render"));
             let mut reconcile = FunctionSettings::new(preview.with_file_name("reconcile"));
             reconcile.name = "glimpse-reconcile".into();
@@ -146,7 +147,7 @@ impl Stack {
             config.workflow =
                 options.workflow.map(|broken| workflow_settings(&broken, folder.path(), &function));
             config.function = Some(function);
-            // Few names at once: what is listed has more than one page.
+            // Few keys per list page, so that listings have more than one page.
             let definition = env_path("GLIMPSE_ROOT").join("workflow/backfill.asl.json");
             config.backfill = Some(BackfillSettings { definition, max_keys: 4 });
             config.render = Some(render);
@@ -195,7 +196,7 @@ impl Stack {
         Self { cloud, edge, lines, _workerd: workerd, _oidc: oidc, _folder: folder }
     }
 
-    /// What workerd and the provider have printed so far.
+    /// The output of workerd and the provider so far.
     pub fn lines(&self) -> Vec<String> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -206,7 +207,8 @@ impl Stack {
     }
 }
 
-/// The Worker's entry with a cache that keeps nothing, <https://developers.cloudflare.com/workers/runtime-apis/cache/>.
+/// Writes the Worker's entry with a cache that stores nothing,
+/// <https://developers.cloudflare.com/workers/runtime-apis/cache/>.
 fn write_uncached_entry(root: &Path, folder: &Path) -> PathBuf {
     let path = folder.join("uncached.js");
     let real = root.join("edge/entry.js");
@@ -219,12 +221,12 @@ fn write_uncached_entry(root: &Path, folder: &Path) -> PathBuf {
     path
 }
 
-/// A program that a story makes.
+/// A program that a test creates.
 #[derive(Debug)]
 pub struct ShellScript;
 
 impl ShellScript {
-    /// A shell script in that folder, which is made if it is not there; returns its path.
+    /// Writes a shell script into that folder, which is created if necessary; returns its path.
     ///
     /// # Panics
     /// If it cannot be written.
@@ -232,14 +234,14 @@ impl ShellScript {
         fs::create_dir_all(folder).expect("a folder");
         let (text, program) = (folder.join("script.sh"), folder.join("program"));
         fs::write(&text, format!("#!/bin/sh\n{script}\n")).expect("a program");
-        // Installed by another process: while this one has it open for writing, no thread of it can start it.
+        // Another process installs it: while this process has it open for writing, none of its threads can execute it.
         let installed = Command::new("install").args(["-m", "755"]).args([&text, &program]).status();
-        assert!(installed.is_ok_and(|status| status.success()), "a program is installed");
+        assert!(installed.is_ok_and(|status| status.success()), "`install` succeeds");
         program.display().to_string()
     }
 }
 
-/// The project's workflow, with the settings of `preview` but for what is broken.
+/// The project's workflow, with the settings of `preview`, except for the broken steps.
 fn workflow_settings(
     broken: &BTreeMap<String, String>,
     folder: &Path,
@@ -255,23 +257,23 @@ fn workflow_settings(
         let (ffmpeg, mark) = (preview.env["GLIMPSE_FFMPEG"].clone(), folder.join(format!("{}.mark", line.0)));
         let script = format!("FFMPEG={ffmpeg}\nMARK={}\n{}", mark.display(), line.1);
         function.env.insert("GLIMPSE_FFMPEG".into(), ShellScript::install(&folder.join(line.0), &script));
-        // What hangs is not waited for longer than it takes to start.
+        // Long enough to start, so that a hanging function ends soon.
         function.timeout = Duration::from_secs(20);
     })
 }
 
-/// A copy of the project's `wrangler.toml` in that folder, in which nobody is ever too fast, or with another entry.
+/// Writes a copy of the project's `wrangler.toml` to that folder, without rate limits or with another entry.
 fn write_wrangler_config(root: &Path, folder: &Path, no_limits: bool, entry: Option<&Path>) -> PathBuf {
     let text = fs::read_to_string(root.join("wrangler.toml")).expect("wrangler.toml");
     let line = |line: &str| match line.split_once(" = ") {
         Some(("main", _)) if entry.is_some() => {
             format!("main = \"{}\"", entry.unwrap_or(root).display())
         }
-        // What is in a folder is named from the copy's.
+        // Relative paths become absolute, since the copy is in another folder.
         Some((name @ ("main" | "directory"), path)) => {
             format!("{name} = \"{}\"", root.join(path.trim_matches('"')).display())
         }
-        // Everything is built already.
+        // The Worker is already built.
         Some(("command", _)) => "command = \"true\"".to_owned(),
         Some(("watch_dir", _)) => String::new(),
         Some(("simple", _)) if no_limits => "simple = { limit = 1000000, period = 10 }".to_owned(),
@@ -282,7 +284,7 @@ fn write_wrangler_config(root: &Path, folder: &Path, no_limits: bool, entry: Opt
     path
 }
 
-/// The Worker's variables on this stack: bearer tokens of [`keys::bearer_token`] are accepted.
+/// The Worker's variables on this stack, with which it accepts the bearer tokens of [`keys::bearer_token`].
 fn worker_vars(cloud: &Cloud, edge: &str, oidc: Option<&OidcProvider>) -> BTreeMap<String, String> {
     let settings = cloud.settings();
     let mut vars: BTreeMap<String, String> = [
@@ -307,15 +309,15 @@ fn worker_vars(cloud: &Cloud, edge: &str, oidc: Option<&OidcProvider>) -> BTreeM
     .collect();
     vars.retain(|_, value| !value.is_empty());
     if oidc.is_none() {
-        // wrangler.toml names an example provider; an empty value takes it away.
+        // wrangler.toml names an example provider; an empty value removes it.
         vars.insert("OIDC_ISSUER".into(), String::new());
     }
     vars
 }
 
-/// A port that is free and stays so until it is used: below the range that systems choose from for port 0
-/// (32768 and up on Linux, 49152 and up by RFC 6335), where other stacks' listeners and connections come and go, and
-/// given out once a run.
+/// Returns a free port that stays free until it is used. It is below the range from which systems choose for port 0
+/// (32768 and up on Linux, 49152 and up by RFC 6335), where the listeners and connections of other stacks come and go,
+/// and it is returned only once per run.
 ///
 /// # Panics
 /// If the machine has none.
@@ -323,7 +325,7 @@ pub fn free_port() -> u16 {
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 12_000;
     static NEXT_OFFSET: AtomicU16 = AtomicU16::new(0);
-    // Runs side by side begin at different places.
+    // Concurrent runs start at different ports.
     let start = (std::process::id() % u32::from(COUNT)) as u16;
     for _ in 0..COUNT {
         let port = FIRST + (start + NEXT_OFFSET.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT;

@@ -1,8 +1,8 @@
-// Decides before any upload whether a file may go: its type and its size by the limits that the Worker names.
+// Checks the type and size of a file before its upload, by the Worker's limits.
 
 import { bytes, list } from "./format.js";
 
-/** What browsers do not know, or name otherwise than the Worker, by the end of the file's name. */
+/** Types by file name extension that browsers do not know, or name differently than the Worker. */
 const BY_EXTENSION = {
   "3g2": "video/3gpp2",
   "3gp": "video/3gpp",
@@ -30,7 +30,7 @@ const BY_EXTENSION = {
   wmv: "video/x-ms-wmv",
 };
 
-/** What people call the types, the usual ones first. */
+/** Display names of the types, common ones first. */
 const NAMES = new Map([
   ["video/mp4", "MP4"],
   ["video/quicktime", "MOV"],
@@ -47,10 +47,10 @@ const NAMES = new Map([
   ["application/mxf", "MXF"],
   ["image/gif", "GIF"],
 ]);
-/** How many of them are named before the rest is "others". */
+/** The number of named types before the rest becomes "others". */
 const NAMED = 4;
 
-/** The types in words: `MP4, MOV, WebM, MKV and 10 other kinds`. */
+/** The types as text: `MP4, MOV, WebM, MKV and 10 other kinds`. */
 export function kinds(types) {
   const names = [...NAMES].filter(([type]) => types.includes(type)).map(([, name]) => name);
   if (names.length === 0) return types.join(", ");
@@ -58,46 +58,46 @@ export function kinds(types) {
   return list([...names.slice(0, NAMED), `${names.length - NAMED} other kinds`]);
 }
 
-/** The limits in words, to be read before a file is chosen. */
+/** The limits as text, shown before a file is chosen. */
 export const limitsInWords = ({ types, max_upload_bytes }) => `${kinds(types)}, up to ${bytes(max_upload_bytes)} each`;
 
-/** The type that a file's name stands for; undefined if its ending is not known. */
+/** The type by the file name extension; undefined if the extension is unknown. */
 function typeOfName(name) {
   const extension = /\.([a-z0-9]+)\s*$/i.exec(name)?.[1].toLowerCase() ?? "";
   return Object.hasOwn(BY_EXTENSION, extension) ? BY_EXTENSION[extension] : undefined;
 }
 
-/** The type to declare for a file; undefined if none of the allowed ones fits. */
+/** The type to declare for a file; undefined if no allowed one fits. */
 export function typeOf(file, types) {
   if (types.includes(file.type)) return file.type;
   const guess = typeOfName(file.name);
   return types.includes(guess) ? guess : undefined;
 }
 
-/** Kinds of video that have a name here. */
+/** Types with a display name. */
 const KNOWN = new Set(Object.values(BY_EXTENSION));
 
-/** Types under which a file may be a video all the same: what it is, the Worker and the backend find out. */
+/** Declared types of files that may be videos anyway: the Worker and the backend detect the real type. */
 const UNTOLD = new Set(["", "application/octet-stream"]);
 
-/** Two sizes in words that are not the same words. */
+/** Two sizes as texts that differ. */
 function apart(a, b) {
   const words = [bytes(a), bytes(b)];
   return words[0] === words[1] ? [a, b].map((count) => `${count.toLocaleString("en")} bytes`) : words;
 }
 
-/** Why a file may not be uploaded, as `{ code, title, message }`; null if it may. */
+/** The reason why a file cannot be uploaded, as `{ code, title, message }`; null if it can. */
 export function refusal(file, limits) {
   const guess = typeOfName(file.name);
   if (typeOf(file, limits.types)) {
-    // It is a kind that is taken.
+    // An allowed type.
   } else if (KNOWN.has(file.type) || guess) {
     const message = `Only ${kinds(limits.types)} can be uploaded here, and this is ${KNOWN.has(file.type) ? file.type : guess}.`;
-    return { code: "type_not_allowed", title: "Not this kind", message };
+    return { code: "type_not_allowed", title: "Type not allowed", message };
   } else if (!file.type.startsWith("video/") && !UNTOLD.has(file.type)) {
     return { code: "type_not_allowed", title: "Not a video", message: `Only videos can be uploaded, and this is ${file.type}.` };
   }
-  if (file.size === 0) return { code: "empty", title: "Empty file", message: "There is nothing in this file." };
+  if (file.size === 0) return { code: "empty", title: "Empty file", message: "This file is empty." };
   if (file.size > limits.max_upload_bytes) {
     const [has, most] = apart(file.size, limits.max_upload_bytes);
     const message = `This file has ${has}. At most ${most} can be uploaded.`;
@@ -106,7 +106,7 @@ export function refusal(file, limits) {
   return null;
 }
 
-/** What a file chooser should offer. */
+/** The types for the file chooser. */
 export function choosable(types) {
   const extensions = Object.keys(BY_EXTENSION).filter((extension) => types.includes(BY_EXTENSION[extension]));
   return [...types, ...extensions.map((extension) => `.${extension}`)].join(",");

@@ -1,6 +1,6 @@
-// Decides how the page speaks with the Worker: every call, and the one kind of error that comes of it.
+// The client of the Worker's API: all calls, and their error type.
 
-/** How long an answer may take, in milliseconds. */
+/** The timeout of a response, in milliseconds. */
 const TIMEOUT_MS = 30_000;
 
 /**
@@ -11,10 +11,10 @@ const TIMEOUT_MS = 30_000;
  *   bytes: number, content_type: string, created_at: string, width: number | null, height: number | null,
  *   visibility?: "public" | "signed", duration_ms: number | null, has_audio: boolean | null, thumbhash: string | null, dominant_color: string | null,
  *   problem: null | { code: string, title: string, message: string }, urls: Record<Picture, string> }} Video
- * @typedef {{ key: string, uploadId: string }} Multipart an upload in parts, as storage knows it
+ * @typedef {{ key: string, uploadId: string }} Multipart a multipart upload, as S3 identifies it
  */
 
-/** A call that did not work: `code` for the page, `message` for the person, `status` 0 without an answer. */
+/** A failed call: `code` for the page, `message` for the user, `status` 0 without a response. */
 export class Problem extends Error {
   constructor(status, code, message) {
     super(message);
@@ -23,7 +23,7 @@ export class Problem extends Error {
   }
 }
 
-/** What an answer that is no success says. */
+/** The problem of an unsuccessful response. */
 export function problemOf(status, text) {
   const body = parse(text) ?? {};
   const message = body.message ?? body.detail ?? body.error ?? body.title;
@@ -32,7 +32,7 @@ export function problemOf(status, text) {
   return new Problem(status, "unknown", `Glimpse answered with an error (${status}). Try again in a moment.`);
 }
 
-/** JSON, or undefined. */
+/** Parses JSON; undefined if it is invalid. */
 function parse(text) {
   try {
     return JSON.parse(text);
@@ -41,7 +41,7 @@ function parse(text) {
   }
 }
 
-/** What a call means that got no answer. */
+/** The problem of a call without a response. */
 export const unreachable = () => new Problem(0, "unreachable", "Glimpse cannot be reached. Check your connection and try again.");
 
 async function call(method, path, { body, signal } = {}) {
@@ -64,11 +64,11 @@ async function call(method, path, { body, signal } = {}) {
   }
   if (!response.ok) throw problemOf(response.status, text);
   const answer = text === "" ? null : parse(text);
-  if (answer === undefined) throw new Problem(response.status, "unknown", "Glimpse sent an answer that makes no sense. Try again.");
+  if (answer === undefined) throw new Problem(response.status, "unknown", "Glimpse sent an invalid response. Try again.");
   return answer;
 }
 
-/** Who is signed in; null if nobody is. @returns {Promise<Me | null>} */
+/** The signed-in user; null if there is none. @returns {Promise<Me | null>} */
 export async function me() {
   try {
     return await call("GET", "/api/me");
@@ -88,13 +88,13 @@ export function videos(limit, cursor) {
   return call("GET", `/api/videos?${query}`);
 }
 
-/** One video as it is now. @returns {Promise<Video>} */
+/** The current state of one video. @returns {Promise<Video>} */
 export const video = (id, signal) => call("GET", `/api/videos/${encodeURIComponent(id)}`, { signal });
 
-/** Makes the frame of a moment the poster; its pictures are there when this is done. @returns {Promise<Video>} */
+/** Makes the frame at a time the poster; resolves once its images exist. @returns {Promise<Video>} */
 export const setPoster = (id, seconds) => call("PUT", `/api/videos/${encodeURIComponent(id)}/poster`, { body: { time: Math.round(seconds * 1000) / 1000 } });
 
-/** Links to a private video's pictures that are good for so many seconds. @returns {Promise<Record<Picture, string>>} */
+/** Links to a private video's images that are valid for this many seconds. @returns {Promise<Record<Picture, string>>} */
 export async function links(id, seconds) {
   const { tokens } = await call("POST", `/api/videos/${encodeURIComponent(id)}/tokens`, {
     body: { types: ["thumbnail", "animated"], expires_in: seconds },
@@ -103,18 +103,18 @@ export async function links(id, seconds) {
   return Object.fromEntries(files.map(([file, { short }]) => [file, short]));
 }
 
-/** Takes a video away, its source and all that was made of it. One that is gone already is no trouble. */
+/** Deletes a video, its source and its outputs. A video that is already deleted is not an error. */
 export const remove = (id) => gone(call("DELETE", `/api/videos/${encodeURIComponent(id)}`));
 
-/** One's uploads in parts that were never finished. @returns {Promise<{ uploads: (Multipart & { initiated_at: string, bytes_uploaded: number })[] }>} */
+/** The user's unfinished multipart uploads. @returns {Promise<{ uploads: (Multipart & { initiated_at: string, bytes_uploaded: number })[] }>} */
 export const unfinished = () => call("GET", "/api/uploads");
 
 const multipart = ({ key, uploadId }) => `/s3/multipart/${encodeURIComponent(uploadId)}?${new URLSearchParams({ key })}`;
 
-/** The parts that are in storage. @returns {Promise<{ PartNumber: number, Size: number }[]>} */
+/** The parts that S3 has. @returns {Promise<{ PartNumber: number, Size: number }[]>} */
 export const parts = (upload) => call("GET", multipart(upload));
 
-/** Gives an upload in parts up; storage forgets what was sent of it. */
+/** Aborts a multipart upload; S3 deletes its parts. */
 export const discard = (upload) => gone(call("DELETE", multipart(upload)));
 
 async function gone(deleting) {

@@ -1,6 +1,6 @@
-// Decides what every card has in common: a picture, a name, facts, and below them what this state has to say or asks.
-// `data-state` on the card names the state: waiting, uploading, paused, interrupted, unfinished, refused (before any
-// upload) in upload-card.js; processing, slow, ready, rejected, failed in video-card.js.
+// The structure of all cards: an image, a name, facts, and below them the text and buttons of the state. `data-state`
+// on the card names the state: waiting, uploading, paused, interrupted, unfinished, refused (before any upload) in
+// upload-card.js; processing, slow, ready, rejected, failed in video-card.js.
 
 import { announce, h, icon } from "./dom.js";
 import { ago } from "./format.js";
@@ -14,7 +14,7 @@ export function setMedia(card, ...parts) {
   card.querySelector(".media").replaceChildren(...parts);
 }
 
-/** Fills what stands below the picture. With `remove`, the card gets a button that deletes. */
+/** Fills the area below the image. With `remove`, the card gets a button that deletes. */
 export function setBody(card, { name, meta, rest = [], remove }) {
   const title = h("h3", { title: name }, name);
   title.dir = "auto";
@@ -27,7 +27,7 @@ export function setState(card, state) {
   card.dataset.state = state;
 }
 
-/** Redraws a card without losing the keyboard's place: what had the focus may be gone, the card is not. */
+/** Redraws a card and keeps the keyboard focus on it: the focused element may be removed, the card is not. */
 export function redraw(card, draw) {
   const focused = card.contains(document.activeElement);
   draw();
@@ -36,7 +36,7 @@ export function redraw(card, draw) {
   }
 }
 
-/** A button that says what it does and, to those who only hear it, to which file. */
+/** A button with a visible label, and the file's name in its accessible label. */
 export const action = (label, name, what, onclick, kind = "quiet") =>
   h("button", { type: "button", class: kind, "aria-label": `${label}: ${name}`, "data-action": what, onclick }, label);
 
@@ -46,23 +46,23 @@ export function reason(title, message) {
   return h("div", { class: "reason" }, icon("warn"), h("p", {}, h("strong", {}, `${title}. `), message));
 }
 
-/** What stands where there is no picture. */
+/** The placeholder of a missing image. */
 export const stand = (name) => h("div", { class: "stand" }, icon(name));
 
-/** A time in words. */
+/** A time as text. */
 export function age(iso) {
   const then = Date.parse(iso);
   return h("time", { datetime: iso, title: new Date(then).toLocaleString() }, ago(then, Date.now()));
 }
 
-/** Brings "3 minutes ago" up to date on every card. */
+/** Updates "3 minutes ago" on every card. */
 export function refreshAges(root) {
   for (const time of root.querySelectorAll("time")) time.textContent = ago(Date.parse(time.dateTime), Date.now());
 }
 
 /**
- * Asks once more before something is gone for good: the question stands where the card's buttons were, and Escape or
- * the second button brings them back. `act` does it; what goes wrong with it is said in place of the question.
+ * Asks for confirmation before something is deleted: the question replaces the card's buttons, and Escape or the second
+ * button restores them. `act` performs the action; its error replaces the question.
  */
 export function ask(card, { question, yes, busy, act }) {
   if (card.dataset.asking) return;
@@ -80,7 +80,7 @@ export function ask(card, { question, yes, busy, act }) {
   sure.addEventListener("click", async () => {
     if (acting) return;
     acting = true;
-    // Not `disabled`, which would cost it the focus.
+    // Not `disabled`, which would remove the focus.
     sure.setAttribute("aria-disabled", "true");
     keep.hidden = true;
     sure.textContent = busy;
@@ -100,11 +100,11 @@ export function ask(card, { question, yes, busy, act }) {
   });
   card.dataset.asking = "true";
   card.querySelector(".body").append(panel);
-  // The harmless one: who presses Enter twice loses nothing.
+  // The focus is on the harmless button, so that pressing Enter twice deletes nothing.
   keep.focus({ preventScroll: true });
 }
 
-/** Takes a card away; the keyboard goes on at its neighbour, or at `otherwise`. */
+/** Removes a card; the focus moves to its neighbor, or to `otherwise`. */
 export function removeCard(card, otherwise) {
   const focused = card.contains(document.activeElement);
   const neighbour = card.nextElementSibling ?? card.previousElementSibling;

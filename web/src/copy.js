@@ -1,17 +1,17 @@
-// Decides what can be copied about a ready video, and how a copy button says that it worked.
+// The copy buttons of a ready video, and their feedback.
 
 import { links } from "./api.js";
 import { announce, h } from "./dom.js";
 
-/** How long a button says "Copied", in milliseconds. */
+/** How long a button shows "Copied", in milliseconds. */
 const SAID_MS = 2000;
-/** The widest default pictures, in pixels. */
+/** The maximum widths of the default images, in pixels. */
 const POSTER_WIDTH = 640;
 const PREVIEW_WIDTH = 320;
 
 const escape = (text) => text.replace(/[&<>"]/g, (sign) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[sign]);
 
-/** The HTML that shows one of the two pictures: WebP where it is known, the older format elsewhere. */
+/** The HTML of one of the two images: WebP with the older format as a fallback. */
 export function snippet(video, kind) {
   const [webp, plain, widest] =
     kind === "poster"
@@ -26,7 +26,7 @@ export function snippet(video, kind) {
 </picture>`;
 }
 
-/** Copies a text, or one that is still being made: a browser that forgets the press meanwhile takes the promise. */
+/** Copies a text or a pending text: browsers that require a user gesture accept the promise. */
 async function copy(making) {
   let text = making;
   try {
@@ -40,7 +40,7 @@ async function copy(making) {
     }
     return true;
   } catch {
-    // No clipboard outside a secure page: let the person copy it by hand. A text that was not made is no text.
+    // No clipboard outside a secure context: let the user copy it by hand. A failed text is not copied.
     text = await making;
     window.prompt("Copy this:", text);
     return false;
@@ -76,23 +76,23 @@ function chip(face, label, name, text) {
   return button;
 }
 
-/** The id by which whoever runs this site finds the upload in the logs, to be copied into a mail. */
+/** The trace id, by which the operator finds the upload in the logs, to be copied into an email. */
 export function traceOf(video) {
   const button = chip("Copy", `Copy the trace id of ${video.name}`, "trace", () => video.trace_id);
   return h("div", { class: "trace soft" }, h("span", {}, "Trace"), h("code", {}, video.trace_id), button);
 }
 
-/** How long a link to a private video is good for, in seconds. */
+/** The lifetimes of a link to a private video, in seconds. */
 const LIVES = [["an hour", 3600], ["a day", 86_400], ["a week", 604_800], ["a year", 31_536_000]];
 
-/** The links of a private video: made when one is copied, and good for as long as the choice beside them says. */
+/** The links of a private video: created on copy, and valid for the lifetime chosen next to them. */
 function privateLinks(video) {
   const lives = h("select", { "aria-label": "How long copied links work" }, ...LIVES.map(([words, seconds]) => h("option", { value: seconds }, words)));
   lives.value = String(LIVES[1][1]);
   return { lives, links: () => links(video.id, Number(lives.value)) };
 }
 
-/** The buttons of one ready video: a row for the poster, one for the preview, one for its page. */
+/** The buttons of a ready video: a row for the poster, one for the preview, one for the watch page. */
 export function copyButtons(video, origin) {
   const secret = video.visibility === "signed" ? privateLinks(video) : undefined;
   const link = (name) => (secret ? secret.links().then((made) => made[name]) : video.urls[name]);
@@ -124,7 +124,7 @@ export function copyButtons(video, origin) {
   );
 }
 
-/** What shows the video's own page: its address, and a frame for another site. */
+/** The watch page's URL, and a frame for other sites. */
 function pageChips(video) {
   const page = new URL(`/${video.id}`, video.urls["thumbnail.jpg"]).href;
   const { width = 16, height = 9 } = video;

@@ -1,10 +1,10 @@
-// Decides how elements are made: text is always text, never markup.
+// Creates elements; text is never parsed as markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
 /**
- * An element: `h("button", { class: "quiet", onclick: stop }, "Cancel")`. Attributes that are null, undefined or
- * false are left out; `on…` are listeners.
+ * Creates an element: `h("button", { class: "quiet", onclick: stop }, "Cancel")`. Attributes that are null, undefined
+ * or false are omitted; `on…` are listeners.
  */
 export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
@@ -17,7 +17,7 @@ export function h(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** One of the drawings in index.html. */
+/** An icon from index.html. */
 export function icon(name) {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("class", "icon");
@@ -28,10 +28,10 @@ export function icon(name) {
   return svg;
 }
 
-/** The element with that id, which index.html has. */
+/** The element of index.html with this id. */
 export const byId = (id) => document.getElementById(id);
 
-/** Tells those who listen rather than look. The same sentence twice is said twice. */
+/** Announces a sentence to screen readers. The same sentence twice is announced twice. */
 export function announce(sentence) {
   const place = byId("announcer");
   place.textContent = place.textContent === sentence ? `${sentence}\u00a0` : sentence;

@@ -1,11 +1,11 @@
-// Decides how files get into the page: dropped anywhere on the window, chosen, or picked by keyboard.
+// File input: drag and drop on the window, the file chooser, and the keyboard.
 
 import { byId } from "./dom.js";
 
-/** Only drags that carry files are ours: text and links may be dragged as ever. */
+/** Only drags with files are handled: text and links can be dragged as usual. */
 const carriesFiles = (event) => event.dataTransfer?.types.includes("Files") ?? false;
 
-/** The files of a drop; folders are left out, and told. */
+/** The files of a drop; folders are skipped and reported. */
 function filesOf(transfer) {
   const files = [];
   let folders = false;
@@ -18,8 +18,8 @@ function filesOf(transfer) {
 }
 
 /**
- * Wires window, drop zone and file chooser. `take(files)` gets what was chosen, `onFolders()` is told of folders;
- * nothing happens while `ready()` is false.
+ * Connects the window, the drop zone and the file chooser. `take(files)` gets the chosen files, `onFolders()` is called
+ * for folders; nothing happens while `ready()` is false.
  */
 export function dropZone({ take, onFolders, ready }) {
   const chooser = byId("files");
@@ -47,7 +47,7 @@ export function dropZone({ take, onFolders, ready }) {
   });
   window.addEventListener("drop", (event) => {
     if (!carriesFiles(event)) return;
-    // Without this, a browser would leave the page and open the file.
+    // Without this, a browser would navigate to the file.
     event.preventDefault();
     highlight(false);
     if (!ready()) return;
@@ -61,7 +61,7 @@ export function dropZone({ take, onFolders, ready }) {
   });
   chooser.addEventListener("change", () => {
     const files = [...chooser.files];
-    // So that the same file can be chosen once more.
+    // Allows the same file to be chosen again.
     chooser.value = "";
     if (files.length > 0) take(files);
   });

@@ -1,4 +1,4 @@
-// Decides how numbers, times and names read: pure, no DOM.
+// Formats numbers, times and names: pure, no DOM.
 
 const UNITS = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"];
 const AGES = [
@@ -8,7 +8,7 @@ const AGES = [
   [7 * 86_400, 86_400, "day"],
 ];
 
-/** A count of bytes in decimal units, as file managers show it: `12.4 MB`. */
+/** A number of bytes in decimal units, as in file managers: `12.4 MB`. */
 export function bytes(count) {
   let power = 0;
   while (count >= 999.5 && power < UNITS.length - 1) {
@@ -23,7 +23,7 @@ export function bytes(count) {
   }).format(count);
 }
 
-/** A length in milliseconds as players show it: `0:07`, `1:02:03`. */
+/** A duration in milliseconds, as in players: `0:07`, `1:02:03`. */
 export function duration(ms) {
   const seconds = Math.max(ms > 0 ? 1 : 0, Math.round(ms / 1000));
   const two = (value) => String(value).padStart(2, "0");
@@ -32,7 +32,7 @@ export function duration(ms) {
   return hours > 0 ? `${hours}:${two(minutes)}:${two(seconds % 60)}` : `${minutes}:${two(seconds % 60)}`;
 }
 
-/** What is left of an upload, in words. */
+/** The remaining time of an upload, as text. */
 export function timeLeft(seconds) {
   if (seconds < 1.5) return "about a second left";
   if (seconds < 60) return `${Math.round(seconds)} s left`;
@@ -40,7 +40,7 @@ export function timeLeft(seconds) {
   return `${(seconds / 3600).toFixed(1)} h left`;
 }
 
-/** How long ago something was; older than a week: its date. Both in Unix milliseconds. */
+/** The age of something; if older than a week, its date. Both in Unix milliseconds. */
 export function ago(then, now) {
   const seconds = Math.max(0, (now - then) / 1000);
   if (seconds < 45) return "just now";
@@ -55,7 +55,7 @@ export function ago(then, now) {
 /** `A, B and C` */
 export const list = (words) => new Intl.ListFormat("en-GB", { type: "conjunction" }).format(words);
 
-/** Up to two letters that stand for a person. */
+/** Up to two initials of a user. */
 export function initials(name) {
   const words = name.trim().split(/\s+/).filter(Boolean);
   const picked = words.length > 1 ? [words[0], words.at(-1)] : words;

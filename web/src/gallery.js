@@ -1,4 +1,4 @@
-// Decides what is in the gallery: the person's videos, newest first, each followed until its pictures are made.
+// The gallery: the user's videos, newest first, each updated until it is processed.
 
 import * as api from "./api.js";
 import { ask, newCard, removeCard } from "./card.js";
@@ -6,10 +6,10 @@ import { announce, byId } from "./dom.js";
 import { showVideo } from "./video-card.js";
 import { watch } from "./watch.js";
 
-/** How many videos are asked for at once: whole rows on most screens. */
+/** The number of videos per request: whole rows on most screens. */
 const PAGE = 12;
 
-/** Puts a card first. */
+/** Inserts a card at the start. */
 export function place(card) {
   byId("gallery").prepend(card);
   refreshEmptiness();
@@ -30,7 +30,7 @@ export function gallery(host) {
   const over = new AbortController();
   let cursor = null;
 
-  /** Draws a video and, while its pictures are still to come, waits for them. */
+  /** Shows a video and, while it is being processed, waits for its outcome. */
   function follow(card, video, frame) {
     let watching = new AbortController();
     over.signal.addEventListener("abort", () => watching.abort());
@@ -40,7 +40,7 @@ export function gallery(host) {
     };
     const remove = () =>
       ask(card, {
-        question: "Delete this video and its pictures? Links to them stop working.",
+        question: "Delete this video and its images? Links to them stop working.",
         yes: "Delete",
         busy: "Deleting",
         async act() {
@@ -70,7 +70,7 @@ export function gallery(host) {
       void watch(video.id, {
         signal: watching.signal,
         onVideo: (current) => {
-          // The page knows that the upload is through, storage's listing may learn of it a moment later.
+          // The page knows that the upload is complete; S3's listing may show it a moment later.
           const state = current.state === "uploading" ? "processing" : current.state;
           if (state !== card.dataset.state) draw({ ...current, state });
         },
@@ -111,7 +111,7 @@ export function gallery(host) {
           follow(card, video);
           first ??= card;
         }
-        // Who asked by keyboard goes on where the new ones begin.
+        // A keyboard user continues at the first new card.
         if (focused) (first?.querySelector("button") ?? first)?.focus();
         cursor = page.cursor;
         button.hidden = cursor === null;
@@ -123,7 +123,7 @@ export function gallery(host) {
         button.textContent = "Show more";
       }
     },
-    /** Takes everything away: the person has signed out. */
+    /** Removes all cards after a sign-out. */
     end() {
       over.abort();
       byId("gallery").replaceChildren();

@@ -1,12 +1,12 @@
-// Decides what <glimpse-thumb> is: a video's blurred stand-in, then its poster, then its moving preview while somebody
-// looks closer. It has no dependencies, and works on any site.
+// The <glimpse-thumb> element: a video's blurred placeholder, then its poster, then its preview on hover, focus or
+// touch. It has no dependencies, and works on any site.
 //
 //   <script type="module" src="https://video.example.com/glimpse-thumb.js"></script>
 //   <glimpse-thumb src="https://video.example.com/7zzzzzzzzz0123456789abcdef" alt="Ski trip"></glimpse-thumb>
 
 import { decode } from "./thumbhash.js";
 
-/** How often a video is asked after whose pictures are still being made, and how long after each time in milliseconds. */
+/** The number of polls for a video that is being processed, and the delay after each in milliseconds. */
 const TRIES = 30;
 const AGAIN_MS = 2000;
 
@@ -31,23 +31,23 @@ const near = new IntersectionObserver((entries) => entries.forEach(({ target, is
 });
 
 /**
- * Attributes: `src` the video's page, `alt` what it shows; `thumbhash`, `poster` and `motion` spare the question for
- * `meta.json`, and let pictures of a private video be named with their tokens. `state` is what is shown: `blank`, `blur`,
- * `poster`, `loading`, `moving`, or `missing`.
+ * Attributes: `src` the video's page, `alt` its description; `thumbhash`, `poster` and `motion` save the request for
+ * `meta.json`, and allow images of a private video with their tokens. `state` is the displayed content: `blank`,
+ * `blur`, `poster`, `loading`, `moving`, or `missing`.
  */
 export class GlimpseThumb extends HTMLElement {
   static observedAttributes = ["src", "alt", "thumbhash", "poster", "motion"];
 
   #root = this.attachShadow({ mode: "open" });
-  /** Its own sheet for the video's shape, which the page's styles outrank. */
+  /** Its own style sheet for the video's aspect ratio, which the page's styles override. */
   #shape = new CSSStyleSheet();
-  /** The link or button that it is in, or the element itself: what is pointed at and focused. */
+  /** The enclosing link or button, or the element itself: the target of hover and focus. */
   #target;
   #over;
-  /** Of the video that is shown: over when another takes its place. */
+  /** Aborted when another video is set. */
   #turn = new AbortController();
   #facts;
-  /** Why it moves: "hover", "focus", "touch" or "asked"; undefined at rest. */
+  /** The cause of the motion: "hover", "focus", "touch" or "asked"; undefined at rest. */
   #cause;
   #motion;
 
@@ -74,7 +74,7 @@ export class GlimpseThumb extends HTMLElement {
     else this.#draw();
   }
 
-  /** Somebody is about to see it. */
+  /** The element is about to become visible. */
   async begin() {
     near.unobserve(this);
     const { signal } = this.#turn;
@@ -152,12 +152,12 @@ export class GlimpseThumb extends HTMLElement {
     on("focus", () => this.#target.matches(":focus-visible") && alone("focus"));
     on("blur", () => this.#stop());
     if (this.#target !== this) {
-      // A finger that rests on a link; a tap follows it.
+      // A finger rests on a link; a tap follows.
       on("touchstart", () => alone("touch"));
       for (const end of ["touchend", "touchcancel"]) on(end, () => this.#cause === "touch" && this.#stop());
       return;
     }
-    // By itself it is a button: pressed, it moves whatever was asked for, since now it is asked for.
+    // Outside a link it is a button: a press plays the preview despite all preferences, since the user requested it.
     const toggle = () => (this.#cause === "asked" ? this.#stop() : this.#move("asked"));
     on("click", toggle);
     on("keydown", (event) => {

@@ -1,5 +1,5 @@
-// Decides how one looks through a video in the gallery, and makes a frame that one has found its poster. It is loaded
-// when there is a picture to look through; without it a card has everything else.
+// The seek bar of a card in the gallery, with a button that makes a frame the poster. It is loaded with the first ready
+// video; a card works without it.
 
 import { announce, h } from "./dom.js";
 import { duration } from "./format.js";
@@ -7,9 +7,8 @@ import { local } from "./screen.js";
 import { scrubber } from "./scrub.js";
 
 /**
- * Gives a card's picture a bar. `choose` makes the frame of a moment the poster; what goes wrong with it is said on the
- * button.
- * @param {HTMLElement} stage the picture and what lies over it @param {import("./api.js").Video} video
+ * Adds a bar to a card's image. `choose` makes the frame at a time the poster; its error is shown on the button.
+ * @param {HTMLElement} stage the image and its overlays @param {import("./api.js").Video} video
  * @param {(seconds: number) => Promise<void>} choose
  */
 export function lookThrough(stage, video, choose) {
@@ -27,7 +26,7 @@ export function lookThrough(stage, video, choose) {
   });
   let acting = false;
 
-  /** A frame that was settled on stays, and can be made the poster. */
+  /** A selected frame stays, and can become the poster. */
   function offer() {
     button.textContent = `Make ${duration(Math.floor(found.at()) * 1000)} the poster`;
     button.hidden = false;

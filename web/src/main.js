@@ -1,4 +1,4 @@
-// Decides what the page is: who is signed in, the uploads, and the gallery of their videos.
+// The page: sign-in state, the uploads, and the gallery.
 
 import { choosable, limitsInWords } from "./accept.js";
 import * as api from "./api.js";
@@ -10,7 +10,7 @@ import { gallery, place, refreshEmptiness } from "./gallery.js";
 import { uploads } from "./uploads.js";
 
 const MINUTE_MS = 60_000;
-/** Where a browser does not say when it has nothing to do (Safari), this is when; in milliseconds. */
+/** The idle delay where a browser has no requestIdleCallback (Safari), in milliseconds. */
 const IDLE_MS = 1500;
 
 /** @type {{ uploads: ReturnType<typeof uploads>, gallery: ReturnType<typeof gallery> } | undefined} */
@@ -66,12 +66,12 @@ async function begin() {
     complain(error, () => void begin());
     return;
   }
-  // The Worker sends the browser here when the provider's answer did not hold.
+  // The Worker redirects here after a failed sign-in.
   const failed = new URLSearchParams(location.search).get("sign_in") === "failed";
   if (failed) history.replaceState(null, "", location.pathname);
   if (!me) {
     show("out");
-    if (failed) notice("Signing in did not work. Try again.", { signIn: true });
+    if (failed) notice("Sign-in failed. Try again.", { signIn: true });
     return;
   }
   describe(me);

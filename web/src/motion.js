@@ -1,12 +1,12 @@
-// Decides when a poster moves: under the mouse, on keyboard focus, in the middle of a touch screen, or when asked;
-// alone never for people who asked for calm or for little data.
+// Starts a poster's preview: on hover, on keyboard focus, in the middle of a touch screen, or on a press; never
+// automatically for users who prefer reduced motion or reduced data.
 
 import { h } from "./dom.js";
 
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 const touch = matchMedia("(hover: none)");
 
-/** Whether pictures may start moving without being asked to. */
+/** Whether previews may start automatically. */
 const mayMoveAlone = () => !calm.matches && navigator.connection?.saveData !== true;
 
 const inView = new IntersectionObserver(
@@ -15,16 +15,16 @@ const inView = new IntersectionObserver(
       target.dispatchEvent(new CustomEvent(isIntersecting ? "glimpse-enter" : "glimpse-leave"));
     }
   },
-  // A card counts when most of it is in the middle half of the screen.
+  // A card counts if most of it is in the middle half of the screen.
   { rootMargin: "-25% 0px -25% 0px", threshold: 0.6 },
 );
 
 /**
- * Makes a button of a poster move. Its state is on the button: `data-moving` is `loading` or `true`.
+ * Makes a poster's button play the preview. Its state is in `data-moving`: `loading` or `true`.
  * @param {HTMLButtonElement} button @param {{ gif: string, webp: string, width: number, height: number }} picture
  */
 export function moving(button, picture) {
-  /** What set it going: "hover", "focus", "view" or "asked"; undefined at rest. */
+  /** The cause of the motion: "hover", "focus", "view" or "asked"; undefined at rest. */
   let cause;
   let layer;
 

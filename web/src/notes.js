@@ -1,17 +1,20 @@
-// Decides what this browser remembers of uploads in parts, so that it knows their file again after a reload or a crash,
-// and which tab an upload belongs to. Which uploads there are, the Worker says.
+// This browser's records of multipart uploads, which identify their files after a reload or a crash, and the tab of
+// each upload. The list of unfinished uploads comes from the Worker.
 
 const STORE = "glimpse-uploads";
-/** How much of a file's beginning, middle and end is looked at to know it again, in bytes. */
+/** The number of bytes at a file's start, middle and end that are sampled to identify it. */
 const SAMPLE = 64 * 1024;
-/** A note is not yet old news when the Worker's list may have been made before its upload; in milliseconds. */
+/**
+ * A record is kept for this long although the Worker's list lacks it: the list may be older than the upload; in
+ * milliseconds.
+ */
 const FRESH_MS = 60_000;
 
 /** @typedef {{ key: string, name: string | null, size: number, print: string, begun: number }} Note */
 
 const isNote = (note) => typeof note?.key === "string" && typeof note.size === "number" && typeof note.print === "string";
 
-/** Storage may be switched off: then nothing is remembered, and uploads can be discarded but not gone on with. */
+/** localStorage may be disabled: then nothing is recorded, and uploads can be discarded but not resumed. */
 function read() {
   try {
     const notes = Object.entries(JSON.parse(localStorage.getItem(STORE)) ?? {});
@@ -40,7 +43,7 @@ export const keep = (uploadId, note) => change((notes) => void (notes[uploadId] 
 
 export const forget = (uploadId) => change((notes) => void delete notes[uploadId]);
 
-/** Forgets this owner's uploads that are no more, as of the list that was asked for at `asked`. */
+/** Deletes the records of this owner's uploads that are missing from the list requested at `asked`. */
 export const forgetAllBut = (uploadIds, owner, asked) =>
   change((notes) => {
     for (const [id, { key, begun }] of Object.entries(notes)) {
@@ -48,15 +51,15 @@ export const forgetAllBut = (uploadIds, owner, asked) =>
     }
   });
 
-/** Who signs out leaves no file names behind; a file is known again without. */
+/** Removes file names at sign-out; files can be identified without them. */
 export const forgetNames = () =>
   change((notes) => {
     for (const note of Object.values(notes)) note.name = null;
   });
 
 /**
- * By what a file is known again, wherever it lies and whatever it is called: a hash over its length and samples of its
- * bytes; its name and date where the page has no cryptography.
+ * Identifies a file wherever it is stored and whatever its name is: a hash of its length and samples of its bytes; its
+ * name and date if the page has no cryptography.
  */
 export async function fingerprint(file) {
   if (!globalThis.crypto?.subtle) return `name:${file.name}:${file.size}:${file.lastModified}`;
@@ -70,8 +73,8 @@ export async function fingerprint(file) {
 const lockOf = (uploadId) => `glimpse-upload:${uploadId}`;
 
 /**
- * Makes an upload this tab's until what is handed back is called, or until the tab is gone; undefined while it is
- * another tab's. The lock is the browser's, so a crash leaves none behind.
+ * Locks an upload for this tab until the returned function is called or the tab closes; undefined while another tab has
+ * the lock. It is a browser lock, so a crash releases it.
  */
 export function hold(uploadId) {
   if (!navigator.locks) return Promise.resolve(() => {});
@@ -84,7 +87,7 @@ export function hold(uploadId) {
   });
 }
 
-/** Whether a tab, this one or another, is at work on an upload. */
+/** Whether any tab is sending an upload. */
 export async function held() {
   const locks = (await navigator.locks?.query())?.held ?? [];
   const names = new Set(locks.map(({ name }) => name));

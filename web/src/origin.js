@@ -1,22 +1,22 @@
-// Decides how the page says where a picture came from: the edge cache, the bucket, or made just now. The Worker says it
-// by Server-Timing, and the browser how long it took.
+// Shows the origin of an image: the edge cache, the bucket, or rendered on demand. The Worker reports it in
+// Server-Timing, and the browser measures the time.
 
 const WORDS = { hit: "from the edge cache", miss: "from storage", render: "made just now" };
 
-/** What is known of a picture that was loaded: a sentence, or undefined where the browser does not tell. */
+/** The origin of a loaded image as text, or undefined if the browser does not report it. */
 function sentence(url) {
   const entry = performance.getEntriesByName(url, "resource").at(-1);
   if (!entry) return undefined;
-  // What came out of the browser's own cache repeats what was true when it came.
+  // A response from the browser's cache repeats the headers of the original response.
   if (entry.transferSize === 0 && entry.decodedBodySize > 0) return "Poster from this browser";
   const from = entry.serverTiming?.find(({ name }) => name === "cache")?.description;
   return WORDS[from] && `Poster ${WORDS[from]}, ${Math.max(1, Math.round(entry.responseEnd - entry.requestStart))} ms`;
 }
 
-/** Writes where an image came from into an element, once both are known. */
+/** Writes an image's origin into an element, once both are known. */
 export function sayOrigin(image, element) {
   image.addEventListener("load", () => {
-    // The entry may be written after the event.
+    // The timing entry may be added after the load event.
     setTimeout(() => (element.textContent = sentence(image.currentSrc) ?? ""));
   });
 }

@@ -1,12 +1,11 @@
-// Decides what a ready video's picture is made of: a blurred stand-in, the poster over it, its length, and the moving
-// preview when it is asked for.
+// The image of a ready video: a blurred placeholder, the poster over it, the duration, and the preview on request.
 
 import { h, icon } from "./dom.js";
 import { duration } from "./format.js";
 import { moving } from "./motion.js";
 import { decode } from "./thumbhash.js";
 
-/** A picture of this site by path and query: it is shown from where the page came from. */
+/** An image of this site as path and query: it is loaded from the page's origin. */
 export function local(url) {
   const { pathname, search } = new URL(url, location.href);
   return pathname + search;
@@ -25,7 +24,7 @@ export function placeholder(video) {
 }
 
 /**
- * The button that a poster is; pressed, or under the mouse, it moves.
+ * The poster as a button; pressed or hovered, it plays the preview.
  * @param {{ label: string, lazy?: boolean }} options
  */
 export function screen(video, { label, lazy = true }) {

@@ -1,15 +1,15 @@
-// Decides how one looks through a video: a bar, and the frame of the storyboard that belongs to where one points.
+// The seek bar, and the storyboard frame at the pointer.
 
 import { h } from "./dom.js";
 import { duration } from "./format.js";
 import { load, showTile, tileAt } from "./storyboard.js";
 
-/** The bar moves by this much on an arrow key: a hundredth of the video, and a second at the least. */
+/** The step of an arrow key: a hundredth of the video, and at least a second. */
 const step = (seconds) => Math.min(seconds, Math.max(1, seconds / 100));
 
 /**
- * Puts a bar and its clock into `place`, and frames over `stage`. `chosen` is told of each moment that
- * is settled on; if it hands back true the frame goes, since there is something better to see.
+ * Adds a bar and a clock to `place`, and frames over `stage`. `chosen` is called with each selected time; if it returns
+ * true, the frame is removed, since something better is shown.
  * @param {{ stage: HTMLElement, place: HTMLElement, duration_ms: number, json: string, sheet: string, label: string,
  *   chosen: (seconds: number) => boolean }} options
  */
@@ -20,7 +20,7 @@ export function scrubber({ stage, place, duration_ms, json, sheet, label, chosen
   const clock = h("output", { "aria-hidden": "true" });
   /** @type {Promise<import("./storyboard.js").Storyboard> | undefined} */
   let board;
-  /** The moment whose frame is shown, in seconds. */
+  /** The time of the displayed frame, in seconds. */
   let shown;
 
   function say(time) {
@@ -42,7 +42,7 @@ export function scrubber({ stage, place, duration_ms, json, sheet, label, chosen
         stage.append(glance);
         stage.classList.add("glancing");
       },
-      // Without it the bar still goes to moments; the next try may find it.
+      // Without a storyboard the bar still seeks; the next attempt may load it.
       () => (board = undefined),
     );
   }
@@ -77,9 +77,9 @@ export function scrubber({ stage, place, duration_ms, json, sheet, label, chosen
     show,
     hide,
     at: () => bar.valueAsNumber,
-    /** The moment whose frame is shown, if one is. */
+    /** The time of the displayed frame, if there is one. */
     shown: () => shown,
-    /** The film plays: the bar goes along, unless somebody looks elsewhere. */
+    /** The video plays: the bar follows, unless the user is seeking. */
     follow(time) {
       if (shown !== undefined) return;
       bar.valueAsNumber = time;

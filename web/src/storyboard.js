@@ -1,11 +1,11 @@
-// Decides which small frame of a storyboard shows a moment, and how it is shown: as a part of the one sheet.
+// Finds the storyboard tile for a time, and shows it as a section of the sheet.
 
 /**
  * @typedef {{ tile_width: number, tile_height: number, tiles: { start: number, x: number, y: number }[] }} Table
  * @typedef {{ table: Table, sheet: string, columns: number, rows: number }} Storyboard
  */
 
-/** The place of the frame that shows a moment: the last that begins by then. @param {Table} table */
+/** The index of the tile for a time: the last one that starts by then. @param {Table} table */
 export function tileAt({ tiles }, seconds) {
   let [low, high] = [0, tiles.length - 1];
   while (low < high) {
@@ -16,7 +16,7 @@ export function tileAt({ tiles }, seconds) {
   return low;
 }
 
-/** Fetches table and sheet; the sheet is decoded when this is done. @returns {Promise<Storyboard>} */
+/** Fetches table and sheet; resolves once the sheet is decoded. @returns {Promise<Storyboard>} */
 export async function load({ json, sheet }) {
   const response = await fetch(json);
   if (!response.ok) throw new Error(`storyboard: ${response.status}`);
@@ -28,7 +28,7 @@ export async function load({ json, sheet }) {
   return { table, sheet, columns: count(image.naturalWidth, table.tile_width), rows: count(image.naturalHeight, table.tile_height) };
 }
 
-/** Shows one frame in an element of the frame's shape, whatever its size. @param {Storyboard} board */
+/** Shows one tile in an element with the tile's aspect ratio, at any size. @param {Storyboard} board */
 export function showTile(element, { table, sheet, columns, rows }, place) {
   const { x, y } = table.tiles[place];
   const percent = (at, step, count) => (count > 1 ? ((at / step) * 100) / (count - 1) : 0);

@@ -1,10 +1,10 @@
-// Decides what a thumbhash looks like: about 25 bytes of cosine coefficients become a small blurred picture.
-// The format: https://evanw.github.io/thumbhash/. Pure: pixels out, no DOM.
+// Decodes a thumbhash: about 25 bytes of cosine coefficients become a small blurred image. The format:
+// https://evanw.github.io/thumbhash/. Pure: pixels out, no DOM.
 
-/** The longer side of the picture, in pixels. */
+/** The longer side of the image, in pixels. */
 const SIDE = 32;
 
-/** The pixels behind a thumbhash in base64, opaque RGBA; undefined if the text is none. */
+/** The pixels of a thumbhash in base64, as opaque RGBA; undefined if the text is invalid. */
 export function decode(text) {
   let hash;
   try {

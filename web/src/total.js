@@ -1,13 +1,13 @@
-// Decides how the page says how far several files are together.
+// The common progress of several uploads.
 
 import { announce, byId } from "./dom.js";
 import { bytes, timeLeft } from "./format.js";
 import { speedometer } from "./trouble.js";
 
-/** These are under way; a paused file counts, since its person means to finish it. */
+/** The states of active uploads; a paused one counts, since the user intends to finish it. */
 const UNDER_WAY = new Set(["waiting", "running", "paused"]);
 
-/** A strip below the drop zone, there while two files or more belong together: until the last of them is through. */
+/** A strip below the drop zone, shown while two or more files upload together, until the last one is complete. */
 export function showTotal() {
   let done = [];
   let speed = speedometer();
@@ -15,7 +15,7 @@ export function showTotal() {
   const sum = (files, of) => files.reduce((all, file) => all + of(file), 0);
 
   return {
-    /** A file is through. @param {{ size: number }} job */
+    /** A file is complete. @param {{ size: number }} job */
     count: (job) => void done.push(job),
     /** @param {Iterable<{ state: string, size: number, sent: number }>} jobs */
     show(jobs) {

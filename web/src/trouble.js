@@ -1,26 +1,26 @@
-// Decides what an upload that did not get through means to a person: a sentence, and what can be done about it.
+// Error messages of failed uploads, and whether a retry makes sense.
 
 import { Problem } from "./api.js";
 
-/** Speed is measured over this much of the recent past, in milliseconds. */
+/** The time window of the speed measurement, in milliseconds. */
 const SPEED_WINDOW_MS = 4000;
 
 const EXPIRED = "The permission to upload has expired. Try again to get a new one.";
-const DAMAGED = "The file was damaged on the way, or it was changed meanwhile. Try again.";
+const DAMAGED = "The file was damaged in transit, or it has changed. Try again.";
 const BUSY = "Storage is busy. Try again in a moment.";
-const TROUBLE = "Storage had trouble of its own. Try again in a moment.";
-const GONE = "What was sent of it is not kept any more. Try again to send all of it.";
+const TROUBLE = "The storage service had an internal error. Try again in a moment.";
+const GONE = "The partial upload has expired. Try again to upload the whole file.";
 
-/** What a storage error code means to a person, and whether the same file may be tried again. */
+/** The message for a storage error code, and whether the same file may be retried. */
 const STORAGE = {
-  EntityTooLarge: ["Storage refused the file because it is too large.", false],
-  EntityTooSmall: ["Storage refused the file because it is smaller than announced.", false],
+  EntityTooLarge: ["Storage rejected the file because it is too large.", false],
+  EntityTooSmall: ["Storage rejected the file because it is smaller than announced.", false],
   ExpiredToken: [EXPIRED, true],
   RequestTimeTooSkewed: ["The clock of the storage or of the sign-in service is wrong. Try again later.", true],
   SignatureDoesNotMatch: ["Storage did not accept the permission to upload. Try again to get a new one.", true],
   BadDigest: [DAMAGED, true],
-  IncompleteBody: ["The upload broke off before its end. Try again.", true],
-  RequestTimeout: ["The upload stood still for too long. Try again.", true],
+  IncompleteBody: ["The upload was interrupted. Try again.", true],
+  RequestTimeout: ["The upload timed out. Try again.", true],
   SlowDown: [BUSY, true],
   ServiceUnavailable: [BUSY, true],
   InternalError: [TROUBLE, true],
@@ -29,21 +29,22 @@ const STORAGE = {
   NoSuchBucket: ["The storage of this site is not set up yet.", false],
 };
 
-/** Answers of the Worker that stay the same however often one asks: too large, not a kind that is taken. */
+/** Statuses of the Worker that a retry does not change: too large, type not allowed. */
 const FINAL = new Set([413, 415, 422]);
 
 /**
- * @typedef {{ message: string, again: boolean, gone?: boolean, arrived?: string, unreadable?: boolean, offline?: boolean,
- *   signedOut?: boolean }} Trouble `again`: trying again makes sense; `gone`: what was sent in parts is not there any
- *   more; `arrived`: the key under which storage has the file already; `unreadable`: the file itself; `offline`: it may go on by itself once the connection is back
+ * @typedef {{ message: string, again: boolean, gone?: boolean, arrived?: string, unreadable?: boolean, offline?:
+ * boolean, signedOut?: boolean }} Trouble `again`: a retry makes sense; `gone`: the uploaded parts no longer exist;
+ * `arrived`: the key under which S3 already has the file; `unreadable`: the file itself; `offline`: it may resume by
+ * itself once the connection is back
  */
 
-/** This machine has no connection at all. @type {Trouble} */
-export const OFFLINE = { message: "You are offline. The upload goes on as soon as you are back.", again: true, offline: true };
+/** The browser is offline. @type {Trouble} */
+export const OFFLINE = { message: "You are offline. The upload resumes when you are back online.", again: true, offline: true };
 
 /**
- * The key of an upload that storage refuses because it has the file: each is signed for a key of its own, so that it is
- * this one, whose answer was lost.
+ * The key of an upload that S3 rejects because the object exists: each upload is signed for its own key, so the object
+ * is this upload, whose response was lost.
  */
 function arrivedAt(address) {
   return URL.canParse(address) ? new URL(address).pathname.replace(/^\/+|\/+$/g, "") : "";
@@ -73,7 +74,7 @@ async function ofConnection(file) {
 }
 
 /**
- * What an error of Uppy's means: one of the Worker, of storage, of the line, of the file, or of this page.
+ * The problem for an error of Uppy: one of the Worker, of storage, of the connection, of the file, or of this page.
  * @returns {Promise<Trouble>}
  */
 export async function explain(error, file) {
@@ -87,13 +88,13 @@ export async function explain(error, file) {
     return status === 0 ? ofConnection(file) : ofStorage(status, responseText, responseURL);
   }
   if (/ETag/.test(error.message)) {
-    return { message: "The storage of this site does not show ETags to browsers yet: its CORS rules must.", again: true };
+    return { message: "The bucket's CORS configuration must expose the ETag header.", again: true };
   }
   console.error(error);
   return { message: "Something went wrong in this page. Try again.", again: true };
 }
 
-/** Turns bytes sent so far into speed (bytes a second, 0 until known) over the last few seconds. */
+/** Computes the speed (bytes per second, 0 until known) over the last few seconds from the bytes sent so far. */
 export function speedometer() {
   const marks = [];
   return (sent, now) => {

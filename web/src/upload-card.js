@@ -1,15 +1,15 @@
-// Decides what a file looks like until it is a video: refused, waiting, uploading, paused, interrupted, unfinished.
+// The card of a file until it is a video: refused, waiting, uploading, paused, interrupted, unfinished.
 
 import { action, actions, age, reason, redraw, setBody, setMedia, setState, stand } from "./card.js";
 import { h } from "./dom.js";
 import { bytes, timeLeft } from "./format.js";
 
 /**
- * @typedef {{ name: string, size: number }} Named what is known of a file
+ * @typedef {{ name: string, size: number }} Named the known properties of a file
  * @typedef {ReturnType<typeof localFrame>} Frame
  */
 
-/** The first frame of a file that is still on this machine; nothing is seen of what the browser cannot play. */
+/** The first frame of a local file; empty if the browser cannot play the file. */
 export function localFrame(file) {
   const url = URL.createObjectURL(file);
   const frame = h("video", { class: "frame", preload: "auto", "aria-hidden": "true", tabindex: "-1" });
@@ -20,7 +20,7 @@ export function localFrame(file) {
   frame.src = `${url}#t=1`;
   return {
     element: frame,
-    /** Gives the file back. */
+    /** Releases the file. */
     release() {
       frame.removeAttribute("src");
       frame.load();
@@ -43,7 +43,7 @@ function showFrame(card, frame, percent) {
   setMedia(card, stand("upload"), ...(frame ? [frame.element] : []), h("div", { class: "shade" }), percent);
 }
 
-/** Not accepted, before a byte was sent. @param {Named} file */
+/** Rejected before the upload. @param {Named} file */
 export function showRefused(card, file, problem, dismiss) {
   setState(card, "refused");
   setMedia(card, stand("film"));
@@ -60,7 +60,7 @@ export function showWaiting(card, file, frame, sent, { cancel }) {
 }
 
 /**
- * On its way; hands back what draws the progress. Without `pause` it goes in one piece.
+ * Uploading; returns a function that shows the progress. Without `pause` it is a single request.
  * @param {Named} file @param {Frame} frame
  */
 export function showUploading(card, file, frame, { cancel, pause }) {
@@ -82,7 +82,7 @@ export function showUploading(card, file, frame, { cancel, pause }) {
   };
 }
 
-/** Stopped by the person; `kept` bytes are in storage already. @param {Named} file @param {Frame} frame */
+/** Paused by the user; `kept` bytes are already in S3. @param {Named} file @param {Frame} frame */
 export function showPaused(card, file, frame, kept, { resume, cancel }) {
   setState(card, "paused");
   showFrame(card, frame, h("strong", { class: "percent" }, percentOf(kept, file.size)));
@@ -93,7 +93,7 @@ export function showPaused(card, file, frame, kept, { resume, cancel }) {
   redraw(card, () => setBody(card, { name: file.name, meta: [`${partly(kept, file.size)} · paused`], rest }));
 }
 
-/** The upload broke off or was not allowed. @param {Named} file */
+/** The upload was interrupted or rejected. @param {Named} file */
 export function showInterrupted(card, file, message, kept, { retry, discard, dismiss }) {
   setState(card, "interrupted");
   setMedia(card, stand("upload"));
@@ -107,12 +107,13 @@ export function showInterrupted(card, file, message, kept, { retry, discard, dis
   redraw(card, () => setBody(card, { name: file.name, meta: [numbers], rest }));
 }
 
-const CHOOSE = "Choose the file again to go on. Nothing is sent twice.";
+const CHOOSE = "Choose the file again to resume. Nothing is sent twice.";
 const ELSEWHERE =
-  "It was begun in another browser, so it can only be finished there. Discard it if nothing is sending it any more.";
+  "It was started in another browser, and can only be finished there. Discard it if no browser is sending it.";
 
 /**
- * Begun earlier, never finished. With `take`, its file can be chosen here; `complaint` says why the last one did not do.
+ * Unfinished since an earlier session. With `take`, its file can be chosen here; `complaint` says why the last one was
+ * rejected.
  * @param {{ name: string, size?: number, sent: number, begun: string, types: string }} upload
  */
 export function showUnfinished(card, upload, { take, discard, complaint }) {

@@ -1,4 +1,4 @@
-// Decides what becomes of files that somebody chose: refused, queued, sent, paused, tried again, gone on with later.
+// Manages the uploads of chosen files: check, queue, send, pause, retry, resume.
 
 import { choosable, refusal, typeOf } from "./accept.js";
 import * as api from "./api.js";
@@ -11,29 +11,31 @@ import { showTotal } from "./total.js";
 import { OFFLINE, explain, speedometer } from "./trouble.js";
 import * as face from "./upload-card.js";
 
-/** How many files are sent at the same time. More would only make each of them slower. */
+/** The number of concurrent uploads. More would only slow down each of them. */
 const AT_ONCE = 3;
 
 let loading;
 
-/** What sends files: a chunk of its own, loaded once. */
+/** The uploader: a chunk of its own, loaded once. */
 function sender(mostAtOnce) {
   loading ??= import("./uppy.js").then(({ sender: make }) =>
     make({ inParts: (size) => inParts(size, mostAtOnce), partSize, problemOf: api.problemOf, unreachable: api.unreachable }),
   );
-  // A chunk that did not come is asked for again with the next file.
+  // A chunk that failed to load is requested again with the next file.
   loading.catch(() => (loading = undefined));
   return loading;
 }
 
-/** The video that an upload under this key becomes. */
+/** The video id of an upload's key. */
 const videoOf = (key) => key.split("/").at(-1);
 
 /**
  * @typedef {{ card: Element, state: "waiting" | "running" | "paused" | "interrupted" | "unfinished", name?: string,
- *   size?: number, sent: number, kept: number, file?: File, frame?: face.Frame, multipart?: api.Multipart, release?: () => void,
- *   print?: string, begun?: string, transfer?: object, offline?: boolean }} Job `sent` counts what has left this machine, `kept`
- *   what is in storage for good: whole parts
+ *   size?: number, sent: number, kept: number, file?: File, frame?: face.Frame, multipart?: api.Multipart, release?: ()
+ *   => void,
+ *   print?: string, begun?: string, transfer?: object, offline?: boolean }} Job `sent` is the number of bytes sent,
+ *   `kept` the
+ *   number of bytes in completed parts
  * @param {{ me: api.Me, place: (card: Element) => void, onUploaded: Function, onSignedOut: Function,
  *   onRemoved: Function }} host
  */
@@ -56,7 +58,7 @@ export function uploads(host) {
     total.show(jobs);
   }
 
-  /** Nothing of the job is left, here or in the browser's memory. */
+  /** Removes all traces of the job, here and in the browser's storage. */
   function end(job) {
     jobs.delete(job);
     job.release?.();
@@ -74,7 +76,7 @@ export function uploads(host) {
   function cancel(job) {
     announce(`Upload of ${job.name} cancelled.`);
     if (job.transfer) job.transfer.cancel();
-    // Uppy gives up what it has begun; what waits to be gone on with, it does not know yet.
+    // Uppy aborts the uploads that it has started; it does not know those that wait to be resumed.
     else if (job.multipart) void api.discard(job.multipart).catch(() => {});
     remove(job);
   }
@@ -106,10 +108,10 @@ export function uploads(host) {
       if (job.state === "running") interrupted(job, { message, again: true, offline: true });
       return;
     }
-    // Meanwhile it may have been paused, cancelled, or its session may be over.
+    // In the meantime it may have been paused or canceled, or its session may have ended.
     if (job.transfer || !jobs.has(job)) return;
     job.transfer = chunk.send(job.file, {
-      // A browser may know no type of a video: the Worker resolves it.
+      // A browser may not know a video's type: the Worker resolves it.
       type: typeOf(job.file, limits.types) ?? "application/octet-stream",
       resume: job.multipart,
       onBegun: (multipart) => void begun(job, multipart),
@@ -125,7 +127,7 @@ export function uploads(host) {
     if (job.state === "paused") job.transfer.pause();
   }
 
-  /** From now on it can be gone on with: this browser knows the file, and this tab is at work on it. */
+  /** From now on it can be resumed: this browser has a record of the file, and this tab has the lock. */
   async function begun(job, multipart) {
     job.multipart = multipart;
     const { name, size } = job;
@@ -135,14 +137,14 @@ export function uploads(host) {
       const note = { key: multipart.key, name, size, print: job.print, begun: Date.now() };
       if (jobs.has(job)) notes.keep(multipart.uploadId, note);
     } catch {
-      // A file that cannot be read fails by itself, and says so.
+      // An unreadable file fails by itself, with its own message.
     }
     job.release = await mine;
     if (!jobs.has(job)) job.release?.();
   }
 
   function done(job, key) {
-    announce(`${job.name} is uploaded. Its pictures are being made.`);
+    announce(`${job.name} is uploaded and being processed.`);
     total.count(job);
     end(job);
     host.onUploaded(job.card, { id: videoOf(key), name: job.name, bytes: job.size, created_at: new Date().toISOString() }, job.frame);
@@ -156,14 +158,14 @@ export function uploads(host) {
     startNext();
   }
 
-  /** Who presses Resume is not kept waiting by the other files. */
+  /** Resume has priority over the waiting files. */
   function goOn(job) {
     job.state = "running";
     job.offline = false;
     job.sent = job.kept;
     job.frame ??= face.localFrame(job.file);
     draw(job);
-    announce(`Upload of ${job.name} goes on.`);
+    announce(`Upload of ${job.name} resumed.`);
     if (job.transfer) job.transfer.resume();
     else void run(job);
     total.show(jobs);
@@ -175,7 +177,7 @@ export function uploads(host) {
     if (trouble.signedOut) host.onSignedOut();
     const key = trouble.arrived ?? (trouble.gone ? job.multipart?.key : undefined);
     if (key) {
-      // Perhaps all of it did arrive, and only the answer did not.
+      // The whole file may have arrived, and only the response was lost.
       const video = await api.video(videoOf(key)).catch(() => undefined);
       if (!jobs.has(job)) return;
       if (video) {
@@ -225,7 +227,7 @@ export function uploads(host) {
     });
   }
 
-  /** An upload that somebody may finish by choosing its file again. */
+  /** An upload that the user can finish by choosing its file again. */
   function offer(job, complaint) {
     job.state = "unfinished";
     const take = job.print ? (file) => void takeFor(job, file) : undefined;
@@ -241,8 +243,8 @@ export function uploads(host) {
       return;
     }
     const why = file.size === job.size ? "its content differs" : `it has ${bytes(file.size)}`;
-    offer(job, `${file.name} is not the file that was begun: ${why}.`);
-    announce(`${file.name} is not the file that was begun.`);
+    offer(job, `${file.name} is not the original file: ${why}.`);
+    announce(`${file.name} is not the original file.`);
   }
 
   const printOf = (file) => notes.fingerprint(file).catch(() => undefined);
@@ -255,13 +257,13 @@ export function uploads(host) {
       return;
     }
     job.file = file;
-    // The video's name is the one that it was begun under.
+    // The video keeps the name from the start of the upload.
     job.name ??= file.name;
-    announce(`Upload of ${job.name} goes on.`);
+    announce(`Upload of ${job.name} resumed.`);
     enqueue(job);
   }
 
-  /** A file that nobody has begun. */
+  /** A new file. */
   function fresh(file) {
     const card = newCard();
     host.place(card);
@@ -291,7 +293,7 @@ export function uploads(host) {
     try {
       if (note && fits(await api.parts(upload), note.size)) known = note;
     } catch (error) {
-      // Finished or given up since the list was made.
+      // Completed or aborted since the list was created.
       if ([404, 409, 410].includes(error.status)) return;
       throw error;
     }
@@ -305,7 +307,9 @@ export function uploads(host) {
     offer(job);
   }
 
-  /** A request that is under way may notice it after minutes only, or never: what goes in parts is stopped at once. */
+  /**
+   * An active request may notice a lost connection after minutes, or never: multipart uploads are stopped immediately.
+   */
   window.addEventListener("offline", () => {
     for (const job of jobs) {
       if (job.state !== "running" || !job.transfer || !job.multipart) continue;
@@ -324,7 +328,7 @@ export function uploads(host) {
   });
 
   return {
-    /** Takes files, the first of them topmost. @param {File[]} files */
+    /** Adds files, the first one at the top. @param {File[]} files */
     add(files) {
       for (const file of [...files].reverse()) {
         const candidates = [...jobs].filter((job) => job.state === "unfinished" && job.print && job.size === file.size);
@@ -332,7 +336,7 @@ export function uploads(host) {
         else fresh(file);
       }
     },
-    /** Shows what was begun earlier and never finished. */
+    /** Shows unfinished uploads of earlier sessions. */
     async offerUnfinished() {
       const asked = Date.now();
       const { uploads: listed } = await api.unfinished();
@@ -340,11 +344,11 @@ export function uploads(host) {
       const isHeld = await notes.held();
       await Promise.all(listed.map((upload) => found(upload, isHeld)));
     },
-    /** Loads what sends files, before somebody waits for it. */
+    /** Loads the uploader in advance. */
     prepare: () => void sender(limits.max_single_upload_bytes).catch(() => {}),
-    /** Whether leaving the page would break something off. */
+    /** Whether leaving the page would interrupt an upload. */
     busy: () => [...jobs].some((job) => job.state === "waiting" || job.state === "running"),
-    /** Stops everything: the person has signed out. What is in storage can be gone on with after the next sign-in. */
+    /** Stops all uploads after a sign-out. Completed parts can be used after the next sign-in. */
     stop() {
       stopped = true;
       void loading?.then((chunk) => chunk.halt(), () => {});

@@ -1,15 +1,15 @@
-// Decides how files are sent: by Uppy as it comes, in one form or in parts. A chunk of its own, since it is heavier than
-// the rest of the page: it is loaded when it is about to be needed.
+// Sends files with an unmodified Uppy, in one form or in parts. A chunk of its own, since it is larger than the rest of
+// the page: it is loaded shortly before it is needed.
 
 import Uppy from "@uppy/core";
 import AwsS3 from "@uppy/aws-s3";
 
-/** What goes wrong is said on the cards. */
+/** Errors are shown on the cards. */
 const SILENT = { debug() {}, warn() {}, error() {} };
 
 /**
- * Uppy says no more of a refused call than its status text, which HTTP/2 does not have. So that a person learns why, a
- * call of Uppy's that is refused throws what `problemOf(status, text)` makes of the answer.
+ * Uppy reports only the status text of a failed call, which HTTP/2 does not have. To show the reason, a failed call of
+ * Uppy's throws the result of `problemOf(status, text)` for the response.
  */
 function tellWhy(prefix, { problemOf, unreachable }) {
   const plain = globalThis.fetch;
@@ -33,7 +33,7 @@ function tellWhy(prefix, { problemOf, unreachable }) {
  *   onPart: (number: number) => void, onDone: (key: string) => void, onError: (error: Error) => void }} Listeners
  */
 
-/** What sends, one for the page's life. `inParts` and `partSize` are functions of a length. */
+/** The uploader, one for the page's lifetime. `inParts` and `partSize` are functions of a length. */
 export function sender({ inParts, partSize, problemOf, unreachable }) {
   const endpoint = location.origin;
   tellWhy(`${endpoint}/s3/`, { problemOf, unreachable });
@@ -45,13 +45,13 @@ export function sender({ inParts, partSize, problemOf, unreachable }) {
     companionEndpoint: endpoint,
     shouldUseMultipart: ({ size }) => inParts(size),
     getChunkSize: ({ size }) => partSize(size),
-    // The name and the type go in places of their own.
+    // The name and the type have their own parameters.
     allowedMetaFields: [],
-    // How many at once, the page decides: a file that is paused must not hold up the others.
+    // The page limits concurrency: a paused file must not block the others.
     limit: 0,
   });
 
-  /** Hands back the listeners of a file that is through or has failed, and makes Uppy forget the file. */
+  /** Returns the listeners of a completed or failed file, and removes the file from Uppy. */
   const settle = (id) => {
     const mine = listeners.get(id);
     listeners.delete(id);
@@ -73,11 +73,11 @@ export function sender({ inParts, partSize, problemOf, unreachable }) {
 
   return {
     /**
-     * Sends a file as this type; with `resume`, only the parts of that upload that are missing.
+     * Sends a file as this type; with `resume`, only the missing parts of that upload.
      * @param {File} file @param {Listeners} mine
      */
     send(file, { type, resume, ...mine }) {
-      // Uppy takes no file twice; a path that differs, which is not sent, makes another file of it.
+      // Uppy accepts no file twice; a different path, which is not sent, makes it another file.
       const meta = { relativePath: String((count += 1)) };
       const id = uppy.addFile({ name: file.name, type, data: file, meta });
       listeners.set(id, { ...mine, begun: resume !== undefined });
@@ -90,14 +90,14 @@ export function sender({ inParts, partSize, problemOf, unreachable }) {
       return {
         pause: () => turn(true),
         resume: () => turn(false),
-        /** Stops it, and has Uppy give up its parts in storage. */
+        /** Stops it, and has Uppy abort the upload in S3. */
         cancel() {
           listeners.delete(id);
           uppy.removeFile(id);
         },
       };
     },
-    /** Stops all of it and leaves in storage what is there. */
+    /** Stops all uploads, and leaves their parts in S3. */
     halt() {
       listeners.clear();
       uppy.pauseAll();

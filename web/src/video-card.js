@@ -1,4 +1,4 @@
-// Decides what an uploaded video looks like: processing, slow, ready, rejected, failed.
+// The card of an uploaded video: processing, slow, ready, rejected, failed.
 
 import { action, actions, age, reason, redraw, setBody, setMedia, setState, stand } from "./card.js";
 import { copyButtons, traceOf } from "./copy.js";
@@ -21,7 +21,7 @@ function showReady(card, video, { remove, choose }) {
   if (!choose || !video.duration_ms || !video.urls["storyboard.json"]) return;
   import("./look-card.js").then(
     ({ lookThrough }) => picture.isConnected && lookThrough(card.querySelector(".media"), video, choose),
-    // A chunk that does not come costs the bar and nothing else.
+    // Without the chunk, only the bar is missing.
     () => {},
   );
 }
@@ -32,7 +32,7 @@ function showWorking(card, video, frame, remove) {
     stand("film"),
     ...(frame ? [frame.element, h("div", { class: "shade" })] : []),
     h("div", { class: "shimmer" }),
-    h("span", { class: "working" }, h("span", { class: "spinner", "aria-hidden": "true" }), "Making its pictures"),
+    h("span", { class: "working" }, h("span", { class: "spinner", "aria-hidden": "true" }), "Processing"),
   );
   setBody(card, { name: video.name, meta: meta(video), rest: [h("p", { class: "soft note" }, "Usually a matter of seconds.")], remove });
 }
@@ -43,11 +43,11 @@ function showStuck(card, video, title, message, { recheck, remove }) {
   setBody(card, { name: video.name, meta: meta(video), rest: [reason(title, message), traceOf(video), again], remove });
 }
 
-const SLOW = "Its pictures take longer than usual. The upload is safe: they appear here once they are made.";
+const SLOW = "Processing takes longer than usual. The upload is safe: its poster and preview appear here once they are ready.";
 
 /**
- * A video as the Worker describes it. `slow` says that waiting was given up; `frame` is a local first frame; `recheck`,
- * `remove` and `choose` are what its buttons do.
+ * The card of a video as returned by the API. `slow` is set once waiting has timed out; `frame` is a local first frame;
+ * `recheck`, `remove` and `choose` are the actions of its buttons.
  * @param {import("./api.js").Video} video
  */
 export function showVideo(card, video, options = {}) {
@@ -63,11 +63,11 @@ function drawVideo(card, video, { slow = false, frame, recheck, remove, choose }
   } else if (video.state === "rejected") {
     setState(card, "rejected");
     setMedia(card, stand("film"));
-    const { title, message } = video.problem ?? { title: "Refused", message: "No pictures can be made of this file." };
+    const { title, message } = video.problem ?? { title: "Refused", message: "This file cannot be processed." };
     setBody(card, { name: video.name, meta: meta(video), rest: [reason(title, message), traceOf(video)], remove });
   } else if (video.state === "failed") {
     setState(card, "failed");
-    const message = `${video.problem?.message ?? "Something went wrong on our side."} It will be tried again; nothing is lost.`;
+    const message = `${video.problem?.message ?? "An internal error occurred."} It will be retried; nothing is lost.`;
     showStuck(card, video, "Not yet", message, { recheck, remove });
   } else if (slow) {
     setState(card, "slow");

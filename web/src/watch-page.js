@@ -1,5 +1,5 @@
-// Decides what a video's own page does: the poster moves, the bar below it looks through the video by its storyboard,
-// and its owner plays the film itself. Without this script the page shows the poster.
+// The watch page of a video: the poster plays the preview, the bar below it seeks through the storyboard, and the owner
+// can play the source. Without this script the page shows the poster.
 
 import { byId, h } from "./dom.js";
 import { local, screen } from "./screen.js";
@@ -12,7 +12,7 @@ const player = byId("player");
 
 if (window.self !== window.top) document.documentElement.classList.add("framed");
 
-/** The one drawing that this page needs; index.html has its own. */
+/** The only icon of this page; index.html has its own. */
 function drawings() {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   const symbol = svg.appendChild(document.createElementNS(svg.namespaceURI, "symbol"));
@@ -25,7 +25,7 @@ function drawings() {
   document.body.append(svg);
 }
 
-/** Puts the film in the poster's place and plays it. */
+/** Replaces the poster by the source and plays it. */
 function play(button, at) {
   const video = h("video", { src: original, controls: true, playsinline: true, poster: local(meta.urls["thumbnail.jpg"]) });
   video.addEventListener("error", () => {
@@ -45,7 +45,7 @@ const button = screen(meta, { label: original ? "Play the video" : `Moving previ
 player.replaceChildren(button);
 let video;
 
-/** The bar below the player. Frames lie over the poster or the film until it is left. */
+/** The bar below the player. Frames cover the poster or the source while the bar is in use. */
 function lookThrough() {
   const place = h("div", { id: "scrub", class: "scrub" });
   const found = scrubber({
@@ -71,7 +71,7 @@ const bar = meta.duration_ms > 0 && meta.urls["storyboard.json"] ? lookThrough()
 if (original) {
   button.dataset.plays = "";
   button.removeAttribute("aria-pressed");
-  // Before the preview's own listener: a press plays the film instead of moving the poster.
+  // In front of the preview's listener: a press plays the source instead of the preview.
   button.addEventListener(
     "click",
     (event) => {

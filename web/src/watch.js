@@ -1,26 +1,28 @@
-// Decides how the page learns that the pictures of a video are made: the Worker tells it, or else it asks.
+// Waits for the outcome of a video: by the Worker's event stream, with polling as a fallback.
 
 import * as api from "./api.js";
 
-/** Delays between questions: the first, the longest, and how they grow; in milliseconds. */
+/** Delays between polls: the first, the longest, and their growth factor; in milliseconds. */
 const FIRST_MS = 500;
 const LONGEST_MS = 3000;
 const GROWTH = 1.35;
-/** After this much waiting the page says that it takes long, and stops; in milliseconds. */
+/** The time limit, after which the page reports a delay and stops polling; in milliseconds. */
 const PATIENCE_MS = 5 * 60_000;
-/** Streams at once. A browser has six connections to an HTTP/1.1 host, for all of its tabs, and pictures need some. */
+/**
+ * Concurrent streams. A browser has six connections per HTTP/1.1 host for all its tabs, and images need some of them.
+ */
 const MOST_STREAMS = 2;
-/** A stream that cannot be opened this often in a row is given up. */
+/** After this many failed attempts in a row the stream is given up. */
 const MOST_FAILURES = 3;
 
 /** The names of the events. */
 const EVENTS = ["uploading", "uploaded", "processing", "ready", "rejected", "failed"];
-/** Nothing more comes after these. */
+/** Final events. */
 const isOver = (video) => ["ready", "rejected", "failed"].includes(video.state);
 
 let streams = 0;
 
-/** Resolves after `ms`, and not before somebody looks at the page. */
+/** Resolves after `ms`, but not before the page is visible. */
 function pause(ms, signal) {
   return new Promise((resolve) => {
     const look = () => {
@@ -37,8 +39,8 @@ function pause(ms, signal) {
 }
 
 /**
- * Listens to the Worker's events; true once the video's outcome is known. The stream ends every half a minute, and the
- * browser opens it again by itself; only one that does not open is given up.
+ * Listens to the Worker's events; true once the outcome is known. The stream ends every half minute, and the browser
+ * reconnects by itself; the stream is given up only if it cannot be opened.
  */
 function listen(id, { onVideo, signal, until }) {
   streams += 1;
@@ -75,7 +77,7 @@ function listen(id, { onVideo, signal, until }) {
   });
 }
 
-/** Asks until the outcome is known: true; false when patience ends. */
+/** Polls until the outcome is known: true; false after the time limit. */
 async function poll(id, { onVideo, onProblem, signal, until }) {
   let delay = FIRST_MS;
   while (Date.now() < until) {
@@ -88,7 +90,7 @@ async function poll(id, { onVideo, onProblem, signal, until }) {
       if (isOver(video)) return true;
     } catch (error) {
       if (signal.aborted) return true;
-      // A lost connection or a busy server may pass; these do not.
+      // A lost connection or a busy server is transient; these statuses are permanent.
       if ([401, 403, 404, 410].includes(error.status)) {
         onProblem(error);
         return true;
@@ -99,8 +101,8 @@ async function poll(id, { onVideo, onProblem, signal, until }) {
 }
 
 /**
- * Waits until the video is ready, refused or has failed. `onVideo` gets every change of state; `onSlow` is called when
- * patience ends; `onProblem` when the session is over or the video is gone.
+ * Waits until the video is ready, rejected or failed. `onVideo` gets every change of state; `onSlow` is called after
+ * the time limit; `onProblem` if the session has ended or the video is gone.
  */
 export async function watch(id, { onVideo, onSlow, onProblem, signal }) {
   let last;

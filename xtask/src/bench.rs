@@ -1,5 +1,5 @@
-//! Decides what can be measured, and how each measurement is set up. What is measured and the table are the measuring
-//! program's own.
+//! `cargo xtask bench`: sets up and starts the benchmarks. The benchmark programs define the measurements and the
+//! tables.
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -11,16 +11,17 @@ use crate::project::Project;
 use crate::run;
 use crate::setup::{self, Purpose, Toolset};
 
-/// What can be measured.
+/// A benchmark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Bench {
-    /// The preview engine against other ways to the same pictures. `backend/bench --help` lists the arguments.
+    /// The `preview` function against other ways to generate the same images. `backend/bench --help` lists the
+    /// arguments.
     Engine,
-    /// The layer's ffmpeg against the system's and a usual static build. `layer/bench --help` lists the arguments.
+    /// The layer's ffmpeg against the system's and a common static build. `layer/bench --help` lists the arguments.
     Layer,
-    /// Verifying and signing at the edge against other ways to the same answers. `bench/edge/edge.mjs` lists the arguments.
+    /// Verifying and signing at the edge against other implementations. `bench/edge/edge.mjs` lists the arguments.
     Edge,
-    /// Pictures at the edge: hits, misses, on demand. `bench/edge/deliver.mjs` lists the arguments.
+    /// Image delivery at the edge: hits, misses, on-demand images. `bench/edge/deliver.mjs` lists the arguments.
     Deliver,
 }
 
@@ -36,27 +37,27 @@ impl Bench {
         Self::ALL.into_iter().find(|(candidate, _)| *candidate == name).map(|(_, bench)| bench)
     }
 
-    /// Whether it measures the Worker.
+    /// Whether the benchmark measures the Worker.
     fn is_edge_bench(self) -> bool {
         matches!(self, Self::Edge | Self::Deliver)
     }
 
-    /// What has to be set up for it.
+    /// The required setup.
     fn purpose(self) -> Purpose {
         if self == Self::Edge { Purpose::Build } else { Purpose::Measure }
     }
 }
 
-/// The argument for a run that is over soon and claims no figures.
+/// Argument for a short run that prints no figures.
 const SMOKE: &str = "--smoke";
 
 pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     let names = || Bench::ALL.map(|(name, _)| name).join(", ");
     let Some((name, rest)) = arguments.split_first() else {
-        bail!("name what to measure: {}", names());
+        bail!("missing benchmark: {}", names());
     };
     let Some(bench) = Bench::parse(name) else {
-        bail!("there is no measurement `{name}`: {}", names());
+        bail!("unknown benchmark `{name}`: {}", names());
     };
     let tools = setup::run(project, bench.purpose())?;
     let is_smoke = rest.iter().any(|argument| argument == SMOKE);
@@ -82,7 +83,7 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     Ok(if run::stream(&mut command, |_| {})? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// A run that is over soon, with what `cargo xtask test` has built: whether the measurement still works.
+/// A short run with the programs that `cargo xtask test` has built, to test that the benchmark still works.
 pub(crate) fn smoke_command(project: &Project, tools: &Toolset, bench: Bench) -> Result<Command> {
     if bench.is_edge_bench() {
         setup::ensure_baselines(project)?;
@@ -92,7 +93,7 @@ pub(crate) fn smoke_command(project: &Project, tools: &Toolset, bench: Bench) ->
     Ok(command)
 }
 
-/// The measuring program. A smoke run measures the dev build's programs.
+/// The command of the benchmark program. A smoke run uses the programs of the dev build.
 fn bench_command(project: &Project, tools: &Toolset, bench: Bench, is_smoke: bool) -> Result<Command> {
     let built: PathBuf = project.target.join(if is_smoke { "debug" } else { "release" });
     let python = |script: &str| -> Result<Command> {
@@ -126,7 +127,7 @@ fn bench_command(project: &Project, tools: &Toolset, bench: Bench, is_smoke: boo
     Ok(command)
 }
 
-/// The arguments of cargo for the programs that are measured; none if they are the Worker's or ffmpeg's alone.
+/// Cargo's arguments for the measured programs; empty if only the Worker or ffmpeg is measured.
 fn cargo_packages(bench: Bench) -> &'static [&'static str] {
     match bench {
         Bench::Engine => &["--package", "glimpse-backend", "--package", "glimpse-media", "--examples"],
@@ -139,7 +140,7 @@ fn build_release(project: &Project, bench: Bench) -> Result<()> {
     build_programs(project, bench, &["build", "--release", "--locked"], "release")
 }
 
-/// As `cargo xtask test` builds them.
+/// Builds the programs in the same way as `cargo xtask test`.
 fn build_dev(project: &Project, bench: Bench) -> Result<()> {
     build_programs(project, bench, &["build", "--locked"], "dev")
 }
@@ -150,8 +151,8 @@ fn build_programs(project: &Project, bench: Bench, cargo_args: &[&str], profile:
         return Ok(());
     }
     let log = project.log_path(&format!("bench-{}", bench.name()));
-    run::LoggedStep::new(format!("what `bench {}` measures, {profile}", bench.name()), log)
-        .run(project.cargo().args(cargo_args).args(packages), "read on in its log")
+    run::LoggedStep::new(format!("programs for `bench {}`, {profile}", bench.name()), log)
+        .run(project.cargo().args(cargo_args).args(packages), "see the log for details")
 }
 
 #[cfg(test)]

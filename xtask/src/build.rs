@@ -1,5 +1,5 @@
-//! Decides what is built how: the Worker by worker-build for size, the page by esbuild, the programs of the local cloud in
-//! the dev profile. Worker and page are skipped when nothing that goes into them has changed.
+//! `cargo xtask build`: builds the Worker with worker-build, optimized for size, the page with esbuild, and the
+//! programs of the local cloud in the dev profile. Worker and page are skipped if their inputs have not changed.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::project::Project;
 use crate::run::{self, LoggedStep};
 use crate::setup::Toolset;
 
-/// What can be built by itself.
+/// A component that can be built separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Component {
     Page,
@@ -24,7 +24,7 @@ pub(crate) enum Component {
 
 pub(crate) const ALL: [Component; 3] = [Component::Page, Component::Edge, Component::Native];
 
-/// The parts that the arguments of `cargo xtask build` name, all if they name none; and where the page may send uploads.
+/// Parses the arguments of `cargo xtask build`: the components, all by default, and the page's upload targets.
 pub(crate) fn parse_arguments(arguments: &[String]) -> Result<(Vec<Component>, ConnectSrc)> {
     let (mut components, mut connect_src) = (Vec::new(), ConnectSrc::AnyHttps);
     let mut arguments = arguments.iter();
@@ -38,38 +38,41 @@ pub(crate) fn parse_arguments(arguments: &[String]) -> Result<(Vec<Component>, C
             "edge" => components.push(Component::Edge),
             "native" => components.push(Component::Native),
             "all" => components.extend(ALL),
-            other => bail!("there is no part `{other}` to build: edge, page, native or all"),
+            other => bail!("unknown part `{other}`: edge, page, native or all"),
         }
     }
     Ok((if components.is_empty() { ALL.to_vec() } else { components }, connect_src))
 }
 
-/// How the Worker is compiled. In the environment and not in Cargo.toml, whose release profile is the Lambdas'.
+/// Cargo profile of the Worker. It is set in the environment, because the release profile in Cargo.toml is the
+/// Lambdas'.
 const WORKER_PROFILE: [(&str, &str); 4] = [
-    // Speed (3) makes half as much again of it and no more requests a second: the time goes into crossings to JavaScript.
+    // Optimizing for speed (3) makes it half as large again, without more requests per second: the time is spent in
+    // calls to JavaScript.
     ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "z"),
     ("CARGO_PROFILE_RELEASE_LTO", "fat"),
     ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1"),
-    // The names of functions are a quarter of the size.
+    // Function names are a quarter of the size.
     ("CARGO_PROFILE_RELEASE_STRIP", "symbols"),
 ];
 
-/// The most bytes of wasm with gzip: 300 KiB. Cloudflare allows 3 MB on its free plan,
-/// <https://developers.cloudflare.com/workers/platform/limits/#worker-size>; start-up and every cold place pay for each.
+/// Maximum size of the wasm with gzip, in bytes: 300 KiB. Cloudflare allows 3 MB on its free plan,
+/// <https://developers.cloudflare.com/workers/platform/limits/#worker-size>, but each byte slows down start-up and
+/// every cold location.
 const MAX_GZIP_BYTES: usize = 300 * 1024;
 
-/// Where the page may send uploads: its content security policy says so.
+/// Upload targets in the page's content security policy (`connect-src`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ConnectSrc {
-    /// Any https host: the bucket is not known.
+    /// Any https host: the bucket is unknown.
     AnyHttps,
-    /// The origin of one bucket: what `deploy` builds.
+    /// The origin of one bucket, used by `deploy`.
     Bucket(String),
-    /// This machine too, where the local S3 speaks plain HTTP.
+    /// Also this machine, where the local S3 uses plain HTTP.
     Loopback,
 }
 
-/// Builds each of the parts once, whatever their order.
+/// Builds each of the components once, regardless of their order.
 pub(crate) fn run(
     project: &Project,
     tools: &Toolset,
@@ -87,8 +90,8 @@ pub(crate) fn run(
     Ok(())
 }
 
-/// Whether something has been built for every part, up to date or not. `checkout` is the folder that this was started in:
-/// wrangler's is the checkout. Cargo looks after the native part itself, so it always has to be asked.
+/// Whether a build output of every component exists, even if it is outdated. `checkout` is the working directory:
+/// wrangler runs in the checkout. Cargo tracks the inputs of the native component, so it must always run.
 pub(crate) fn are_built(components: &[Component], checkout: &Path) -> bool {
     components.iter().all(|part| match part {
         Component::Page => checkout.join("web/dist").exists(),
@@ -112,7 +115,7 @@ fn build_edge(project: &Project, tools: &Toolset) -> Result<()> {
         inputs = inputs.with_path(&project.path(path), &not_inputs)?;
     }
     if fingerprint::is_fresh(&stamp, inputs) && output.join("index.js").exists() {
-        run::print_ok("Worker", format_args!("{}; nothing has changed", measure_size(&output)?.0));
+        run::print_ok("Worker", format_args!("{}; unchanged", measure_size(&output)?.0));
         return Ok(());
     }
     fingerprint::invalidate(&stamp)?;
@@ -120,17 +123,17 @@ fn build_edge(project: &Project, tools: &Toolset) -> Result<()> {
     command
         .current_dir(project.path("edge"))
         .arg("--release")
-        // Two compilers in one target folder would throw each other's work away.
+        // Two compilers in one target folder would invalidate each other's outputs.
         .env("CARGO_TARGET_DIR", project.target.join("wasm-build"))
         .env("WASM_BINDGEN_BIN", project.tool("wasm-bindgen"))
         .env("WASM_OPT_BIN", project.npm_program("wasm-opt"))
         .env("ESBUILD_BIN", project.npm_program("esbuild"))
-        // Where something panicked is in the Worker; where that lies on this machine is not.
+        // The Worker contains the source locations of panics, but no paths of this machine.
         .env("CARGO_ENCODED_RUSTFLAGS", path_remap::rustflags(project)?)
         .envs(WORKER_PROFILE);
     tools.wasm.apply(&mut command);
     LoggedStep::new("Worker", project.log_path("edge"))
-        .run(&mut command, "Correct what the compiler says above, then start this again.")?;
+        .run(&mut command, "Fix the errors above, then run this again.")?;
     let (size_text, gzip_bytes) = measure_size(&output)?;
     run::print_note(&size_text);
     check_size(gzip_bytes)?;
@@ -140,17 +143,17 @@ fn build_edge(project: &Project, tools: &Toolset) -> Result<()> {
 fn check_size(gzip_bytes: Option<usize>) -> Result<()> {
     match gzip_bytes {
         Some(bytes) if bytes > MAX_GZIP_BYTES => {
-            bail!("the Worker has {bytes} bytes with gzip, and may have {MAX_GZIP_BYTES}")
+            bail!("the Worker has {bytes} bytes with gzip; the limit is {MAX_GZIP_BYTES}")
         }
         _ => Ok(()),
     }
 }
 
-/// The Worker's size in words, plain and as Cloudflare counts it against the limit of a plan; and the latter, where there
-/// is a gzip.
+/// The Worker's size as text, uncompressed and with gzip, which counts against the limit of a Cloudflare plan; and the
+/// latter in bytes, if a gzip program exists.
 fn measure_size(output: &Path) -> Result<(String, Option<usize>)> {
     let wasm = output.join("index_bg.wasm");
-    let plain = fs::metadata(&wasm).with_context(|| format!("no {}", wasm.display()))?.len();
+    let plain = fs::metadata(&wasm).with_context(|| format!("cannot read {}", wasm.display()))?.len();
     let gzip = Command::new("gzip").args(["-9", "-c"]).arg(&wasm).stderr(Stdio::null()).output();
     Ok(match gzip {
         Ok(zipped) if zipped.status.success() => {
@@ -163,7 +166,7 @@ fn measure_size(output: &Path) -> Result<(String, Option<usize>)> {
 
 fn build_page(project: &Project, connect_src: &ConnectSrc) -> Result<()> {
     let output = project.path("web/dist");
-    // Everything in the output folder is served to the world; the stamp is better off elsewhere.
+    // The output folder is served publicly, so the stamp is stored elsewhere.
     let stamp = project.path("node_modules/.glimpse-page-stamp");
     let arguments: &[&str] = match connect_src {
         ConnectSrc::AnyHttps => &["web/build.mjs"],
@@ -176,13 +179,13 @@ fn build_page(project: &Project, connect_src: &ConnectSrc) -> Result<()> {
         .with_path(&project.path(openapi::DOCUMENT_PATH), &[])?
         .with_path(&project.path("package-lock.json"), &[])?;
     if fingerprint::is_fresh(&stamp, inputs) && output.exists() {
-        run::print_ok("page", "nothing has changed");
+        run::print_ok("page", "unchanged");
         return Ok(());
     }
     fingerprint::invalidate(&stamp)?;
     LoggedStep::new("page", project.log_path("page")).run(
         project.npm_command("node").args(arguments),
-        "Correct what esbuild says above, then start this again.",
+        "Fix the errors of esbuild above, then run this again.",
     )?;
     fingerprint::write_stamp(&stamp, inputs)
 }
@@ -197,7 +200,7 @@ fn build_native(project: &Project) -> Result<()> {
             "glimpse-backend",
             "--bins",
         ]),
-        "Correct what the compiler says above, then start this again.",
+        "Fix the errors above, then run this again.",
     )
 }
 
@@ -209,7 +212,7 @@ mod tests {
     fn rejects_oversized_worker() {
         assert!(check_size(Some(MAX_GZIP_BYTES)).is_ok() && check_size(None).is_ok());
         let error = check_size(Some(MAX_GZIP_BYTES + 1)).unwrap_err().to_string();
-        assert_eq!(error, "the Worker has 307201 bytes with gzip, and may have 307200");
+        assert_eq!(error, "the Worker has 307201 bytes with gzip; the limit is 307200");
     }
 
     #[test]
@@ -228,6 +231,6 @@ mod tests {
         assert_eq!(arguments("page").unwrap().1, ConnectSrc::AnyHttps);
         assert!(arguments("page --connect").is_err());
         let error = parts("edge layer").unwrap_err().to_string();
-        assert_eq!(error, "there is no part `layer` to build: edge, page, native or all");
+        assert_eq!(error, "unknown part `layer`: edge, page, native or all");
     }
 }

@@ -1,10 +1,11 @@
-//! Decides which checks need no test to run, and how: formatting, lints natively and for wasm32, documentation.
+//! `cargo xtask check`: import cycles, formatting, lints for the host and for wasm32, and documentation.
 
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use anyhow::Result;
 
+use crate::cycles;
 use crate::project::Project;
 use crate::run;
 use crate::setup::wasm::{TARGET, Toolchain};
@@ -19,7 +20,7 @@ pub(crate) fn run(project: &Project) -> Result<ExitCode> {
     Ok(if outcomes.iter().any(SuiteResult::has_failed) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Runs every check, also after one has failed.
+/// Runs all checks, even after a failed one.
 pub(crate) fn run_all(project: &Project, tools: &Toolset) -> Result<Vec<SuiteResult>> {
     let cargo = |arguments: &[&str]| {
         let mut command = project.cargo();
@@ -29,6 +30,7 @@ pub(crate) fn run_all(project: &Project, tools: &Toolset) -> Result<Vec<SuiteRes
     let mut documentation = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]);
     documentation.env("RUSTDOCFLAGS", "-Dwarnings");
     Ok(vec![
+        check_imports(project)?,
         run_one("format", &mut cargo(&["fmt", "--all", "--check"]))?,
         run_one("lints", &mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-Dwarnings"]))?,
         run_one("lints for wasm32", &mut wasm_lints(project, tools))?,
@@ -36,7 +38,18 @@ pub(crate) fn run_all(project: &Project, tools: &Toolset) -> Result<Vec<SuiteRes
     ])
 }
 
-/// Runs one check with its output shown.
+/// Checks that no modules import one another in a cycle.
+fn check_imports(project: &Project) -> Result<SuiteResult> {
+    run::print_heading("imports");
+    let started = Instant::now();
+    let cycles = cycles::find_all(&project.root)?;
+    for cycle in &cycles {
+        println!("these modules import one another: {cycle}");
+    }
+    Ok(SuiteResult::from_check("imports", cycles.is_empty(), started.elapsed()))
+}
+
+/// Runs one check and shows its output.
 pub(crate) fn run_one(name: &'static str, command: &mut Command) -> Result<SuiteResult> {
     run::print_heading(name);
     let started = Instant::now();
@@ -44,8 +57,8 @@ pub(crate) fn run_one(name: &'static str, command: &mut Command) -> Result<Suite
     Ok(SuiteResult::from_check(name, has_passed, started.elapsed()))
 }
 
-/// Clippy belongs to the toolchain whose standard library it reads. The system's Rust comes without one: there the
-/// compiler's own warnings are what can be checked.
+/// Clippy must belong to the toolchain whose standard library it reads. The system's Rust has no Clippy: there, only
+/// the compiler's warnings are checked.
 fn wasm_lints(project: &Project, tools: &Toolset) -> Command {
     let mut command = match &tools.wasm {
         Toolchain::Active => {

@@ -1,5 +1,5 @@
-//! Decides how the whole of Glimpse is started on this machine: everything made ready, then the local cloud in this
-//! process's place, so that the terminal's Ctrl-C and the exit code are its own.
+//! `cargo xtask dev`: sets up and builds Glimpse, then replaces this process with the local cloud (`exec`), which thus
+//! receives the terminal's Ctrl-C and determines the exit status.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
@@ -27,6 +27,6 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
         .arg("--ffprobe")
         .arg(&media.ffprobe)
         .args(arguments);
-    // Comes back only when it could not start.
+    // `exec` returns only if the program could not be started.
     Err(command.exec()).with_context(|| format!("cannot start {}", program.display()))
 }

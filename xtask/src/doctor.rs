@@ -1,6 +1,6 @@
-//! Decides how a deployment is looked at: by the doctor's own program, which is built first; without an address, that of
-//! `cargo xtask dev`, as whom it prints a token for. A stack's roles are read by `deploy/account`, which has credentials,
-//! and told by the doctor, which has none.
+//! `cargo xtask doctor`: builds and runs the doctor. Without an address, it checks the deployment that `cargo xtask
+//! dev` runs, with a token that the local cloud prints. `deploy/account`, which has credentials, reads a stack's roles;
+//! the doctor, which has none, reports the result.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,16 +12,16 @@ use crate::project::Project;
 use crate::run::{self, LoggedStep};
 use crate::setup::{self, PythonTask};
 
-/// Where `cargo xtask dev` answers.
+/// Origin of the edge that `cargo xtask dev` runs.
 const LOCAL_EDGE: &str = "http://localhost:8787";
 
-/// Where a stack is if nobody says it, as for `deploy`.
+/// Default region of a stack, also for `deploy`.
 pub(crate) const DEFAULT_REGION: &str = "eu-central-1";
 
-/// What the doctor ends with if it could not look.
+/// The doctor's exit status if the checks could not run.
 pub(crate) const EXIT_INCOMPLETE: u8 = 2;
 
-/// Whose roles are looked at.
+/// The stack whose roles are checked.
 #[derive(Debug, PartialEq, Eq)]
 struct StackRef {
     name: String,
@@ -29,7 +29,7 @@ struct StackRef {
 }
 
 impl StackRef {
-    /// The stack that is named, if one is, and the other arguments.
+    /// Splits the arguments into the stack, if one is given, and the other arguments.
     fn split_from(arguments: &[String]) -> Result<(Option<Self>, Vec<String>)> {
         let (mut name, mut region, mut others) = (None, None, Vec::new());
         let mut arguments = arguments.iter();
@@ -54,12 +54,12 @@ impl StackRef {
             (Some(name), region) => {
                 Ok((Some(Self { name, region: region.unwrap_or_else(|| DEFAULT_REGION.to_owned()) }), others))
             }
-            (None, Some(_)) => bail!("--region is that of a stack: say --stack, too"),
+            (None, Some(_)) => bail!("--region requires --stack"),
             (None, None) => Ok((None, others)),
         }
     }
 
-    /// A file with what is found. Only this reads credentials.
+    /// Writes the findings to a file. This is the only step that uses credentials.
     fn write_roles_file(&self, project: &Project) -> Result<PathBuf> {
         let python = setup::python_for(project, PythonTask::Deploying)?;
         let mut command = Command::new(python);
@@ -84,7 +84,7 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     if let Some(stack) = stack.as_ref().filter(|_| !is_help) {
         command.arg("--roles").arg(stack.write_roles_file(project)?);
     }
-    // A stack without an address are its roles alone.
+    // With a stack and without an address, only the roles are checked.
     if stack.is_none() && !has_argument("--edge") && !is_help {
         command.args(["--edge", LOCAL_EDGE]);
         if !has_argument("--token") {
@@ -93,7 +93,7 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     }
     println!();
     let status = command.status().context("cannot start the doctor")?;
-    // Its own code says whether it found something or could not look.
+    // The doctor's exit status distinguishes an issue from checks that could not run.
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
@@ -102,7 +102,7 @@ fn doctor_command(project: &Project) -> Result<Command> {
     Ok(Command::new(project.binary_path("glimpse-doctor")))
 }
 
-/// A token that the Worker of `cargo xtask dev` takes.
+/// A token that is valid for the Worker of `cargo xtask dev`.
 fn local_token(project: &Project) -> Result<String> {
     build_package(project, "local cloud", "glimpse-local")?;
     let token = run::capture(Command::new(project.binary_path("glimpse-local")).arg("token"))?;
@@ -112,7 +112,7 @@ fn local_token(project: &Project) -> Result<String> {
 fn build_package(project: &Project, title: &str, package: &str) -> Result<()> {
     LoggedStep::new(title, project.log_path(package)).run(
         project.cargo().args(["build", "--package", package, "--bins"]),
-        "Correct what the compiler says above, then start this again.",
+        "Fix the errors above, then run this again.",
     )
 }
 

@@ -1,12 +1,12 @@
-//! Decides whether something has to be made again: a fingerprint of everything that goes into it, kept in a stamp file
-//! beside what comes out. Contents count, times do not, so a fresh checkout of the same files changes nothing.
+//! Detects changed inputs of a build by a fingerprint, stored in a stamp file beside the output. Only contents count,
+//! not timestamps, so a fresh checkout of the same files is unchanged.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-/// A 64-bit FNV-1a over names and contents. It tells a change from none; it is no defence against anybody.
+/// A 64-bit FNV-1a hash of names and contents. It detects changes; it is not secure against attackers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fingerprint(u64);
 
@@ -15,7 +15,7 @@ impl Fingerprint {
         Self(0xcbf2_9ce4_8422_2325)
     }
 
-    /// Adds one piece. Its length goes in too, so that `ab` + `c` differs from `a` + `bc`.
+    /// Adds a piece of data with its length, so that `ab` + `c` differs from `a` + `bc`.
     #[must_use]
     pub(crate) fn with_bytes(self, piece: &[u8]) -> Self {
         let length = (piece.len() as u64).to_le_bytes();
@@ -23,8 +23,8 @@ impl Fingerprint {
         Self(length.iter().chain(piece).fold(self.0, step))
     }
 
-    /// Adds a file, or a folder with everything below it, by name and content. What `skip` names is left out; something
-    /// that does not exist counts as absent, which is a value of its own.
+    /// Adds a file, or a folder recursively, by name and content, except the paths in `skip`. A path that does not
+    /// exist has its own distinct value.
     pub(crate) fn with_path(self, path: &Path, skip: &[PathBuf]) -> Result<Self> {
         if skip.iter().any(|skipped| skipped == path) {
             return Ok(self);
@@ -42,23 +42,23 @@ impl Fingerprint {
         children.iter().try_fold(named.with_bytes(b"folder"), |state, child| state.with_path(child, skip))
     }
 
-    /// The text that a stamp file holds, and names of folders in the tools cache end with.
+    /// The hexadecimal form, used in stamp files and as a suffix of folders in the tools cache.
     pub(crate) fn to_hex(self) -> String {
         format!("{:016x}", self.0)
     }
 }
 
-/// Whether `stamp` says that its product was made of exactly these inputs.
+/// Whether `stamp` contains exactly this fingerprint of the inputs.
 pub(crate) fn is_fresh(stamp: &Path, fingerprint: Fingerprint) -> bool {
     fs::read_to_string(stamp).is_ok_and(|text| text.trim() == fingerprint.to_hex())
 }
 
-/// Writes the stamp; the last act of making something, so that a broken attempt leaves none.
+/// Writes the stamp. This is the last step of a build, so that a failed build has no stamp.
 pub(crate) fn write_stamp(stamp: &Path, fingerprint: Fingerprint) -> Result<()> {
     fs::write(stamp, fingerprint.to_hex() + "\n").with_context(|| format!("cannot write {}", stamp.display()))
 }
 
-/// Takes the stamp away; the first act, for the same reason.
+/// Removes the stamp. This is the first step of a build, for the same reason.
 pub(crate) fn invalidate(stamp: &Path) -> Result<()> {
     match fs::remove_file(stamp) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -72,7 +72,7 @@ pub(crate) fn invalidate(stamp: &Path) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// A folder of this test alone, emptied first and removed at the end.
+    /// A temporary folder of one test, emptied at the beginning and removed at the end.
     struct ScratchFolder(PathBuf);
 
     impl ScratchFolder {
@@ -129,12 +129,12 @@ mod tests {
         let scratch = ScratchFolder::new("stamp");
         let stamp = scratch.0.join("stamp");
         let inputs = Fingerprint::new().with_bytes(b"inputs");
-        assert!(!is_fresh(&stamp, inputs), "none yet");
+        assert!(!is_fresh(&stamp, inputs), "no stamp yet");
         write_stamp(&stamp, inputs).unwrap();
         assert!(is_fresh(&stamp, inputs));
         assert!(!is_fresh(&stamp, inputs.with_bytes(b"more")));
         invalidate(&stamp).unwrap();
         assert!(!is_fresh(&stamp, inputs));
-        invalidate(&stamp).expect("forgetting twice is no error");
+        invalidate(&stamp).expect("a missing stamp is not an error");
     }
 }

@@ -1,4 +1,4 @@
-//! Decides whether everything that is linked may be: each package's licence against the list in deny.toml.
+//! Checks the license of each package in Cargo.lock against the list in deny.toml.
 
 use std::fs;
 use std::process::Command;
@@ -12,7 +12,7 @@ use crate::project::Project;
 /// Checks every package of Cargo.lock, for all targets.
 ///
 /// # Errors
-/// Names each package whose licence is not on the list, with its licence.
+/// Lists each package whose license is not on the list, with its license.
 pub(crate) fn check(project: &Project) -> Result<usize> {
     let allow_list = parse_allow_list(&fs::read_to_string(project.path("deny.toml")).context("deny.toml")?)?;
     let output = Command::new("cargo")
@@ -22,29 +22,29 @@ pub(crate) fn check(project: &Project) -> Result<usize> {
         .context("cargo metadata")?;
     ensure!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout)?;
-    let packages = metadata["packages"].as_array().context("cargo metadata lists packages")?;
+    let packages = metadata["packages"].as_array().context("the output of cargo metadata has no packages")?;
     let rejected: Vec<String> = packages
         .iter()
         .filter_map(|package| {
             let license = package["license"].as_str().unwrap_or("none");
             (!is_allowed(license, &allow_list))
-                .then(|| format!("{} {} is under {license}", package["name"], package["version"]))
+                .then(|| format!("{} {}: {license}", package["name"], package["version"]))
         })
         .collect();
     if !rejected.is_empty() {
-        bail!("not on the list in deny.toml:\n  {}", rejected.join("\n  "));
+        bail!("licenses that deny.toml does not allow:\n  {}", rejected.join("\n  "));
     }
     Ok(packages.len())
 }
 
-/// The texts of deny.toml's `allow = [ … ]`.
+/// Parses the strings in deny.toml's `allow = [ … ]`.
 fn parse_allow_list(text: &str) -> Result<Vec<String>> {
     let list = text.split_once("allow = [").and_then(|(_, rest)| rest.split_once(']')).map(|(list, _)| list);
     let list = list.context("deny.toml has no list `allow`")?;
     Ok(list.split('"').skip(1).step_by(2).map(str::to_owned).collect())
 }
 
-/// Whether one way through the expression needs allowed licences only.
+/// Whether the SPDX expression can be satisfied with allowed licenses only.
 fn is_allowed(license: &str, allow_list: &[String]) -> bool {
     Expression::parse_mode(license, ParseMode::LAX)
         .is_ok_and(|expression| expression.evaluate(|required| allow_list.contains(&required.to_string())))

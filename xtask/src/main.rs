@@ -1,11 +1,12 @@
-//! `cargo xtask VERB`: the tasks of Glimpse's own development. This file decides which verbs exist and what each does in
-//! which order; the work is in the modules. Nothing here is deployed.
+//! `cargo xtask COMMAND`: development tasks of Glimpse. This file parses the command and calls the modules. Nothing of
+//! this crate is deployed.
 
-#![expect(clippy::print_stdout, reason = "a program for the terminal: what it prints is what it is for")]
+#![expect(clippy::print_stdout, reason = "a command-line program prints its output")]
 
 mod bench;
 mod build;
 mod check;
+mod cycles;
 mod deploy;
 mod dev;
 mod doctor;
@@ -29,31 +30,32 @@ use crate::project::Project;
 use crate::setup::Purpose;
 
 const HELP: &str = "\
-cargo xtask VERB
+cargo xtask COMMAND
 
-  dev [args]            set up, build, then run the whole of Glimpse on this machine; Ctrl-C stops it
-  test [filter…]        set up, build, then run every check and test; with filters only tests whose names contain one
-  check                 the quick part of `test`: formatting, lints on both targets, documentation
-  build [part…]         edge, page, native (without any: all three): what has changed since the last time
-  openapi               write the API's OpenAPI document, which the code makes, to docs/openapi.json
-  bench WHAT [args]     set up, then measure engine, layer, edge or deliver against others; prints commands and tables;
-                        with --smoke everything once and small, without figures
-  package [arch…]       build and pack what is released, for x86_64, arm64 or (without any) both
-  deploy --origin URL   package, then AWS's side, then the Worker; --dry-run needs no account
+  dev [args]            set up, build, then run all of Glimpse on this machine; Ctrl-C stops it
+  test [filter…]        set up, build, then run all checks and tests; with filters, only tests whose names contain one
+  check                 the fast checks of `test`: import cycles, formatting, lints on both targets, documentation
+  build [part…]         build edge, page and native (default: all three), if their inputs have changed
+  openapi               generate the API's OpenAPI document, docs/openapi.json, from the code
+  bench WHAT [args]     set up, then benchmark engine, layer, edge or deliver against alternatives; prints commands and
+                        tables; with --smoke, runs everything once with small inputs and prints no figures
+  package [arch…]       build and package a release for x86_64, arm64 or (default) both
+  deploy --origin URL   package, then deploy the AWS stack, then the Worker; --dry-run needs no account
                         [--allow-origin URL]… [--stack NAME] [--region REGION] [--arch ARCH] [--parameter NAME=VALUE]…
-                        [--new-key] [--prebuilt]: what `package` has made, without building or installing anything
-  doctor [--edge URL]   walk the whole path with a tiny video and name the first thing that is wrong; without an address,
-                        that of `dev`. [--origin URL]… [--wait SECS] [--json]; GLIMPSE_TOKEN is a bearer token
-                        [--stack NAME [--region REGION]]: the roles too, by your credentials of AWS; alone, only they
-  destroy               take it down; [--stack NAME] [--region REGION] [--delete-videos] [--dry-run]
-  setup                 install or build what is missing for developing and testing; quick when nothing is
-  help                  this text
+                        [--new-key] [--prebuilt]: deploy the output of `package`, without building or installing anything
+  doctor [--edge URL]   check a deployment end to end with a small video and report the first issue (default: the one
+                        that `dev` runs). [--origin URL]… [--wait SECS] [--json]; GLIMPSE_TOKEN is a bearer token
+                        [--stack NAME [--region REGION]]: also check the roles, with your AWS credentials; without
+                        --edge, only the roles
+  destroy               delete a deployment; [--stack NAME] [--region REGION] [--delete-videos] [--dry-run]
+  setup                 install or build missing tools for development and tests
+  help                  show this text
 
-What setup builds is kept in $GLIMPSE_TOOLS_DIR, else in $XDG_CACHE_HOME/glimpse, else in ~/.cache/glimpse.
-GLIMPSE_FFMPEG and GLIMPSE_FFPROBE name programs for the Lambda to use instead of the layer's, which setup builds.
-GLIMPSE_REFERENCE_FFMPEG, GLIMPSE_REFERENCE_FFPROBE (which make the tests' media), GLIMPSE_CHROMIUM, GLIMPSE_PYTHON3 and
-GLIMPSE_WRK (which loads a server that is measured) name programs to use instead of those on PATH.
-GLIMPSE_MEDIA names a folder of sample videos that the tests use besides their own.
+Setup stores the tools that it builds in $GLIMPSE_TOOLS_DIR, else in $XDG_CACHE_HOME/glimpse, else in ~/.cache/glimpse.
+GLIMPSE_FFMPEG and GLIMPSE_FFPROBE are the Lambda's programs to use instead of the layer's, which setup builds.
+GLIMPSE_REFERENCE_FFMPEG, GLIMPSE_REFERENCE_FFPROBE (to generate the tests' media), GLIMPSE_CHROMIUM, GLIMPSE_PYTHON3 and
+GLIMPSE_WRK (to load a server in benchmarks) are programs to use instead of those on PATH.
+GLIMPSE_MEDIA is a folder of additional sample videos for the tests.
 ";
 
 fn main() -> ExitCode {
@@ -84,7 +86,7 @@ fn run_verb(arguments: &[String]) -> Result<ExitCode> {
         }
         "build" => {
             let (parts, uploads) = build::parse_arguments(rest)?;
-            // The tests start wrangler many times, and each start runs this as its build command.
+            // The tests start wrangler many times, and wrangler runs this as its build command at each start.
             if std::env::var_os("GLIMPSE_PREBUILT").is_some_and(|value| value == "1")
                 && build::are_built(&parts, &std::env::current_dir()?)
             {
@@ -110,13 +112,13 @@ fn run_verb(arguments: &[String]) -> Result<ExitCode> {
         }
         "bench" => bench::run(&Project::discover()?, rest),
         "test" => test::run(&Project::discover()?, rest),
-        other => bail!("there is no verb `{other}`: `cargo xtask help` lists them"),
+        other => bail!("unknown command `{other}`: `cargo xtask help` lists the commands"),
     }
 }
 
 fn reject_arguments(verb: &str, rest: &[String]) -> Result<()> {
     match rest.first() {
-        Some(argument) => bail!("`cargo xtask {verb}` takes no argument, but was given `{argument}`"),
+        Some(argument) => bail!("`cargo xtask {verb}` takes no arguments: `{argument}`"),
         None => Ok(()),
     }
 }

@@ -1,5 +1,6 @@
-//! Decides where the OpenAPI document lies that the edge's own types make: in docs/, so that a change of the API is seen in
-//! a review, and the page's build needs no compiler. A test of the edge holds it against the code.
+//! `cargo xtask openapi`: writes the OpenAPI document, which is generated from the edge's types. It is stored in docs/,
+//! so that changes of the API are visible in reviews and the page's build needs no compiler. A test of the edge
+//! compares it with the code.
 
 use std::fs;
 use std::process::ExitCode;
@@ -9,7 +10,7 @@ use anyhow::{Context as _, Result};
 use crate::project::Project;
 use crate::run;
 
-/// Where it lies below the project's root.
+/// Path of the document below the repository's root.
 pub(crate) const DOCUMENT_PATH: &str = "docs/openapi.json";
 
 pub(crate) fn write_document(project: &Project) -> Result<ExitCode> {

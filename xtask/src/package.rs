@@ -1,5 +1,5 @@
-//! Decides what is released and how it is built: the Lambdas for AL2023's C library, the layer, the Worker, checksums and an
-//! SBOM; the same bytes from the same sources, compiler and architecture.
+//! `cargo xtask package`: builds and packages a release: the Lambdas for AL2023's C library, the layer, the Worker,
+//! checksums and an SBOM. The same sources, compiler and architecture produce the same bytes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,13 +16,13 @@ use crate::setup::{self, Purpose};
 
 /// The C library of `provided.al2023` is 2.34, <https://docs.aws.amazon.com/linux/al2023/ug/compare-with-al2.html>.
 const GLIBC_VERSION: &str = "2.34";
-/// The crates whose programs are released.
+/// The crates whose programs are part of a release.
 const LAMBDAS_CRATE: &str = "glimpse-backend";
 const WORKER_CRATE: &str = "glimpse-edge";
-/// What the layer's package is called.
+/// Name of the layer's package.
 const LAYER: &str = "layer";
 
-/// A processor that Lambda has.
+/// A CPU architecture of Lambda.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arch {
     X86,
@@ -30,7 +30,7 @@ pub(crate) enum Arch {
 }
 
 impl Arch {
-    /// As Lambda and the layer's scripts call it.
+    /// The architecture's name in Lambda and in the layer's scripts.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::X86 => "x86_64",
@@ -49,7 +49,7 @@ impl Arch {
         match text {
             "x86_64" => Ok(Self::X86),
             "arm64" | "aarch64" => Ok(Self::Arm),
-            other => bail!("x86_64 or arm64, not {other}"),
+            other => bail!("unknown architecture `{other}`: x86_64 or arm64"),
         }
     }
 }
@@ -61,11 +61,11 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
         arches = vec![Arch::X86, Arch::Arm];
     }
     let folder = build_all(project, &arches)?;
-    println!("\nin {}", folder.display());
+    println!("\nThe packages are in {}", folder.display());
     Ok(ExitCode::SUCCESS)
 }
 
-/// Builds and packs everything for those processors, and answers the folder.
+/// Builds and packages everything for the architectures, and returns the folder.
 pub(crate) fn build_all(project: &Project, arches: &[Arch]) -> Result<PathBuf> {
     let tools = setup::run(project, Purpose::Build)?;
     let python = setup::python_for(project, setup::PythonTask::Building)?;
@@ -74,7 +74,7 @@ pub(crate) fn build_all(project: &Project, arches: &[Arch]) -> Result<PathBuf> {
         fs::remove_dir_all(&folder).with_context(|| format!("cannot empty {}", folder.display()))?;
     }
     fs::create_dir_all(&folder)?;
-    // Asked for first: minutes of building are lost otherwise.
+    // Checked first, because otherwise a missing target would fail after minutes of building.
     for &arch in arches {
         ensure_target(project, arch)?;
     }
@@ -94,17 +94,17 @@ pub(crate) fn build_all(project: &Project, arches: &[Arch]) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// The folder of what was made before, if every file in it is still what it was: `SHA256SUMS` says so.
+/// The folder of the existing packages, after a check of their files against `SHA256SUMS`.
 pub(crate) fn verify_existing(project: &Project) -> Result<PathBuf> {
     let folder = project.target.join("package");
     let sums = folder.join("SHA256SUMS");
-    ensure!(sums.exists(), "there is no {}: `cargo xtask package` makes it", sums.display());
+    ensure!(sums.exists(), "{} does not exist: run `cargo xtask package`", sums.display());
     run::capture(Command::new("sha256sum").current_dir(&folder).args(["--check", "--strict", "SHA256SUMS"]))
-        .context("the packages are not those that were made")?;
+        .context("the packages do not match their checksums")?;
     Ok(folder)
 }
 
-/// The standard library for that processor.
+/// Ensures that the standard library for the architecture is installed.
 fn ensure_target(project: &Project, arch: Arch) -> Result<()> {
     let triple = arch.triple();
     let libraries = run::capture(Command::new("rustc").current_dir(&project.root).args([
@@ -128,33 +128,35 @@ fn ensure_target(project: &Project, arch: Arch) -> Result<()> {
         .run(
             &mut rustup,
             &format!(
-                "This machine has no way to Rust's library for {}: package {other_arch} alone.",
+                "Rust's standard library for {} cannot be installed on this machine: package only {other_arch}.",
                 arch.name()
             ),
         )
 }
 
-/// What is made for a processor, by the names without it: each Lambda's program, and the layer.
+/// Names of the packages, without the architecture: each Lambda's program, and the layer.
 pub(crate) fn package_names(project: &Project) -> Result<Vec<String>> {
     let mut names = lambda_programs(project)?;
     names.push(LAYER.to_owned());
     Ok(names)
 }
 
-/// The programs that the Lambdas are, by their names.
+/// Names of the Lambdas' programs.
 fn lambda_programs(project: &Project) -> Result<Vec<String>> {
     let metadata = run::capture(project.cargo().args(["metadata", "--format-version", "1", "--no-deps"]))?;
     let metadata: Value = serde_json::from_str(&metadata)?;
-    let packages = metadata["packages"].as_array().context("cargo metadata lists packages")?;
-    let package =
-        packages.iter().find(|package| package["name"] == LAMBDAS_CRATE).context("no package of Lambdas")?;
-    let targets = package["targets"].as_array().context("a package has targets")?;
+    let packages = metadata["packages"].as_array().context("the output of cargo metadata has no packages")?;
+    let package = packages
+        .iter()
+        .find(|package| package["name"] == LAMBDAS_CRATE)
+        .context("the output of cargo metadata has no Lambda package")?;
+    let targets = package["targets"].as_array().context("the Lambda package has no targets")?;
     let names = targets.iter().filter(|target| target["kind"][0] == "bin");
     Ok(names.filter_map(|target| target["name"].as_str().map(str::to_owned)).collect())
 }
 
 fn package_lambdas(project: &Project, python: &Path, arch: Arch, folder: &Path) -> Result<()> {
-    let bin = python.parent().context("a program lies in a folder")?;
+    let bin = python.parent().context("the path of Python has no parent folder")?;
     let target = project.target.join("package-build");
     let mut command = Command::new(bin.join("cargo-zigbuild"));
     command
@@ -166,7 +168,7 @@ fn package_lambdas(project: &Project, python: &Path, arch: Arch, folder: &Path) 
         .env("CARGO_ENCODED_RUSTFLAGS", path_remap::rustflags(project)?)
         .env("SOURCE_DATE_EPOCH", "0");
     LoggedStep::new(format!("Lambdas for {}, release", arch.name()), project.log_path("package-lambdas"))
-        .run(&mut command, "Correct what the compiler says above, then start this again.")?;
+        .run(&mut command, "Fix the errors above, then run this again.")?;
     let binaries = target.join(arch.triple()).join("release");
     for name in lambda_programs(project)? {
         let out = folder.join(format!("{name}-{}.zip", arch.name()));
@@ -184,7 +186,7 @@ fn package_layer(project: &Project, arch: Arch, folder: &Path) -> Result<()> {
         command
     };
     LoggedStep::new(format!("layer for {}", arch.name()), project.log_path("package-layer"))
-        .run(&mut script(&[]), "Correct what it says above, then start this again.")?;
+        .run(&mut script(&[]), "Fix the errors above, then run this again.")?;
     let layer_folder = run::capture(&mut script(&["--where"]))?;
     let name = arch.name();
     for (from, to) in [
@@ -192,12 +194,12 @@ fn package_layer(project: &Project, arch: Arch, folder: &Path) -> Result<()> {
         ("sbom.cdx.json".to_owned(), format!("{LAYER}-{name}-sbom.cdx.json")),
     ] {
         fs::copy(Path::new(layer_folder.trim()).join(&from), folder.join(to))
-            .with_context(|| format!("no {from}"))?;
+            .with_context(|| format!("cannot copy {from}"))?;
     }
     Ok(())
 }
 
-/// The Worker as wrangler bundles it, and the page.
+/// Packages the Worker as bundled by wrangler, and the page.
 fn package_worker(project: &Project, python: &Path, folder: &Path) -> Result<()> {
     let bundle = project.target.join("package-worker");
     if bundle.exists() {
@@ -206,8 +208,8 @@ fn package_worker(project: &Project, python: &Path, folder: &Path) -> Result<()>
     let mut command = project.npm_command("wrangler");
     command.args(["deploy", "--dry-run", "--outdir"]).arg(&bundle).env("GLIMPSE_PREBUILT", "1");
     LoggedStep::new("Worker's bundle", project.log_path("package-worker"))
-        .run(&mut command, "See what wrangler says above.")?;
-    // Notes of wrangler's for people, and maps for debuggers: with paths of this machine.
+        .run(&mut command, "Fix the errors of wrangler above, then run this again.")?;
+    // Remove wrangler's README and the source maps: they contain paths of this machine.
     for entry in fs::read_dir(&bundle)? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "map" || extension == "md") {
@@ -239,7 +241,7 @@ fn write_sbom(project: &Project, python: &Path, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What would differ on another machine or day is found before it is released.
+/// Checks that the packages contain nothing that depends on the machine or the date.
 fn check_reproducible(project: &Project, python: &Path, folder: &Path) -> Result<()> {
     let private_folders = path_remap::private_folders(project)?;
     let mut arguments = vec!["proof".as_ref(), folder.as_os_str()];
@@ -256,7 +258,7 @@ fn run_pack<'a>(
     let mut command = Command::new(python);
     command.arg(project.path("deploy/pack")).args(arguments).stderr(Stdio::inherit());
     let output = command.output().context("cannot start deploy/pack")?;
-    ensure!(output.status.success(), "deploy/pack ended with {}", output.status);
+    ensure!(output.status.success(), "deploy/pack failed: {}", output.status);
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 

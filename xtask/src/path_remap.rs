@@ -1,5 +1,5 @@
-//! Decides by which names the folders of this machine go into what is compiled for others: none of them is in a release, so
-//! that the same sources make the same bytes wherever they lie.
+//! Replaces paths of this machine in released programs (rustc's `--remap-path-prefix`), so that builds are reproducible
+//! regardless of the location of the sources.
 
 use std::env;
 use std::fs;
@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use crate::project::Project;
 use crate::run;
 
-/// The folders that no released file may name, each absolute.
+/// The folders whose paths no released file may contain, all absolute.
 pub(crate) fn private_folders(project: &Project) -> Result<Vec<PathBuf>> {
     let sysroot =
         run::capture(Command::new("rustc").current_dir(&project.root).args(["--print", "sysroot"]))?;
@@ -27,26 +27,28 @@ pub(crate) fn private_folders(project: &Project) -> Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
-/// Whether a folder's name is found in a program for no other reason: `/src` and `/usr/local` are in many.
+/// Whether a folder's path is specific enough to search for: `/src` and `/usr/local` occur in many programs for other
+/// reasons.
 fn is_private(folder: &Path) -> bool {
     folder.is_absolute() && folder.components().count() > 2 && folder != Path::new("/usr/local")
 }
 
-/// rustc's flags, for `CARGO_ENCODED_RUSTFLAGS`, which knows folders with spaces.
+/// rustc's flags, for `CARGO_ENCODED_RUSTFLAGS`, which supports folders with spaces.
 pub(crate) fn rustflags(project: &Project) -> Result<String> {
     let home = cargo_home()?;
-    // Which mirror a crate came from is in the name of its folder.
+    // The folder's name contains the mirror of the registry.
     let sources = home.join("registry/src");
     let mut sources: Vec<_> = match fs::read_dir(&sources) {
         Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?,
-        // Vendored crates lie elsewhere.
+        // Vendored crates are stored elsewhere.
         Err(_) => Vec::new(),
     };
     sources.sort();
     Ok(encode_flags(&project.root, &project.target, &home, &sources))
 }
 
-/// The last one that fits is taken: the target folder and the crates may lie inside of the others.
+/// rustc uses the last matching prefix, so nested folders are last: the target folder and the crates can be inside of
+/// the others.
 fn encode_flags(root: &Path, target: &Path, home: &Path, sources: &[PathBuf]) -> String {
     let mut pairs = vec![(home, "/cargo"), (root, "/glimpse"), (target, "/target")];
     pairs.extend(sources.iter().map(|folder| (folder.as_path(), "/crates")));
@@ -58,7 +60,7 @@ fn cargo_home() -> Result<PathBuf> {
     env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")))
-        .context("no folder of cargo's: set CARGO_HOME or HOME")
+        .context("cannot find cargo's folder: set CARGO_HOME or HOME")
 }
 
 #[cfg(test)]

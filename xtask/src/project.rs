@@ -1,5 +1,5 @@
-//! Decides where things are: the checkout, cargo's target folder, the cache of tools, the programs of npm; and in which
-//! environment cargo and Node are started.
+//! Paths of the project: the checkout, cargo's target folder, the tools cache and npm's programs; and the environment
+//! in which cargo and Node are started.
 
 use std::env;
 use std::ffi::OsString;
@@ -11,20 +11,21 @@ use anyhow::{Context as _, Result};
 
 use crate::run;
 
-/// The folders that every verb needs, each absolute.
+/// The folders that every command needs, all absolute.
 #[derive(Debug)]
 pub(crate) struct Project {
     /// The checkout.
     pub(crate) root: PathBuf,
-    /// Cargo's target folder: `CARGO_TARGET_DIR` or the user's configuration may have moved it.
+    /// Cargo's target folder, which can be changed by `CARGO_TARGET_DIR` or the user's configuration.
     pub(crate) target: PathBuf,
-    /// What is built once for all checkouts of this user.
+    /// The tools cache, shared by all checkouts of this user.
     pub(crate) cache: PathBuf,
 }
 
 impl Project {
     pub(crate) fn discover() -> Result<Self> {
-        let package = env::var_os("CARGO_MANIFEST_DIR").context("start this as `cargo xtask`")?;
+        let package = env::var_os("CARGO_MANIFEST_DIR")
+            .context("CARGO_MANIFEST_DIR is not set: run this as `cargo xtask`")?;
         let root =
             Path::new(&package).parent().context("the package xtask is not inside a checkout")?.to_owned();
         let metadata = run::capture(cargo().current_dir(&root).args([
@@ -35,9 +36,10 @@ impl Project {
             "--offline",
         ]))?;
         let metadata: serde_json::Value =
-            serde_json::from_str(&metadata).context("`cargo metadata` did not answer JSON")?;
-        let target =
-            metadata["target_directory"].as_str().context("`cargo metadata` names no target folder")?;
+            serde_json::from_str(&metadata).context("the output of `cargo metadata` is not valid JSON")?;
+        let target = metadata["target_directory"]
+            .as_str()
+            .context("the output of `cargo metadata` has no target folder")?;
         Ok(Self { root, target: target.into(), cache: cache_folder(|name| env::var_os(name))? })
     }
 
@@ -46,7 +48,7 @@ impl Project {
         self.root.join(relative)
     }
 
-    /// A program that the npm packages bring.
+    /// A program of the npm packages.
     pub(crate) fn npm_program(&self, name: &str) -> PathBuf {
         self.path("node_modules/.bin").join(name)
     }
@@ -61,7 +63,7 @@ impl Project {
         self.target.join("debug").join(name)
     }
 
-    /// Where the output of a long step goes.
+    /// Log file of a long step.
     pub(crate) fn log_path(&self, name: &str) -> PathBuf {
         self.target.join("setup").join(name).with_extension("log")
     }
@@ -78,8 +80,8 @@ impl Project {
         command
     }
 
-    /// A program of the npm packages in the checkout. Their scripts look for `node` on PATH and the system's may be too old
-    /// for them, so the packages' own comes first.
+    /// A program of the npm packages, run in the checkout. Their scripts search `node` on PATH, where the system's may
+    /// be too old, so the folder with the packages' Node.js is first.
     pub(crate) fn npm_command(&self, program: &str) -> Command {
         let mut command = Command::new(self.npm_program(program));
         command
@@ -90,8 +92,8 @@ impl Project {
     }
 }
 
-/// The cargo that runs this, without the variables that `cargo run` sets for this package alone: a build script of another
-/// package that watches one of them would otherwise run again.
+/// The cargo that runs this program, without the variables that `cargo run` sets for this package: a build script of
+/// another package that depends on one of them would otherwise run again.
 fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in env::vars_os() {
@@ -111,7 +113,7 @@ fn cargo() -> Command {
 pub(crate) fn path_with(folder: &Path) -> OsString {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = std::iter::once(folder.to_owned()).chain(env::split_paths(&path));
-    // A folder with a colon in its name cannot be on PATH at all; then the plain one has to do.
+    // A folder with a colon in its name cannot be on PATH; use PATH unchanged.
     env::join_paths(folders).unwrap_or(path)
 }
 
@@ -121,7 +123,7 @@ fn cache_folder(lookup: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
     let cache = folder_from("GLIMPSE_TOOLS_DIR")
         .or_else(|| folder_from("XDG_CACHE_HOME").map(|folder| folder.join("glimpse")))
         .or_else(|| folder_from("HOME").map(|home| home.join(".cache/glimpse")))
-        .context("no folder for tools: set GLIMPSE_TOOLS_DIR or HOME")?;
+        .context("cannot find a folder for tools: set GLIMPSE_TOOLS_DIR or HOME")?;
     std::path::absolute(&cache).with_context(|| format!("{} is not a folder for tools", cache.display()))
 }
 

@@ -1,5 +1,4 @@
-//! Starts every other program; nothing else here does. Decides how a step is shown while it runs, where its output is kept,
-//! when it has taken too long, and what its failure says.
+//! Runs programs with progress output, logs and timeouts.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -12,31 +11,31 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
-/// How many of a failed step's last lines are shown.
+/// Number of the last output lines that are shown when a step fails.
 const TAIL_LINES: usize = 12;
-/// How often a step says that it is alive where lines cannot be rewritten.
+/// Interval of progress lines if the output is not a terminal.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
-/// How often the counter on a terminal moves.
+/// Interval at which the progress line on a terminal is redrawn.
 const REDRAW_INTERVAL: Duration = Duration::from_millis(200);
-/// How long the output of a program that has ended is waited for: something it left behind may hold the pipe open.
+/// Time to wait for the remaining output of an exited program: an orphaned child process can keep the pipe open.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// One line about something that needed no work.
+/// Prints a line about something that needed no work.
 pub(crate) fn print_ok(what: &str, detail: impl std::fmt::Display) {
     println!("  ok {what}: {detail}");
 }
 
-/// One line about what comes next.
+/// Prints a note.
 pub(crate) fn print_note(text: &str) {
     println!("     {text}");
 }
 
-/// A heading over the steps or tests that follow.
+/// Prints a heading for the following steps or tests.
 pub(crate) fn print_heading(text: &str) {
     println!("\n== {text}");
 }
 
-/// Runs a short program to its end and answers what it wrote to standard output.
+/// Runs a short program and returns its standard output.
 pub(crate) fn capture(command: &mut Command) -> Result<String> {
     let output = command
         .stdin(Stdio::null())
@@ -44,12 +43,12 @@ pub(crate) fn capture(command: &mut Command) -> Result<String> {
         .with_context(|| format!("cannot start {}", program_name(command)))?;
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr);
-        bail!("{} ended with {}: {}", program_name(command), output.status, stderr.trim());
+        bail!("{} failed with {}: {}", program_name(command), output.status, stderr.trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// A long step: shown with its time while it runs, its output kept in a log.
+/// A long step: its elapsed time is shown while it runs, and its output is written to a log.
 #[derive(Debug)]
 pub(crate) struct LoggedStep {
     title: String,
@@ -62,24 +61,24 @@ impl LoggedStep {
         Self { title: title.into(), log, timeout: None }
     }
 
-    /// Ends the step as failed when it has taken this long.
+    /// Kills the step, which then has failed, after this time.
     pub(crate) fn with_timeout(mut self, limit: Duration) -> Self {
         self.timeout = Some(limit);
         self
     }
 
-    /// Runs `command` to its end. `advice` is the sentence that a failure ends with: what the person should do.
+    /// Runs `command`. `advice` is the last sentence of the error message: what the user should do.
     pub(crate) fn run(self, command: &mut Command, advice: &str) -> Result<()> {
         self.try_run(command)?.map_err(|failure| failure.into_error(advice))
     }
 
-    /// Like `run`, for a step that may fail because there is another way: the failure is a value.
+    /// Like `run`, but returns the failure of the step as a value, for steps with an alternative.
     ///
     /// # Errors
-    /// When the log cannot be written; a program that cannot be started is a failure.
+    /// The log cannot be written. A program that cannot be started is a failure of the step.
     pub(crate) fn try_run(self, command: &mut Command) -> Result<Result<(), StepFailure>> {
         if let Some(folder) = self.log.parent() {
-            fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+            fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         }
         let log = File::create(&self.log)
             .with_context(|| format!("cannot write the log {}", self.log.display()))?;
@@ -106,21 +105,21 @@ impl LoggedStep {
                 Ok(_) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
                     let status = child.wait()?;
-                    break (!status.success()).then(|| format!("ended with {status}"));
+                    break (!status.success()).then(|| format!("failed with {status}"));
                 }
             }
             let elapsed = started.elapsed();
             display.update(elapsed, tail.back().map_or("", String::as_str));
             if self.timeout.is_some_and(|limit| elapsed > limit) {
-                // It may have ended by itself in this moment; then there is nothing to kill.
+                // The program may have exited meanwhile; then `kill` fails.
                 let _ = child.kill();
                 child.wait()?;
-                break Some(format!("no end after {} s", elapsed.as_secs()));
+                break Some(format!("timed out after {} s", elapsed.as_secs()));
             }
             if let Some(status) = child.try_wait()? {
                 let exited_at: &mut Instant = exited_at.get_or_insert_with(Instant::now);
                 if exited_at.elapsed() > DRAIN_TIMEOUT {
-                    break (!status.success()).then(|| format!("ended with {status}"));
+                    break (!status.success()).then(|| format!("failed with {status}"));
                 }
             }
         };
@@ -134,27 +133,28 @@ impl LoggedStep {
     }
 }
 
-/// How a step failed.
+/// A failure of a step.
 #[derive(Debug)]
 pub(crate) struct StepFailure {
     title: String,
     pub(crate) reason: String,
-    /// The last lines of its output.
+    /// The last lines of the output.
     pub(crate) tail: String,
     log: String,
 }
 
 impl StepFailure {
-    /// Shows the end of the output, and makes an error of what happened and `advice`, what the person should do.
+    /// Prints the last lines of the output, and returns an error with the reason and `advice`, what the user should do.
     pub(crate) fn into_error(self, advice: &str) -> anyhow::Error {
         if !self.tail.is_empty() {
             eprintln!("{}", self.tail);
         }
-        anyhow!("{} {}\n{advice}\nIts whole output is in {}", self.title, self.reason, self.log)
+        anyhow!("{} {}\n{advice}\nThe full output is in {}", self.title, self.reason, self.log)
     }
 }
 
-/// Runs `command` with its output passed on as it comes; `see` gets every line. Answers whether it succeeded.
+/// Runs `command`, prints its output line by line and calls `on_line` for each line. Returns whether the command
+/// succeeded.
 pub(crate) fn stream(command: &mut Command, mut on_line: impl FnMut(&str)) -> Result<bool> {
     if io::stdout().is_terminal() {
         command.env("CARGO_TERM_COLOR", "always").env("FORCE_COLOR", "1");
@@ -162,7 +162,8 @@ pub(crate) fn stream(command: &mut Command, mut on_line: impl FnMut(&str)) -> Re
     let (mut child, lines) =
         spawn(command, None).with_context(|| format!("cannot start {}", program_name(command)))?;
     loop {
-        // Looked at before the wait for a line: what was written before the end is then already on its way.
+        // Check the status before waiting for a line: output that was written before the exit is then already in the
+        // pipe.
         let status = child.try_wait()?;
         match lines.recv_timeout(if status.is_some() { DRAIN_TIMEOUT } else { REDRAW_INTERVAL }) {
             Ok(line) => {
@@ -179,11 +180,11 @@ pub(crate) fn stream(command: &mut Command, mut on_line: impl FnMut(&str)) -> Re
     }
 }
 
-/// Starts `command` with both outputs in one pipe, so that their lines stay in order, and a thread that reads them.
+/// Starts `command` with stdout and stderr in one pipe, so that their lines stay in order, and a thread that reads it.
 fn spawn(command: &mut Command, log: Option<File>) -> io::Result<(Child, Receiver<String>)> {
     let (reader, writer) = io::pipe()?;
     let child = command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).spawn();
-    // The command holds the pipe's writing ends; while it does, the reader would never see the end.
+    // `command` still owns the pipe's write ends. Drop them, or the reader would never reach the end.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let (sender, receiver) = mpsc::channel();
     let child = child?;
@@ -191,18 +192,18 @@ fn spawn(command: &mut Command, log: Option<File>) -> io::Result<(Child, Receive
     Ok((child, receiver))
 }
 
-/// Ends with the pipe, or when nobody listens any more and there is no log to write.
+/// Returns at the end of the pipe, or when the receiver is gone and there is no log.
 fn read_lines(reader: PipeReader, mut log: Option<File>, sender: &mpsc::Sender<String>) {
     let mut reader = BufReader::new(reader);
     let mut line = Vec::new();
     while reader.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
         if let Some(file) = &mut log {
-            // A full disk ends the log, not the step.
+            // A full disk must not fail the step.
             let _ = file.write_all(&line);
         }
         let text = String::from_utf8_lossy(&line);
         let text = text.trim_end_matches(['\n', '\r']);
-        // What a program draws over and over on one line ends with its last state.
+        // Of a line that a program redraws with carriage returns, keep the last state.
         let last = text.rsplit('\r').next().unwrap_or(text).to_owned();
         if sender.send(last).is_err() && log.is_none() {
             return;
@@ -211,7 +212,7 @@ fn read_lines(reader: PipeReader, mut log: Option<File>, sender: &mpsc::Sender<S
     }
 }
 
-/// One line on a terminal that is drawn again and again; elsewhere a line now and then.
+/// Progress display: a line that is redrawn on a terminal; otherwise a new line at intervals.
 struct ProgressLine<'a> {
     title: &'a str,
     is_terminal: bool,
@@ -237,7 +238,7 @@ impl<'a> ProgressLine<'a> {
         let tail: String = last_line.trim().chars().filter(|c| !c.is_control()).take(60).collect();
         if self.is_terminal {
             print!("\r\u{1b}[2K   … {} {seconds} s  \u{1b}[2m{tail}\u{1b}[0m", self.title);
-            // A terminal that is gone is no reason to stop the work.
+            // A closed terminal must not stop the step.
             let _ = io::stdout().flush();
         } else {
             println!("   … {} {seconds} s  {tail}", self.title);
@@ -299,7 +300,7 @@ mod tests {
             .try_run(&mut shell_command("exec sleep 30"))
             .unwrap()
             .unwrap_err();
-        assert!(failure.reason.contains("no end after"), "{failure:?}");
+        assert!(failure.reason.contains("timed out after"), "{failure:?}");
         assert!(started.elapsed() < Duration::from_secs(10));
         fs::remove_file(log).unwrap();
     }

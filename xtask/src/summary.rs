@@ -1,20 +1,20 @@
-//! Decides what a test program's output means: reads the counts out of what cargo's and Node's test runners print, and
-//! writes the table and the last line of `cargo xtask test`. Pure.
+//! Parses the counts in the output of cargo's and Node's test runners, and formats the table and the last line of
+//! `cargo xtask test`. Pure functions.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// What a run of tests counted.
+/// Counts of a test run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct TestCounts {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
-    /// Ignored by cargo, skipped or to do for Node: a story that was not told.
+    /// Tests that did not run: ignored in cargo, skipped or todo in Node.
     pub(crate) skipped: u64,
 }
 
 impl TestCounts {
-    /// Adds what one line of output says. Lines that say nothing about counts are most of them.
+    /// Adds the counts in a line of output. Lines without counts are ignored.
     pub(crate) fn add_line(&mut self, line: &str) {
         let line = strip_color(line);
         let line = line.trim();
@@ -31,7 +31,7 @@ impl TestCounts {
         } else if let Some(count) = line.strip_prefix("# ").or_else(|| line.strip_prefix("ℹ ")) {
             match count.split_once(' ') {
                 Some(("pass", number)) => self.passed += number.parse().unwrap_or(0),
-                // A cancelled test (its parent failed, or a time limit) has not passed.
+                // A canceled test (after a failure of its parent, or a timeout) has not passed.
                 Some(("fail" | "cancelled", number)) => self.failed += number.parse().unwrap_or(0),
                 Some(("skipped" | "todo", number)) => self.skipped += number.parse().unwrap_or(0),
                 _ => {}
@@ -40,7 +40,7 @@ impl TestCounts {
     }
 }
 
-/// `line` without the escape sequences that colour it.
+/// Removes color escape sequences from a line.
 fn strip_color(line: &str) -> String {
     let mut plain = String::with_capacity(line.len());
     let mut rest = line;
@@ -53,25 +53,25 @@ fn strip_color(line: &str) -> String {
     plain + rest
 }
 
-/// How one part of the tests ended.
+/// Result of a test suite or a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SuiteResult {
     pub(crate) name: &'static str,
     pub(crate) counts: TestCounts,
     pub(crate) duration: Duration,
-    /// Why it is red although nothing was counted as failed.
+    /// Reason of a failure that is not in the suite's own counts.
     pub(crate) reason: Option<String>,
 }
 
 impl SuiteResult {
-    /// A check that has no counts of its own is one test.
+    /// Result of a check without counts, which counts as one test.
     pub(crate) fn from_check(name: &'static str, has_passed: bool, time: Duration) -> Self {
         let counts = TestCounts { passed: u64::from(has_passed), failed: u64::from(!has_passed), skipped: 0 };
         Self { name, counts, duration: time, reason: None }
     }
 
-    /// Judges a run of tests. What did not fail by its own count may still be red: the program ended badly (it did not
-    /// compile, it crashed), a story was skipped, or there was none although nobody asked for a selection.
+    /// Result of a test run. A run without failed tests also fails if the program failed (it did not compile or
+    /// crashed), a test was skipped, or no test ran although there is no filter.
     pub(crate) fn from_tests(
         name: &'static str,
         raw_counts: TestCounts,
@@ -82,15 +82,15 @@ impl SuiteResult {
         let mut counts = raw_counts;
         counts.failed += raw_counts.skipped;
         let note = if raw_counts.skipped > 0 {
-            Some(format!("{} skipped: a test that does not run proves nothing", raw_counts.skipped))
+            Some(format!("{} skipped: skipped tests count as failed", raw_counts.skipped))
         } else if raw_counts.failed > 0 {
             None
         } else if !has_passed {
             counts.failed = 1;
-            Some("ended with an error outside its tests".to_owned())
+            Some("failed outside of its tests".to_owned())
         } else if raw_counts.passed == 0 && !is_filtered {
             counts.failed = 1;
-            Some("ran no test".to_owned())
+            Some("no test ran".to_owned())
         } else {
             None
         };
@@ -102,7 +102,7 @@ impl SuiteResult {
     }
 }
 
-/// The table of parts, and alone in the last line the sum.
+/// The table of results, with the total in the last line.
 pub(crate) fn format_table(outcomes: &[SuiteResult]) -> String {
     let width = outcomes.iter().map(|outcome| outcome.name.len()).max().unwrap_or(0);
     let mut text = String::new();
@@ -177,22 +177,22 @@ mod tests {
         check(counts(3, 2, 0), false, false, 2);
         check(counts(3, 2, 1), false, false, 3);
         check(counts(3, 0, 0), false, false, 1); // does not compile, or crashed
-        check(counts(3, 0, 1), true, false, 1); // a story skipped in silence
-        check(counts(3, 0, 1), true, true, 1); // also when a part was asked for
+        check(counts(3, 0, 1), true, false, 1); // a skipped test
+        check(counts(3, 0, 1), true, true, 1); // a skipped test, with a filter
         check(counts(0, 0, 0), true, false, 1); // no tests at all
-        check(counts(0, 0, 0), true, true, 0); // a filter that names nothing of this part
+        check(counts(0, 0, 0), true, true, 0); // no test matches the filter
     }
 
     #[test]
     fn table_ends_with_total_line() {
         let outcomes = [
             SuiteResult::from_check("format", true, Duration::from_millis(1500)),
-            SuiteResult::from_tests("stories", counts(4, 1, 0), false, false, Duration::from_secs(90)),
+            SuiteResult::from_tests("browser", counts(4, 1, 0), false, false, Duration::from_secs(90)),
         ];
         assert_eq!(
             format_table(&outcomes),
             "  ok     format      1 passed   0 failed     1.5 s
-  FAILED stories     4 passed   1 failed    90.0 s
+  FAILED browser     4 passed   1 failed    90.0 s
 
 5 passed, 1 failed"
         );

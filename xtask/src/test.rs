@@ -1,5 +1,5 @@
-//! Decides what `cargo xtask test` runs and in which order, and that nothing of it is skipped in silence. A part that fails
-//! does not stop the others; a setup or build that fails does.
+//! `cargo xtask test`: runs all checks and test suites. A failed suite does not stop the others; a failed setup or
+//! build does. Skipped tests count as failed.
 
 use std::env;
 use std::fs;
@@ -52,7 +52,7 @@ pub(crate) fn run(project: &Project, filters: &[String]) -> Result<ExitCode> {
     Ok(if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Runs one program of tests with its output shown and counted.
+/// Runs one test suite, shows its output and counts its tests.
 fn run_tests(name: &'static str, filters: &[String], command: &mut Command) -> Result<SuiteResult> {
     run::print_heading(name);
     let started = Instant::now();
@@ -61,16 +61,16 @@ fn run_tests(name: &'static str, filters: &[String], command: &mut Command) -> R
     Ok(SuiteResult::from_tests(name, counts, has_passed, !filters.is_empty(), started.elapsed()))
 }
 
-/// Builds every test and, with them, the programs that the stories start: in one go, since cargo would build what two
-/// selections of packages share twice, once with each selection's features.
+/// Builds all tests, and the programs that the end-to-end tests start. One cargo command builds both: with two
+/// selections of packages, cargo would build the shared packages twice, once with each selection's features.
 fn build_tests(project: &Project) -> Result<()> {
     LoggedStep::new("local cloud, Lambdas and tests", project.log_path("tests")).run(
         project.cargo().args(["test", "--workspace", "--no-run"]),
-        "Correct what the compiler says above, then start this again.",
+        "Fix the errors above, then run this again.",
     )
 }
 
-/// The units' tests, and the stories through the whole of it. What they start is named by the environment.
+/// The unit tests and the end-to-end tests. Environment variables contain the paths of the programs that they start.
 fn rust_tests(project: &Project, tools: &Toolset, filters: &[String]) -> Result<Command> {
     let mut command = project.cargo();
     command.args(["test", "--workspace", "--no-fail-fast", "--"]).args(filters);
@@ -79,22 +79,22 @@ fn rust_tests(project: &Project, tools: &Toolset, filters: &[String]) -> Result<
     Ok(command)
 }
 
-/// Where the stories' calls of S3 are written down, of which each has to be allowed by template.yaml.
+/// Log of the S3 calls of the end-to-end tests. template.yaml must allow each of them.
 fn call_log_path(project: &Project) -> PathBuf {
     project.target.join("s3-calls.jsonl")
 }
 
-/// What another run has seen says nothing about this one.
+/// Removes the log of an earlier run.
 fn remove_call_log(project: &Project) -> Result<()> {
     match fs::remove_file(call_log_path(project)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).context("cannot remove the calls of the last run")
+            Err(error).context("cannot remove the call log of the last run")
         }
         _ => Ok(()),
     }
 }
 
-/// What the summary calls the smoke run of a measurement: whether it still works, without figures.
+/// Name of a benchmark's smoke run in the summary.
 fn smoke_suite_name(bench: Bench) -> &'static str {
     match bench {
         Bench::Engine => "bench engine",
@@ -104,7 +104,7 @@ fn smoke_suite_name(bench: Bench) -> &'static str {
     }
 }
 
-/// Whether what would be deployed is valid, and allows what the stories did and nothing else.
+/// Checks that template.yaml is valid, and allows exactly the calls of the end-to-end tests.
 fn template_checks(project: &Project, tools: &Toolset) -> Result<Command> {
     let deploying = &tools.test()?.deploy;
     let mut command = Command::new(&deploying.python);
@@ -113,19 +113,20 @@ fn template_checks(project: &Project, tools: &Toolset) -> Result<Command> {
     Ok(command)
 }
 
-/// The tests that Node runs.
+/// The tests that run in Node.
 fn browser_tests(project: &Project, tools: &Toolset, filters: &[String]) -> Result<Command> {
     let mut command = project.npm_command("node");
-    // With a filter that no test of a file fits, that file would wait for ever for what it has set up.
+    // If a filter matches no test of a file, that file would otherwise wait forever for the servers that it has
+    // started.
     command.args(["--test", "--test-force-exit"]);
-    // Several patterns mean any of them, as with cargo.
+    // A test runs if it matches any of the patterns, as with cargo.
     command.args(filters.iter().map(|filter| format!("--test-name-pattern={}", escape_regex(filter))));
     command.arg("tests/browser/*.test.mjs");
     set_tool_env(project, tools, &mut command)?;
     Ok(command)
 }
 
-/// `text` as a regular expression that matches just it.
+/// Escapes `text` as a regular expression that matches it literally.
 fn escape_regex(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len());
     for c in text.chars() {
@@ -137,7 +138,7 @@ fn escape_regex(text: &str) -> String {
     pattern
 }
 
-/// Whether the layer's ffmpeg is what its files say; not whether it is built twice with the same bytes.
+/// Checks the layer's ffmpeg against its files, but not whether its build is reproducible.
 fn layer_checks(project: &Project, tools: &Toolset) -> Result<Command> {
     let reference = tools.reference()?;
     let mut command = Command::new(&reference.python);
@@ -150,7 +151,7 @@ fn layer_checks(project: &Project, tools: &Toolset) -> Result<Command> {
     Ok(command)
 }
 
-/// Shows the call that publishes the layer of this machine's architecture, after a look that the file is what was built.
+/// Dry run of publishing the layer for this machine's architecture, which verifies the file against the build.
 fn layer_publish_check(project: &Project) -> Command {
     let mut command = Command::new(project.path("layer/publish"));
     command
@@ -160,7 +161,7 @@ fn layer_publish_check(project: &Project) -> Command {
     command
 }
 
-/// What a story starts or reads.
+/// Sets the environment variables with the programs and files that tests use.
 fn set_tool_env(project: &Project, tools: &Toolset, command: &mut Command) -> Result<()> {
     let (media, reference, test) = (tools.media()?, tools.reference()?, tools.test()?);
     command
@@ -173,13 +174,13 @@ fn set_tool_env(project: &Project, tools: &Toolset, command: &mut Command) -> Re
         .env("GLIMPSE_CHROMIUM", &test.chromium)
         .env("GLIMPSE_PYTHON", &test.python)
         .env("GLIMPSE_NODE", project.npm_program("node"))
-        // wrangler's build command is ours, and has nothing to do.
+        // wrangler's build command is `cargo xtask build`, which then does nothing.
         .env("GLIMPSE_PREBUILT", "1")
         .env("WRANGLER_SEND_METRICS", "false");
     set_media_env(command)
 }
 
-/// The person's folder of samples, which they may have named from where they stand.
+/// Sets the user's folder of sample videos. Its path can be relative to the working directory.
 fn set_media_env(command: &mut Command) -> Result<()> {
     match env::var_os("GLIMPSE_MEDIA").filter(|media| !media.is_empty()) {
         Some(media) => command.env("GLIMPSE_MEDIA", std::path::absolute(media)?),
@@ -188,23 +189,23 @@ fn set_media_env(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Everything that a verb of this program does but what needs an account.
+/// Dry run of a command of this program, which needs no account.
 fn dry_run_command(verb: &str) -> Result<Command> {
-    let mut command = Command::new(env::current_exe().context("this program has no path")?);
+    let mut command = Command::new(env::current_exe().context("cannot find the path of this program")?);
     command.args([verb, "--dry-run"]).env("GLIMPSE_PREBUILT", "1");
     Ok(command)
 }
 
-/// Whether everything that is linked may be.
+/// Checks the licenses of all packages.
 fn check_licenses(project: &Project) -> SuiteResult {
-    run::print_heading("licences");
+    run::print_heading("licenses");
     let started = Instant::now();
     let checked = crate::licenses::check(project);
     match &checked {
-        Ok(packages) => println!("{packages} packages, all under licences on the list in deny.toml"),
+        Ok(packages) => println!("{packages} packages, all with licenses that deny.toml allows"),
         Err(error) => println!("error: {error:#}"),
     }
-    SuiteResult::from_check("licences", checked.is_ok(), started.elapsed())
+    SuiteResult::from_check("licenses", checked.is_ok(), started.elapsed())
 }
 
 #[cfg(test)]

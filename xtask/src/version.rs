@@ -1,13 +1,13 @@
-//! Decides what a version is and where one is written: in the answer of `--version`, and in Cargo.lock.
+//! Parses versions in the output of `--version` and in Cargo.lock.
 
 use std::fmt;
 
-/// Major, minor, patch. A suffix such as `-nightly` is not looked at.
+/// Major, minor, patch. A suffix such as `-nightly` is ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Version(pub(crate) u32, pub(crate) u32, pub(crate) u32);
 
 impl Version {
-    /// The first thing in `text` that looks like a version: `v20.20.2`, `wasm-bindgen 0.2.130`, `rustc 1.95.0 (5980…)`.
+    /// The first version in `text`: `v20.20.2`, `wasm-bindgen 0.2.130`, `rustc 1.95.0 (5980…)`.
     pub(crate) fn find_in(text: &str) -> Option<Self> {
         text.split_whitespace().find_map(|word| {
             let word = word.strip_prefix('v').unwrap_or(word);
@@ -25,7 +25,7 @@ impl fmt::Display for Version {
     }
 }
 
-/// The version of `package` in the text of a Cargo.lock. `None` when it is not there or there in more than one.
+/// The version of `package` in the text of a Cargo.lock. `None` if the package is missing or has several versions.
 pub(crate) fn locked_version(lock: &str, package: &str) -> Option<Version> {
     let name = format!("name = \"{package}\"");
     let mut versions =
@@ -72,7 +72,7 @@ mod tests {
             [[package]]\nname = \"rand\"\nversion = \"0.8.5\"\n\n[[package]]\nname = \"rand\"\nversion = \"0.9.1\"\n";
         assert_eq!(locked_version(LOCK, "worker"), Some(Version(0, 8, 7)));
         assert_eq!(locked_version(LOCK, "worker-macros"), Some(Version(0, 8, 1)));
-        assert_eq!(locked_version(LOCK, "rand"), None, "two versions are no answer");
+        assert_eq!(locked_version(LOCK, "rand"), None, "two versions are ambiguous");
         assert_eq!(locked_version(LOCK, "absent"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! The invariants of ARCHITECTURE.md that a look at the sources can check.
+//! Checks invariants of ARCHITECTURE.md in the sources.
 
 #![expect(clippy::unwrap_used, reason = "a panic of a test is its report")]
 
@@ -12,12 +12,12 @@ fn repo_root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// Every file below a folder with one of these endings, with its text up to its own tests.
+/// All files below a folder with one of these endings, with their text.
 fn sources(folder: &str, endings: &[&str]) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let mut folders = vec![repo_root().join(folder)];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap_or_else(|_| panic!("{} is there", folder.display())) {
+        for entry in fs::read_dir(&folder).unwrap_or_else(|_| panic!("cannot list {}", folder.display())) {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             if path.is_dir() {
@@ -30,11 +30,11 @@ fn sources(folder: &str, endings: &[&str]) -> Vec<(PathBuf, String)> {
             }
         }
     }
-    assert!(!found.is_empty(), "{folder} has sources");
+    assert!(!found.is_empty(), "{folder} has no sources");
     found
 }
 
-/// The text before the module of tests.
+/// The text before the test module.
 fn text_before_tests(text: &str) -> &str {
     text.split("#[cfg(test)]").next().unwrap_or_default()
 }
@@ -43,12 +43,16 @@ fn text_before_tests(text: &str) -> &str {
 fn every_file_opens_with_a_doc_comment() {
     for folder in ["contract", "media", "edge/src", "backend", "doctor", "local", "tests", "xtask"] {
         for (path, text) in sources(folder, &[".rs"]) {
-            assert!(text.starts_with("//! "), "{} does not open with //!", path.display());
+            assert!(text.starts_with("//! "), "{} does not begin with //!", path.display());
         }
     }
     for folder in ["web", "bench/edge", "tests", "local/oidc"] {
         for (path, text) in sources(folder, &[".js", ".mjs"]) {
-            assert!(text.starts_with("// ") || text.starts_with("/*"), "{} does not say it", path.display());
+            assert!(
+                text.starts_with("// ") || text.starts_with("/*"),
+                "{} does not begin with a comment",
+                path.display()
+            );
         }
     }
 }
@@ -86,7 +90,7 @@ fn contract_does_no_io() {
 fn only_three_edge_files_use_the_runtime() {
     let allowed = ["src/lib.rs", "platform/mod.rs", "http/response.rs"];
     for (path, text) in sources("edge/src", &[".rs"]) {
-        // Adapters hand these two on, and do nothing with them.
+        // Adapters only pass these two on.
         let text = ["Context", "Env", "{Context, Env}"]
             .iter()
             .fold(text, |text, known| text.replace(&format!("use worker::{known};"), ""));
@@ -95,7 +99,7 @@ fn only_three_edge_files_use_the_runtime() {
             .any(|w| text_before_tests(&text).contains(w));
         assert!(
             !names_runtime || allowed.iter().any(|file| path.ends_with(file)),
-            "{} names the runtime",
+            "{} uses the runtime",
             path.display()
         );
     }
@@ -111,8 +115,8 @@ fn backend_spawns_in_one_file() {
 
 #[test]
 fn f18_backend_writes_nothing_to_disk() {
-    // What a job leaves behind, a later one in the same environment could read. So nothing is left: sources, digests
-    // and pictures are in memory and in pipes, and a child may not write either (F14).
+    // A later job in the same environment could read the files of a job. Therefore nothing is written to disk: sources,
+    // excerpts and images are in memory and in pipes, and a child process cannot write either (F14).
     for (path, text) in sources("backend/src", &[".rs"]) {
         for word in
             ["fs::write", "File::create", "create_dir", "OpenOptions", "tempfile", "tempdir", "temp_dir"]
@@ -128,15 +132,15 @@ fn workflow_decode_steps_publish_nothing() {
     for word in
         ["publish::", "Key::Output", "Key::Manifest", "Key::Failure", "put_failure", "create_manifest"]
     {
-        assert!(!text.contains(word), "a step that decodes uses {word}");
+        assert!(!text.contains(word), "a decode step uses {word}");
     }
-    assert!(text.contains("Key::Staged"), "it stages what it makes");
+    assert!(text.contains("Key::Staged"), "a decode step must stage its outputs");
 }
 
-/// The rows of the threats that media and events are about: F1 to F23, E1 to E14.
+/// The rows of docs/threat-model.md about media and events: F1 to F23, E1 to E14.
 #[test]
 fn every_f_and_e_threat_has_a_test() {
-    // A lost event is found by what runs on a schedule, and a burst is held by the queue: both are of the deployment.
+    // The scheduled reconciler finds a lost event, and the queue holds a burst: both exist only in a deployment.
     let deployed = ["e5", "e14"];
     let mut named = BTreeSet::new();
     for folder in ["backend", "media", "tests", "local"] {
@@ -155,7 +159,7 @@ fn every_f_and_e_threat_has_a_test() {
     let rows = (1..=23).map(|row| format!("f{row}")).chain((1..=14).map(|row| format!("e{row}")));
     let missing: Vec<String> =
         rows.filter(|row| !named.contains(row) && !deployed.contains(&row.as_str())).collect();
-    assert!(missing.is_empty(), "no test is named by {missing:?}");
+    assert!(missing.is_empty(), "no test is named after {missing:?}");
 }
 
 #[test]
@@ -177,10 +181,10 @@ fn problem_table_lists_every_code() {
         assert!(docs.contains(&row), "docs/problems.md lacks the row\n{row}");
     }
     let rows = docs.lines().filter(|line| line.starts_with("| `")).count();
-    assert_eq!(rows, Code::ALL.len(), "docs/problems.md has rows of codes that are gone");
+    assert_eq!(rows, Code::ALL.len(), "docs/problems.md has rows of unknown codes");
 }
 
-/// The table of threats in `tests/e2e/abuse.rs`: every row from U1 to U15 names tests that are there.
+/// Every row of the table of threats in `tests/e2e/abuse.rs`, from U1 to U17, names existing tests.
 #[test]
 fn every_upload_threat_names_its_tests() {
     let table = fs::read_to_string(repo_root().join("tests/e2e/abuse.rs")).unwrap();
@@ -192,7 +196,7 @@ fn every_upload_threat_names_its_tests() {
     for number in 1..=17 {
         let start = format!("//! | U{number} |");
         let row =
-            rows.iter().find(|row| row.starts_with(&start)).unwrap_or_else(|| panic!("U{number} has no row"));
+            rows.iter().find(|row| row.starts_with(&start)).unwrap_or_else(|| panic!("no row for U{number}"));
         let shown_by = row.split('|').nth(3).unwrap();
         let tests: Vec<&str> = shown_by.split('`').skip(1).step_by(2).collect();
         assert!(!tests.is_empty(), "U{number} names no test");
@@ -202,7 +206,7 @@ fn every_upload_threat_names_its_tests() {
                     .is_ok_and(|text| text.contains(&format!("U{number}"))),
                 None => everything.contains(&format!("fn {test}(")),
             };
-            assert!(is_there, "U{number}: there is no test {test}");
+            assert!(is_there, "U{number}: no test {test}");
         }
     }
 }
@@ -211,10 +215,10 @@ fn every_upload_threat_names_its_tests() {
 fn worker_has_no_workers_dev_address() {
     let text = fs::read_to_string(repo_root().join("wrangler.toml")).unwrap();
     for line in ["workers_dev = false", "preview_urls = false"] {
-        assert_eq!(text.lines().filter(|other| *other == line).count(), 1, "wrangler.toml says {line}");
+        assert_eq!(text.lines().filter(|other| *other == line).count(), 1, "wrangler.toml lacks {line}");
     }
     for name in ["READ_LIMITER", "CLIENT_RENDER_LIMITER", "GRANT_LIMITER", "PART_LIMITER", "STREAM_LIMITER"] {
-        assert!(text.contains(&format!("name = \"{name}\"")), "wrangler.toml binds {name}");
+        assert!(text.contains(&format!("name = \"{name}\"")), "wrangler.toml does not bind {name}");
     }
 }
 
@@ -241,20 +245,23 @@ fn worker_does_not_log_invocations() {
         let (_, rest) = text.split_once(&format!("\n[{name}]\n")).unwrap_or_else(|| panic!("[{name}]"));
         rest.split("\n[").next().unwrap().lines().map(str::trim).map(str::to_owned).collect::<Vec<_>>()
     };
-    // An invocation's line holds its whole URL: tokens and signatures of links, and codes of sign-ins.
+    // The log line of an invocation contains the full URL, with tokens and signatures of links, and codes of sign-ins.
     assert!(section("observability.logs").contains(&"invocation_logs = false".to_owned()));
     assert!(
         section("observability").contains(&"enabled = true".to_owned()),
-        "what the Worker says itself is kept"
+        "the Worker's own log messages are stored"
     );
     for line in text.lines().filter(|line| line.contains("invocation_logs") && !line.trim().starts_with('#'))
     {
         assert_eq!(line.trim(), "invocation_logs = false", "in no environment");
     }
-    assert!(!text.contains("logpush = true") && !text.contains("tail_consumers"), "nor by another way");
+    assert!(
+        !text.contains("logpush = true") && !text.contains("tail_consumers"),
+        "URLs are not logged in another way either"
+    );
 }
 
-/// A job that compiles or installs what others wrote may not ask for a cloud's credentials.
+/// A job that compiles or installs third-party code cannot request cloud credentials.
 #[test]
 fn ci_jobs_with_id_token_build_nothing() {
     let folder = repo_root().join(".github/workflows");
@@ -262,13 +269,17 @@ fn ci_jobs_with_id_token_build_nothing() {
         let path = entry.unwrap().path();
         let text = fs::read_to_string(&path).unwrap();
         let (head, jobs) = text.split_once("\njobs:\n").unwrap();
-        assert!(!head.contains("id-token"), "{}: every job would have it", path.display());
+        assert!(!head.contains("id-token"), "{}: every job would have id-token", path.display());
         for line in text.lines().filter(|line| line.contains("uses: ")) {
-            let (action, tag) =
-                line.split("uses: ").nth(1).unwrap().split_once(" # v").expect("a commit and its tag");
+            let (action, tag) = line
+                .split("uses: ")
+                .nth(1)
+                .unwrap()
+                .split_once(" # v")
+                .expect("an action is pinned to a commit, with its tag in a comment");
             let commit = action.rsplit_once('@').unwrap().1;
             assert!(commit.len() == 40 && commit.bytes().all(|b| b.is_ascii_hexdigit()), "{line}");
-            assert!(tag.split('.').count() == 3, "{line}: the tag of a release");
+            assert!(tag.split('.').count() == 3, "{line}: the comment must be the tag of a release");
         }
         let mut each = Vec::<String>::new();
         for line in jobs.lines() {
@@ -288,7 +299,7 @@ fn ci_jobs_with_id_token_build_nothing() {
     }
 }
 
-/// Figures stand in docs/benchmarks.md, each with its commit; other pages refer to it.
+/// Measured figures are only in docs/benchmarks.md, each with its commit; other pages refer to it.
 #[test]
 fn figures_are_only_in_benchmarks_with_commit() {
     let read = |name: &str| fs::read_to_string(repo_root().join(name)).unwrap();
@@ -306,17 +317,17 @@ fn figures_are_only_in_benchmarks_with_commit() {
     for name in ["README.md", "CHANGELOG.md", "ARCHITECTURE.md"] {
         let text = read(name);
         let ratio = text.split_whitespace().find(|word| is_ratio(word));
-        assert_eq!(ratio, None, "{name}: a ratio that was measured");
+        assert_eq!(ratio, None, "{name} contains a measured ratio");
         for size in ["237", "278 KB", "281,920", "281.9"] {
-            assert!(!text.contains(size), "{name}: the Worker's size, {size}");
+            assert!(!text.contains(size), "{name} contains the Worker's size, {size}");
         }
     }
     for name in ["README.md", "CHANGELOG.md"] {
-        assert!(read(name).contains("docs/benchmarks.md"), "{name} says where figures are");
+        assert!(read(name).contains("docs/benchmarks.md"), "{name} does not refer to docs/benchmarks.md");
     }
 }
 
-/// Every attack of docs/threat-model.md has tests that are there.
+/// Every row of docs/threat-model.md names existing tests.
 #[test]
 fn every_threat_model_row_names_its_tests() {
     let text = fs::read_to_string(repo_root().join("docs/threat-model.md")).unwrap();
@@ -336,7 +347,7 @@ fn every_threat_model_row_names_its_tests() {
             } else {
                 everything.contains(&format!("fn {name}(")) || everything.contains(&format!("\"{name}\""))
             };
-            assert!(is_there, "{id}: there is no test {name}");
+            assert!(is_there, "{id}: no test {name}");
         }
         rows.insert(id.to_owned());
     }

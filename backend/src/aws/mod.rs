@@ -1,7 +1,8 @@
-//! Decides how a service of AWS other than S3 is asked: one signed POST, tried a few times.
+//! Client for AWS services other than S3: one POST, signed with Signature Version 4 and retried a few times.
 //!
-//! Of SQS and SNS two calls and one are needed. Their SDKs would bring a client with its own runtime each, into a
-//! binary whose size is its start-up; signed by `aws-sigv4` and sent by `net::post` they cost a few kilobytes.
+//! The backend needs only two calls of SQS and one of SNS. Each of their SDKs would add a client with its own runtime
+//! to a binary whose size determines its cold start. Signed with `aws-sigv4` and sent by [`HttpClient`], the calls cost
+//! a few kilobytes.
 
 pub mod sns;
 pub mod sqs;
@@ -17,32 +18,32 @@ use thiserror::Error;
 
 use crate::notify::http::client::{AddressPolicy, HttpClient, HttpError, HttpRequest};
 
-/// How long one try may take.
+/// Timeout of one attempt.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How often a call is tried that fails in a way that may pass.
+/// Maximum number of attempts for a call that fails with a transient error.
 const MAX_ATTEMPTS: u32 = 3;
-/// How long the first pause between tries is; the next is twice as long.
+/// Pause after the first attempt. Each following pause is twice as long.
 const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
 
-/// Why a service did not do what it was asked.
+/// Why a call to a service failed.
 #[derive(Debug, Error)]
 pub enum AwsError {
-    /// It cannot be reached.
+    /// The service cannot be reached.
     #[error("{service} cannot be reached: {source}")]
     Unreachable {
-        /// Which.
+        /// The name of the service.
         service: &'static str,
-        /// Why.
+        /// The cause.
         source: HttpError,
     },
-    /// It said no.
-    #[error("{service} answered {status} {code}")]
+    /// The service returned an error.
+    #[error("{service} returned {status} {code}")]
     ErrorResponse {
-        /// Which.
+        /// The name of the service.
         service: &'static str,
-        /// The status.
+        /// The HTTP status.
         status: u16,
-        /// The service's own word for it; empty if it says none.
+        /// The service's error code; empty if the response has none.
         code: String,
     },
     /// The request cannot be signed.
@@ -50,20 +51,20 @@ pub enum AwsError {
     Signing(&'static str),
 }
 
-/// Who asks, and how.
+/// A client for one region, with the credentials of the function's role.
 #[derive(Debug, Clone)]
 pub struct AwsClient {
     /// The region of the service.
     pub region: String,
     /// The role's credentials.
     pub credentials: Credentials,
-    /// The connection.
+    /// The HTTP client.
     pub http_client: HttpClient,
     /// The clock: Unix milliseconds.
     pub now_ms: fn() -> u64,
 }
 
-/// A call: a POST to a service's root.
+/// One call: a POST to the root of a service.
 struct AwsRequest<'a> {
     service: &'static str,
     url: &'a Uri,
@@ -72,7 +73,7 @@ struct AwsRequest<'a> {
 }
 
 impl AwsClient {
-    /// Asks until the service has answered 200, or refuses, or was tried often enough.
+    /// Sends the request until the service returns 200, returns a permanent error, or the attempts are used up.
     async fn send(&self, call: AwsRequest<'_>) -> Result<Bytes, AwsError> {
         let mut backoff = INITIAL_BACKOFF;
         for _ in 1..MAX_ATTEMPTS {
@@ -98,7 +99,7 @@ impl AwsClient {
         Err(AwsError::ErrorResponse { service, status: response.status, code: error_code(&response.body) })
     }
 
-    /// The headers that prove who asks.
+    /// The headers of the signature.
     fn auth_headers(&self, request: &AwsRequest<'_>) -> Option<Vec<(&'static str, HeaderValue)>> {
         let identity = self.credentials.clone().into();
         let params = v4::SigningParams::builder()
@@ -133,7 +134,8 @@ impl AwsError {
     }
 }
 
-/// What a service calls its error, in JSON (`__type`) or XML (`Code`); for the log, so nothing but a word.
+/// The error code of a response, from JSON (`__type`) or XML (`Code`). It is logged, so only a short run of safe
+/// characters is kept.
 fn error_code(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let text_after = |prefix: &str| text.split_once(prefix).map(|(_, rest)| rest.to_owned());
@@ -141,7 +143,7 @@ fn error_code(body: &[u8]) -> String {
     rest.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '#')).take(100).collect()
 }
 
-/// The address of a service's root: the URL without its path.
+/// The root URL of a service: the URL without its path.
 fn endpoint_root(url: &Uri) -> Option<Uri> {
     let (scheme, authority) = (url.scheme()?.clone(), url.authority()?.clone());
     Uri::builder().scheme(scheme).authority(authority).path_and_query("/").build().ok()
@@ -168,7 +170,7 @@ mod tests {
         client(token).auth_headers(&request).unwrap()
     }
 
-    /// `post-vanilla` and `post-sts-header-before` of AWS's Signature Version 4 test suite.
+    /// `post-vanilla` and `post-sts-header-before` of the AWS Signature Version 4 test suite.
     #[test]
     fn matches_sigv4_test_vector() {
         let headers = auth_headers(None);

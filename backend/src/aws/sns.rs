@@ -1,4 +1,4 @@
-//! Decides what is asked of SNS: to publish a message to a topic. Its query protocol,
+//! SNS client that publishes messages to one topic over the query protocol:
 //! <https://docs.aws.amazon.com/sns/latest/api/API_Publish.html>.
 
 use bytes::Bytes;
@@ -7,10 +7,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{AwsClient, AwsError, AwsRequest};
 
-/// RFC 3986's unreserved characters stay.
+/// All characters except the unreserved ones of RFC 3986 are encoded.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// A topic of SNS.
+/// An SNS topic.
 #[derive(Debug, Clone)]
 pub struct SnsTopic {
     client: AwsClient,
@@ -18,19 +18,20 @@ pub struct SnsTopic {
     endpoint: Uri,
 }
 
-/// What subscribers are told.
+/// A message to the topic's subscribers.
 #[derive(Debug, Clone, Copy)]
 pub struct SnsMessage<'a> {
-    /// The subject of a mail: ASCII, at most 100 characters.
+    /// The subject of the email: ASCII, at most 100 characters.
     pub subject: &'a str,
     /// The text.
     pub text: &'a str,
-    /// The message attribute `type`, for filters of subscriptions.
+    /// The message attribute `type`, which subscription filters match.
     pub kind: &'a str,
 }
 
 impl SnsTopic {
-    /// The topic of that ARN, in the ARN's own region; none if it is no topic's. `endpoint` is another SNS than AWS's.
+    /// The topic with this ARN, in the region that the ARN names; `None` if the ARN is not that of a topic. `endpoint`
+    /// replaces the AWS endpoint.
     pub fn new(arn: &str, endpoint: Option<&str>, client: AwsClient) -> Option<Self> {
         let parts: Vec<_> = arn.split(':').collect();
         let ["arn", partition, "sns", region, account, name] = parts[..] else { return None };
@@ -50,7 +51,7 @@ impl SnsTopic {
     /// Publishes a message.
     ///
     /// # Errors
-    /// SNS did not take it.
+    /// The last error, if SNS did not accept the message.
     pub async fn publish(&self, message: SnsMessage<'_>) -> Result<(), AwsError> {
         let fields = [
             ("Action", "Publish"),

@@ -1,4 +1,4 @@
-//! Decides what is asked of SQS: to take a message, and to hide one for longer. Its JSON protocol,
+//! SQS client that sends messages and changes their visibility timeout over the JSON protocol:
 //! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-making-api-requests-json.html>.
 
 use bytes::Bytes;
@@ -8,30 +8,30 @@ use serde_json::{Value, json};
 
 use super::{AwsClient, AwsError, AwsRequest, endpoint_root};
 
-/// The longest time that a message may be hidden for, in seconds,
+/// The longest visibility timeout that SQS accepts, in seconds:
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html>.
 pub const MAX_VISIBILITY_TIMEOUT_SECS: u64 = 12 * 60 * 60;
 
-/// A queue, narrowed to what the backend does with it.
+/// The queue operations that the backend uses.
 pub trait MessageQueue: Send + Sync + std::fmt::Debug {
-    /// Sends a message. Twice is two messages.
+    /// Sends a message. Not idempotent: two calls send two messages.
     fn send<'a>(&'a self, body: &'a str) -> BoxFuture<'a, Result<(), AwsError>>;
 
-    /// Hides a message that was received for so many seconds from now.
+    /// Hides a received message for this many seconds from now.
     fn change_visibility<'a>(&'a self, receipt: &'a str, secs: u64) -> BoxFuture<'a, Result<(), AwsError>>;
 }
 
-/// A queue of SQS.
+/// An SQS queue.
 #[derive(Debug, Clone)]
 pub struct SqsQueue {
     client: AwsClient,
-    /// As SQS names it.
+    /// The queue's URL, as SQS returns it.
     queue_url: String,
     endpoint: Uri,
 }
 
 impl SqsQueue {
-    /// The queue of that URL; none if it is not an address.
+    /// The queue with this URL; `None` if the URL is invalid.
     pub fn new(queue_url: &str, client: AwsClient) -> Option<Self> {
         let endpoint = endpoint_root(&queue_url.parse().ok()?)?;
         Some(Self { client, queue_url: queue_url.to_owned(), endpoint })

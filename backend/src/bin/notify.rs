@@ -1,5 +1,5 @@
-//! The Lambda that tells others of a video's outcome: webhooks, and a topic for mail. Wiring only: log, configuration,
-//! clients, loop.
+//! The `notify` Lambda: sends webhooks and publishes to the SNS topic when a video's outcome is final. Wiring only:
+//! logging, configuration, clients, event loop.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use glimpse_backend::notify::config::Config;
 use glimpse_backend::notify::http::client::HttpClient;
 use glimpse_backend::notify::service::Notifier;
 
-/// What is left of an invocation's time to hide what failed and to answer.
+/// Time reserved for changing the visibility of failed messages and for sending the response.
 const MARGIN: Duration = Duration::from_secs(12);
 
 #[tokio::main]

@@ -1,4 +1,5 @@
-//! The Lambda that makes the default pictures of an upload. Wiring only: log, configuration, clients, loop.
+//! The `preview` Lambda: generates the default outputs of an upload. Wiring only: logging, configuration, clients,
+//! event loop.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use glimpse_backend::preview::handler::handle;
 use glimpse_backend::preview::service::PreviewService;
 use glimpse_backend::store::s3::S3Store;
 
-/// What is left of an invocation's time for the answer.
+/// Time reserved for sending the response.
 const MARGIN: Duration = Duration::from_secs(10);
 
 #[tokio::main]

@@ -1,4 +1,5 @@
-//! The Lambda that finds uploads whose event was missed. Wiring only: log, configuration, clients, loop.
+//! The `reconcile` Lambda: finds uploads whose event was missed. Wiring only: logging, configuration, clients, event
+//! loop.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use glimpse_backend::reconcile::queue::SqsUploadQueue;
 use glimpse_backend::reconcile::service::{ReconcileSummary, Reconciler, ScanWindow};
 use glimpse_backend::store::s3::S3Store;
 
-/// What is left of an invocation's time for the answer.
+/// Time reserved for sending the response.
 const MARGIN: Duration = Duration::from_secs(10);
 
 #[tokio::main]

@@ -1,4 +1,5 @@
-//! The Lambda that makes one picture on demand, behind a function URL. Wiring only: log, configuration, clients, loop.
+//! The `render` Lambda: renders one on-demand image, behind a function URL. Wiring only: logging, configuration,
+//! clients, event loop.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use glimpse_backend::render::frame_source::SourceOpener;
 use glimpse_backend::render::service::RenderService;
 use glimpse_backend::store::s3::S3Store;
 
-/// What is left of an invocation's time for the answer: somebody waits, and nothing has to be put away.
+/// Time reserved for sending the response. It is short because the caller is waiting and no state has to be saved.
 const MARGIN: Duration = Duration::from_secs(2);
 
 #[tokio::main]

@@ -1,5 +1,5 @@
-//! The Lambda that does one step of a workflow; which one, its environment says. Wiring only: log, configuration, clients,
-//! loop.
+//! The Lambda of one workflow step, selected by an environment variable. Wiring only: logging, configuration, clients,
+//! event loop.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use glimpse_backend::workflow::config::StepConfig;
 use glimpse_backend::workflow::handler::{StepHandler, handle};
 use glimpse_backend::workflow::publish::Publisher;
 
-/// What is left of an invocation's time for the answer.
+/// Time reserved for sending the response.
 const MARGIN: Duration = Duration::from_secs(10);
 
 #[tokio::main]
@@ -29,7 +29,7 @@ async fn main() -> anyhow::Result<()> {
                 tools,
                 now_ms: lambda::now_ms,
                 random: lambda::random,
-                // The state machine counts the tries.
+                // The state machine counts the attempts.
                 max_receives: u32::MAX,
                 time_budget: TimeBudget::default(),
             },

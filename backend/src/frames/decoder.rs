@@ -1,4 +1,4 @@
-//! Decides how one job's frames are decoded: each child with its clock, judged by what was seen.
+//! Runs ffmpeg and ffprobe for one job, with a deadline for each process and a classification of its errors.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,58 +22,59 @@ use glimpse_media::image::{dolby_vision, score};
 use glimpse_media::probe::{self, ColorTransfer, MediaInfo};
 use glimpse_media::size::Size;
 
-/// The largest report of ffprobe: a thousand streams fit.
+/// Maximum size of an ffprobe report: enough for a thousand streams.
 const MAX_REPORT_BYTES: usize = 4 * 1024 * 1024;
 
-/// How many jobs' worth of memory there has to be: two children work at once, and their pictures are kept and encoded
-/// beside them.
+/// The memory is divided into this many shares: two child processes work at the same time, and their frames are held
+/// and encoded in this process.
 const MEMORY_SHARES: u64 = 3;
-/// Less than this no child can work with, in bytes: half of it are the stacks that its threads reserve.
+/// Minimum memory limit of a child, in bytes. Below it no child can work: half of it is the stacks that its threads
+/// reserve.
 const MIN_MEMORY_BYTES: u64 = 192 * 1024 * 1024;
 
-/// How much longer one pass over all of a source may take than looks at a few of its moments: a third of a minute.
+/// How much longer a pass over the whole source may take than the decoding of a few of its positions: 20 seconds.
 const FULL_SCAN_FACTOR: u32 = 5;
 
-/// When a job has to be done.
+/// Deadlines of a job.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadlines {
-    /// The invocation's own end, with time left to report.
+    /// The end of the invocation, minus the time to report.
     pub invocation: Instant,
-    /// The end of what any one file is worth.
+    /// The end of the time budget of one file.
     pub budget: Instant,
-    /// The longest that one child may work.
+    /// The longest time that one child may run.
     pub child: Duration,
-    /// The longest that one step may take for what it can do without.
+    /// The longest time that a step may spend on best-effort work.
     pub best_effort: Duration,
 }
 
-/// How much a look at a source is worth.
+/// Priority of a decode request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Priority {
-    /// There are no pictures without it.
+    /// Without it the job fails.
     Required,
-    /// The pictures may be better for it, if it is done by then.
+    /// It may improve the outputs, if it ends by this time.
     BestEffort(Instant),
 }
 
-/// What frames come out of a decoder.
+/// Format of the frames that a decoder returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameFormat {
-    /// Their size.
+    /// The size of each frame.
     pub size: Size,
-    /// At most how many.
+    /// The maximum number of frames.
     pub count: u32,
-    /// Whether they are Dolby Vision's planes, of which common colors are made here.
+    /// Whether the frames are in Dolby Vision's IPT color space and have to be converted to RGB here.
     ipt: bool,
 }
 
 impl FrameFormat {
-    /// That many frames of this size.
+    /// This many frames of this size.
     pub fn new(info: &MediaInfo, size: Size, count: u32) -> Self {
         Self { size, count, ipt: info.is_ipt() }
     }
 
-    /// Bytes of a frame as the decoder writes it.
+    /// Bytes per frame, as the decoder writes it.
     fn frame_bytes(self) -> usize {
         if self.ipt {
             self.size.frame_bytes() / 3 * dolby_vision::PIXEL_BYTES
@@ -82,7 +83,7 @@ impl FrameFormat {
         }
     }
 
-    /// A frame in `rgb24`.
+    /// Converts a frame to `rgb24`.
     async fn to_rgb(self, frame: Bytes) -> Result<Bytes, JobError> {
         if !self.ipt {
             return Ok(frame);
@@ -91,28 +92,28 @@ impl FrameFormat {
     }
 }
 
-/// One job's tools and clocks.
+/// Tools and deadlines of one job.
 #[derive(Debug, Clone)]
 pub struct Decoder {
-    /// The programs.
+    /// Paths and limits of the programs.
     pub tools: FfmpegTools,
-    /// When to end.
+    /// When to stop.
     pub deadlines: Deadlines,
     /// Whether a decoder of this job has reported an error.
     has_reported_errors: Arc<AtomicBool>,
 }
 
-/// What a child reads.
+/// The input of a child.
 #[derive(Debug, Clone, Copy)]
 pub enum DecoderInput<'a> {
-    /// A digest, on standard input.
+    /// An excerpt, on standard input.
     Excerpt(&'a Bytes),
-    /// The source, through the loopback.
+    /// The source, through the source proxy.
     Proxy(&'a SourceProxy, Container),
 }
 
 impl<'a> DecoderInput<'a> {
-    /// What a child is told to read.
+    /// The input as an argument of ffmpeg.
     pub fn ffmpeg_input(self) -> Input<'a> {
         match self {
             Self::Excerpt(_) => Input::Excerpt,
@@ -140,20 +141,20 @@ impl<'a> DecoderInput<'a> {
 }
 
 impl Decoder {
-    /// The clocks of work that begins now and has to be over at `invocation`.
+    /// Computes the deadlines of work that begins now and must end at `invocation`.
     pub fn new(tools: &FfmpegTools, time_budget: &TimeBudget, invocation: Instant) -> Self {
         let TimeBudget { child, best_effort, job } = *time_budget;
         let deadlines = Deadlines { invocation, budget: Instant::now() + job, child, best_effort };
         Self { tools: tools.clone(), deadlines, has_reported_errors: Arc::default() }
     }
 
-    /// Whether this frame is only what a decoder puts in the place of pixels that it has not got. A film may be as gray: it
-    /// takes an error to tell.
+    /// Whether a frame consists only of the gray with which a decoder conceals missing pixels. Since a video can
+    /// contain such a gray frame, the decoder must also have reported an error.
     pub fn is_concealed(&self, frame: &[u8]) -> bool {
         self.has_reported_errors.load(Ordering::Relaxed) && score::is_concealment(frame)
     }
 
-    /// Asks ffprobe what there is to be seen.
+    /// Probes the streams of the input with ffprobe.
     pub async fn probe(&self, input: DecoderInput<'_>) -> Result<MediaInfo, JobError> {
         let arguments = ffmpeg_args::probe(input.ffmpeg_input());
         let limits = (MAX_REPORT_BYTES, Priority::Required);
@@ -161,10 +162,10 @@ impl Decoder {
             self.run(&self.tools.ffprobe, &arguments, Some(input), OutputMode::Buffered, limits).await;
         exit_status::check_source(context.source_error.clone())?;
         match result {
-            // A size that no picture can have is reported as none at all, and complained about.
+            // ffprobe reports an impossible frame size as no size at all, and logs a message.
             Ok(output) => probe::parse(&output.stdout)
                 .map_err(|code| JobError::Rejected(exit_status::refine_code(code, &output.stderr_tail))),
-            // A file that is cut off in the middle may still have told what it holds, and a frame of it may do.
+            // A truncated file may still have reported its streams, and one of its frames may suffice.
             Err(ProcessError::Failed { stdout, .. }) if probe::parse(&stdout).is_ok() => {
                 probe::parse(&stdout).map_err(JobError::Rejected)
             }
@@ -172,7 +173,7 @@ impl Decoder {
         }
     }
 
-    /// What ffprobe says to this.
+    /// Runs ffprobe with these arguments and returns its report.
     ///
     /// # Errors
     /// As [`Decoder::decode`].
@@ -192,7 +193,7 @@ impl Decoder {
         }
     }
 
-    /// Whether this ffmpeg can map tones; asked only for a source that needs it.
+    /// Whether this ffmpeg supports tone mapping. Checked only for sources that need it.
     pub async fn can_tone_map(&self, info: &MediaInfo) -> bool {
         if info.transfer == ColorTransfer::Sdr {
             return false;
@@ -207,21 +208,21 @@ impl Decoder {
         })
     }
 
-    /// The worth of one pass over all of a source that begins now and can be done without.
+    /// The priority of a best-effort pass over the whole source that begins now.
     pub fn full_scan(&self) -> Priority {
         Priority::BestEffort(Instant::now() + FULL_SCAN_FACTOR * self.deadlines.best_effort)
     }
 
-    /// The worth of looks that a step begins now and can do without.
+    /// The priority of best-effort work that begins now.
     pub fn best_effort(&self) -> Priority {
         Priority::BestEffort(Instant::now() + self.deadlines.best_effort)
     }
 
-    /// Decodes raw `rgb24` frames of this shape, and hands each to `sender` as it comes. There may be none:
-    /// an exit code proves nothing, what came out is looked at. Returns how many there were.
+    /// Decodes raw `rgb24` frames in this format, sends each to `sender` as it arrives, and returns their number. There
+    /// may be none: an exit status of zero proves nothing, so the output itself is checked.
     ///
     /// # Errors
-    /// A refusal is about this look: another moment of the same source may be decoded yet, see
+    /// A rejection applies only to this request: another position of the same source may still be decodable, see
     /// [`exit_status::catch_rejection`].
     pub async fn decode(
         &self,
@@ -239,7 +240,7 @@ impl Decoder {
             let mut count = 0;
             while let Some(frame) = raw_frames.recv().await {
                 let Ok(frame) = format.to_rgb(frame).await else { break };
-                // Whoever is gone has seen enough.
+                // The receiver is gone: it needs no more frames.
                 if sender.send(frame).await.is_err() {
                     break;
                 }
@@ -250,7 +251,7 @@ impl Decoder {
         };
         let run = self.run(&self.tools.ffmpeg, arguments, Some(input), output, (max, priority));
         let ((result, context), count) = tokio::join!(run, forward);
-        // What broke a read also ends a stream early, as if it were all there is.
+        // A read error also ends a stream early, as if the source ended there.
         exit_status::check_source(context.source_error.clone())?;
         if let Ok(ProcessOutput { stderr_tail: tail, .. }) | Err(ProcessError::Failed { tail, .. }) = &result
             && !tail.trim().is_empty()
@@ -266,7 +267,7 @@ impl Decoder {
             Ok(_) => Ok(count),
             Err(ProcessError::Failed { .. }) if count > 0 => Ok(count),
             Err(ProcessError::TimedOut { .. }) if count > 0 && !context.job_deadline => Ok(count),
-            // Its complaints about a codec are about other streams: this one's was looked at before.
+            // Messages about a codec concern other streams: the codec of this one was checked before.
             Err(ProcessError::Failed { tail, .. }) => {
                 Err(JobError::Rejected(exit_status::refine_code(Code::Truncated, &tail)))
             }
@@ -274,7 +275,7 @@ impl Decoder {
         }
     }
 
-    /// As [`Decoder::decode`], with all frames at once.
+    /// Like [`Decoder::decode`], but returns all frames at once.
     pub async fn decode_frames(
         &self,
         input: DecoderInput<'_>,
@@ -323,7 +324,7 @@ impl Decoder {
             wait_time: input.map_or(Duration::ZERO, DecoderInput::wait_time).saturating_sub(waited_before),
         };
         if let Err(error) = &result {
-            tracing::debug!(%error, "a child ended badly");
+            tracing::debug!(%error, "child process failed");
         }
         (result, context)
     }

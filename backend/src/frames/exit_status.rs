@@ -1,4 +1,5 @@
-//! Decides what a child's bad end means for a job, by what was seen: the storage first, then clocks, then the child.
+//! Maps the failure of a child process to a job error. Storage errors come first, then deadlines, then the child's own
+//! exit status.
 
 use std::time::Duration;
 
@@ -8,22 +9,23 @@ use crate::error::JobError;
 use crate::frames::process::ProcessError;
 use crate::source::proxy::SourceError;
 
-/// What was seen while a child was at work on a source.
+/// Observations made while a child worked on a source.
 #[derive(Debug, Clone, Default)]
 pub struct ExitContext {
-    /// The first failure of the storage.
+    /// The first error of the storage.
     pub source_error: Option<SourceError>,
-    /// Whether the child's time ended because the whole job's did.
+    /// Whether the child was stopped because the deadline of the whole job passed.
     pub job_deadline: bool,
-    /// Whether the child's time was what something is worth that can be done without.
+    /// Whether the child's deadline was that of best-effort work.
     pub best_effort: bool,
-    /// How long the child was at work.
+    /// How long the child ran.
     pub elapsed: Duration,
-    /// How long the storage let it wait in that time, summed over its connections.
+    /// How long the child waited for the storage in that time, summed over its connections.
     pub wait_time: Duration,
 }
 
-/// The storage's own failure, if there was one: it outranks whatever a decoder made of it.
+/// Returns the storage's own error, if there was one. It outranks the decoder's error, which may only be its
+/// consequence.
 pub fn check_source(error: Option<SourceError>) -> Result<(), JobError> {
     match error {
         None => Ok(()),
@@ -33,21 +35,21 @@ pub fn check_source(error: Option<SourceError>) -> Result<(), JobError> {
     }
 }
 
-/// What it means that a child ended like this; `refusal` is the code if it simply gave up on the file.
+/// The job error for this failure of a child; `default_code` is the code if the child only exited with an error.
 pub fn classify_exit(error: &ProcessError, context: ExitContext, default_code: Code) -> JobError {
     if let Err(storage) = check_source(context.source_error) {
         return storage;
     }
     match error {
         ProcessError::TimedOut { .. } if context.job_deadline => {
-            JobError::internal("the invocation's time ended before the work did")
+            JobError::internal("the invocation ended before the work was done")
         }
-        // So short a time proves nothing against the storage, and nothing is lost with it.
+        // Best-effort deadlines are too short to blame the storage, and the job loses nothing required.
         ProcessError::TimedOut { .. } if !context.best_effort && context.wait_time > context.elapsed / 2 => {
             JobError::upstream("most of the time was spent waiting for S3")
         }
         ProcessError::TimedOut { .. } => JobError::Rejected(Code::TimedOut),
-        // Nobody but the kernel, short of memory, sends this one, and would again: memory is the same at every try.
+        // Only the kernel sends this signal here, when memory runs out. A retry would have the same memory.
         ProcessError::Crashed { signal: 9, .. } => JobError::Rejected(Code::TooMuchMemory),
         ProcessError::Crashed { tail, .. } if is_out_of_memory(tail) => {
             JobError::Rejected(Code::TooMuchMemory)
@@ -65,7 +67,7 @@ pub fn classify_exit(error: &ProcessError, context: ExitContext, default_code: C
     }
 }
 
-/// The code that a child's complaints give, or else `code`.
+/// The code that the child's messages indicate, or else `code`.
 pub fn refine_code(code: Code, tail: &str) -> Code {
     if code != Code::Truncated {
         code
@@ -80,11 +82,11 @@ pub fn refine_code(code: Code, tail: &str) -> Code {
     }
 }
 
-/// What one look at a source brought: its frames, or the code with which it would be refused if no other look brings
-/// any.
+/// The result of one decode request: its frames, or the code with which the source is rejected if no other request
+/// returns any.
 ///
 /// # Errors
-/// Everything that ends a job whatever its other looks bring.
+/// Errors that end a job regardless of its other requests.
 pub fn catch_rejection<T>(result: Result<T, JobError>) -> Result<Result<T, Code>, JobError> {
     match result {
         Ok(value) => Ok(Ok(value)),
@@ -93,13 +95,13 @@ pub fn catch_rejection<T>(result: Result<T, JobError>) -> Result<Result<T, Code>
     }
 }
 
-/// What libavutil says about a size that is over `-max_pixels`, or one that no picture can have.
+/// The messages of libavutil for a size above `-max_pixels` and for impossible sizes.
 fn is_too_large(tail: &str) -> bool {
     tail.contains("exceeds specified max pixel count")
         || tail.lines().any(|line| line.contains("Picture size ") && line.contains(" is invalid"))
 }
 
-/// What C's library says of an allocation that failed, of a block or of a thread's stack.
+/// The messages of the C library for a failed allocation, of a block or of a thread's stack.
 pub fn is_out_of_memory(tail: &str) -> bool {
     ["Cannot allocate memory", "error code: -11 ("].iter().any(|words| tail.contains(words))
 }

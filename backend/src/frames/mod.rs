@@ -1,4 +1,4 @@
-//! Decides which decoded frames of a video its pictures are made of, whichever way it was read.
+//! The decoded frames of a video from which its outputs are encoded, for both ways of reading a source.
 
 pub mod decoder;
 pub mod exit_status;
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use glimpse_media::probe::MediaInfo;
 use glimpse_media::size::Size;
 
-/// One decoded picture.
+/// One decoded frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RgbFrame {
     /// Raw `rgb24`.
@@ -22,53 +22,53 @@ pub struct RgbFrame {
     pub size: Size,
 }
 
-/// The frames of a moving preview.
+/// The frames of an animation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AnimationFrames {
     /// Raw `rgb24`, at least one.
     pub frames: Vec<Bytes>,
     /// Their size.
     pub size: Size,
-    /// Frames a second.
+    /// Frames per second.
     pub fps: f64,
 }
 
-/// A storyboard's pictures.
+/// The frames of a storyboard's tiles.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoryboardFrames {
-    /// Raw `rgb24`, at least one, evenly spread over the whole length.
+    /// Raw `rgb24`, at least one, evenly distributed over the whole duration.
     pub frames: Vec<Bytes>,
     /// Their size.
     pub size: Size,
 }
 
-/// Everything that the default pictures are made of.
+/// The frames of all default outputs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DecodedFrames {
-    /// What is known of the video.
+    /// Information about the video.
     pub info: MediaInfo,
     /// The best frame.
     pub poster: RgbFrame,
-    /// When the poster is shown, in milliseconds; none where that is not known.
+    /// The time of the poster in milliseconds, if known.
     pub poster_ms: Option<u64>,
-    /// The moving preview.
+    /// The frames of the animation.
     pub animation: AnimationFrames,
-    /// The storyboard.
+    /// The frames of the storyboard.
     pub storyboard: StoryboardFrames,
 }
 
-/// What the default pictures of one kind are made of.
+/// The frames of one kind of default output.
 #[derive(Debug, Clone, PartialEq)]
 pub enum KindFrames {
-    /// The best frame, and when it is shown in milliseconds where that is known.
+    /// The best frame, and its time in milliseconds if known.
     Poster(RgbFrame, Option<u64>),
-    /// The moving preview.
+    /// The frames of the animation.
     Animation(AnimationFrames),
-    /// The storyboard.
+    /// The frames of the storyboard.
     Storyboard(StoryboardFrames),
 }
 
-/// How fast a moving preview is that may have at most `most` frames a second: not faster than its source.
+/// The frame rate of an animation: at most `max_fps`, and not higher than that of its source.
 pub fn animation_fps(source_fps: f64, max_fps: u32) -> f64 {
     let max_fps = f64::from(max_fps);
     if source_fps > 0.0 { source_fps.clamp(1.0, max_fps) } else { max_fps }

@@ -1,4 +1,4 @@
-//! Decides which of many candidate frames is the poster, and makes each of them a tile, while they come in.
+//! Selects the poster among candidate frames and scales each of them to a tile, while they arrive.
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -10,25 +10,25 @@ use glimpse_media::size::Size;
 /// The best frame so far.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BestFrame {
-    /// What it is worth.
+    /// Its score.
     pub score: Score,
     /// Raw `rgb24`.
     pub rgb: Bytes,
-    /// Its number among the frames.
+    /// Its index among the frames.
     pub slot: u32,
 }
 
-/// What was found among the frames.
+/// The result of a selection.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct PosterSelection {
-    /// Every frame made small, in order.
+    /// All frames, scaled to tiles, in order.
     pub tiles: Vec<Bytes>,
-    /// The best of them, as it came; none if there were none.
+    /// The best frame in its original size; `None` if there were no frames.
     pub best: Option<BestFrame>,
 }
 
 impl PosterSelection {
-    /// Whether there is nothing to be seen in any of them.
+    /// Whether all frames are blank.
     pub fn is_blank(&self) -> bool {
         self.best.as_ref().is_none_or(|best| best.score.blank)
     }
@@ -41,7 +41,7 @@ impl PosterSelection {
             placeholder::shrink(&rgb, size, tile).into()
         });
         let score = score::score(&rgb, size.width);
-        // Of equals the earlier one stays: the same source has the same poster every time.
+        // Of equal frames the earlier one is kept, so that the same source always has the same poster.
         let is_better_frame = self.best.as_ref().is_none_or(|best| is_better(&score, &best.score));
         if is_better_frame {
             self.best = Some(BestFrame { score, rgb, slot });
@@ -54,7 +54,7 @@ pub fn is_better(one: &Score, other: &Score) -> bool {
     (!one.blank, one.value) > (!other.blank, other.value)
 }
 
-/// Takes frames of `size` until there are no more. It computes and waits: it has a thread to itself.
+/// Receives frames of `size` until the channel is closed. The function computes and blocks, so it needs its own thread.
 pub fn select_poster(mut frames: mpsc::Receiver<Bytes>, size: Size, tile: Size) -> PosterSelection {
     let mut selection = PosterSelection::default();
     while let Some(rgb) = frames.blocking_recv() {

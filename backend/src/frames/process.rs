@@ -1,7 +1,9 @@
-//! Decides how a program that reads hostile bytes is run: the only spawn of the backend.
+//! Runs ffmpeg and ffprobe, which read untrusted bytes, in limited child processes. This is the only place in the
+//! backend that spawns.
 //!
-//! A child has an empty environment, `/` as its folder, its own process group, limits of its own, a deadline, and
-//! bounded pipes. When anything ends before it does, the whole group is killed and reaped (THREATS F13 to F17).
+//! A child has an empty environment, `/` as its working directory, its own process group, resource limits, a deadline,
+//! and bounded pipes. When the run ends first, for any reason, the whole group is killed and the child is reaped
+//! (threats F13 to F17).
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,95 +20,95 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
-/// How much of a child's complaints is kept.
+/// How much of the child's standard error is kept, in bytes.
 const STDERR_BYTES: usize = 64 * 1024;
-/// Open files: three pipes, the loopback connections, and what the C library needs.
+/// Maximum number of open files: three pipes, the loopback connections, and what the C library needs.
 const MAX_OPEN_FILES: u64 = 64;
-/// How much more address space a child may have than memory: each thread reserves 8 MiB of stack and an arena of 64 MiB,
-/// of which it uses little, and programs and libraries are mapped.
+/// How much more address space than memory a child may have. Each thread reserves 8 MiB of stack and an arena of 64
+/// MiB, of which it uses little; programs and libraries are mapped as well.
 const EXTRA_ADDRESS_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 
-/// What a child is given to live on.
+/// Limits of a child.
 #[derive(Debug, Clone, Copy)]
 pub struct ProcessLimits {
-    /// When it is killed.
+    /// The time at which it is killed.
     pub deadline: Instant,
-    /// The most that it may write to standard output; more kills it.
+    /// Maximum number of bytes on standard output. The child is killed when it writes more.
     pub max_stdout: usize,
-    /// How much memory it may have: what it could write to, in bytes. It meets the limit as an allocation that fails.
+    /// Maximum size of the child's writable memory, in bytes. Beyond it, allocations fail.
     pub memory_bytes: u64,
 }
 
-/// What becomes of a child's standard output.
+/// How a child's standard output is returned.
 #[derive(Debug)]
 pub enum OutputMode {
-    /// It is kept, and comes back when the child has ended.
+    /// Buffered, and returned when the child has exited.
     Buffered,
-    /// It is cut into pieces of this many bytes, which are handed on as they come: what is left over at the end is
-    /// dropped. A reader who is gone ends the child.
+    /// Sent in chunks of this many bytes as they arrive; an incomplete chunk at the end is dropped. The child is killed
+    /// when the receiver is gone.
     Chunks(usize, mpsc::Sender<Bytes>),
 }
 
-/// What a child that ended well has said.
+/// The output of a child that exited successfully.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessOutput {
-    /// Standard output, whole.
+    /// The whole standard output.
     pub stdout: Bytes,
-    /// The end of standard error, made printable.
+    /// The end of standard error, sanitized.
     pub stderr_tail: String,
 }
 
-/// How a child can end badly.
+/// Why a run failed.
 #[derive(Debug, Error)]
 pub enum ProcessError {
-    /// There is no such program.
-    #[error("the program is not there")]
+    /// The program does not exist.
+    #[error("the program does not exist")]
     NotFound,
-    /// The program may not be run.
-    #[error("the program may not be run")]
+    /// The program is not executable.
+    #[error("the program is not executable")]
     PermissionDenied,
-    /// The program is for another processor, or is none.
-    #[error("the program is not one of this processor's")]
+    /// The program is for another processor, or it is not a program.
+    #[error("the program is not built for this processor")]
     WrongFormat,
-    /// The system would not start it or its pipes broke.
+    /// The system could not start it, or its pipes broke.
     #[error("cannot run the program: {0}")]
     Io(#[source] io::Error),
-    /// It was still at work at its deadline. `stdout` is what it had written.
-    #[error("killed at its deadline")]
+    /// It was still running at its deadline.
+    #[error("killed at the deadline")]
     TimedOut {
-        /// What it had written until then.
+        /// The output up to then.
         stdout: Bytes,
     },
-    /// It died of a signal that nobody here sent.
-    #[error("died of signal {signal}: {tail}")]
+    /// A signal that this process did not send killed it.
+    #[error("killed by signal {signal}: {tail}")]
     Crashed {
         /// The signal's number.
         signal: i32,
         /// The end of standard error.
         tail: String,
     },
-    /// It gave up with a status. `stdout` is what it had written.
+    /// It exited with an error.
     #[error("exited with status {status}: {tail}")]
     Failed {
         /// The exit status.
         status: i32,
         /// The end of standard error.
         tail: String,
-        /// What it had written until then.
+        /// The output up to then.
         stdout: Bytes,
     },
-    /// It wrote more than it was allowed to.
-    #[error("wrote more than it may")]
+    /// It wrote more than the limit.
+    #[error("output limit exceeded")]
     TooMuchOutput,
 }
 
-/// Kills the child's whole group unless it was reaped before.
+/// Kills the child's whole process group, unless the child has been reaped.
 struct ProcessGroup(Option<Pid>);
 
 impl ProcessGroup {
     fn kill(&mut self) {
         if let Some(pgid) = self.0.take() {
-            // It may have ended by itself in the meantime: then there is nothing to do.
+            // An error means that the group has already ended.
             let _ = kill_process_group(pgid, Signal::KILL);
         }
     }
@@ -118,10 +120,11 @@ impl Drop for ProcessGroup {
     }
 }
 
-/// Runs `program` with `arguments`, feeds it `stdin`, and waits for its end. `secret` is cut out of its complaints.
+/// Runs `program` with `arguments`, writes `stdin` to it, and waits for its exit. `secret` is removed from its standard
+/// error.
 ///
 /// # Errors
-/// Each variant of [`ProcessError`] but success; in every case the child and its group are gone.
+/// Any variant of [`ProcessError`]. In every case the child and its group have ended.
 pub async fn run(
     program: &Path,
     arguments: &[String],
@@ -144,7 +147,7 @@ pub async fn run(
         let (stdin_pipe, stdout_pipe, stderr_pipe) = pipes;
         let feed = async {
             if let (Some(mut pipe), Some(bytes)) = (stdin_pipe, stdin) {
-                // A child that has seen enough closes its end: its status tells the rest.
+                // A child that needs no more input closes its end of the pipe: its exit status shows the result.
                 let _ = pipe.write_all(&bytes).await;
             }
         };
@@ -166,7 +169,7 @@ pub async fn run(
         }
         return Err(ProcessError::TimedOut { stdout: stdout.into() });
     };
-    // Whatever it left behind in its group ends with it.
+    // Kill the processes that the child left in its group.
     group.kill();
     let tail = sanitize_stderr(&stderr.into_iter().collect::<Vec<_>>(), secret);
     classify_status(status, stdout.into(), tail)
@@ -191,26 +194,26 @@ fn spawn(program: &Path, arguments: &[String], with_stdin: bool) -> Result<Child
         })
 }
 
-/// Limits that hold from a moment after the start: a child has not met a byte of its input by then.
+/// Sets resource limits shortly after the start, before the child has read any of its input.
 fn apply_rlimits(pid: Pid, time: Duration, memory_bytes: u64) {
-    // Two threads may burn a second each a second; a little more, so that the wall clock is the one that speaks.
+    // Two threads may use two CPU seconds per second. Ten more are added so that the deadline ends the child first.
     let cpu_secs = time.as_secs().saturating_mul(2) + 10;
     for (resource, amount) in [
         (Resource::Cpu, cpu_secs),
-        // Not one byte goes to a file: everything comes back over pipes, to which this limit does not apply.
+        // No files are written: all output uses pipes, to which this limit does not apply.
         (Resource::Fsize, 0),
         (Resource::Core, 0),
         (Resource::Nofile, MAX_OPEN_FILES),
         (Resource::Data, memory_bytes),
-        // Where the kernel does not count all of that (before 4.7), this ends a runaway.
+        // Kernels before 4.7 do not count all memory as data; there, this stops runaway allocations.
         (Resource::As, memory_bytes.saturating_add(EXTRA_ADDRESS_BYTES)),
     ] {
-        // A system that refuses (some sandboxes do) still leaves the deadline and the group kill.
+        // Some sandboxes refuse to set limits; the deadline and the kill of the group remain.
         let _ = prlimit(Some(pid), resource, Rlimit { current: Some(amount), maximum: Some(amount) });
     }
 }
 
-/// Reads to the end; true if there was more than `max`.
+/// Reads to the end. Returns true if there were more than `max` bytes.
 async fn read_stdout(
     pipe: Option<impl AsyncRead + Unpin>,
     output: OutputMode,
@@ -264,7 +267,7 @@ fn classify_status(status: ExitStatus, stdout: Bytes, tail: String) -> Result<Pr
     }
 }
 
-/// Text that is safe in a log: no control characters but line ends, no address of the relay.
+/// Text that is safe in a log: without control characters except line feeds, and without the URL of the source proxy.
 fn sanitize_stderr(bytes: &[u8], secret: &str) -> String {
     let text: String =
         String::from_utf8_lossy(bytes).chars().filter(|c| *c == '\n' || !c.is_control()).collect();
@@ -339,7 +342,7 @@ mod tests {
 
     #[tokio::test]
     async fn f13_kills_process_group_at_deadline() {
-        // The grandchild holds the pipe open: only killing the group lets the output end.
+        // The grandchild holds the pipe open: the output ends only when the whole group is killed.
         let started = Instant::now();
         let error =
             run_shell("echo $$; sleep 600 & sleep 600", None, Duration::from_millis(300)).await.unwrap_err();
@@ -349,7 +352,7 @@ mod tests {
         let group = Pid::from_raw(group).unwrap();
         let deadline = Instant::now() + Duration::from_secs(10);
         while rustix::process::test_kill_process_group(group).is_ok() {
-            assert!(Instant::now() < deadline, "somebody of the group lives on");
+            assert!(Instant::now() < deadline, "a process of the group is still running");
             tokio::task::yield_now().await;
         }
     }
@@ -360,14 +363,14 @@ mod tests {
         let file = folder.path().join("x");
         let script = format!("sleep 0.2; printf hello > {0}; wc -c < {0}", file.display());
         let _ = run_shell(&script, None, GENEROUS_DEADLINE).await;
-        assert_eq!(std::fs::read(&file).unwrap_or_default(), b"", "a file got bytes");
+        assert_eq!(std::fs::read(&file).unwrap_or_default(), b"", "the child wrote to a file");
         let result = run_shell("yes", None, GENEROUS_DEADLINE).await.unwrap_err();
         assert!(matches!(result, ProcessError::TooMuchOutput), "{result:?}");
     }
 
     #[tokio::test]
     async fn f9_child_memory_is_limited() {
-        // A variable twice as long each time; a shell that cannot have it gives up.
+        // A variable that doubles in size each time; a shell that cannot allocate it exits.
         let script = "sleep 0.2; a=xxxxxxxxxxxxxxxx; while :; do a=$a$a; done";
         let error = run_shell(script, None, GENEROUS_DEADLINE).await.unwrap_err();
         assert!(matches!(error, ProcessError::Failed { .. } | ProcessError::Crashed { .. }), "{error:?}");

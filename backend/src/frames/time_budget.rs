@@ -1,13 +1,13 @@
-//! Decides how long one file may keep the Lambdas busy.
+//! Time budget of one file.
 
 use std::time::Duration;
 
-/// How long a file may keep a job busy (THREATS F8). Whatever takes longer is refused for good.
+/// How long a file may occupy a job (threat F8). Files that need longer are rejected permanently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeBudget {
-    /// One child.
+    /// One child process.
     pub child: Duration,
-    /// What makes the poster better, and what the preview, but without which there are some: each.
+    /// Each piece of best-effort work, which improves the poster or the animation.
     pub best_effort: Duration,
     /// The whole job.
     pub job: Duration,
@@ -17,7 +17,8 @@ impl Default for TimeBudget {
     fn default() -> Self {
         Self {
             child: Duration::from_mins(1),
-            // Ten seconds of common video are decoded in this time on one core: as far as most keyframes lie apart.
+            // On one core, ten seconds of ordinary video are decoded in this time: the usual maximum distance between
+            // keyframes.
             best_effort: Duration::from_secs(4),
             job: Duration::from_mins(4),
         }

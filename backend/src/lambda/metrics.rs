@@ -1,8 +1,9 @@
-//! Decides what CloudWatch counts and times of the Lambdas: one line in its embedded metric format for each thing done.
+//! Metrics of the Lambdas in CloudWatch's embedded metric format: one line per operation.
 //!
-//! The format is <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
-//! Whatever has many values, such as a video's id, is a field to search for and never a dimension: each value of a
-//! dimension is a metric of its own, and paid for.
+//! The format is
+//! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
+//! Data with many values, such as a video's id, is written as a searchable field and never as a dimension, because each
+//! value of a dimension is a separate, billed metric.
 
 use std::io::Write as _;
 use std::sync::OnceLock;
@@ -15,7 +16,7 @@ use crate::reconcile::service::ReconcileSummary;
 use crate::source::reader::IoStats;
 use crate::workflow::state::WorkflowStep;
 
-/// Where records go, if anywhere: of the process, as its log is.
+/// The process-wide meter, like the log; not set if metrics are disabled.
 static METER: OnceLock<Meter> = OnceLock::new();
 
 #[derive(Debug)]
@@ -24,7 +25,7 @@ struct Meter {
     now_ms: fn() -> u64,
 }
 
-/// One number of a record, with CloudWatch's name of its unit.
+/// One metric of a record, with CloudWatch's name of its unit.
 #[derive(Debug, Clone, PartialEq)]
 struct Metric {
     name: &'static str,
@@ -32,22 +33,22 @@ struct Metric {
     value: Value,
 }
 
-/// What is told of one thing that was done.
+/// The metrics and fields of one operation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MetricRecord {
     function: &'static str,
-    /// By it the first metric is told once more.
+    /// If set, the first metric is also recorded per outcome.
     outcome: Option<&'static str>,
     metrics: Vec<Metric>,
     fields: Vec<(&'static str, Value)>,
 }
 
-/// What a record is about, to search for.
+/// The subject of a record, for searches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Subject {
     /// The video.
     pub video: VideoId,
-    /// The trace that its upload is part of; `None` if nothing could be asked about it.
+    /// The trace that its upload is part of; `None` if its metadata could not be read.
     pub trace_id: Option<TraceId>,
 }
 
@@ -58,34 +59,34 @@ impl Subject {
     }
 }
 
-/// What became of a notice at one try.
+/// The result of one delivery attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeliveryResult {
-    /// It was taken.
+    /// The receiver accepted it.
     Delivered,
-    /// It is tried again.
+    /// It will be retried.
     Retried,
-    /// It is a dead letter.
+    /// It was moved to the dead-letter queue.
     DeadLettered,
 }
 
-/// From now on records are written under that namespace. Without one, or with an empty one, none are.
+/// Enables metrics under this namespace. Without one, or with an empty one, no records are written.
 pub fn init(namespace: Option<String>, now_ms: fn() -> u64) {
     if let Some(namespace) = namespace.filter(|name| !name.is_empty()) {
         METER.get_or_init(|| Meter { namespace, now_ms });
     }
 }
 
-/// Writes a record to standard output, as a line of its own.
+/// Writes a record to standard output, as one line.
 pub fn emit(record: &MetricRecord) {
     if let Some(Meter { namespace, now_ms }) = METER.get() {
         let line = record.to_emf(namespace, now_ms()) + "\n";
-        // Nobody is there to be told that nobody listens.
+        // Ignore errors writing to stdout.
         std::io::stdout().lock().write_all(line.as_bytes()).ok();
     }
 }
 
-/// A job that ended; nothing of one that had nothing to do.
+/// The record of a finished job; `None` if the job had nothing to do.
 pub fn job_record(video: VideoId, report: &JobReport) -> Option<MetricRecord> {
     let (outcome, code) = match &report.result {
         Ok(JobOutcome::Ready) => ("ready", None),
@@ -105,7 +106,8 @@ pub fn job_record(video: VideoId, report: &JobReport) -> Option<MetricRecord> {
     Some(MetricRecord { function: "preview", outcome: Some(outcome), metrics, fields })
 }
 
-/// A step of a workflow that ended; nothing of one that had nothing to do. `state` is what it hands on, if it does.
+/// The record of a finished workflow step; `None` if the step had nothing to do. `state` is the state in the step's
+/// output, if it has any.
 pub fn step_record(
     step: WorkflowStep,
     subject: Option<Subject>,
@@ -130,8 +132,8 @@ pub fn step_record(
     Some(MetricRecord { function: step.as_str(), outcome: Some(outcome), metrics, fields })
 }
 
-/// A request for a picture, and of what, if that could be read. `how` is what was done for it: `made`, `found`, `lost`,
-/// `chosen`, `refused` or `failed`.
+/// The record of a request for an image; `subject` is `None` if the request could not be parsed. `how` is the result:
+/// `made`, `found`, `lost`, `chosen`, `refused` or `failed`.
 pub fn render_record(subject: Option<Subject>, how: &'static str, ms: u64) -> MetricRecord {
     let metrics = vec![
         metric("RenderMs", "Milliseconds", ms),
@@ -142,7 +144,7 @@ pub fn render_record(subject: Option<Subject>, how: &'static str, ms: u64) -> Me
     MetricRecord { function: "render", outcome: Some(how), metrics, fields }
 }
 
-/// One try to tell somebody.
+/// The record of one delivery attempt.
 pub fn delivery_record(result: DeliveryResult) -> MetricRecord {
     let count = |name, expected| metric(name, "Count", u8::from(result == expected));
     let metrics = vec![
@@ -153,7 +155,7 @@ pub fn delivery_record(result: DeliveryResult) -> MetricRecord {
     MetricRecord { function: "notify", outcome: None, metrics, fields: Vec::new() }
 }
 
-/// One run of the patrol.
+/// The record of one run of the reconciler.
 pub fn reconcile_record(summary: ReconcileSummary) -> MetricRecord {
     let metrics =
         vec![metric("Looked", "Count", summary.looked), metric("Requeued", "Count", summary.queued)];
@@ -165,7 +167,7 @@ fn metric(name: &'static str, unit: &'static str, value: impl Into<Value>) -> Me
 }
 
 impl MetricRecord {
-    /// The record as a document of one line, without its end. `now_ms` is in Unix milliseconds.
+    /// The record as a JSON document of one line, without a line feed. `now_ms` is in Unix milliseconds.
     pub fn to_emf(&self, namespace: &str, now_ms: u64) -> String {
         let directive = |metrics: &[Metric], dimensions: &[&str]| {
             let metrics: Vec<_> =
@@ -194,7 +196,7 @@ mod tests {
     use super::*;
     use crate::error::JobError;
 
-    /// A day of 2026.
+    /// A day in 2026.
     const NOW_MS: u64 = 1_790_000_000_000;
 
     fn report(result: Result<JobOutcome, JobError>) -> JobReport {
@@ -238,7 +240,7 @@ mod tests {
         jobs.into_iter().chain(steps).chain(renders).chain(deliveries).chain([reconcile]).collect()
     }
 
-    /// What the specification asks for, and is not so.
+    /// The rules of the specification that this line violates.
     fn violations(line: &str) -> Vec<String> {
         let root: Value = serde_json::from_str(line).unwrap();
         let mut violations = Vec::new();
@@ -248,7 +250,7 @@ mod tests {
             }
         };
         check(!line.contains('\n') && line.len() < 1024 * 1024, "one line, at most 1 MB".into());
-        // Fourteen days back and two hours ahead are taken: seconds or microseconds would not be.
+        // CloudWatch accepts 14 days back and two hours ahead: a time in seconds or microseconds would be outside.
         check(root["_aws"]["Timestamp"] == NOW_MS, "Timestamp".into());
         let directives = root["_aws"]["CloudWatchMetrics"].as_array().cloned().unwrap_or_default();
         check(!directives.is_empty(), "CloudWatchMetrics".into());
@@ -273,13 +275,13 @@ mod tests {
             for metric in &metrics {
                 let name = metric["Name"].as_str().unwrap_or_default();
                 check((1..=1024).contains(&name.len()), format!("name {metric}"));
-                check(root[name].is_number(), format!("{name} is no number of the root"));
+                check(root[name].is_number(), format!("{name} is not a number in the root"));
                 let unit = metric["Unit"].as_str().unwrap_or_default();
                 check(["Milliseconds", "Bytes", "Count"].contains(&unit), format!("unit {metric}"));
             }
         }
-        // What the log's metric filters look for: counted twice otherwise.
-        check(root.get("metric").is_none(), "`metric` is the log's".into());
+        // The metric filters of the log match this field, so they would count the record twice.
+        check(root.get("metric").is_none(), "`metric` is reserved for the log".into());
         violations
     }
 
@@ -320,7 +322,7 @@ mod tests {
         assert_eq!(by_outcome["Dimensions"], json!([["Function", "Outcome"]]));
         assert_eq!(by_outcome["Metrics"], json!([{ "Name": "JobMs", "Unit": "Milliseconds" }]));
         for nothing in [JobOutcome::AlreadyProcessed, JobOutcome::Superseded] {
-            assert_eq!(job_record(video(), &report(Ok(nothing))), None, "{nothing:?} did no work");
+            assert_eq!(job_record(video(), &report(Ok(nothing))), None, "{nothing:?} must not be recorded");
         }
     }
     #[test]
@@ -356,6 +358,9 @@ mod tests {
             assert_eq!(record(Some(nothing)), None, "{nothing}");
         }
         let publish = step_record(WorkflowStep::Publish, None, Some("ready"), 1, IoStats::default()).unwrap();
-        assert!(!publish.to_emf("Glimpse/stack", NOW_MS).contains("BytesRead"), "it opens no video");
+        assert!(
+            !publish.to_emf("Glimpse/stack", NOW_MS).contains("BytesRead"),
+            "the publish step reads no video"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Decides how a program of ours lives on the Lambda Runtime API: its log, its clock, and when it gives itself up.
+//! Adapter to the Lambda Runtime API: logging, clock, deadlines, and the exit after a decoder crash.
 
 pub mod metrics;
 
@@ -15,17 +15,17 @@ use tokio::time::Instant;
 
 use crate::error::JobError;
 
-/// How one invocation ends.
+/// The result of one invocation.
 #[derive(Debug)]
 pub struct InvocationResult {
-    /// The response, or why it is to be tried again.
+    /// The response, or the error with which the invocation is retried.
     pub result: Result<Value, JobError>,
-    /// Whether a decoder crashed: the process must end once the answer is given (THREATS F12).
+    /// Whether a decoder crashed: the process must exit once the response has been sent (threat F12).
     pub must_restart: bool,
 }
 
-/// Logs lines of JSON to standard error; `RUST_LOG` says how much, `info` by default. Metrics go to standard output, if
-/// `METRICS_NAMESPACE` says under which name.
+/// Configures logging as JSON lines on standard error, with the level of `RUST_LOG`, `info` by default. Metrics are
+/// written to standard output, under the namespace of `METRICS_NAMESPACE` if it is set.
 pub fn init_logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt()
@@ -42,21 +42,21 @@ pub fn now_ms() -> u64 {
     u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0)
 }
 
-/// Fresh random bits.
+/// Random bits from the system.
 ///
 /// # Panics
-/// The system has none.
+/// The system has no source of randomness.
 pub fn random() -> [u8; 16] {
     let mut bits = [0; 16];
-    getrandom::fill(&mut bits).expect("the system has randomness");
+    getrandom::fill(&mut bits).expect("the system has a source of randomness");
     bits
 }
 
-/// Answers invocations by `handler` until a decoder has crashed in this environment. Each is given the time until which
-/// it may work: its own deadline but for `margin`, which is left for the answer (THREATS E11).
+/// Handles invocations with `handler` until a decoder has crashed in this environment. Each invocation receives the
+/// time until which it may work: its own deadline minus `margin`, which is reserved for the response (threat E11).
 ///
 /// # Errors
-/// The Runtime API is gone, or the environment is given up.
+/// The Runtime API is unavailable, or a decoder crashed.
 pub async fn run<F, W>(margin: Duration, handler: F) -> anyhow::Result<()>
 where
     F: Fn(LambdaEvent<Value>, Instant) -> W,
@@ -79,7 +79,7 @@ where
             })
         }
     });
-    // A layer sees an invocation end after its answer was sent: only then may a tainted process go.
+    // A layer sees the end of an invocation after its response was sent: only then may a compromised process exit.
     let (restart, sent) = (restart_requested, Arc::clone(&response_sent));
     let runtime = Runtime::new(service).layer(MapResultLayer::new(move |result: Result<(), Error>| {
         if restart.notified().now_or_never().is_some() {
@@ -89,6 +89,6 @@ where
     }));
     tokio::select! {
         result = runtime.run() => result.map_err(|error| anyhow::anyhow!(error)),
-        () = response_sent.notified() => anyhow::bail!("a decoder crashed in this environment: it is given up"),
+        () = response_sent.notified() => anyhow::bail!("a decoder crashed; the environment is discarded"),
     }
 }

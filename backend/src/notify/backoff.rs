@@ -1,23 +1,24 @@
-//! Decides when a webhook that was not taken is tried again: after pauses that grow, for a day. Pure.
+//! Backoff of webhook deliveries: growing pauses between the attempts, for one day. Pure.
 
 use std::time::UNIX_EPOCH;
 
-/// The pauses between one try and the next, in seconds. Together they are a day; the number of tries, one more, is the
-/// notify queue's `maxReceiveCount`.
+/// The pauses between attempts, in seconds. Together they are one day. The number of attempts, which is one more, is
+/// the `maxReceiveCount` of the notify queue.
 pub const BACKOFF_SECS: [u64; 10] = [5, 30, 120, 600, 1_800, 3_600, 7_200, 14_400, 28_800, 30_000];
 
-/// How often a webhook is tried before it is a dead letter: `maxReceiveCount` of the notify queue's redrive policy.
+/// The number of attempts before a webhook is moved to the dead-letter queue: `maxReceiveCount` in the notify queue's
+/// redrive policy.
 pub const MAX_ATTEMPTS: u32 = BACKOFF_SECS.len() as u32 + 1;
 
-/// The longest that a receiver may put us off by `Retry-ListAfter`, in seconds.
+/// The longest delay that a receiver can request with `Retry-After`, in seconds.
 const MAX_RETRY_AFTER_SECS: u64 = 3_600;
 
-/// In how many seconds a receiver's `Retry-ListAfter` wants the next try: RFC 9110 section 10.2.3 has seconds, or a date in one of
-/// three formats. A date in the past is now; anything else is no wish.
+/// The delay in seconds that a receiver's `Retry-After` requests. RFC 9110, section 10.2.3, allows seconds or a date in
+/// one of three formats. A date in the past means now; any other value is ignored.
 pub fn retry_after_secs(text: &str, now_secs: u64) -> Option<u64> {
     let text = text.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than fit are a long time.
+        // More digits than fit mean a very long delay.
         return Some(text.parse().unwrap_or(u64::MAX));
     }
     let date = httpdate::parse_http_date(text).ok()?;
@@ -25,8 +26,8 @@ pub fn retry_after_secs(text: &str, now_secs: u64) -> Option<u64> {
     Some(date_secs.saturating_sub(now_secs))
 }
 
-/// For how long, in seconds, a message is hidden whose `receives`th delivery failed. A tenth at the most comes on top,
-/// by `dice`, so that messages that failed together do not come back together.
+/// For how many seconds a message is hidden after its delivery number `receives` has failed. Up to a tenth is added,
+/// from `random_byte`, so that messages that failed together are not retried together.
 pub fn backoff_secs(receives: u32, retry_after_secs: Option<u64>, random_byte: u8) -> u64 {
     let index = receives.saturating_sub(1).min(BACKOFF_SECS.len() as u32 - 1);
     let backoff = BACKOFF_SECS[index as usize];

@@ -1,16 +1,16 @@
-//! Decides what the notify Lambda must be told by its environment, and refuses to start with half of it.
+//! Configuration of the `notify` Lambda from environment variables, checked all at once before it starts.
 //!
-//! | variable | what it says |
+//! | variable | meaning |
 //! |---|---|
-//! | `S3_BUCKET` | the bucket, where outcomes are read |
-//! | `AWS_ENDPOINT_URL_S3` | another S3 than AWS's |
-//! | `PUBLIC_URL` | the origin of the URLs that are handed out: the edge's |
-//! | `NOTIFY_QUEUE_URL` | the URL of its own queue, where it leaves a message for each endpoint |
-//! | `WEBHOOK_URLS` | the endpoints: `name=https://…`, commas or spaces between; one may go without a name |
-//! | `WEBHOOK_SECRETS` | `name=whsec_…`, up to three of each endpoint; all of them sign |
-//! | `SNS_TOPIC_ARN` | a topic that is told too, for mail |
-//! | `AWS_ENDPOINT_URL_SNS` | another SNS than AWS's |
-//! | `WEBHOOK_ALLOW_LOOPBACK` | `1`: endpoints may be on this machine, by http too. For development |
+//! | `S3_BUCKET` | the bucket that outcomes are read from |
+//! | `AWS_ENDPOINT_URL_S3` | replaces the S3 endpoint of AWS |
+//! | `PUBLIC_URL` | the origin of the URLs in events: that of the edge |
+//! | `NOTIFY_QUEUE_URL` | the URL of the function's own queue, to which it sends one message per endpoint |
+//! | `WEBHOOK_URLS` | the endpoints: `name=https://…`, separated by commas or spaces; one may have no name |
+//! | `WEBHOOK_SECRETS` | `name=whsec_…`, up to three per endpoint; each of them signs |
+//! | `SNS_TOPIC_ARN` | a topic that also receives the events, for email |
+//! | `AWS_ENDPOINT_URL_SNS` | replaces the SNS endpoint of AWS |
+//! | `WEBHOOK_ALLOW_LOOPBACK` | `1`: endpoints may be on this machine, also with http. For development |
 
 use crate::aws::AwsClient;
 use crate::aws::sns::SnsTopic;
@@ -20,30 +20,30 @@ use crate::notify::endpoint::{self, WebhookEndpoint};
 use crate::notify::http::client::{AddressPolicy, HttpClient};
 use crate::store::s3::S3Store;
 
-/// The whole configuration. Its `Debug` shows no secret.
+/// The complete configuration. Its `Debug` output contains no secrets.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The bucket's name.
     pub bucket: String,
-    /// The bucket.
+    /// The client of the bucket.
     pub store: S3Store,
-    /// The origin of the URLs that are handed out.
+    /// The origin of the URLs in events.
     pub public_url: String,
-    /// Its own queue.
+    /// The function's own queue.
     pub queue: SqsQueue,
-    /// Who is told.
+    /// The endpoints of webhooks.
     pub endpoints: Vec<WebhookEndpoint>,
-    /// The topic that is told too.
+    /// A topic that also receives the events.
     pub topic: Option<SnsTopic>,
-    /// Where webhooks may go.
+    /// The addresses to which webhooks may be sent.
     pub address_policy: AddressPolicy,
 }
 
 impl Config {
-    /// Reads every name through `lookup`. `now_ms` and `http_client` are what it asks AWS with.
+    /// Reads all variables through `lookup`. `now_ms` and `http_client` are for the AWS clients.
     ///
     /// # Errors
-    /// All that is wrong at once, without values.
+    /// All missing and invalid variables at once, without values.
     pub fn from_lookup(
         lookup: impl Fn(&str) -> Option<String>,
         now_ms: fn() -> u64,
@@ -146,7 +146,7 @@ mod tests {
             "S3_BUCKET",
             "PUBLIC_URL",
         ] {
-            assert!(error.contains(name), "{name} is not in: {error}");
+            assert!(error.contains(name), "{name} is missing from: {error}");
         }
         let invalid = [
             ("NOTIFY_QUEUE_URL", "hidden"),
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn debug_hides_secrets() {
         let text = format!("{:?}", config_with(&[]));
-        assert!(text.contains("AKIDEXAMPLE"), "the test looks at the right text: {text}");
+        assert!(text.contains("AKIDEXAMPLE"), "not the Debug output of the configuration: {text}");
         assert!(!text.contains("very-secret") && !text.contains("MfKQ"), "{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! Decides how a notice reads in a mail: a subject, a few plain lines, and the event itself for programs. Pure.
+//! Text of the email about an event: a subject, a few plain lines, and the event's JSON for programs. Pure.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::aws::sns::SnsMessage;
 use crate::notify::event::{EventDelivery, EventType};
 
-/// A mail's words.
+/// The subject and the text of an email.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EmailText {
     subject: String,
@@ -16,7 +16,7 @@ pub struct EmailText {
 }
 
 impl EmailText {
-    /// The words for a notice.
+    /// The text for an event.
     pub fn from_delivery(delivery: &EventDelivery) -> Self {
         let summary = match delivery.kind {
             EventType::Ready => "is ready",
@@ -31,18 +31,18 @@ impl EmailText {
             ("Name", "/data/name"),
             ("External id", "/data/external_id"),
             ("Why", "/data/problem/message"),
-            ("Picture", "/data/urls/thumbnail.jpg"),
+            ("Poster", "/data/urls/thumbnail.jpg"),
             ("When", "/created_at"),
         ] {
             if let Some(value) = field(path) {
-                writeln!(text, "{name}: {value}").expect("a text takes more text");
+                writeln!(text, "{name}: {value}").expect("writing to a String cannot fail");
             }
         }
-        write!(text, "\n{}\n", delivery.body).expect("a text takes more text");
+        write!(text, "\n{}\n", delivery.body).expect("writing to a String cannot fail");
         Self { subject: format!("Glimpse: video {} {summary}", delivery.video), text, kind: delivery.kind }
     }
 
-    /// What is published.
+    /// The text as a message for SNS.
     pub fn as_sns_message(&self) -> SnsMessage<'_> {
         SnsMessage { subject: &self.subject, text: &self.text, kind: self.kind.as_str() }
     }
@@ -69,7 +69,10 @@ mod tests {
         let email = EmailText::from_delivery(&delivery("video.rejected", &data));
         let message = email.as_sns_message();
         assert_eq!(message.subject, "Glimpse: video 7yegr1n5zz040g2081040g2081 was rejected");
-        assert!(message.subject.is_ascii() && message.subject.len() < 100, "as SNS wants it");
+        assert!(
+            message.subject.is_ascii() && message.subject.len() < 100,
+            "SNS requires an ASCII subject below 100 characters"
+        );
         assert_eq!(message.kind, "video.rejected");
         let lines: Vec<_> = message.text.lines().take(5).collect();
         assert_eq!(
@@ -82,6 +85,6 @@ mod tests {
                 "When: 2023-11-14T22:13:25.000Z"
             ]
         );
-        assert!(message.text.trim_end().ends_with('}'), "the event itself: {}", message.text);
+        assert!(message.text.trim_end().ends_with('}'), "the text ends with the event: {}", message.text);
     }
 }

@@ -1,7 +1,7 @@
-//! Decides how the endpoints of webhooks are written in the configuration: names, addresses and secrets. Pure.
+//! Parses the webhook endpoints of the configuration: names, URLs and secrets. Pure.
 //!
-//! `WEBHOOK_URLS` and `WEBHOOK_SECRETS` are lists, commas or spaces between; each item is `name=value`. One endpoint may
-//! go without a name. Several secrets under one name all sign: that is how a secret is changed for another.
+//! `WEBHOOK_URLS` and `WEBHOOK_SECRETS` are lists of `name=value`, separated by commas or spaces. One endpoint may have
+//! no name. If there are several secrets for one name, each of them signs, which allows rotating a secret.
 
 use std::fmt;
 
@@ -9,23 +9,23 @@ use http::Uri;
 
 use crate::notify::signature::WebhookSecret;
 
-/// The name of the endpoint that has none.
+/// The name of an endpoint without a name.
 pub const DEFAULT_NAME: &str = "default";
 /// The longest name, in bytes.
 const MAX_NAME_BYTES: usize = 32;
-/// The most endpoints.
+/// The maximum number of endpoints.
 const MAX_ENDPOINTS: usize = 10;
-/// The most secrets of one endpoint: the present one, the next, and one to spare.
+/// The maximum number of secrets per endpoint: the current one, the next one, and a spare.
 const MAX_SECRETS: usize = 3;
 
-/// Somewhere that is told. Its `Debug` shows no path or query: those of some receivers are a secret.
+/// A webhook endpoint. Its `Debug` output omits path and query, which are a secret of some receivers.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WebhookEndpoint {
-    /// Its name: what its ids follow from, and what the log says.
+    /// The name, from which webhook ids are derived and which the log contains.
     pub name: String,
-    /// Where it is.
+    /// The URL.
     pub url: Uri,
-    /// With what it is signed, at least one.
+    /// The secrets that sign its webhooks; at least one.
     pub secrets: Vec<WebhookSecret>,
 }
 
@@ -38,10 +38,10 @@ impl fmt::Debug for WebhookEndpoint {
     }
 }
 
-/// Reads both lists.
+/// Parses both lists.
 ///
 /// # Errors
-/// Everything that is wrong, in words that repeat neither an address nor a secret.
+/// All errors, without URLs and secrets.
 pub fn parse(urls: &str, secrets: &str, is_http_allowed: bool) -> Result<Vec<WebhookEndpoint>, Vec<String>> {
     let mut errors = Vec::new();
     let mut endpoints: Vec<WebhookEndpoint> = Vec::new();
@@ -69,13 +69,13 @@ pub fn parse(urls: &str, secrets: &str, is_http_allowed: bool) -> Result<Vec<Web
         }
     }
     if endpoints.len() > MAX_ENDPOINTS {
-        errors.push(format!("WEBHOOK_URLS has more than {MAX_ENDPOINTS} addresses"));
+        errors.push(format!("WEBHOOK_URLS has more than {MAX_ENDPOINTS} endpoints"));
     }
     if errors.is_empty() { Ok(endpoints) } else { Err(errors) }
 }
 
-/// Names and values. What stands before the first `=` is a name only if it is spelled like one, so that an address
-/// with a query and a secret's padding are not mistaken for it.
+/// Names and values. The text before the first `=` counts as a name only if it is spelled like one, so that a URL with
+/// a query or the padding of a secret is not mistaken for one.
 fn parse_items(list: &str) -> impl Iterator<Item = (&str, &str)> {
     let words = list.split([',', ' ', '\t', '\r', '\n']).filter(|word| !word.is_empty());
     words.map(|word| match word.split_once('=') {
@@ -114,7 +114,7 @@ mod tests {
         let [crm, app] = &endpoints[..] else { panic!("{endpoints:?}") };
         assert_eq!((crm.name.as_str(), crm.url.query(), crm.secrets.len()), ("crm", Some("a=b"), 2));
         assert_eq!((app.name.as_str(), app.url.port_u16(), app.secrets.len()), (DEFAULT_NAME, Some(8443), 1));
-        assert_eq!(crm.secrets[0], NEW.parse().unwrap(), "the first of them stands first");
+        assert_eq!(crm.secrets[0], NEW.parse().unwrap(), "secrets keep their order");
         assert_eq!(parse("", "", false).unwrap(), []);
         let padded = parse("https://a.example/?token=x", NEW, false).unwrap();
         assert_eq!((padded[0].name.as_str(), padded[0].url.query()), (DEFAULT_NAME, Some("token=x")));

@@ -1,5 +1,5 @@
-//! Decides what is told of a video's outcome, and under which id: a pure function of what lies in the bucket, so that
-//! telling it again tells the same.
+//! Events about the outcome of a video, and the ids of their deliveries. An event is a pure function of the objects in
+//! the bucket, so generating it again returns the same event and id.
 
 use std::fmt::Write as _;
 
@@ -10,28 +10,28 @@ use sha2::{Digest as _, Sha256};
 
 use crate::preview::publish::FailureRecord;
 
-/// The version of a message that this code writes; it reads no other.
+/// The version of the messages that this code writes. It reads no other.
 const VERSION: u32 = 1;
 
-/// What has become of a video.
+/// The type of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EventType {
-    /// Its pictures exist.
+    /// The outputs exist.
     #[serde(rename = "video.ready")]
     Ready,
-    /// Its file is refused for good.
+    /// The file was rejected permanently.
     #[serde(rename = "video.rejected")]
     Rejected,
-    /// The last try failed for a reason that may pass; it is with the dead letters.
+    /// The last attempt failed with a transient error; the message is in the dead-letter queue.
     #[serde(rename = "video.failed")]
     Failed,
-    /// Its owner deleted it.
+    /// The owner deleted the video.
     #[serde(rename = "video.deleted")]
     Deleted,
 }
 
 impl EventType {
-    /// The word on the wire.
+    /// The name in messages and webhooks.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ready => "video.ready",
@@ -42,35 +42,35 @@ impl EventType {
     }
 }
 
-/// What is told of a video.
+/// An event about a video.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VideoEvent {
-    /// What has become of it.
+    /// The type.
     pub kind: EventType,
     /// The video.
     pub video: VideoId,
     /// The trace that its upload is part of.
     pub trace_id: TraceId,
-    /// The very text that is posted and signed.
+    /// The text that is posted and signed, unchanged.
     pub body: String,
 }
 
-/// One message in the notify queue: what is told of which video, and to whom.
+/// One message in the notify queue: an event and the endpoint that it is for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EventDelivery {
     version: u32,
-    /// What has become of it.
+    /// The type of the event.
     #[serde(rename = "type")]
     pub kind: EventType,
     /// The video.
     pub video: VideoId,
-    /// The trace that its upload is part of; the message of an earlier version names none.
+    /// The trace that its upload is part of; `None` in messages of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<TraceId>,
-    /// The endpoint that it is for, by its name.
+    /// The name of the endpoint.
     pub to: String,
-    /// The very text that is posted and signed.
+    /// The text that is posted and signed, unchanged.
     pub body: String,
 }
 
@@ -83,7 +83,7 @@ struct EventBody {
 }
 
 impl VideoEvent {
-    /// What a manifest tells. `public_url` is the origin of the URLs that are handed out.
+    /// The event of a manifest. `public_url` is the origin of the URLs in it.
     pub fn from_manifest(manifest: &Manifest, public_url: &str) -> Self {
         let kind = match manifest.state {
             _ if manifest.is_deleted() => EventType::Deleted,
@@ -94,7 +94,7 @@ impl VideoEvent {
         Self::new(kind, (manifest.video, &manifest.client_metadata), manifest.timings.committed, &video)
     }
 
-    /// What the note of a failure tells.
+    /// The event of a failure record.
     pub fn from_failure(record: &FailureRecord, public_url: &str) -> Self {
         let FailureRecord { failure, name, bytes, content_type, visibility } = record;
         let uploaded = UploadDetails {
@@ -112,11 +112,11 @@ impl VideoEvent {
         let (video, passthrough) = subject;
         let trace_id = passthrough.trace_id_or_default(video);
         let body = EventBody { kind, created_at: format_rfc3339(at_ms), data: document.to_json() };
-        let body = serde_json::to_string(&body).expect("our own types are plain data");
+        let body = serde_json::to_string(&body).expect("these types serialize to JSON");
         Self { kind, video, trace_id, body }
     }
 
-    /// The same as a message for one endpoint.
+    /// The event as a message for one endpoint.
     pub fn to_delivery(&self, endpoint: &str) -> EventDelivery {
         let Self { kind, video, trace_id, body } = self.clone();
         EventDelivery {
@@ -131,16 +131,16 @@ impl VideoEvent {
 }
 
 impl EventDelivery {
-    /// The id under which the endpoint is told: the same at every try, and for whatever twin of it there may be.
+    /// The webhook id: the same for all attempts and for duplicate messages.
     pub fn id(&self) -> String {
         let mut id = String::from("msg_");
         for byte in &self.digest()[..16] {
-            write!(id, "{byte:02x}").expect("a text takes more text");
+            write!(id, "{byte:02x}").expect("writing to a String cannot fail");
         }
         id
     }
 
-    /// The trace that goes along: that of the upload, in which the telling is named by the first half of its id.
+    /// The `traceparent` header: the trace of the upload, with the first half of the delivery's id as its parent id.
     pub fn traceparent(&self) -> String {
         let mut parent = [0; 8];
         parent.copy_from_slice(&self.digest()[..8]);
@@ -158,12 +158,12 @@ impl EventDelivery {
         hasher.finalize().into()
     }
 
-    /// The message's text.
+    /// The text of the message.
     pub fn to_message(&self) -> String {
-        serde_json::to_string(self).expect("our own types are plain data")
+        serde_json::to_string(self).expect("these types serialize to JSON")
     }
 
-    /// Reads a message's text; none if this code has not written it.
+    /// Parses the text of a message; `None` if this code did not write it.
     pub fn from_message(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok().filter(|delivery: &Self| delivery.version == VERSION)
     }
@@ -326,6 +326,6 @@ mod tests {
         for text in ["", "{}", "null", "{\"Records\":[]}", &newer] {
             assert_eq!(EventDelivery::from_message(text), None, "{text}");
         }
-        assert!(delivery.to_message().len() < 16 * 1024, "far below the 256 KiB of a message");
+        assert!(delivery.to_message().len() < 16 * 1024, "far below the limit of 256 KiB");
     }
 }

@@ -1,5 +1,4 @@
-//! Decides what a message of the notify queue is: word from S3 that an outcome was written, or a notice for one endpoint.
-//! Pure.
+//! Parses the messages of the notify queue: S3 events about outcomes, and deliveries to one endpoint. Pure.
 
 use glimpse_contract::{Key, VideoId};
 use serde_json::Value;
@@ -7,30 +6,30 @@ use serde_json::Value;
 use crate::notify::event::EventDelivery;
 use crate::preview::event::decode_form;
 
-/// What a message asks for.
+/// The content of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotifyMessage {
-    /// Outcomes that were written; none, if the message is about something else.
+    /// Outcomes that were written; empty if the message is about other objects.
     OutcomesWritten(Vec<OutcomeObject>),
-    /// Somebody is to be told.
+    /// An event for one endpoint.
     Delivery(EventDelivery),
 }
 
-/// An object that says what has become of a video.
+/// An object that contains the outcome of a video.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutcomeObject {
-    /// Its manifest.
+    /// The manifest of the video.
     Manifest(VideoId),
-    /// The note of its last failure.
+    /// The record of its last failure.
     Failure {
-        /// Which video.
+        /// The video.
         video: VideoId,
-        /// The ETag of the note that the event is about, without quotes; none if the event does not say it.
+        /// The ETag of the record, without quotes; `None` if the S3 event has none.
         etag: Option<String>,
     },
 }
 
-/// Reads a message's text; none if it is nothing that is known here. `bucket` is ours.
+/// Parses the text of a message; `None` if its format is unknown. `bucket` is the deployment's own.
 pub fn parse(text: &str, bucket: &str) -> Option<NotifyMessage> {
     if let Some(delivery) = EventDelivery::from_message(text) {
         return Some(NotifyMessage::Delivery(delivery));

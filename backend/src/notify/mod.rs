@@ -1,4 +1,4 @@
-//! Webhooks and email about the result of a video.
+//! Webhooks and email about the outcome of a video.
 //!
 //! Events are derived from S3 events for `manifest.json` and `failure.json`. To add an event, add the object first.
 

@@ -1,9 +1,9 @@
-//! Decides how an invocation of the notify Lambda is answered: an outcome becomes a notice for each endpoint, a notice
-//! is posted, and what fails stays in the queue, hidden for longer each time.
+//! Handler of the `notify` Lambda: fans an outcome out into one message per endpoint, posts webhooks, and leaves failed
+//! messages in the queue with a growing visibility timeout.
 //!
-//! Whoever takes a webhook with a status of 2xx has been told. Everything else is tried again: a refusal may be an
-//! outage, a redirect a mistake in the configuration, a private address a mistake in a name. After a day the queue makes
-//! it a dead letter.
+//! A webhook is delivered when the receiver returns a status of 2xx. Any other result is retried: an error may be an
+//! outage, a redirect a mistake in the configuration, a private address a mistake in DNS. After a day the queue moves
+//! the message to the dead-letter queue.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,41 +33,41 @@ use crate::preview::attempt;
 use crate::preview::event::SqsBatchResponse;
 use crate::store::{ObjectMeta, Store, StoreError};
 
-/// How long a receiver may take, connection and answer together: as Standard Webhooks recommends.
+/// The timeout of a delivery, connection and response together: as Standard Webhooks recommends.
 pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
-/// The longest manifest that is read, in bytes.
+/// The maximum size of a manifest, in bytes.
 const MAX_OUTCOME_BYTES: u64 = 1024 * 1024;
-/// The name under which a notice for the topic travels. No endpoint has it: it is not spelled like one's.
+/// The endpoint name of messages for the topic. No endpoint can have it, because it is not a valid name.
 const TOPIC_NAME: &str = "SNS";
-/// What the other side sees of us.
+/// The `User-Agent` header of webhooks.
 const USER_AGENT: &str = concat!("Glimpse-Webhooks/", env!("CARGO_PKG_VERSION"));
 
-/// What the notify Lambda needs beside its event.
+/// The dependencies of the `notify` Lambda.
 #[derive(Debug)]
 pub struct Notifier<S> {
-    /// The bucket, where outcomes are read.
+    /// The bucket that outcomes are read from.
     pub store: Arc<S>,
-    /// Its name.
+    /// The name of the bucket.
     pub bucket: String,
-    /// The origin of the URLs that are handed out.
+    /// The origin of the URLs in events.
     pub public_url: String,
-    /// Its own queue.
+    /// The function's own queue.
     pub queue: Arc<dyn MessageQueue>,
-    /// Who is told.
+    /// The endpoints of webhooks.
     pub endpoints: Vec<WebhookEndpoint>,
-    /// The topic that is told too.
+    /// A topic that also receives the events.
     pub topic: Option<SnsTopic>,
-    /// The connections.
+    /// The HTTP client.
     pub http_client: HttpClient,
-    /// Where webhooks may go.
+    /// The addresses to which webhooks may be sent.
     pub address_policy: AddressPolicy,
     /// The clock: Unix milliseconds.
     pub now_ms: fn() -> u64,
-    /// Fresh random bits.
+    /// Random bits from the system.
     pub random: fn() -> [u8; 16],
 }
 
-/// A message of the queue, as Lambda hands it over.
+/// A message of the queue, as Lambda passes it to the function.
 struct SqsMessage<'a> {
     id: &'a str,
     receipt: &'a str,
@@ -75,54 +75,59 @@ struct SqsMessage<'a> {
     receives: u32,
 }
 
-/// Why somebody has not been told.
+/// Why a message was not processed.
 #[derive(Debug, Error)]
 enum NotifyError {
-    #[error("the message is none of ours")]
+    #[error("unknown message format")]
     Malformed,
-    #[error("the invocation's time ended")]
+    #[error("the invocation ended before the work was done")]
     DeadlineExceeded,
     #[error("the last attempt may still be running")]
     AttemptRunning { secs: u64 },
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("the outcome cannot be read: {0}")]
+    #[error("invalid outcome: {0}")]
     Unreadable(#[from] serde_json::Error),
     #[error(transparent)]
     Aws(#[from] AwsError),
     #[error(transparent)]
     Http(#[from] HttpError),
-    #[error("the answer was {status}")]
+    #[error("the endpoint returned {status}")]
     UnexpectedStatus { status: u16, retry_after_secs: Option<u64> },
 }
 
 impl<S: Store> Notifier<S> {
-    /// Does what a batch of the queue asks for, and names the messages that are to come again.
+    /// Processes a batch of messages, and returns the ids of those to retry.
     ///
     /// # Errors
-    /// The event is not one of a queue.
+    /// The payload is not an SQS event.
     pub async fn handle(&self, payload: &Value, deadline: Instant) -> Result<Value, JobError> {
         let records = payload.get("Records").and_then(Value::as_array);
-        let records = records.ok_or_else(|| JobError::internal("not an event of a queue"))?;
+        let records = records.ok_or_else(|| JobError::internal("not an SQS event"))?;
         let messages: Option<Vec<_>> = records.iter().map(SqsMessage::from_record).collect();
-        let messages =
-            messages.ok_or_else(|| JobError::internal("a record that is no message of a queue"))?;
+        let messages = messages.ok_or_else(|| JobError::internal("a record is not an SQS message"))?;
         let failed = join_all(messages.iter().map(|message| self.process_message(message, deadline))).await;
         let failed = failed.into_iter().flatten().map(str::to_owned);
         serde_json::to_value(SqsBatchResponse::from_failures(failed)).map_err(JobError::internal)
     }
 
-    /// Does what one message asks for. Its id, if that failed or is too early: then it is hidden until its next try.
+    /// Processes one message. Returns its id if that failed or was too early; the message is then hidden until its next
+    /// attempt.
     async fn process_message<'a>(&self, message: &SqsMessage<'a>, deadline: Instant) -> Option<&'a str> {
         let result = timeout_at(deadline, self.handle_message(message))
             .await
             .unwrap_or(Err(NotifyError::DeadlineExceeded));
         let Err(why) = result else { return None };
         if let NotifyError::AttemptRunning { secs } = why {
-            info!(metric = "outcome_pending", message = message.id, secs, "a failure counts later");
+            info!(
+                metric = "outcome_pending",
+                message = message.id,
+                secs,
+                "the last attempt may still be running"
+            );
             if let Err(error) = self.queue.change_visibility(message.receipt, secs).await {
-                // It comes back after the queue's own time instead, and is judged again then.
-                warn!(message = message.id, %error, "its next delivery is not at the right time");
+                // The queue's default visibility timeout applies instead, and the message is checked again then.
+                warn!(message = message.id, %error, "could not change visibility timeout");
             }
             return Some(message.id);
         }
@@ -132,14 +137,14 @@ impl<S: Store> Notifier<S> {
         };
         let pause = backoff_secs(message.receives, retry_after, (self.random)()[0]);
         if message.receives >= MAX_ATTEMPTS {
-            error!(metric = "webhook_dead", message = message.id, receives = message.receives, %why, "given up");
+            error!(metric = "webhook_dead_lettered", message = message.id, receives = message.receives, %why, "moved to the dead-letter queue");
             metrics::emit(&metrics::delivery_record(DeliveryResult::DeadLettered));
         } else {
-            warn!(metric = "webhook_failed", message = message.id, receives = message.receives, pause, %why, "failed");
+            warn!(metric = "webhook_failed", message = message.id, receives = message.receives, pause, %why, "delivery failed");
             metrics::emit(&metrics::delivery_record(DeliveryResult::Retried));
             if let Err(error) = self.queue.change_visibility(message.receipt, pause).await {
-                // It comes back after the queue's own time instead.
-                warn!(message = message.id, %error, "its next try is sooner than it should be");
+                // The queue's default visibility timeout applies instead.
+                warn!(message = message.id, %error, "could not change visibility timeout");
             }
         }
         Some(message.id)
@@ -157,21 +162,22 @@ impl<S: Store> Notifier<S> {
         }
     }
 
-    /// Leaves a notice for everybody: from then on each is told by itself, and always the same.
+    /// Sends one message per endpoint to the queue. From then on each delivery is independent, and its content is
+    /// fixed.
     async fn fan_out(&self, outcome: OutcomeObject) -> Result<(), NotifyError> {
         let Some(event) = self.load_event(&outcome).await? else {
-            info!(metric = "outcome_gone", ?outcome, "there is nothing to tell any more");
+            info!(metric = "outcome_superseded", ?outcome, "outcome no longer exists");
             return Ok(());
         };
         let names = self.endpoints.iter().map(|endpoint| endpoint.name.as_str());
         let names = names.chain(self.topic.as_ref().map(|_| TOPIC_NAME));
         let deliveries: Vec<_> = names.map(|name| event.to_delivery(name).to_message()).collect();
-        info!(metric = "outcome", video = %event.video, trace_id = %event.trace_id, kind = event.kind.as_str(), notices = deliveries.len(), "spread");
+        info!(metric = "outcome", video = %event.video, trace_id = %event.trace_id, kind = event.kind.as_str(), notices = deliveries.len(), "fanned out");
         let results = join_all(deliveries.iter().map(|delivery| self.queue.send(delivery))).await;
         Ok(results.into_iter().collect::<Result<(), _>>()?)
     }
 
-    /// What an outcome tells; nothing if it is gone, or another one has taken its place.
+    /// The event of an outcome; `None` if the object is gone, or another one has replaced it.
     async fn load_event(&self, outcome: &OutcomeObject) -> Result<Option<VideoEvent>, NotifyError> {
         match outcome {
             OutcomeObject::Manifest(video) => {
@@ -194,7 +200,8 @@ impl<S: Store> Notifier<S> {
         }
     }
 
-    /// Whether the failure of an attempt counts: a function that is killed leaves a note that it wrote before it began.
+    /// Whether the failure of an attempt is final. A killed function leaves the failure record that it wrote before the
+    /// attempt.
     async fn is_final_failure(
         &self,
         video: VideoId,
@@ -202,14 +209,14 @@ impl<S: Store> Notifier<S> {
         etag: Option<&str>,
         head: &ObjectMeta,
     ) -> Result<bool, NotifyError> {
-        // The note that has replaced the one of this event has an event of its own.
+        // If another record has replaced the one of this event, that record has its own event.
         if etag.is_some_and(|etag| etag != head.etag.trim_matches('"')) {
             return Ok(false);
         }
         if attempt.ends_at == 0 {
             return Ok(true);
         }
-        // So has the manifest.
+        // So does the manifest.
         match self.store.head(&Key::Manifest(video)).await {
             Ok(_) => return Ok(false),
             Err(StoreError::NotFound) => {}
@@ -236,14 +243,14 @@ impl<S: Store> Notifier<S> {
         match (topic, endpoint) {
             (Some(topic), _) => {
                 topic.publish(EmailText::from_delivery(delivery).as_sns_message()).await?;
-                info!(metric = "topic_told", video = %delivery.video, trace_id = delivery.trace_id.map(display),
+                info!(metric = "topic_published", video = %delivery.video, trace_id = delivery.trace_id.map(display),
                     kind = delivery.kind.as_str(), "published");
                 metrics::emit(&metrics::delivery_record(DeliveryResult::Delivered));
                 Ok(())
             }
             (None, Some(endpoint)) => self.post_webhook(delivery, endpoint, receives).await,
             (None, None) => {
-                warn!(metric = "endpoint_gone", to = delivery.to, video = %delivery.video, "nobody has this name any more");
+                warn!(metric = "endpoint_removed", to = delivery.to, video = %delivery.video, "endpoint no longer configured");
                 Ok(())
             }
         }

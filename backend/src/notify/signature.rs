@@ -1,9 +1,10 @@
-//! Decides how a webhook proves that it is ours, in two spellings under the same secrets. Pure.
+//! Signatures of webhooks, in two formats with the same secrets. Pure.
 //!
 //! Standard Webhooks, <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>:
-//! base64 of HMAC-SHA256 over `id.timestamp.body`, by the bytes that a secret's base64 stands for. And as Mux and
-//! Stripe sign, <https://www.mux.com/docs/core/verify-webhook-signatures>: hexadecimal digits of HMAC-SHA256 over
-//! `timestamp.body`, by the secret's text as it stands. While a secret is changed for another, each signs.
+//! base64 of the HMAC-SHA256 over `id.timestamp.body`, with the bytes that the secret's base64 encodes as the key. And
+//! the format of Mux and Stripe, <https://www.mux.com/docs/core/verify-webhook-signatures>: the HMAC-SHA256 over
+//! `timestamp.body` in hexadecimal, with the text of the secret as the key. During the rotation of a secret, each of
+//! them signs.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,18 +15,18 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use thiserror::Error;
 
-/// The header of the second spelling, `t=…,v1=…`.
+/// The header of the second format, `t=…,v1=…`.
 pub const SIGNATURE_HEADER: &str = "glimpse-signature";
 
-/// How many bytes a secret may stand for, as Standard Webhooks says.
+/// The length of a secret in bytes, from Standard Webhooks.
 const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
-/// A text that is not a secret.
+/// The text is not a valid secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("a secret is `whsec_` and the base64 of 24 to 64 random bytes")]
+#[error("a secret must be `whsec_` followed by the base64 of 24 to 64 random bytes")]
 pub struct ParseWebhookSecretError;
 
-/// What signatures are made with. It never prints.
+/// A signing secret. Its `Debug` output is redacted.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WebhookSecret {
     text: String,
@@ -51,20 +52,20 @@ impl FromStr for WebhookSecret {
     }
 }
 
-/// The headers that a receiver verifies.
+/// The signature headers of a webhook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebhookSignature {
     /// `webhook-id`
     pub id: String,
     /// `webhook-timestamp`, Unix seconds.
     pub timestamp: String,
-    /// `webhook-signature`: `v1,` and base64, one for each secret, spaces between.
+    /// `webhook-signature`: for each secret, `v1,` and base64, separated by spaces.
     pub standard_header: String,
     /// [`SIGNATURE_HEADER`]
     pub glimpse_header: String,
 }
 
-/// Signs a message for one attempt, by every secret.
+/// Signs a message for one attempt, with every secret.
 pub fn sign(id: &str, now_secs: u64, body: &[u8], secrets: &[WebhookSecret]) -> WebhookSignature {
     let timestamp = now_secs.to_string();
     let standard_header: Vec<_> = secrets
@@ -86,7 +87,7 @@ pub fn sign(id: &str, now_secs: u64, body: &[u8], secrets: &[WebhookSecret]) -> 
     }
 }
 
-/// HMAC-SHA256 over the parts with dots between.
+/// HMAC-SHA256 over the parts, joined with dots.
 fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
     for (index, part) in parts.iter().enumerate() {
@@ -111,9 +112,9 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// The vector that Svix, the specification's first author, publishes:
-    /// <https://docs.svix.com/receiving/verifying-payloads/how-manual>. The bytes of this secret are 18, fewer than the
-    /// specification asks of one that is made today, so it is put together by hand.
+    /// The test vector of Svix, the first author of the specification:
+    /// <https://docs.svix.com/receiving/verifying-payloads/how-manual>. Its secret has 18 bytes, fewer than the
+    /// specification requires of new ones, so it is constructed here without the parser.
     #[test]
     fn matches_published_svix_vector() {
         let bytes = STANDARD.decode(&SECRET["whsec_".len()..]).unwrap();

@@ -1,9 +1,9 @@
-//! Decides how a delivery is recorded before its file is opened, so that a function that is killed leaves a failure, too.
+//! Records each delivery before its file is opened, so that a killed function also leaves a failure.
 //!
-//! From the second delivery on, `load_attempt.json` says that the message is being retried: the reconciler then sends no second
-//! message, and a duplicate message stops. Before the last delivery, `load_failure.json` is written with a lease. While the
-//! function works it renews the lease, and the failure does not count. A function that is killed renews nothing, so the
-//! failure counts once the lease has expired. A webhook is sent only after the function's time has ended for certain.
+//! From the second delivery on, `attempt.json` states that the message is being retried: the reconciler then sends no
+//! second message, and a duplicate message stops. Before the last delivery, `failure.json` is written with a lease.
+//! While the function works it renews the lease, and the failure does not count. A killed function stops renewing, so
+//! the failure counts once the lease has expired. A webhook is sent only after the function's time has certainly ended.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,21 +20,21 @@ use crate::preview::event::Job;
 use crate::preview::publish::{self, FailureRecord};
 use crate::store::{Store, StoreError};
 
-/// How often a lease is renewed.
+/// Interval between renewals of a lease.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(10);
-/// How long a lease holds: two renewals may fail.
+/// Duration of a lease: two renewals may fail.
 const LEASE_MS: u64 = 30_000;
-/// How much later than the end of its work a function has ended for certain: what the programs keep for the answer, and
-/// some more for clocks that differ.
+/// How long after the end of its work a function has certainly ended: the programs' margin for the response, and an
+/// allowance for clock differences.
 const MARGIN_MS: u64 = 15_000;
-/// How long the end of a renewal that is on its way is awaited.
+/// How long to wait for a renewal in progress.
 const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest note that is read, in bytes.
+/// The maximum size of a record, in bytes.
 const MAX_RECORD_BYTES: u64 = 64 * 1024;
-/// How long an attempt proves that a message exists: longer than all deliveries of a message take.
+/// For how long an attempt record proves that a message exists: longer than all deliveries of a message take.
 const RETRY_WINDOW_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// The record of the last attempt, renewed until it is ended or dropped.
+/// The lease of the last attempt, which is renewed until it is released or dropped.
 #[derive(Debug)]
 pub(crate) struct Lease {
     stop: Arc<Notify>,
@@ -42,7 +42,7 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// Stops the renewals: after this the record is not written any more.
+    /// Stops the renewals. The record is not written again after this.
     pub(crate) async fn release(mut self) {
         self.stop.notify_one();
         if timeout(LAST_WRITE_TIMEOUT, &mut self.task).await.is_err() {
@@ -57,20 +57,20 @@ impl Drop for Lease {
     }
 }
 
-/// The attempt that this job is; none if no queue carries it.
+/// The attempt of this job; `None` if it did not come from a queue.
 pub(crate) fn from_job(job: &Job, now_ms: u64) -> Option<Attempt> {
     let message = job.message.clone()?;
     Some(Attempt { message, number: job.receives, started_at: now_ms, ..Attempt::default() })
 }
 
-/// Records that a later delivery begins.
+/// Records the start of a later delivery.
 pub(crate) async fn record<S: Store>(store: &S, video: VideoId, attempt: &Attempt) -> Result<(), JobError> {
     let json = Bytes::from(serde_json::to_vec(attempt).map_err(JobError::internal)?);
     store.put_json(&Key::Attempt(video), json).await.map_err(JobError::storage)
 }
 
-/// Records the failure of the last delivery before that begins; `work_deadline` is when it has to be over. None if a failure is
-/// recorded already: that one counts until a manifest replaces it.
+/// Records the failure of the last delivery before it begins; the work must end by `work_deadline`. `None` if a failure
+/// was recorded before: that one counts until a manifest replaces it.
 pub(crate) async fn record_last<S: Store>(
     store: &Arc<S>,
     failure: FailureRecord,
@@ -96,29 +96,29 @@ pub(crate) async fn record_last<S: Store>(
                 () = stopped.notified() => return,
                 () = sleep(RENEWAL_INTERVAL) => {}
             }
-            // A video that was deleted meanwhile leaves no note.
+            // If the video was deleted in the meantime, do not write the record again.
             if !matches!(publish::has_manifest(&*store, video).await, Ok(false)) {
                 continue;
             }
             attempt.lease_expires_at = now_ms() + LEASE_MS;
             let Ok(json) = publish::failure_json(&failure, Some(&attempt)) else { return };
             if let Err(error) = store.put_json(&Key::Failure(video), json).await {
-                tracing::warn!(%video, %error, "the lease of the last attempt is not renewed");
+                tracing::warn!(%video, %error, "could not renew the lease of the last attempt");
             }
         }
     });
     Ok(Some(Lease { stop, task }))
 }
 
-/// Removes the record of a last attempt that did not fail. The outcome outranks what is left of it.
+/// Removes the failure record of a last attempt that did not fail. If that fails, the manifest outranks it.
 pub(crate) async fn remove_failure<S: Store>(store: &S, video: VideoId) {
     if let Err(error) = store.delete(&Key::Failure(video)).await {
-        tracing::warn!(%video, %error, "the record of an attempt that did not fail is not removed");
+        tracing::warn!(%video, %error, "could not delete failure.json");
     }
 }
 
-/// Whether another message has been worked on since this one was sent: then this one is a duplicate, and the other one
-/// decides. A message that an operator sends again is newer than what is recorded.
+/// Whether another message has been processed since this one was sent. Then this one is a duplicate, and the other one
+/// determines the outcome. A message that the operator sends again is newer than the recorded one.
 pub(crate) async fn is_duplicate<S: Store>(store: &S, job: &Job) -> Result<bool, JobError> {
     let Some(message) = &job.message else { return Ok(false) };
     if job.receives < 2 || job.sent_ms == 0 {
@@ -129,7 +129,7 @@ pub(crate) async fn is_duplicate<S: Store>(store: &S, job: &Job) -> Result<bool,
     Ok(attempt?.is_some_and(is_other) || failure?.is_some_and(is_other))
 }
 
-/// Whether a message of this video has been worked on lately, and comes again.
+/// Whether a message about this video was processed recently and will be delivered again.
 pub(crate) async fn is_retried<S: Store>(store: &S, video: VideoId, now_ms: u64) -> Result<bool, JobError> {
     let recent = |attempt: Attempt| attempt.started_at.saturating_add(RETRY_WINDOW_MS) > now_ms;
     Ok(load_attempt(store, video).await?.is_some_and(recent))
@@ -145,7 +145,7 @@ async fn load_failure<S: Store>(store: &S, video: VideoId) -> Result<Option<Atte
     Ok(json.and_then(|json| parse_attempt(&json)))
 }
 
-/// The attempt that a failure is recorded for; none if the note names none.
+/// The attempt in a failure record; `None` if it names none.
 pub(crate) fn parse_attempt(json: &[u8]) -> Option<Attempt> {
     #[derive(Deserialize)]
     struct FailureDocument {
@@ -199,9 +199,9 @@ mod tests {
         parse_attempt(&store.object(&Key::Failure(video())).unwrap().bytes).unwrap()
     }
 
-    /// Lets a renewal pass, by both clocks.
+    /// Advances both clocks until a renewal has happened.
     async fn advance(duration: Duration) {
-        // The renewal waits before the clock moves.
+        // Let the renewal start to wait before the clock advances.
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
@@ -225,10 +225,10 @@ mod tests {
         advance(RENEWAL_INTERVAL).await;
         let renewed = stored_attempt(&store);
         assert_eq!(renewed.lease_expires_at, NOW_MS + 10_000 + LEASE_MS);
-        assert_eq!(renewed.ends_at, first.ends_at, "the function's time does not grow");
-        assert!(acquire().await.unwrap().is_none(), "a failure that is recorded stays");
+        assert_eq!(renewed.ends_at, first.ends_at, "a renewal does not extend the function's time");
+        assert!(acquire().await.unwrap().is_none(), "a recorded failure is not replaced");
 
-        // A video that is deleted or made meanwhile gets no note any more.
+        // After a deletion or a commit the record is not written again.
         let tombstone = Bytes::from_static(b"{}");
         store.create_manifest(&Key::Manifest(video()), tombstone).await.unwrap();
         store.remove_object(&Key::Failure(video()));
@@ -241,10 +241,10 @@ mod tests {
         lease.release().await;
         store.remove_object(&Key::Failure(video()));
         advance(RENEWAL_INTERVAL * 3).await;
-        assert_eq!(store.object(&Key::Failure(video())), None, "nothing is written after the end");
+        assert_eq!(store.object(&Key::Failure(video())), None, "a released lease is not renewed");
         drop(acquire().await.unwrap().unwrap());
         store.remove_object(&Key::Failure(video()));
         advance(RENEWAL_INTERVAL * 3).await;
-        assert_eq!(store.object(&Key::Failure(video())), None, "nor after it is dropped");
+        assert_eq!(store.object(&Key::Failure(video())), None, "a dropped lease is not renewed");
     }
 }

@@ -1,6 +1,6 @@
-//! Decides what an invocation asks for: envelopes of S3, SQS, SNS and EventBridge become jobs. Pure.
+//! Parses the payload of an invocation: envelopes of S3, SQS, SNS and EventBridge become jobs. Pure.
 //!
-//! Shapes: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html>,
+//! Formats: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html>,
 //! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html>,
 //! <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html>.
 
@@ -10,43 +10,43 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde_json::Value;
 
-/// One uploaded source to be made pictures of.
+/// One uploaded source to process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
-    /// Where the source lies.
+    /// The key of the source.
     pub key: Key,
-    /// Whose video it is.
+    /// The owner of the video.
     pub owner: Owner,
-    /// Which video.
+    /// The video.
     pub video: VideoId,
-    /// The ETag of the object that the event is about, quotes included.
+    /// The ETag of the object in the event, with quotes.
     pub etag: String,
-    /// Its length in bytes.
+    /// The length of the source in bytes.
     pub bytes: u64,
-    /// When S3 took the upload, in Unix milliseconds; 0 if the event does not say.
+    /// When S3 received the upload, in Unix milliseconds; 0 if the event does not contain it.
     pub received_ms: u64,
-    /// The queue's message that carried it; none if the Lambda was invoked directly.
+    /// The id of the queue message that contained the event; `None` if the Lambda was invoked directly.
     pub message: Option<String>,
-    /// How many times that message was delivered, this time included; 1 if invoked directly.
+    /// How many times that message was delivered, including this time; 1 for a direct invocation.
     pub receives: u32,
-    /// When that message was sent, in Unix milliseconds; 0 if nothing says so.
+    /// When that message was sent, in Unix milliseconds; 0 if unknown.
     pub sent_ms: u64,
 }
 
-/// What an invocation asks for.
+/// The parsed payload of an invocation.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct ParsedEvent {
-    /// Whether a queue asks: it wants to hear which messages failed.
+    /// Whether the event comes from a queue, which expects the ids of the failed messages.
     pub is_from_queue: bool,
-    /// What is to be done, in order.
+    /// The jobs, in order.
     pub jobs: Vec<Job>,
-    /// Why something asks for nothing: for the log.
+    /// Why parts of the payload contain no job: for the log.
     pub ignored: Vec<&'static str>,
-    /// What cannot be read: the message, if it came by a queue, and why.
+    /// Parts that cannot be parsed: the message id, if they came from a queue, and the reason.
     pub malformed: Vec<(Option<String>, &'static str)>,
 }
 
-/// The answer to a queue: the messages that are to be delivered again.
+/// The response to a queue: the messages to deliver again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SqsBatchResponse {
@@ -54,16 +54,16 @@ pub struct SqsBatchResponse {
     pub batch_item_failures: Vec<SqsBatchItemFailure>,
 }
 
-/// A message that is to be delivered again.
+/// A message to deliver again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SqsBatchItemFailure {
-    /// The message's id.
+    /// The id of the message.
     pub item_identifier: String,
 }
 
 impl SqsBatchResponse {
-    /// The answer that names these messages.
+    /// The response that lists these messages.
     pub fn from_failures(message_ids: impl IntoIterator<Item = String>) -> Self {
         let mut failures: Vec<SqsBatchItemFailure> = Vec::new();
         for item_identifier in message_ids {
@@ -75,10 +75,10 @@ impl SqsBatchResponse {
     }
 }
 
-/// How deep envelopes may lie in each other: SQS around SNS around S3.
+/// The maximum nesting of envelopes: SQS around SNS around S3.
 const MAX_DEPTH: u32 = 3;
 
-/// Reads an invocation's payload. `bucket` is ours: an event of another one is ignored.
+/// Parses the payload of an invocation. `bucket` is the deployment's own: events of other buckets are ignored.
 pub fn parse(payload: &Value, bucket: &str) -> ParsedEvent {
     let mut parsed = ParsedEvent::default();
     let delivery = QueueDelivery { message: None, receives: 1, sent_ms: 0 };
@@ -105,7 +105,7 @@ fn parse_envelope(
     };
     let text = |name: &str| value.get(name).and_then(Value::as_str);
     if text("Event") == Some("s3:TestEvent") {
-        parsed.ignored.push("a test event of S3");
+        parsed.ignored.push("an S3 test event");
     } else if let Some(records) = value.get("Records").and_then(Value::as_array) {
         if records.is_empty() {
             parsed.ignored.push("no records");
@@ -118,11 +118,11 @@ fn parse_envelope(
     } else if text("source").is_some() && value.get("detail-type").is_some() {
         parse_eventbridge(value, bucket, delivery, parsed);
     } else {
-        parsed.malformed.push((delivery.message.clone(), "not an event that is known here"));
+        parsed.malformed.push((delivery.message.clone(), "an unknown event format"));
     }
 }
 
-/// A JSON text inside an envelope.
+/// Parses the JSON text inside an envelope.
 fn parse_body(
     body: Option<&str>,
     bucket: &str,
@@ -133,7 +133,7 @@ fn parse_body(
     match body.map(serde_json::from_str::<Value>) {
         Some(Ok(value)) => parse_envelope(&value, bucket, delivery, depth, parsed),
         Some(Err(_)) => parsed.malformed.push((delivery.message.clone(), "the body is not JSON")),
-        None => parsed.malformed.push((delivery.message.clone(), "there is no body")),
+        None => parsed.malformed.push((delivery.message.clone(), "the body is missing")),
     }
 }
 
@@ -164,18 +164,18 @@ fn parse_record(value: &Value, bucket: &str, delivery: &QueueDelivery, depth: u3
     }
 }
 
-/// One record of an S3 notification. Its key is form-encoded.
+/// Parses one record of an S3 notification. Its key is form-encoded.
 fn parse_s3_record(value: &Value, bucket: &str, delivery: &QueueDelivery, parsed: &mut ParsedEvent) {
     let text = |path: &str| value.pointer(path).and_then(Value::as_str);
     // "The major version is incremented if Amazon S3 makes a change that is not backward compatible."
     if !text("/eventVersion").is_some_and(|version| version.starts_with("2.")) {
-        parsed.ignored.push("an event version that is not known here");
+        parsed.ignored.push("an unknown event version");
         return;
     }
-    // Older notifications carry no `s3:` before the name, newer ones do in some regions' documentation.
+    // Older notifications have no `s3:` before the name; newer ones have it in the documentation of some regions.
     let name = text("/eventName").unwrap_or_default();
     if !name.strip_prefix("s3:").unwrap_or(name).starts_with("ObjectCreated:") {
-        parsed.ignored.push("an event that creates nothing");
+        parsed.ignored.push("an event other than a creation");
         return;
     }
     let object = ObjectCreated {
@@ -188,7 +188,7 @@ fn parse_s3_record(value: &Value, bucket: &str, delivery: &QueueDelivery, parsed
     push_job(object, bucket, delivery, parsed);
 }
 
-/// An event of EventBridge. Its key is as it is: only notifications encode it.
+/// Parses an EventBridge event. Its key is not encoded: only notifications encode it.
 fn parse_eventbridge(value: &Value, bucket: &str, delivery: &QueueDelivery, parsed: &mut ParsedEvent) {
     let text = |path: &str| value.pointer(path).and_then(Value::as_str);
     if text("/source") != Some("aws.s3") {
@@ -196,7 +196,7 @@ fn parse_eventbridge(value: &Value, bucket: &str, delivery: &QueueDelivery, pars
         return;
     }
     if text("/detail-type") != Some("Object Created") {
-        parsed.ignored.push("an event that creates nothing");
+        parsed.ignored.push("an event other than a creation");
         return;
     }
     let object = ObjectCreated {
@@ -227,7 +227,7 @@ fn push_job(object: ObjectCreated<'_>, bucket: &str, delivery: &QueueDelivery, p
         return;
     }
     let Ok(Key::Source { owner, video }) = key.parse::<Key>() else {
-        parsed.ignored.push("a key that is no source of ours");
+        parsed.ignored.push("a key that is not the key of a source");
         return;
     };
     let received_ms = object
@@ -248,7 +248,7 @@ fn push_job(object: ObjectCreated<'_>, bucket: &str, delivery: &QueueDelivery, p
     });
 }
 
-/// `application/x-www-form-urlencoded`, undone once: `+` is a space, then `%XX` a byte.
+/// Decodes `application/x-www-form-urlencoded` text once: `+` is a space, then `%XX` is a byte.
 pub(crate) fn decode_form(text: &str) -> Option<String> {
     let with_spaces = text.replace('+', " ");
     percent_decode_str(&with_spaces).decode_utf8().ok().map(std::borrow::Cow::into_owned)
@@ -427,7 +427,7 @@ mod tests {
         ] {
             assert_eq!(decode_form(encoded).as_deref(), decoded, "{encoded}");
         }
-        // The whole way: what S3 would write if a key of ours had needed escapes.
+        // The complete decoding, with the escapes that S3 would write if a key of Glimpse needed them.
         let escaped = key().replace('/', "%2F");
         assert_eq!(parse(&json!({"Records": [s3(&escaped)]}), "glimpse").jobs, vec![job()]);
         let twice = escaped.replace('%', "%25");

@@ -1,4 +1,5 @@
-//! Decides how an invocation is answered: its jobs one after another, a line of log each, and what fails goes back.
+//! Handles an invocation of the `preview` Lambda: runs its jobs one after another, logs one line each, and returns the
+//! failed messages to the queue.
 
 use glimpse_contract::Code;
 use serde_json::{Value, json};
@@ -12,16 +13,16 @@ use crate::preview::service::{JobOutcome, JobReport, PreviewService};
 use crate::store::Store;
 use crate::workflow::backfill;
 
-/// How an invocation is answered.
+/// The result of an invocation.
 #[derive(Debug)]
 pub struct HandlerOutput {
-    /// The response, or why a direct invocation is to be tried again.
+    /// The response, or the error with which a direct invocation is retried.
     pub result: Result<Value, JobError>,
-    /// Whether a decoder crashed: the process must end once the answer is given (THREATS F12).
+    /// Whether a decoder crashed: the process must exit once the response has been sent (threat F12).
     pub must_restart: bool,
 }
 
-/// Does everything that `payload` asks for. `deadline` leaves time to answer before Lambda's own.
+/// Runs all jobs in `payload`. `deadline` must leave time to respond before Lambda's own deadline.
 pub async fn handle<S: Store>(
     service: &PreviewService<S>,
     bucket: &str,
@@ -48,10 +49,10 @@ pub async fn handle<S: Store>(
     let mut must_restart = false;
     for job in &parsed.jobs {
         let report = if must_restart {
-            // Whatever a crashed decoder left in this sandbox, no other file meets it.
+            // A crashed decoder may have left something in this environment: no other file may be processed in it.
             failed_report(JobError::internal("the environment is being replaced"))
         } else if Instant::now() >= deadline {
-            failed_report(JobError::internal("no time left in this invocation"))
+            failed_report(JobError::internal("the invocation ended before the work was done"))
         } else {
             service.run(job, deadline).await
         };
@@ -82,7 +83,7 @@ fn failed_report(error: JobError) -> JobReport {
     }
 }
 
-/// The one line of a job, and its metrics.
+/// Writes the log line and the metrics of a job.
 pub(crate) fn log_report(job: &Job, report: &JobReport) {
     let (state, code) = match &report.result {
         Ok(JobOutcome::Ready) => ("ready", None),
@@ -106,6 +107,6 @@ pub(crate) fn log_report(job: &Job, report: &JobReport) {
         metrics::emit(&record);
     }
     if report.must_restart {
-        error!(metric = "decoder_crash", video = %job.video, "a decoder crashed: this environment ends");
+        error!(metric = "decoder_crash", video = %job.video, "a decoder crashed: the environment is discarded");
     }
 }

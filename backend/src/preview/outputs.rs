@@ -1,4 +1,4 @@
-//! Decides which encoded pictures a video has before anybody asks: the poster, the moving preview, the storyboard. Pure.
+//! Encodes the default outputs of a video: poster, animation and storyboard. Pure.
 
 use bytes::Bytes;
 use glimpse_contract::{OutputFormat, Variant, VariantKind};
@@ -10,22 +10,22 @@ use glimpse_media::image::{gif, jpeg, webp};
 use glimpse_media::plan;
 use glimpse_media::size::Size;
 
-/// A picture and its size.
+/// An encoded output and its size.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncodedImage {
     /// The encoded bytes.
     pub bytes: Bytes,
-    /// Its size; of a storyboard's tables that of the sheet that they are about.
+    /// Its size in pixels; for the tables of a storyboard, that of the sheet.
     pub size: Size,
 }
 
-/// Pictures by what was asked for.
+/// Encoded outputs with their variants.
 pub type EncodedOutputs = Vec<(Variant, EncodedImage)>;
 
-/// Makes every default picture. It computes for a while, in several threads.
+/// Encodes all default outputs. This takes a while, in several threads.
 ///
 /// # Errors
-/// An encoder refuses frames of our own making, or made of them what is no picture.
+/// An encoder rejects the decoded frames, or its output is not a valid image.
 pub fn encode_all(frames: &DecodedFrames) -> Result<EncodedOutputs, ImageError> {
     let sheet = build_sheet(&frames.storyboard, frames.info.duration_ms)?;
     encode_variants(|kind| match kind {
@@ -35,10 +35,10 @@ pub fn encode_all(frames: &DecodedFrames) -> Result<EncodedOutputs, ImageError> 
     })
 }
 
-/// As [`encode_all`], those that are made of this part.
+/// Like [`encode_all`], for the outputs of one kind.
 ///
 /// # Errors
-/// As [`encode_all`].
+/// Like [`encode_all`].
 pub fn encode_kind(frames: &KindFrames, duration_ms: u64) -> Result<EncodedOutputs, ImageError> {
     match frames {
         KindFrames::Poster(poster, _) => {
@@ -54,7 +54,7 @@ pub fn encode_kind(frames: &KindFrames, duration_ms: u64) -> Result<EncodedOutpu
     }
 }
 
-/// What one kind of picture is made of.
+/// The frames of one kind of output.
 #[derive(Clone, Copy)]
 enum EncoderInput<'a> {
     Poster(&'a RgbFrame),
@@ -73,7 +73,7 @@ fn build_sheet(tiles: &StoryboardFrames, duration_ms: u64) -> Result<Sheet, Imag
     storyboard::build_sheet(&tiles_with_times, tiles.size, duration_ms)
 }
 
-/// The default pictures of those kinds of which something is shown.
+/// Encodes the default outputs of those kinds for which there are frames.
 fn encode_variants<'a>(
     input_for: impl Fn(VariantKind) -> Option<EncoderInput<'a>>,
 ) -> Result<EncodedOutputs, ImageError> {
@@ -86,7 +86,8 @@ fn encode_variants<'a>(
         threads
             .into_iter()
             .map(|(variant, thread)| {
-                let picture = thread.join().map_err(|_| ImageError::Encoder("it panicked".into()))??;
+                let picture =
+                    thread.join().map_err(|_| ImageError::Encoder("the encoder panicked".into()))??;
                 Ok((variant, picture))
             })
             .collect()
@@ -125,11 +126,13 @@ fn encode_image(format: OutputFormat, input: EncoderInput<'_>) -> Result<Encoded
     if !matches!(format, OutputFormat::Vtt | OutputFormat::Json) {
         let facts = header::parse(format, &bytes);
         if facts.is_none_or(|facts| facts.size != size) {
-            return Err(ImageError::Encoder(format!("it made {facts:?}, not a picture of {size:?}")));
+            return Err(ImageError::Encoder(format!(
+                "unexpected output {facts:?}, expected an image of {size:?}"
+            )));
         }
     }
     Ok(EncodedImage { bytes, size })
 }
 
-/// The sheet as the tables name it: beside them.
+/// The sheet's URL in the tables, relative to them.
 const SHEET_FILE_NAME: &str = "storyboard.jpg";

@@ -1,4 +1,4 @@
-//! Decides what is written and in which order: pictures, then a look at each, then the manifest, once.
+//! Publishes outputs: writes them, verifies each, and then commits the manifest, once.
 
 use bytes::Bytes;
 use futures::future::try_join_all;
@@ -9,16 +9,16 @@ use crate::error::JobError;
 use crate::preview::outputs::EncodedOutputs;
 use crate::store::{Store, StoreError};
 
-/// How often a manifest that meets another write (409) is tried.
+/// Maximum number of attempts to write a manifest after a conflict with another write (409).
 const COMMIT_ATTEMPTS: u32 = 5;
 
-/// What is written down of a last failure: what the edge reads, and what the upload said, for whoever is told of it.
+/// The content of `failure.json`: the part that the edge reads, and the upload's own data for events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailureRecord {
-    /// What the edge reads.
+    /// The part that the edge reads.
     #[serde(flatten)]
     pub failure: Failure,
-    /// The file's name; empty if nothing could be asked about it.
+    /// The name of the file; empty if its metadata could not be read.
     #[serde(default)]
     pub name: String,
     /// Its length in bytes.
@@ -27,32 +27,32 @@ pub struct FailureRecord {
     /// Its declared type.
     #[serde(default)]
     pub content_type: String,
-    /// Who may see its pictures; `None` if nothing could be asked about it.
+    /// The visibility of the video; `None` if its metadata could not be read.
     #[serde(default)]
     pub visibility: Option<Visibility>,
 }
 
-/// An outcome that stands, and may be replaced by a newer one.
+/// An existing outcome that a newer one may replace.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExistingManifest {
-    /// The manifest's ETag.
+    /// The ETag of the manifest.
     pub etag: String,
-    /// What it says.
+    /// The manifest.
     pub manifest: Manifest,
 }
 
-/// Whether something became of a video already: pictures, a refusal, or its deletion.
+/// Whether a video has an outcome already: outputs, a rejection, or its deletion.
 ///
 /// # Errors
-/// The storage failed.
+/// The error of the storage.
 pub async fn has_manifest<S: Store>(store: &S, video: VideoId) -> Result<bool, JobError> {
     has_other_manifest(store, video, None).await
 }
 
-/// As [`has_manifest`], if what there is is not the outcome that may be replaced.
+/// Like [`has_manifest`], except for the outcome that may be replaced.
 ///
 /// # Errors
-/// The storage failed.
+/// The error of the storage.
 pub async fn has_other_manifest<S: Store>(
     store: &S,
     video: VideoId,
@@ -65,10 +65,10 @@ pub async fn has_other_manifest<S: Store>(
     }
 }
 
-/// Writes the pictures and makes sure that each is there as written.
+/// Writes the outputs and verifies that each is stored as written.
 ///
 /// # Errors
-/// The storage failed, or holds other bytes than were written.
+/// The error of the storage, or the stored object differs from the written one.
 pub async fn put_outputs<S: Store>(
     store: &S,
     video: VideoId,
@@ -83,7 +83,7 @@ pub async fn put_outputs<S: Store>(
             store.put_output(&key, image.bytes, content_type, visibility).await.map_err(JobError::storage)?;
         let head = store.head(&key).await.map_err(JobError::storage)?;
         if head.bytes != bytes || head.etag != etag {
-            return Err(JobError::upstream("a picture is not stored as it was written"));
+            return Err(JobError::upstream("a stored output differs from the written one"));
         }
         Ok(Output {
             variant: variant.file_name(),
@@ -97,18 +97,18 @@ pub async fn put_outputs<S: Store>(
     .await
 }
 
-/// Writes the manifest. True if this write is the one that counts, false if somebody else's was first.
+/// Writes the manifest. Returns true if this write committed, false if another one did before.
 ///
 /// # Errors
-/// The storage failed.
+/// The error of the storage.
 pub async fn commit_manifest<S: Store>(store: &S, manifest: &Manifest) -> Result<bool, JobError> {
     commit_replacing(store, manifest, None).await
 }
 
-/// As [`commit_manifest`], over the outcome that may be replaced, if that still stands.
+/// Like [`commit_manifest`], but replaces `existing`, if that is still the current outcome.
 ///
 /// # Errors
-/// The storage failed.
+/// The error of the storage.
 pub async fn commit_replacing<S: Store>(
     store: &S,
     manifest: &Manifest,
@@ -131,18 +131,18 @@ pub async fn commit_replacing<S: Store>(
     Err(JobError::upstream(StoreError::Conflict))
 }
 
-/// Writes down that the last try failed.
+/// Records that the last attempt failed.
 ///
 /// # Errors
-/// The storage failed at this too.
+/// The error of the storage.
 pub async fn put_failure<S: Store>(store: &S, record: &FailureRecord) -> Result<(), JobError> {
     put_failure_with_attempt(store, record, None).await
 }
 
-/// As [`put_failure`], with the attempt that failed.
+/// Like [`put_failure`], with the attempt that failed.
 ///
 /// # Errors
-/// The storage failed at this too.
+/// The error of the storage.
 pub async fn put_failure_with_attempt<S: Store>(
     store: &S,
     record: &FailureRecord,
@@ -152,10 +152,10 @@ pub async fn put_failure_with_attempt<S: Store>(
     store.put_json(&Key::Failure(record.failure.video), json).await.map_err(JobError::storage)
 }
 
-/// What `put_failure.json` holds.
+/// The content of `failure.json`.
 ///
 /// # Errors
-/// It cannot be written as JSON, which plain data can.
+/// Serialization to JSON failed, which does not happen with plain data.
 pub(crate) fn failure_json(record: &FailureRecord, attempt: Option<&Attempt>) -> Result<Bytes, JobError> {
     #[derive(Serialize)]
     struct FailureWithAttempt<'a> {

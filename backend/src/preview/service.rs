@@ -1,4 +1,5 @@
-//! Decides the order of one job: done already? whose bytes? which container? what is in it? pictures, manifest.
+//! Runs one job of the `preview` Lambda: checks for an existing outcome, reads the source, decodes frames, encodes the
+//! outputs, and commits the manifest.
 
 use std::sync::Arc;
 
@@ -26,52 +27,53 @@ use crate::store::{ObjectMeta, Store, StoreError};
 use glimpse_media::image::placeholder;
 use glimpse_media::probe::MediaInfo;
 
-/// What a job needs beside its event.
+/// The dependencies of a job.
 #[derive(Debug)]
 pub struct PreviewService<S> {
     /// The bucket.
     pub store: Arc<S>,
-    /// The programs.
+    /// Paths and limits of the programs.
     pub tools: FfmpegTools,
     /// The clock: Unix milliseconds.
     pub now_ms: fn() -> u64,
-    /// Fresh random bits for the relay's path.
+    /// Random bits for the path of the source proxy.
     pub random: fn() -> [u8; 16],
-    /// At this delivery a failure is written down as the last one; before, one that no other try mends.
+    /// The delivery at which a failure is recorded as the last one. Errors that only the operator can fix are recorded
+    /// at any delivery.
     pub max_receives: u32,
-    /// How long a file may keep it busy.
+    /// The time budget of one file.
     pub time_budget: TimeBudget,
 }
 
-/// How a job ended well.
+/// How a job ended, unless it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobOutcome {
-    /// The pictures exist.
+    /// The outputs are published.
     Ready,
-    /// The file is refused for good.
+    /// The file was rejected permanently.
     Rejected(Code),
-    /// Somebody was here before: nothing was done or nothing counts.
+    /// Another invocation published an outcome before: this job did nothing, or its result was dropped.
     AlreadyProcessed,
-    /// The event is about an object that was replaced since.
+    /// The object of the event has been replaced.
     Superseded,
 }
 
-/// What a job did, for the log.
+/// The result of a job, for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobReport {
-    /// How it ended; an error goes back to the queue.
+    /// The result; an error returns the message to the queue.
     pub result: Result<JobOutcome, JobError>,
-    /// Whether a decoder crashed in this process's care: it must take no other job (THREATS F12).
+    /// Whether a decoder crashed in this process: it must not run another job (threat F12).
     pub must_restart: bool,
-    /// What was read of the source.
+    /// Statistics of the reads from the source.
     pub counts: IoStats,
-    /// How long each step took, in milliseconds: index, look, encode, publish.
+    /// The duration of each step, in milliseconds: index, decode, encode, publish.
     pub steps_ms: [u64; 4],
-    /// The trace that the upload is part of; `None` if nothing could be asked about it.
+    /// The trace of the upload; `None` if its metadata could not be read.
     pub trace_id: Option<TraceId>,
 }
 
-/// How far a job has come.
+/// The progress of a job.
 #[derive(Debug, Default)]
 pub(crate) struct JobProgress {
     pub(crate) source: Source,
@@ -80,17 +82,17 @@ pub(crate) struct JobProgress {
     pub(crate) timings: Timings,
     pub(crate) counts: IoStats,
     steps_ms: [u64; 4],
-    /// The record of the last attempt, while it works.
+    /// The lease of the last attempt, while the job runs.
     lease: Option<Lease>,
 }
 
 impl JobProgress {
-    /// Whether the source has said anything of itself yet.
+    /// Whether the metadata of the source has been read.
     fn has_source_metadata(&self) -> bool {
         !self.source.etag.is_empty()
     }
 
-    /// What is known of the source, even where nothing could be asked about it.
+    /// Fills the source's data from the event if its metadata could not be read.
     pub(crate) fn fill_source_from_event(&mut self, job: &Job) {
         if !self.has_source_metadata() {
             self.source.etag.clone_from(&job.etag);
@@ -100,13 +102,13 @@ impl JobProgress {
 }
 
 impl<S: Store> PreviewService<S> {
-    /// Does one job. `deadline` is when it has to be over.
+    /// Runs one job. It must end by `deadline`.
     pub async fn run(&self, job: &Job, deadline: Instant) -> JobReport {
         self.run_replacing(job, None, deadline).await
     }
 
-    /// As [`PreviewService::run`], with its outcome in the place of one that stands, if it still does then. Pictures are not
-    /// given up for a refusal, and a poster that was chosen stays.
+    /// Like [`PreviewService::run`], but its outcome replaces `existing`, if that is still the current outcome. A
+    /// rejection does not replace existing outputs, and a poster that the owner chose is kept.
     pub async fn run_replacing(
         &self,
         job: &Job,
@@ -163,7 +165,7 @@ impl<S: Store> PreviewService<S> {
         let extracted =
             timeout_at(deadline, Box::pin(self.extract_frames(job, &head, deadline, progress))).await;
         let frames = extracted
-            .unwrap_or_else(|_| Err(JobError::internal("the invocation's time ended in the work")))?;
+            .unwrap_or_else(|_| Err(JobError::internal("the invocation ended before the work was done")))?;
         set_media_info(&mut progress.source, &frames.info);
         progress.steps_ms[1] = elapsed_ms(started).saturating_sub(progress.steps_ms[0]);
 
@@ -181,7 +183,7 @@ impl<S: Store> PreviewService<S> {
         progress.steps_ms[2] = elapsed_ms(started);
 
         started = Instant::now();
-        // Somebody was faster: his manifest names his pictures, which are not to be written over.
+        // Another invocation already committed; do not overwrite its outputs.
         if publish::has_other_manifest(&*self.store, job.video, existing).await? {
             return Ok(JobOutcome::AlreadyProcessed);
         }
@@ -213,7 +215,8 @@ impl<S: Store> PreviewService<S> {
         Ok(if is_first { JobOutcome::Ready } else { JobOutcome::AlreadyProcessed })
     }
 
-    /// The outcome whose thumbnails are its owner's choice, or went back from one: those lie under the defaults' keys.
+    /// The existing manifest, if the owner has chosen a poster or reset the choice: its thumbnails are stored under the
+    /// keys of the defaults.
     async fn owner_chosen_poster<'a>(
         &self,
         existing: &'a ExistingManifest,
@@ -225,7 +228,7 @@ impl<S: Store> PreviewService<S> {
         }
     }
 
-    /// What the upload says; none if something became of the video already.
+    /// Reads the metadata of the upload; `None` if the video has an outcome already.
     pub(crate) async fn load_upload(
         &self,
         job: &Job,
@@ -257,7 +260,8 @@ impl<S: Store> PreviewService<S> {
         publish::has_manifest(&*self.store, video).await
     }
 
-    /// Looks at the source, by its index where that is read here, else by seeks through the relay.
+    /// Decodes the frames of the source: natively if its container is supported, otherwise with ffmpeg through the
+    /// source proxy.
     async fn extract_frames(
         &self,
         job: &Job,
@@ -337,7 +341,8 @@ impl<S: Store> PreviewService<S> {
         Ok(if is_first { JobOutcome::Rejected(code) } else { JobOutcome::AlreadyProcessed })
     }
 
-    /// Records the attempt before the file is opened: from here on the file may get this function killed.
+    /// Records the attempt before the file is opened, because from then on the file may cause this function to be
+    /// killed.
     async fn record_attempt(
         &self,
         job: &Job,
@@ -355,7 +360,7 @@ impl<S: Store> PreviewService<S> {
         Ok(None)
     }
 
-    /// Writes down that a video failed of which nothing else is known.
+    /// Records the failure of a video about which nothing else is known.
     pub(crate) async fn record_failure(&self, job: &Job, code: Code) -> Result<(), JobError> {
         let mut progress = JobProgress::default();
         match self.store.head(&job.key).await {
@@ -365,7 +370,7 @@ impl<S: Store> PreviewService<S> {
                     head.visibility.as_deref().map_or(Visibility::Public, Visibility::parse);
                 progress.source = source_from_meta(&head);
             }
-            // The video was deleted meanwhile.
+            // The video was deleted in the meantime.
             Err(StoreError::NotFound) => return Ok(()),
             Err(error) => return Err(JobError::storage(error)),
         }
@@ -373,15 +378,15 @@ impl<S: Store> PreviewService<S> {
     }
 
     async fn record_final_failure(&self, job: &Job, progress: &JobProgress, code: Code) {
-        // One that was deleted meanwhile leaves no note.
+        // If the video was deleted in the meantime, write no record.
         if matches!(self.has_manifest(job.video).await, Ok(true)) {
             return;
         }
         let record = self.failure_record(job, progress, code);
         let attempt = attempt::from_job(job, (self.now_ms)());
         if let Err(error) = publish::put_failure_with_attempt(&*self.store, &record, attempt.as_ref()).await {
-            // The message goes to the dead letters all the same, and the log is all that is left to tell.
-            tracing::error!(video = %job.video, %error, "the last failure could not be written down");
+            // The message moves to the dead-letter queue regardless. The log is the only other report.
+            tracing::error!(video = %job.video, %error, "could not write failure.json");
         }
     }
 
@@ -400,7 +405,7 @@ impl<S: Store> PreviewService<S> {
     }
 }
 
-/// The manifest of what is known so far.
+/// The manifest with the data known so far.
 pub(crate) fn build_manifest(job: &Job, progress: &JobProgress, state: State) -> Manifest {
     Manifest {
         version: MANIFEST_VERSION,
@@ -420,7 +425,7 @@ pub(crate) fn build_manifest(job: &Job, progress: &JobProgress, state: State) ->
     }
 }
 
-/// What a manifest says of what was read.
+/// The read statistics in a manifest.
 pub(crate) fn read_stats(counts: IoStats) -> ReadStats {
     ReadStats { requests: counts.requests, bytes: counts.bytes, round_trips: counts.round_trips }
 }

@@ -1,24 +1,24 @@
-//! Decides what the reconciler must be told by its environment, and refuses to start with half of it.
+//! Configuration of the `reconcile` Lambda from environment variables, checked all at once before it starts.
 
 use crate::config::{self, EnvironmentErrors};
 use crate::store::s3::S3Config;
 
-/// The whole configuration. Its `Debug` shows no secret.
+/// The complete configuration. Its `Debug` output contains no secrets.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The bucket that is looked through, and who looks.
+    /// The bucket that is scanned, with the credentials.
     pub s3: S3Config,
-    /// The queue that S3's events go to.
+    /// The queue that receives S3's events.
     pub queue_url: String,
-    /// Another SQS than AWS's.
+    /// Replaces the SQS endpoint of AWS.
     pub queue_endpoint: Option<String>,
 }
 
 impl Config {
-    /// Reads every name through `lookup`.
+    /// Reads all variables through `lookup`.
     ///
     /// # Errors
-    /// All that is wrong at once, without values.
+    /// All missing and invalid variables at once, without values.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, EnvironmentErrors> {
         let mut errors = Vec::new();
         let s3 = config::s3_config(&lookup, &mut errors);
@@ -48,7 +48,7 @@ mod tests {
             "AWS_ENDPOINT_URL_S3",
             "AWS_ENDPOINT_URL_SQS",
         ] {
-            assert!(text.contains(name), "{name} is not in: {text}");
+            assert!(text.contains(name), "{name} is missing from: {text}");
         }
         assert!(!text.contains("hidden"), "{text}");
     }

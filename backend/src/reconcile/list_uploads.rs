@@ -1,4 +1,4 @@
-//! Decides how the bucket's uploads are listed, and what a listing says of each.
+//! Lists the uploads in the bucket.
 
 use aws_sdk_s3::types::Object;
 use glimpse_contract::Key;
@@ -24,7 +24,7 @@ impl ListUploads for S3Store {
     }
 }
 
-/// What the listing says of an upload; `None` of anything else.
+/// The upload of a listed object; `None` if the object is not an upload.
 fn parse_upload(object: &Object) -> Option<UploadedSource> {
     let Ok(Key::Source { owner, video }) = object.key()?.parse() else { return None };
     Some(UploadedSource {

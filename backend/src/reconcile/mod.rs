@@ -1,4 +1,4 @@
-//! The `reconcile` function: finds uploads whose event was lost, and queues them again.
+//! The `reconcile` function: finds uploads whose event was missed, and queues them again.
 
 pub mod config;
 mod list_uploads;

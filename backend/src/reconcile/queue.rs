@@ -1,4 +1,4 @@
-//! Decides how the queue of S3's events is asked, and what its answers mean.
+//! SQS queue of S3's events, as the reconciler uses it.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::reconcile::service::UploadQueue;
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_ATTEMPTS: u32 = 4;
 
-/// A queue of SQS.
+/// An SQS queue.
 #[derive(Debug, Clone)]
 pub struct SqsUploadQueue {
     client: Client,
@@ -25,7 +25,7 @@ pub struct SqsUploadQueue {
 }
 
 impl SqsUploadQueue {
-    /// A client for the configured queue. It connects when it is first asked.
+    /// A client for the configured queue. It connects on its first call.
     pub fn new(config: &Config) -> Self {
         let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
         let mut builder = aws_sdk_sqs::Config::builder()
@@ -51,7 +51,7 @@ impl UploadQueue for SqsUploadQueue {
         let count = response.attributes().and_then(|attributes| attributes.get(&name));
         count
             .and_then(|count| count.parse().ok())
-            .ok_or_else(|| JobError::upstream("SQS does not say how many messages wait"))
+            .ok_or_else(|| JobError::upstream("the response of SQS does not contain the number of messages"))
     }
 
     async fn send(&self, body: String) -> Result<(), JobError> {

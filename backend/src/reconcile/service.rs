@@ -1,8 +1,8 @@
-//! Decides which uploads nothing became of, and queues them again (THREATS E5): S3's events are delivered at least once as
-//! a rule, and a rule is not a promise.
+//! Finds uploads without an outcome and queues them again (threat E5). S3 usually delivers its events at least once,
+//! but does not guarantee it.
 //!
-//! What it looks at is bounded: names of a thousand objects a request, two small questions for each upload inside a
-//! window of time, and of an owner's uploads only those that are young enough, since a video's id counts time down.
+//! Its requests are bounded: one request lists a thousand keys, each upload within a time window takes two small
+//! requests, and of each owner only the recent uploads are listed, because the ids of videos sort the newest first.
 
 use futures::StreamExt as _;
 use futures::stream;
@@ -17,96 +17,98 @@ use crate::lambda::metrics;
 use crate::preview::attempt;
 use crate::store::{Store, StoreError};
 
-/// So many messages waiting are a queue that is behind, and no event that is missing: more would put it further behind.
+/// With more waiting messages than this, the queue is behind and no event is missing. More messages would put it
+/// further behind.
 const MAX_BACKLOG: u64 = 100;
-/// How many messages one run sends at the most. The next run finds the others.
+/// Maximum number of messages per run. The next run finds the remaining uploads.
 const MAX_REQUEUED: u64 = 1000;
-/// How many uploads are asked about side by side.
+/// How many uploads are checked concurrently.
 const CONCURRENCY: usize = 16;
-/// How much later than its id an upload may begin: an upload token lives a day, and what it began is given up after another.
+/// How long after the time in its id an upload may begin: an upload token is valid for a day, and an upload that it
+/// began is aborted after another.
 const MAX_GRANT_MS: u64 = 2 * 24 * 60 * 60 * 1000;
 
-/// Which uploads are looked at, by their age: what the schedule says.
+/// The age of the uploads to check, from the schedule's payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScanWindow {
-    /// Younger ones may be in work, in seconds.
+    /// Younger ones may still be in progress, in seconds.
     pub older_than_secs: u64,
-    /// Older ones were looked at before, in seconds.
+    /// Older ones have been checked before, in seconds.
     pub younger_than_secs: u64,
 }
 
 impl ScanWindow {
-    /// Reads an invocation's payload.
+    /// Parses the payload of an invocation.
     ///
     /// # Errors
-    /// It does not name a window, or an empty one.
+    /// The payload contains no window, or an empty one.
     pub fn from_payload(payload: &Value) -> Result<Self, JobError> {
         let window = Self::deserialize(payload).map_err(JobError::internal)?;
         if window.older_than_secs >= window.younger_than_secs {
-            return Err(JobError::internal("a window that nothing is in"));
+            return Err(JobError::internal("the time window is empty"));
         }
         Ok(window)
     }
 }
 
-/// A source as a listing tells of it.
+/// A source, as listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UploadedSource {
-    /// Whose it is.
+    /// The owner of the video.
     pub owner: Owner,
-    /// Which video.
+    /// The video.
     pub video: VideoId,
-    /// Its ETag, quotes included.
+    /// Its ETag, with quotes.
     pub etag: String,
     /// Its length in bytes.
     pub bytes: u64,
-    /// When it was written, in Unix milliseconds; an upload in parts: when it was begun.
+    /// When it was written, in Unix milliseconds; for a multipart upload, when that was created.
     pub modified_ms: u64,
 }
 
-/// Some of the uploads, in the order of their keys.
+/// One page of uploads, in the order of their keys.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UploadPage {
-    /// Those of the page that are ours.
+    /// The uploads on the page; other objects are omitted.
     pub uploads: Vec<UploadedSource>,
-    /// The key to go on behind, if there are more.
+    /// The key after which the next page starts, if there is one.
     pub next: Option<String>,
 }
 
-/// The bucket's uploads, listed.
+/// Lists the uploads in the bucket.
 pub trait ListUploads: Send + Sync {
-    /// Those behind that key, or the first ones.
+    /// The uploads after this key, or the first ones.
     fn list_page(
         &self,
         start_after: Option<&str>,
     ) -> impl Future<Output = Result<UploadPage, StoreError>> + Send;
 }
 
-/// The queue that S3's events go to.
+/// The queue that receives S3's events.
 pub trait UploadQueue: Send + Sync {
-    /// How many messages wait to be delivered, about.
+    /// The approximate number of waiting messages.
     fn depth(&self) -> impl Future<Output = Result<u64, JobError>> + Send;
 
     /// Sends a message.
     fn send(&self, body: String) -> impl Future<Output = Result<(), JobError>> + Send;
 }
 
-/// What a run did, for the log.
+/// The result of a run, for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ReconcileSummary {
-    /// Requests for names.
+    /// Number of list requests.
     pub pages: u64,
-    /// Uploads inside the window.
+    /// Uploads within the window.
     pub looked: u64,
-    /// Those that were queued again.
+    /// Uploads that were queued again.
     pub queued: u64,
-    /// The queue was behind, and nothing was looked at.
+    /// Whether the queue was behind, so that nothing was checked.
     pub busy: bool,
 }
 
 impl ReconcileSummary {
-    /// Writes the one line of a run and its metrics, and answers what the invocation does.
+    /// Writes the log line and the metrics of a run, and returns the response of the invocation.
     pub fn report(self) -> Value {
         let Self { pages, looked, queued, busy } = self;
         tracing::info!(metric = "reconcile", pages, looked, queued, busy, "reconcile");
@@ -115,26 +117,26 @@ impl ReconcileSummary {
     }
 }
 
-/// What a run needs.
+/// The dependencies of a run.
 #[derive(Debug)]
 pub struct Reconciler<S, U, O> {
-    /// Asked whether something became of an upload.
+    /// The store in which outcomes are looked up.
     pub store: S,
-    /// Asked for the uploads.
+    /// Lists the uploads.
     pub uploads: U,
-    /// Where those go that nothing became of.
+    /// Receives the missed uploads.
     pub queue: O,
-    /// The bucket's name, for the messages.
+    /// The name of the bucket, for the messages.
     pub bucket: String,
     /// The clock: Unix milliseconds.
     pub now_ms: fn() -> u64,
 }
 
 impl<S: Store, U: ListUploads, O: UploadQueue> Reconciler<S, U, O> {
-    /// Goes through the bucket once, until `deadline` at the longest.
+    /// Scans the bucket once, at most until `deadline`.
     ///
     /// # Errors
-    /// S3 or the queue failed, or the time was too short to see everything.
+    /// S3 or the queue failed, or the time did not suffice for all uploads.
     pub async fn run(&self, window: ScanWindow, deadline: Instant) -> Result<ReconcileSummary, JobError> {
         let mut summary = ReconcileSummary::default();
         if self.queue.depth().await? > MAX_BACKLOG {
@@ -147,7 +149,9 @@ impl<S: Store, U: ListUploads, O: UploadQueue> Reconciler<S, U, O> {
         let mut start_after = None;
         loop {
             if Instant::now() >= deadline {
-                return Err(JobError::internal(format!("no time to see every upload: {summary:?}")));
+                return Err(JobError::internal(format!(
+                    "not all uploads could be checked in time: {summary:?}"
+                )));
             }
             let page = self.uploads.list_page(start_after.as_deref()).await.map_err(JobError::upstream)?;
             summary.pages += 1;
@@ -172,7 +176,8 @@ impl<S: Store, U: ListUploads, O: UploadQueue> Reconciler<S, U, O> {
         }
     }
 
-    /// Whether nothing says what became of it. What failed for the last time lies with the dead letters, for people.
+    /// Whether an upload has neither an outcome nor an attempt. Uploads that failed permanently are in the dead-letter
+    /// queue, for the operator.
     async fn is_missed(&self, upload: &UploadedSource) -> Result<bool, JobError> {
         for key in [Key::Manifest(upload.video), Key::Failure(upload.video)] {
             match self.store.head(&key).await {
@@ -181,24 +186,24 @@ impl<S: Store, U: ListUploads, O: UploadQueue> Reconciler<S, U, O> {
                 Err(error) => return Err(JobError::upstream(error)),
             }
         }
-        // A message that is being retried comes again by itself.
+        // A message that is being retried is delivered again by the queue.
         Ok(!attempt::is_retried(&self.store, upload.video, (self.now_ms)()).await?)
     }
 }
 
-/// The key to go on behind. An owner's videos stand with the newest first, so behind one that is too old all of that owner
-/// are: then the next owner is.
+/// The key after which to continue. The newest videos of an owner are listed first, so after one that is too old the
+/// rest of that owner is skipped.
 fn next_start_after(last: String, upload: Option<&UploadedSource>, oldest_ms: u64) -> String {
     match upload {
         Some(upload) if upload.video.timestamp_ms() + MAX_GRANT_MS < oldest_ms => {
-            // No key of this owner is behind it, and none of another one before.
+            // `~` sorts after all keys of this owner, and before those of the next one.
             format!("{}~", Key::uploads_prefix(&upload.owner))
         }
         _ => last,
     }
 }
 
-/// The event that was missed, as S3 would have sent it.
+/// The missed event, in the format of S3.
 fn build_event(upload: &UploadedSource, bucket: &str) -> String {
     let key = Key::Source { owner: upload.owner.clone(), video: upload.video };
     let time = i64::try_from(upload.modified_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
@@ -211,7 +216,7 @@ fn build_event(upload: &UploadedSource, bucket: &str) -> String {
             "s3SchemaVersion": "1.0",
             "configurationId": "reconcile",
             "bucket": { "name": bucket },
-            // Nothing in a key of ours has to be encoded.
+            // The keys of sources contain no characters that need encoding.
             "object": { "key": key.to_string(), "size": upload.bytes, "eTag": upload.etag.trim_matches('"') },
         },
     }] })

@@ -1,4 +1,4 @@
-//! Decides how single pictures of a video that is ready are taken: the same two ways as its default ones.
+//! Decodes frames of a video that is ready for on-demand images, natively or with ffmpeg like the default outputs.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,20 +21,20 @@ use crate::source::reader::{OpenError, RangeReader};
 use crate::store::{Store, StoreError};
 use glimpse_media::size::Size;
 
-/// What cameras are made with.
+/// Opens sources for on-demand images.
 #[derive(Debug)]
 pub struct SourceOpener<S> {
     /// The bucket.
     pub store: Arc<S>,
-    /// The programs.
+    /// Paths and limits of the programs.
     pub tools: FfmpegTools,
-    /// Fresh random bits for a relay's path.
+    /// Random bits for the path of the source proxy.
     pub random: fn() -> [u8; 16],
-    /// How long a file may keep them busy.
+    /// The time budget of one file.
     pub time_budget: TimeBudget,
 }
 
-/// A camera on one video.
+/// The source of one video.
 pub struct OpenedSource<S> {
     source: Mutex<SourceReader<S>>,
     display_size: Size,
@@ -72,7 +72,7 @@ impl<S: Store> OpenFrameSource for SourceOpener<S> {
             Err(StoreError::NotFound) => return Err(JobError::Rejected(Code::SourceGone)),
             Err(error) => return Err(JobError::storage(error)),
         };
-        // Another object under the same key is not the video that the manifest is about.
+        // Another object under the same key is not the video of the manifest.
         if head.etag != manifest.source.etag {
             return Err(JobError::Superseded);
         }
@@ -124,12 +124,12 @@ async fn run_until<T>(
     deadline: Instant,
     work: impl Future<Output = Result<T, JobError>>,
 ) -> Result<T, JobError> {
-    let late = |_| JobError::internal("the invocation's time ended in the work");
+    let late = |_| JobError::internal("the invocation ended before the work was done");
     timeout_at(deadline, Box::pin(work)).await.map_err(late)?
 }
 
 impl<S: Store> OpenedSource<S> {
-    /// Takes pictures; where the index turns out to be unreadable after all, by ffmpeg.
+    /// Decodes frames. If the index turns out to be unsupported, ffmpeg reads the file.
     async fn extract(&self, selection: FrameSelection, size: Size) -> Result<Vec<Bytes>, JobError> {
         let mut source = self.source.lock().await;
         if let SourceReader::Native(native) = &mut *source {
@@ -137,8 +137,8 @@ impl<S: Store> OpenedSource<S> {
                 FrameSelection::At(at_ms) => native.frame_at(at_ms, size).await.map(|frame| vec![frame]),
                 FrameSelection::Best => match self.poster_ms {
                     Some(poster_ms) => native.poster_frame(poster_ms, size).await.map(|frame| vec![frame]),
-                    // Chosen by ffmpeg's way, which chooses the same again.
-                    None => Err(OpenError::Unsupported("the moment of its poster is not known")),
+                    // ffmpeg selected this poster, and selects the same one again.
+                    None => Err(OpenError::Unsupported("the time of the poster is unknown")),
                 },
                 FrameSelection::Range(span, fps) => {
                     native.animation_frames(span, self.poster_ms, size, fps).await
@@ -163,7 +163,7 @@ impl<S: Store> OpenedSource<S> {
             (SourceReader::Ffmpeg(ffmpeg), FrameSelection::Range(span, fps)) => {
                 ffmpeg.animation_frames(span, size, fps).await
             }
-            (SourceReader::Native(_), _) => Err(JobError::internal("no way is left")),
+            (SourceReader::Native(_), _) => Err(JobError::internal("no reader left")),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Decides how a function URL's event is read and answered: payload format 2.0,
+//! Parses the events of a function URL and builds its responses: payload format 2.0,
 //! <https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html>. Pure.
 
 use base64::Engine as _;
@@ -8,30 +8,30 @@ use glimpse_contract::{Code, Poster, Problem, Variant, VideoId, poster_target_na
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// The largest picture that an answer carries, in bytes. Lambda allows 6 MB of payload,
-/// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>, and base64 makes four bytes of three.
+/// Maximum size of an image in a response, in bytes. Lambda allows 6 MB of payload,
+/// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>, and base64 encodes three bytes as four.
 pub const MAX_RESPONSE_IMAGE_BYTES: usize = 4_500_000;
 
-/// What is asked for.
+/// A request to the `render` function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OnDemandRequest {
-    /// Of which video.
+    /// The video.
     pub video: VideoId,
-    /// What of it.
+    /// The requested image or poster.
     pub target: RenderTarget,
 }
 
-/// What somebody wants of a video.
+/// What is requested of a video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RenderTarget {
-    /// One picture.
+    /// One image.
     Image(Variant),
-    /// Another poster: the frame of that moment in milliseconds, or the best one.
+    /// Another poster: the frame at this time in milliseconds, or the best frame.
     Poster(Option<u64>),
 }
 
 impl RenderTarget {
-    /// The wish behind the last segment of a path, in its one spelling.
+    /// Parses the last segment of a path, in canonical form only.
     fn parse(name: &str) -> Option<Self> {
         let Some(rest) = name.strip_prefix("poster") else {
             return Variant::from_file_name(name).map(Self::Image);
@@ -39,13 +39,13 @@ impl RenderTarget {
         if rest.is_empty() {
             return Some(Self::Poster(None));
         }
-        // Spelled as in a picture's name, so that there is one grammar of moments.
+        // The same syntax as in the name of an image, so that there is one grammar of times.
         let still = Variant::from_file_name(&format!("thumbnail{rest}.jpg"))?.thumbnail()?;
         let target = Self::Poster(Some(still.time_ms?));
         (target.name() == name).then_some(target)
     }
 
-    /// The last segment of its path.
+    /// The last segment of the path.
     pub fn name(self) -> String {
         match self {
             Self::Image(variant) => variant.file_name(),
@@ -73,14 +73,17 @@ struct FunctionUrlHttp {
     method: String,
 }
 
-/// Reads an event: `GET` or `POST` of `/{video}/{canonical name}`, or `POST` of `/{video}/poster_response[-time_{seconds}]`, in its
-/// one spelling and without a query.
+/// Parses an event: `GET` or `POST` of `/{video}/{canonical name}`, or `POST` of `/{video}/poster[-time_{seconds}]`, in
+/// canonical form and without a query.
 ///
 /// # Errors
-/// What is no such event, method or picture.
+/// The event has another format, another method, or names no image.
 pub fn parse(event: &Value) -> Result<OnDemandRequest, Problem> {
     let event = FunctionUrlEvent::deserialize(event).map_err(|_| {
-        Problem::with_detail(Code::BadParameter, "This is no event of a function URL, payload format 2.0.")
+        Problem::with_detail(
+            Code::BadParameter,
+            "This is not an event of a function URL, payload format 2.0.",
+        )
     })?;
     let segments = event.raw_path.strip_prefix('/').and_then(|path| path.split_once('/'));
     let request = segments.and_then(|(video, name)| {
@@ -90,20 +93,20 @@ pub fn parse(event: &Value) -> Result<OnDemandRequest, Problem> {
     match (request.target, event.request_context.http.method.as_str()) {
         (_, "POST") | (RenderTarget::Image(_), "GET") => {}
         (RenderTarget::Image(_), _) => {
-            return Err(Problem::with_detail(Code::MethodNotAllowed, "This address answers GET and POST."));
+            return Err(Problem::with_detail(Code::MethodNotAllowed, "Allowed methods: GET, POST."));
         }
         (RenderTarget::Poster(_), _) => {
-            return Err(Problem::with_detail(Code::MethodNotAllowed, "This address answers POST."));
+            return Err(Problem::with_detail(Code::MethodNotAllowed, "Allowed methods: POST."));
         }
     }
     if !event.raw_query_string.is_empty() {
-        let detail = "A picture is asked for by its name alone, without a query.";
+        let detail = "Request an image by its name alone, without a query.";
         return Err(Problem::with_detail(Code::BadParameter, detail));
     }
     Ok(request)
 }
 
-/// The answer with a picture; one that is too large for it is left in the bucket, and 204 says so.
+/// The response with an image. An image that is too large for a response stays in the bucket, and the status is 204.
 pub fn image_response(variant: Variant, bytes: &Bytes, etag: &str) -> Value {
     let content_type = variant.format().content_type();
     if bytes.len() > MAX_RESPONSE_IMAGE_BYTES {
@@ -117,19 +120,19 @@ pub fn image_response(variant: Variant, bytes: &Bytes, etag: &str) -> Value {
     })
 }
 
-/// The answer with a poster that was chosen.
+/// The response with the chosen poster.
 pub fn poster_response(poster: &Poster) -> Value {
     json!({
         "statusCode": 200,
         "headers": { "content-type": "application/json", "cache-control": "no-store" },
-        "body": serde_json::to_string(poster).expect("our own types are plain data"),
+        "body": serde_json::to_string(poster).expect("a poster serializes to JSON"),
         "isBase64Encoded": false,
     })
 }
 
-/// The answer that there is none, RFC 9457.
+/// The response with a problem, RFC 9457.
 pub fn problem_response(problem: &Problem, request_id: &str) -> Value {
-    let body = serde_json::to_string(&problem.body(request_id)).expect("our own types are plain data");
+    let body = serde_json::to_string(&problem.body(request_id)).expect("a problem serializes to JSON");
     json!({
         "statusCode": problem.code.status(),
         "headers": { "content-type": "application/problem+json; charset=utf-8", "cache-control": "no-store" },
@@ -235,7 +238,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the path, what is read or written is one picture below `media/`.
+        /// For any path, only an image below `media/` is read or written.
         #[test]
         fn any_path_roundtrips_or_is_rejected(path in "\\PC{0,60}|/[0-9a-z]{26}/[a-z0-9_.-]{0,40}|(/?(\\.\\.|media|uploads|thumbnail\\.jpg)){0,6}") {
             if let Ok(request) = parse(&event("GET", &path, "")) {

@@ -1,4 +1,4 @@
-//! The `render` function: images on demand, and posters that the owner chooses.
+//! The `render` function: on-demand images, and posters that the owner chooses.
 
 pub mod frame_source;
 pub mod http;

@@ -1,7 +1,7 @@
-//! Decides how the owner's choice of a poster becomes what everybody sees: the default thumbnails anew, then the choice.
+//! Sets the poster that the owner chose: writes the default thumbnails again, then the choice.
 //!
-//! Every other thumbnail that shows the poster is made on demand under the key of the chosen moment, so none of them has
-//! to be found and replaced here.
+//! All other thumbnails of the poster are rendered on demand under the key of the chosen time, so none of them has to
+//! be found and replaced here.
 
 use bytes::Bytes;
 use glimpse_contract::{
@@ -19,19 +19,19 @@ use glimpse_media::image::header::ImageError;
 use glimpse_media::image::{placeholder, resize};
 use glimpse_media::size::Size;
 
-/// How often a choice that meets another one is written anew.
+/// Maximum number of attempts to write a choice after a conflict with another one.
 const ATTEMPTS: u32 = 5;
-/// The longest choice that is read, in bytes.
+/// The maximum size of a stored choice, in bytes.
 const MAX_BYTES: u64 = 64 * 1024;
 
-/// A default thumbnail that shows the choice.
+/// A default thumbnail that shows the chosen poster.
 struct EncodedThumbnail {
     variant: Variant,
     bytes: Bytes,
 }
 
 impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
-    /// Makes the frame of that moment in milliseconds, or the best frame, the poster.
+    /// Makes the frame at this time in milliseconds, or the best frame, the poster.
     pub(super) async fn set_poster(
         &self,
         video: VideoId,
@@ -50,7 +50,7 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
             .filter(|variant| variant.kind() == VariantKind::Thumbnail)
             .collect();
         let still = thumbnails.iter().find_map(|variant| variant.thumbnail());
-        let still = still.ok_or_else(|| JobError::internal("no thumbnail is a default"))?;
+        let still = still.ok_or_else(|| JobError::internal("there is no default thumbnail"))?;
         let framing = resize::thumbnail_geometry(source.display_size(), &still);
         let (frame, decoded) = source.frame_at(time_ms, framing.decode_size).await?;
         let frame = framing.apply(frame, decoded).map_err(JobError::internal)?;
@@ -83,7 +83,8 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
             let json = Bytes::from(serde_json::to_vec(&poster).map_err(JobError::internal)?);
             match self.store.put_json_conditional(&Key::Poster(video), json, current_etag.as_deref()).await {
                 Ok(()) => return Ok(poster),
-                // Somebody else chose in between, and of the thumbnails some may be theirs: all of it once more.
+                // Another choice was written in the meantime, and some of the thumbnails may be those of that one:
+                // write all of them again.
                 Err(StoreError::AlreadyExists | StoreError::Conflict) => tokio::task::yield_now().await,
                 Err(error) => return Err(JobError::storage(error).into()),
             }
@@ -91,7 +92,7 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
         Err(JobError::upstream(StoreError::Conflict).into())
     }
 
-    /// The ETag of the present choice and which one it is.
+    /// The ETag and the revision of the current choice.
     async fn current_poster(&self, video: VideoId) -> Result<(Option<String>, u64), RenderError> {
         match self.store.get(&Key::Poster(video), MAX_BYTES).await {
             Ok((head, json)) => {

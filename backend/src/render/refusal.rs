@@ -1,7 +1,7 @@
-//! Decides which refusals of a picture on demand are remembered, and for how long: work that cannot succeed is done once.
+//! Refusal records of on-demand images: work that cannot succeed is done only once per validity period.
 //!
-//! A refusal is stored beside the picture that it is about (`….recorded_refusal.json`), so that every function knows it, and goes
-//! with the video.
+//! A refusal is stored next to the image that it is about (`….refused.json`), so that every function sees it, and is
+//! deleted with the video.
 
 use bytes::Bytes;
 use glimpse_contract::{Code, Key, Manifest, Problem, Variant, VideoId, Visibility};
@@ -12,31 +12,31 @@ use crate::error::JobError;
 use crate::render::service::{OpenFrameSource, RenderError, RenderService};
 use crate::store::{Store, StoreError};
 
-/// How long a refusal counts that follows from the file and from what was asked for, in milliseconds: a day.
+/// Validity of a refusal caused by the file or the parameters, in milliseconds: one day.
 const PERMANENT_TTL_MS: u64 = 24 * 60 * 60 * 1000;
-/// How long it counts that a picture took too long, in milliseconds: the storage may have been slow.
+/// Validity of a refusal after a timeout, in milliseconds: the storage may have been slow.
 const TIMED_OUT_TTL_MS: u64 = 10 * 60 * 1000;
-/// The longest note that is read, in bytes.
+/// The maximum size of a record, in bytes.
 const MAX_BYTES: u64 = 16 * 1024;
 
-/// `media/{video}/{variant}.{ext}.recorded_refusal.json`.
+/// The content of `media/{video}/{variant}.{ext}.refused.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct RefusalRecord {
     code: Code,
     detail: String,
-    /// In Unix milliseconds.
+    /// When the request was refused, in Unix milliseconds.
     refused_at: u64,
-    /// Until when it counts, in Unix milliseconds.
+    /// The end of its validity, in Unix milliseconds.
     until: u64,
 }
 
 impl RefusalRecord {
-    /// The note about a refusal, if the next try would end alike.
+    /// The record of a refusal, if a retry would end the same way.
     fn from_error(error: &RenderError, now_ms: u64) -> Option<Self> {
         let problem = match error {
             RenderError::Problem(problem) if problem.code == Code::BadParameter => problem.clone(),
             RenderError::Problem(_) => return None,
-            // Whether a source is there is asked each time, for little.
+            // The existence of the source is checked on each request, which is cheap.
             RenderError::Job(
                 JobError::Rejected(Code::SourceGone) | JobError::Superseded | JobError::Transient { .. },
             ) => {
@@ -51,25 +51,25 @@ impl RefusalRecord {
         Some(Self { code, detail, refused_at: now_ms, until: now_ms + ttl_ms })
     }
 
-    /// Whether it still counts: not for pictures that were made again since.
+    /// Whether the record is still valid: not if the outputs have been published again since.
     pub(super) fn is_current(&self, manifest: &Manifest, now_ms: u64) -> bool {
         now_ms < self.until && manifest.timings.committed <= self.refused_at
     }
 
-    /// What the client is told.
+    /// The problem for the client.
     pub(super) fn into_problem(self) -> Problem {
         Problem::with_detail(self.code, self.detail)
     }
 }
 
 impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
-    /// What is remembered about a picture. A note that cannot be read is none.
+    /// The refusal record of an image; `None` if there is none or it cannot be read.
     pub(super) async fn recorded_refusal(&self, video: VideoId, variant: Variant) -> Option<RefusalRecord> {
         let (_, json) = self.store.get(&Key::Refusal(video, variant), MAX_BYTES).await.ok()?;
         serde_json::from_slice(&json).ok()
     }
 
-    /// Remembers why a picture cannot be made, if the next try would end alike.
+    /// Records why an image cannot be rendered, if a retry would end the same way.
     pub(super) async fn record_refusal(
         &self,
         video: VideoId,
@@ -86,8 +86,8 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
         }
         .await;
         if let Err(error) = result {
-            // The client is told the same; the next request does the work once more.
-            warn!(%video, %error, "a refusal could not be remembered");
+            // The client receives the same problem; only the next request repeats the work.
+            warn!(%video, %error, "could not write the refusal record");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Decides how one picture is made on demand: is the video ready? is the picture there? frames, fit, bytes;
-//! and who wins when several make it at once.
+//! Renders one on-demand image: reads the manifest, returns the stored image if there is one, and otherwise decodes,
+//! encodes and stores it.
 //!
-//! A picture is written with `If-None-Match: *`, so that whatever happens there is one object of it at most. Whoever
-//! loses answers with the winner's bytes.
+//! An image is written with `If-None-Match: *`, so there is at most one object of it. When several functions render it
+//! concurrently, all of them return the bytes of the first write.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,32 +25,32 @@ use glimpse_media::image::header::{self, ImageError};
 use glimpse_media::image::{gif, jpeg, png, resize, webp};
 use glimpse_media::size::Size;
 
-/// The longest manifest that is read, in bytes.
+/// The maximum size of a manifest, in bytes.
 const MAX_MANIFEST_BYTES: u64 = 1024 * 1024;
-/// The largest picture that is made, in bytes: what the edge serves.
+/// The maximum size of an image, in bytes: the limit of the edge.
 const MAX_IMAGE_BYTES: usize = 32 * 1024 * 1024;
-/// How long before its end the work on a picture stops, so that it is still written down that it took too long.
+/// How long before the deadline rendering stops, so that the timeout can still be recorded.
 const REFUSAL_WRITE_MARGIN: Duration = Duration::from_millis(500);
-/// How often a write that meets another one (409) is tried.
+/// Maximum number of attempts to write after a conflict with another write (409).
 const WRITE_ATTEMPTS: u32 = 5;
-/// How far a clock may be behind that made an id, in milliseconds.
+/// Maximum clock difference to the component that created an id, in milliseconds.
 const CLOCK_SKEW_MS: u64 = 60 * 1000;
 
-/// Takes frames of one video.
+/// Decodes frames of one video.
 pub trait FrameSource: Send + Sync {
-    /// The size as shown, rotation and pixel shape applied.
+    /// The display size, after rotation and pixel aspect ratio.
     fn display_size(&self) -> Size;
 
-    /// The frame of that moment in milliseconds, or the best frame, raw `rgb24`: the whole picture scaled to `size`. A
-    /// moment behind the last frame is the last frame's.
+    /// The frame at this time in milliseconds, or the best frame, as raw `rgb24`: the whole frame scaled to `size`. A
+    /// time after the last frame returns the last frame.
     fn frame_at(
         &self,
         at_ms: Option<u64>,
         size: Size,
     ) -> impl Future<Output = Result<(Bytes, Size), JobError>> + Send;
 
-    /// The frames between two moments in milliseconds, or a reel over the whole video, raw `rgb24` of `size`, at least
-    /// one, and how many a second they are: at most `fps`.
+    /// The frames between two times in milliseconds, or snippets over the whole video, as raw `rgb24` of `size`, at
+    /// least one, and their rate per second: at most `fps`.
     fn frames_between(
         &self,
         span_ms: Option<(u64, u64)>,
@@ -59,15 +59,15 @@ pub trait FrameSource: Send + Sync {
     ) -> impl Future<Output = Result<(Vec<Bytes>, f64), JobError>> + Send;
 }
 
-/// Opens videos.
+/// Opens the sources of videos.
 pub trait OpenFrameSource: Send + Sync + 'static {
-    /// What it opens them with.
+    /// The type of an open source.
     type Source: FrameSource;
 
-    /// A camera on the source of a video that is ready. All its work ends by `deadline`.
+    /// Opens the source of a video that is ready. All work on it ends by `deadline`.
     ///
     /// # Errors
-    /// `Refused(SourceGone)` if the source is there no more; whatever else keeps it from being read.
+    /// `Rejected(SourceGone)` if the source no longer exists, or any other error that prevents reading it.
     fn open(
         &self,
         manifest: &Manifest,
@@ -75,32 +75,32 @@ pub trait OpenFrameSource: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Self::Source, JobError>> + Send;
 }
 
-/// What a request needs beside its event.
+/// The dependencies of a request.
 #[derive(Debug)]
 pub struct RenderService<S, C> {
     /// The bucket.
     pub store: Arc<S>,
-    /// What takes the frames.
+    /// Opens sources and decodes their frames.
     pub frame_sources: C,
     /// The clock: Unix milliseconds.
     pub now_ms: fn() -> u64,
 }
 
-/// How an invocation is answered.
+/// The result of an invocation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RenderOutcome {
     /// The function URL's response.
     pub response: Value,
-    /// Whether a decoder crashed: the process must end once the answer is given (THREATS F12).
+    /// Whether a decoder crashed: the process must exit once the response has been sent (threat F12).
     pub must_restart: bool,
 }
 
-/// Why there is no picture.
+/// Why there is no image.
 #[derive(Debug)]
 pub enum RenderError {
-    /// The client is told.
+    /// A problem of the request or the video, which is returned to the client.
     Problem(Problem),
-    /// The work failed.
+    /// The rendering failed.
     Job(JobError),
 }
 
@@ -116,16 +116,16 @@ impl From<Problem> for RenderError {
     }
 }
 
-/// A picture that lies in the bucket.
+/// An image in the bucket.
 struct StoredImage {
     bytes: Bytes,
     etag: String,
-    /// What was done for it, for the log.
+    /// The result for the log and the metrics.
     how: &'static str,
 }
 
 impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
-    /// Answers one event of the function URL. `deadline` leaves time to answer before Lambda's own.
+    /// Handles one event of the function URL. `deadline` must leave time to respond before Lambda's own deadline.
     pub async fn handle(&self, event: &Value, request_id: &str, deadline: Instant) -> RenderOutcome {
         let started = Instant::now();
         let request = match crate::render::http::parse(event) {
@@ -142,8 +142,9 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
         };
         let mut trace_id = None;
         let rendered = timeout_at(deadline, self.render(request, deadline, &mut trace_id)).await;
-        let rendered =
-            rendered.unwrap_or_else(|_| Err(JobError::internal("the invocation's time ended").into()));
+        let rendered = rendered.unwrap_or_else(|_| {
+            Err(JobError::internal("the invocation ended before the work was done").into())
+        });
         let ms = started.elapsed().as_millis() as u64;
         let (video, name) = (request.video, request.target.name());
         let trace_id_field = trace_id.map(tracing::field::display);
@@ -151,7 +152,7 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
             |how| metrics::emit(&metrics::render_record(Some(Subject { video, trace_id }), how, ms));
         let (problem, must_restart) = match rendered {
             Ok((how, response)) => {
-                info!(%video, trace_id = trace_id_field, name, how, ms, "answered");
+                info!(%video, trace_id = trace_id_field, name, how, ms, "responded");
                 emit_metric(how);
                 return RenderOutcome { response, must_restart: false };
             }
@@ -169,7 +170,8 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
         RenderOutcome { response: crate::render::http::problem_response(&problem, request_id), must_restart }
     }
 
-    /// What was done, for the log, and the answer. `trace_id` becomes the trace of the video's upload, once it is known.
+    /// Handles a parsed request. Returns the result for the log, and the response. `trace_id` is set to the trace of
+    /// the video's upload once it is known.
     async fn render(
         &self,
         request: OnDemandRequest,
@@ -212,13 +214,13 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
         if let Some(record) = recorded_refusal.filter(|note| note.is_current(&manifest, (self.now_ms)())) {
             return Err(record.into_problem().into());
         }
-        // Whether the source is there, and may be read, is asked each time; what it shows is not.
+        // The existence and the permissions of the source are checked on each request, its content only once.
         let source = self.frame_sources.open(&manifest, deadline).await?;
         let encode_deadline =
             deadline.checked_sub(REFUSAL_WRITE_MARGIN).filter(|until| *until > Instant::now());
         let timeout_error = |_| match encode_deadline {
             Some(_) => Err(JobError::Rejected(Code::TimedOut).into()),
-            None => Err(JobError::internal("the invocation's time ended").into()),
+            None => Err(JobError::internal("the invocation ended before the work was done").into()),
         };
         let encoded = timeout_at(encode_deadline.unwrap_or(deadline), make_image(&source, variant)).await;
         let bytes = match encoded.unwrap_or_else(timeout_error) {
@@ -231,7 +233,7 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
         self.create_image(&key, variant, &manifest, bytes).await
     }
 
-    /// The manifest of a video that is ready, or why there is none.
+    /// The manifest of a video that is ready, or the problem why there is none.
     pub async fn ready_manifest(&self, video: VideoId) -> Result<Manifest, RenderError> {
         let json = match self.store.get(&Key::Manifest(video), MAX_MANIFEST_BYTES).await {
             Ok((_, json)) => json,
@@ -241,13 +243,13 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
         let manifest: Manifest = serde_json::from_slice(&json).map_err(JobError::internal)?;
         match (manifest.state, &manifest.rejected) {
             (State::Ready, _) if manifest.video == video => Ok(manifest),
-            (State::Ready, _) => Err(JobError::internal("the manifest is another video's").into()),
+            (State::Ready, _) => Err(JobError::internal("the manifest is that of another video").into()),
             (State::Rejected, Some(Rejection { code })) => Err(Problem::new(*code).into()),
             (State::Rejected, None) => Err(Problem::new(Code::NotAVideo).into()),
         }
     }
 
-    /// What is said of a video without a manifest: by its id, as the edge does.
+    /// The problem of a video without a manifest, derived from its id as at the edge.
     fn missing_manifest_problem(&self, video: VideoId) -> Problem {
         let (granted, now_ms) = (video.timestamp_ms(), (self.now_ms)());
         let is_processing =
@@ -277,7 +279,7 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
             match result {
                 Ok(etag) => return Ok(StoredImage { bytes, etag, how: "made" }),
                 Err(StoreError::AlreadyExists) => {
-                    // Deleted again in between: then it is simply tried again.
+                    // If it was deleted again in the meantime, the loop retries the write.
                     if let Some(winner) = self.existing_image(key, "lost").await? {
                         return Ok(winner);
                     }
@@ -290,7 +292,7 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
     }
 }
 
-/// Refuses a moment that the video does not have.
+/// Rejects a time after the end of the video.
 fn check_time(variant: Variant, duration_ms: u64) -> Result<(), Problem> {
     match (
         variant.thumbnail().and_then(|still| still.time_ms),
@@ -302,7 +304,7 @@ fn check_time(variant: Variant, duration_ms: u64) -> Result<(), Problem> {
     }
 }
 
-/// Refuses a PNG that is too large to be made and served each time.
+/// Rejects a PNG that is too large to be rendered and served on each request.
 fn check_pixels(variant: Variant, manifest: &Manifest) -> Result<(), Problem> {
     let Some(still) = variant.thumbnail().filter(|_| variant.format() == OutputFormat::Png) else {
         return Ok(());
@@ -313,7 +315,7 @@ fn check_pixels(variant: Variant, manifest: &Manifest) -> Result<(), Problem> {
         return Ok(());
     }
     let detail = format!(
-        "A PNG of {width}x{height} is too large: at most {} pixels, as 3840x2160 has. Ask for a smaller one, or for \
+        "A PNG of {width}x{height} is too large: at most {} pixels, as in 3840x2160. Request a smaller image, or \
          JPEG or WebP.",
         limits::MAX_PNG_PIXELS
     );
@@ -324,7 +326,7 @@ pub fn check_within_duration(name: &str, at_ms: u64, duration_ms: u64) -> Result
     if duration_ms == 0 || at_ms <= duration_ms {
         return Ok(());
     }
-    let detail = format!("The parameter `{name}` lies behind the end of the video.");
+    let detail = format!("The parameter `{name}` is after the end of the video.");
     Err(Problem::with_detail(Code::BadParameter, detail))
 }
 
@@ -334,12 +336,12 @@ async fn make_image<C: FrameSource>(source: &C, variant: Variant) -> Result<Byte
     } else if let Some(moving) = variant.animation() {
         make_animation(source, moving, variant.format()).await?
     } else {
-        // A storyboard exists before anybody asks, or never will.
+        // A storyboard is a default output: it is not rendered on demand.
         return Err(Problem::new(Code::NotFound).into());
     };
     if bytes.len() > MAX_IMAGE_BYTES {
         let detail = format!(
-            "The picture has {} bytes, and at most {MAX_IMAGE_BYTES} are served: ask for a smaller one.",
+            "The image has {} bytes; the limit is {MAX_IMAGE_BYTES}. Request a smaller one.",
             bytes.len()
         );
         return Err(Problem::with_detail(Code::BadParameter, detail).into());
@@ -387,7 +389,7 @@ async fn make_animation<C: FrameSource>(
             (_, None) => gif::encode(&frames, size, fps, &gif::HIGH_QUALITY),
             (_, Some(max_bytes)) => gif::encode_within(&frames, size, fps, max_bytes),
         }?;
-        // To keep within bytes, pixels may go too.
+        // To keep within the byte limit, the image may also have been scaled down.
         let may_shrink = moving.max_bytes.is_some();
         verify_image(bytes, format, |actual| {
             actual == size || (may_shrink && actual.width <= size.width && actual.height <= size.height)
@@ -396,14 +398,15 @@ async fn make_animation<C: FrameSource>(
     let bytes = spawn_blocking(encode).await.map_err(JobError::internal)?;
     bytes.map_err(|error| match error {
         ImageError::TooManyBytes { least_bytes, .. } => {
-            let detail = format!("The parameter `max_bytes` is too small: the least is {least_bytes} bytes.");
+            let detail =
+                format!("The parameter `max_bytes` is too small: the minimum is {least_bytes} bytes.");
             Problem::with_detail(Code::BadParameter, detail).into()
         }
         error => JobError::internal(error).into(),
     })
 }
 
-/// The picture, if by its own bytes it is one of that format and a right size.
+/// Returns the image, if its header has the expected format and size.
 fn verify_image(
     bytes: Bytes,
     format: OutputFormat,
@@ -411,6 +414,6 @@ fn verify_image(
 ) -> Result<Bytes, ImageError> {
     match header::parse(format, &bytes) {
         Some(facts) if is_expected_size(facts.size) => Ok(bytes),
-        facts => Err(ImageError::Encoder(format!("it made {facts:?}"))),
+        facts => Err(ImageError::Encoder(format!("unexpected output {facts:?}"))),
     }
 }

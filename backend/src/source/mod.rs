@@ -1,4 +1,4 @@
-//! Reads the uploaded file from S3: in ranges for the demuxers, through a loopback proxy for ffmpeg.
+//! Reads the source from S3: in ranges for the native demuxers, through the source proxy for ffmpeg.
 
 pub mod proxy;
 pub mod reader;

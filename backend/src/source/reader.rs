@@ -1,4 +1,4 @@
-//! Decides how the bytes that a demuxer asks for are fetched: few requests, side by side, resumed where one breaks off.
+//! Reads byte ranges of the source from S3: few, parallel, resumed after an interruption.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,43 +14,44 @@ use tokio::time::{Instant, timeout};
 use crate::error::JobError;
 use crate::store::{Store, StoreError};
 use glimpse_media::container::{self, Container};
-use glimpse_media::demux::buffer::{ReadError, SparseBuffer};
+use glimpse_media::demux::buffer::SparseBuffer;
+use glimpse_media::demux::error::ReadError;
 
-/// What is read of every source before anything is known of it: the index of most short videos is in it.
+/// How many bytes of each source are read first: they contain the index of most short videos.
 pub(crate) const HEAD_BYTES: u64 = 64 * 1024;
-/// A source up to this length is read as a whole: one request instead of three.
+/// Sources up to this size are read as a whole, in bytes: one request instead of three.
 const SMALL_BYTES: u64 = 1024 * 1024;
-/// A gap up to this length between two wanted ranges is read along: a request costs more than it.
+/// Ranges with a gap up to this size between them are read in one request, in bytes: another request would cost more.
 const MAX_GAP_BYTES: u64 = 48 * 1024;
-/// A range longer than this is fetched in parts, side by side. AWS advises 8 to 16 MB for throughput,
+/// Longer ranges are fetched in parallel parts of this size, in bytes. AWS recommends 8 to 16 MB for throughput,
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance-guidelines.html>.
 const PART_BYTES: u64 = 8 * 1024 * 1024;
-/// How many requests are under way at once.
+/// Maximum number of concurrent requests.
 const MAX_CONCURRENT_READS: usize = 24;
-/// How long S3 may be silent.
+/// Timeout for each read from S3.
 const READ_TIMEOUT: Duration = Duration::from_secs(15);
-/// How many reads in a row may bring nothing before the source counts as unreadable.
+/// After this many consecutive reads without data the source is unreadable.
 const MAX_EMPTY_READS: u32 = 3;
-/// The most of one source that is held in memory.
+/// Maximum number of bytes of one source in memory.
 pub const MAX_BUFFERED_BYTES: u64 = 320 * 1024 * 1024;
-/// How often a demuxer may ask for more before the file counts as unreadable that way.
+/// How often a demuxer may request more bytes before the file counts as unsupported.
 pub const MAX_ROUNDS: u32 = 24;
 
-/// What was read of a source so far.
+/// Statistics of the reads from a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct IoStats {
-    /// Reads that S3 was asked for.
+    /// Number of read requests to S3.
     pub requests: u64,
-    /// Bytes that S3 sent.
+    /// Number of bytes received from S3.
     pub bytes: u64,
-    /// Times that everything waited for S3, one after another.
+    /// Number of consecutive waits for S3.
     pub round_trips: u64,
-    /// How long readers waited for S3, summed over all of them.
+    /// Time that readers waited for S3, summed over all of them.
     pub wait_time: Duration,
 }
 
 impl IoStats {
-    /// Both together.
+    /// The sum of both.
     #[must_use]
     pub fn merge(self, other: Self) -> Self {
         Self {
@@ -62,7 +63,7 @@ impl IoStats {
     }
 }
 
-/// Reads one object by ranges.
+/// Reads one object in byte ranges.
 #[derive(Debug)]
 pub struct RangeReader<S> {
     store: Arc<S>,
@@ -76,7 +77,7 @@ pub struct RangeReader<S> {
 }
 
 impl<S: Store> RangeReader<S> {
-    /// A reader of the object that has this ETag and length.
+    /// A reader of the object with this ETag and length.
     pub fn new(store: Arc<S>, key: Key, etag: String, total_bytes: u64) -> Self {
         Self {
             store,
@@ -90,27 +91,27 @@ impl<S: Store> RangeReader<S> {
         }
     }
 
-    /// The bucket that it lies in.
+    /// The store of the object.
     pub fn store(&self) -> &Arc<S> {
         &self.store
     }
 
-    /// Where the object lies.
+    /// The key of the object.
     pub fn key(&self) -> &Key {
         &self.key
     }
 
-    /// Which object it has to be, quotes included.
+    /// The ETag that the object must have, with quotes.
     pub fn etag(&self) -> &str {
         &self.etag
     }
 
-    /// The object's length in bytes.
+    /// The length of the object in bytes.
     pub fn total_bytes(&self) -> u64 {
         self.total_bytes
     }
 
-    /// What was read so far.
+    /// Statistics of the reads so far.
     pub fn stats(&self) -> IoStats {
         IoStats {
             requests: self.requests.load(Ordering::Relaxed),
@@ -120,10 +121,10 @@ impl<S: Store> RangeReader<S> {
         }
     }
 
-    /// Reads the beginning, and decides by it which container it is.
+    /// Reads the beginning of the file and detects its container.
     ///
     /// # Errors
-    /// The storage failed, or the file is none that is read here.
+    /// The error of the storage, or the container is not supported.
     pub async fn detect_container(&self) -> Result<(SparseBuffer, Container), JobError> {
         let mut buffer = SparseBuffer::new(self.total_bytes);
         let head = 0..if self.total_bytes <= SMALL_BYTES { self.total_bytes } else { HEAD_BYTES };
@@ -133,10 +134,10 @@ impl<S: Store> RangeReader<S> {
         Ok((buffer, container))
     }
 
-    /// Fetches these ranges, all at once as far as may be, and learns them.
+    /// Fetches the missing parts of these ranges in parallel and adds them to the buffer.
     ///
     /// # Errors
-    /// The storage failed, the object is gone or another one, or more is asked for than may be held.
+    /// The error of the storage, the object was deleted or replaced, or the buffer limit is exceeded.
     pub async fn fetch(&self, buffer: &mut SparseBuffer, ranges: &[Range<u64>]) -> Result<(), JobError> {
         let parts = missing_ranges(buffer, ranges)?;
         if parts.is_empty() {
@@ -152,11 +153,11 @@ impl<S: Store> RangeReader<S> {
         Ok(())
     }
 
-    /// Begins to fetch these ranges while something else is waited for or worked at, so that it counts as no round trip
-    /// of its own. Dropped, it ends.
+    /// Starts to fetch these ranges in the background, during another wait or computation, so that it does not count as
+    /// a round trip. Dropping the result cancels the reads.
     ///
     /// # Errors
-    /// More is asked for than may be held.
+    /// The buffer limit is exceeded.
     pub fn prefetch(
         self: &Arc<Self>,
         buffer: &SparseBuffer,
@@ -177,10 +178,10 @@ impl<S: Store> RangeReader<S> {
             .await
     }
 
-    /// Asks `question` again and again, each time with what it said was missing.
+    /// Calls `parse` repeatedly, and fetches the ranges that it reports as missing after each call.
     ///
     /// # Errors
-    /// As [`RangeReader::fetch`], and what the question itself ends with.
+    /// Like [`RangeReader::fetch`], and the errors of `parse`.
     pub async fn read_until_ready<T>(
         &self,
         buffer: &mut SparseBuffer,
@@ -194,10 +195,10 @@ impl<S: Store> RangeReader<S> {
                 Err(ReadError::Unsupported(why)) => return Err(OpenError::Unsupported(why)),
                 Err(ReadError::DeadlineExceeded) => return Err(deadline_error().into()),
             }
-            // Bytes that are there at once leave no moment in which the job's own deadline is looked at.
+            // If all bytes are available immediately, no other point lets the job's deadline take effect.
             tokio::task::yield_now().await;
         }
-        Err(OpenError::Unsupported("it asks for more again and again"))
+        Err(OpenError::Unsupported("too many reads"))
     }
 
     async fn read_range(&self, part: Range<u64>) -> Result<Bytes, StoreError> {
@@ -207,7 +208,7 @@ impl<S: Store> RangeReader<S> {
             let before = bytes.len();
             let result = self.read_once(part.start + before as u64..part.end, &mut bytes).await;
             if bytes.len() as u64 >= part.end - part.start {
-                // S3 never sends more than was asked for.
+                // S3 never sends more than requested.
                 bytes.truncate((part.end - part.start) as usize);
                 return Ok(bytes.freeze());
             }
@@ -215,14 +216,14 @@ impl<S: Store> RangeReader<S> {
             match result {
                 Ok(()) | Err(StoreError::Transient(_) | StoreError::Denied(_) | StoreError::Conflict)
                     if empty_reads <= MAX_EMPTY_READS => {}
-                Ok(()) => return Err(StoreError::Transient("the body ends early".into())),
+                Ok(()) => return Err(StoreError::Transient("the response body ended early".into())),
                 Err(error) => return Err(error),
             }
         }
     }
 
     async fn read_once(&self, range: Range<u64>, into: &mut BytesMut) -> Result<(), StoreError> {
-        let timed_out = |_| StoreError::Transient("S3 fell silent".into());
+        let timed_out = |_| StoreError::Transient("S3 timed out".into());
         self.requests.fetch_add(1, Ordering::Relaxed);
         let expected_len = (range.end - range.start) as usize + into.len();
         let mut body = self.store.get_range(&self.key, &self.etag, range).await?;
@@ -238,20 +239,20 @@ impl<S: Store> RangeReader<S> {
     }
 }
 
-/// What it means that the deadline of a job passed while a demuxer was at work.
+/// The error of a job whose deadline passed during demuxing.
 pub fn deadline_error() -> JobError {
-    JobError::internal("the invocation's time ended while the file was read")
+    JobError::internal("the invocation ended while the file was read")
 }
 
-/// Ranges that are on their way.
+/// Reads in progress.
 #[derive(Debug)]
 pub struct PendingReads(JoinSet<Result<Vec<(u64, Bytes)>, StoreError>>);
 
 impl PendingReads {
-    /// Waits for them, and learns them.
+    /// Waits for the reads and adds their bytes to the buffer.
     ///
     /// # Errors
-    /// The storage failed, or the object is gone or another one.
+    /// The error of the storage, or the object was deleted or replaced.
     pub async fn join(mut self, buffer: &mut SparseBuffer) -> Result<(), JobError> {
         while let Some(fetched) = self.0.join_next().await {
             for (at, bytes) in fetched.map_err(JobError::internal)?.map_err(map_read_error)? {
@@ -262,12 +263,12 @@ impl PendingReads {
     }
 }
 
-/// Why a question about a source has no answer.
+/// Why a source cannot be read natively.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OpenError {
-    /// It ends the job.
+    /// The job ends with this error.
     Job(JobError),
-    /// Not by this way; ffmpeg may read it through the relay.
+    /// The native demuxers do not support the file; ffmpeg may read it through the source proxy.
     Unsupported(&'static str),
 }
 
@@ -277,7 +278,7 @@ impl From<JobError> for OpenError {
     }
 }
 
-/// What a failed read means for the job.
+/// Converts a failed read to the error of the job.
 fn map_read_error(error: StoreError) -> JobError {
     match error {
         StoreError::NotFound => JobError::Rejected(Code::SourceGone),
@@ -286,7 +287,7 @@ fn map_read_error(error: StoreError) -> JobError {
     }
 }
 
-/// What is not known of these ranges, as it is fetched.
+/// The missing parts of these ranges, merged and split for fetching.
 fn missing_ranges(buffer: &SparseBuffer, ranges: &[Range<u64>]) -> Result<Vec<Range<u64>>, JobError> {
     let reads = merge_ranges(ranges.iter().flat_map(|range| buffer.missing_ranges(range.clone())).collect());
     let missing_bytes: u64 = reads.iter().map(|part| part.end - part.start).sum();
@@ -296,7 +297,7 @@ fn missing_ranges(buffer: &SparseBuffer, ranges: &[Range<u64>]) -> Result<Vec<Ra
     Ok(reads)
 }
 
-/// What is left of these ranges without those others.
+/// The parts of `ranges` that are not in `others`.
 pub fn subtract_ranges(ranges: &[Range<u64>], others: &[Range<u64>]) -> Vec<Range<u64>> {
     let mut others = others.to_vec();
     others.sort_by_key(|other| other.start);
@@ -316,7 +317,7 @@ pub fn subtract_ranges(ranges: &[Range<u64>], others: &[Range<u64>]) -> Vec<Rang
     remaining
 }
 
-/// Neighbours in one request, long ones in several.
+/// Merges neighboring ranges into one request and splits long ones.
 fn merge_ranges(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
     ranges.retain(|range| range.start < range.end);
     ranges.sort_by_key(|range| range.start);
@@ -333,7 +334,7 @@ fn merge_ranges(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
     for range in merged {
         let mut at = range.start;
         while at < range.end {
-            // Nothing is left over that would be a request for a few bytes.
+            // Extend the last part instead of leaving a request for a few bytes.
             let end = if range.end - at < PART_BYTES * 3 / 2 { range.end } else { at + PART_BYTES };
             split.push(at..end);
             at = end;

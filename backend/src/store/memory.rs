@@ -1,4 +1,4 @@
-//! Decides nothing: a bucket in memory that behaves as S3 does, with faults to order, for tests.
+//! In-memory bucket that behaves like S3, with injectable faults, for tests.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
@@ -11,30 +11,30 @@ use sha2::{Digest as _, Sha256};
 
 use super::{ObjectBody, ObjectMeta, Store, StoreError};
 
-/// How large the pieces of a body are.
+/// The size of the chunks of a body, in bytes.
 const CHUNK_BYTES: usize = 16 * 1024;
 
-/// An object as it is stored.
+/// A stored object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemoryObject {
-    /// What a `HEAD` tells.
+    /// The metadata that `HEAD` returns.
     pub head: ObjectMeta,
     /// The bytes.
     pub bytes: Bytes,
 }
 
-/// What the next read does instead of working.
+/// A fault of the next read.
 #[derive(Debug)]
 pub enum ReadFault {
-    /// The request itself fails.
+    /// The request fails.
     Fail(StoreError),
-    /// The body breaks off with an error after so many bytes.
+    /// The body fails with an error after this many bytes.
     BreakAfter(usize),
-    /// The body ends too early, after so many bytes, as if it were whole.
+    /// The body ends after this many bytes, as if it were complete.
     EndAfter(usize),
 }
 
-/// A bucket in memory.
+/// An in-memory bucket.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     inner: Mutex<Inner>,
@@ -54,7 +54,7 @@ impl MemoryStore {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Stores an upload as the edge's grant lets a browser do it, and returns its ETag.
+    /// Stores an upload like a browser with the edge's grant, and returns its ETag.
     pub fn upload(&self, grant: &Grant, bytes: impl Into<Bytes>) -> String {
         let bytes = bytes.into();
         let metadata = grant.metadata();
@@ -83,29 +83,29 @@ impl MemoryStore {
         self.lock().objects.remove(&key.to_string());
     }
 
-    /// Every key there is, sorted.
+    /// All keys, sorted.
     pub fn keys(&self) -> Vec<String> {
         self.lock().objects.keys().cloned().collect()
     }
 
-    /// Orders a fault for the next read that has none yet.
+    /// Queues a fault for the next read that has none yet.
     pub fn fail_next_read(&self, fault: ReadFault) {
         self.lock().read_faults.push_back(fault);
     }
 
-    /// Orders a fault for the next object that is created: a manifest, or a picture made on demand.
+    /// Queues a fault for the next object that is created: a manifest or an on-demand image.
     pub fn fail_next_create(&self, error: StoreError) {
         self.lock().create_faults.push_back(error);
     }
 
-    /// Takes back every fault that was ordered and has not happened.
+    /// Removes all queued faults.
     pub fn clear_faults(&self) {
         let mut inner = self.lock();
         inner.read_faults.clear();
         inner.create_faults.clear();
     }
 
-    /// How many bodies were asked for and how many objects were written so far.
+    /// The number of bodies that were requested, and of objects that were written.
     pub fn counts(&self) -> (u64, u64) {
         let inner = self.lock();
         (inner.reads, inner.writes)
@@ -205,7 +205,7 @@ impl Store for MemoryStore {
     async fn get(&self, key: &Key, max_bytes: u64) -> Result<(ObjectMeta, Bytes), StoreError> {
         let object = self.object(key).ok_or(StoreError::NotFound)?;
         if object.head.bytes > max_bytes {
-            return Err(StoreError::Transient("the object is longer than expected".into()));
+            return Err(StoreError::Transient("the object is larger than expected".into()));
         }
         Ok((object.head, object.bytes))
     }
@@ -254,7 +254,7 @@ impl Store for MemoryStore {
     }
 }
 
-/// An ETag as S3 writes it: 32 hexadecimal digits in quotes. It need not be MD5; it has to follow the bytes.
+/// An ETag in the format of S3: 32 hexadecimal digits in quotes. It need not be MD5, but depends on the bytes only.
 fn etag(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! Decides how little of S3 the backend needs, and what each failure means for the caller.
+//! The S3 operations that the backend uses, and their errors by what the caller does next.
 
 pub mod memory;
 pub mod s3;
@@ -10,55 +10,55 @@ use futures::stream::BoxStream;
 use glimpse_contract::{ClientMetadata, Key, Visibility};
 use thiserror::Error;
 
-/// What went wrong, by what the caller does next.
+/// An error, by what the caller does next.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// 404: there is no such object, and trying again will not make one.
+    /// 404: the object does not exist, and a retry will not change that.
     #[error("the object does not exist")]
     NotFound,
-    /// 412 to `If-Match`: the object is another one than the event was about.
+    /// 412 to `If-Match`: the object is not the one of the event.
     #[error("the object was replaced")]
     PreconditionFailed,
-    /// 412 to `If-None-Match: *`: somebody else was first.
+    /// 412 to `If-None-Match: *`: another write was first.
     #[error("the object exists already")]
     AlreadyExists,
-    /// 409: another write is under way; ask again.
-    #[error("another write is under way")]
+    /// 409: another write is in progress; retry.
+    #[error("another write is in progress")]
     Conflict,
-    /// 403, for what is there or may be written: the role is too narrow, or the signature does not count.
+    /// 403 for an object that exists or may be written: the role lacks a permission, or the signature is invalid.
     #[error("{0}")]
     Denied(String),
-    /// Anything that may pass: no answer, 5xx, a body that broke off.
+    /// Transient errors: no response, 5xx, an interrupted body.
     #[error("{0}")]
     Transient(String),
 }
 
-/// What is known about an object without its bytes.
+/// The metadata of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ObjectMeta {
-    /// Quotes included.
+    /// The ETag, with quotes.
     pub etag: String,
-    /// Length in bytes.
+    /// The length in bytes.
     pub bytes: u64,
-    /// The media type as stored.
+    /// The stored media type.
     pub content_type: String,
     /// `x-amz-meta-name` as stored, still encoded; empty if absent.
     pub name: String,
     /// `x-amz-meta-visibility` as stored, if present.
     pub visibility: Option<String>,
-    /// What the customer said about the video.
+    /// The customer's client metadata.
     pub passthrough: ClientMetadata,
 }
 
-/// Bytes of an object as they come.
+/// The bytes of an object as they arrive.
 pub type ObjectBody = BoxStream<'static, Result<Bytes, StoreError>>;
 
-/// One bucket, narrowed to what the backend does with it.
+/// One bucket, with the operations that the backend uses.
 pub trait Store: Send + Sync + 'static {
-    /// Asks about an object.
+    /// Reads the metadata of an object.
     fn head(&self, key: &Key) -> impl Future<Output = Result<ObjectMeta, StoreError>> + Send;
 
-    /// Reads a range of the object that has this ETag. The range is not empty and lies inside the object.
+    /// Reads a range of the object with this ETag. The range must not be empty and must be within the object.
     fn get_range(
         &self,
         key: &Key,
@@ -66,14 +66,15 @@ pub trait Store: Send + Sync + 'static {
         range: Range<u64>,
     ) -> impl Future<Output = Result<ObjectBody, StoreError>> + Send;
 
-    /// Reads a small object whole, whatever its ETag. One that is longer than `max_bytes` is [`StoreError::Transient`].
+    /// Reads a small object as a whole, with any ETag. If it is longer than `max_bytes`, the error is
+    /// [`StoreError::Transient`].
     fn get(
         &self,
         key: &Key,
         max_bytes: u64,
     ) -> impl Future<Output = Result<(ObjectMeta, Bytes), StoreError>> + Send;
 
-    /// Writes a picture and returns its ETag; writing the same bytes again changes nothing.
+    /// Writes an output and returns its ETag. Idempotent for the same bytes.
     fn put_output(
         &self,
         key: &Key,
@@ -82,7 +83,7 @@ pub trait Store: Send + Sync + 'static {
         visibility: Visibility,
     ) -> impl Future<Output = Result<String, StoreError>> + Send;
 
-    /// Writes a picture if there is none under its key yet, and returns its ETag.
+    /// Writes an output if its key does not exist yet, and returns its ETag.
     fn create_output(
         &self,
         key: &Key,
@@ -94,7 +95,7 @@ pub trait Store: Send + Sync + 'static {
     /// Writes the manifest if there is none yet.
     fn create_manifest(&self, key: &Key, json: Bytes) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Writes the manifest over the one of that ETag: else [`StoreError::AlreadyExists`].
+    /// Replaces the manifest with this ETag; [`StoreError::AlreadyExists`] if it has another one.
     fn replace_manifest(
         &self,
         key: &Key,
@@ -104,7 +105,8 @@ pub trait Store: Send + Sync + 'static {
         self.put_json_conditional(key, json, Some(if_match))
     }
 
-    /// Writes a choice of the poster over the one of that ETag, or where there is none: else [`StoreError::AlreadyExists`].
+    /// Writes a JSON document over the one with this ETag, or if there is none: otherwise
+    /// [`StoreError::AlreadyExists`].
     fn put_json_conditional(
         &self,
         key: &Key,
@@ -112,9 +114,9 @@ pub trait Store: Send + Sync + 'static {
         if_match: Option<&str>,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Removes what was handed from step to step; what is not there is removed already.
+    /// Deletes an object. Succeeds if it does not exist.
     fn delete(&self, key: &Key) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Writes down that the last try failed.
+    /// Writes a JSON document, over any existing one.
     fn put_json(&self, key: &Key, json: Bytes) -> impl Future<Output = Result<(), StoreError>> + Send;
 }

@@ -1,4 +1,4 @@
-//! Decides how S3 is asked: which client, timeouts and retries, and how its answers become [`StoreError`]s.
+//! S3 client: its timeouts and retries, and the conversion of its errors to [`StoreError`].
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -25,38 +25,38 @@ use tokio::time::timeout;
 pub use super::{ObjectBody, ObjectMeta, Store, StoreError};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Until an answer's first byte; a body has its own clock, where it is read.
+/// Time to the first byte of a response. Bodies have their own timeout where they are read.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(40);
 const MAX_ATTEMPTS: u32 = 4;
-/// A picture under a bare URL may be replaced by its owner; the edge decides what browsers are told.
+/// The owner can replace an image under a URL without a revision. The edge sets the header that browsers receive.
 const CACHE_CONTROL: &str = "public, max-age=300";
 const METADATA_PREFIX: &str = "x-amz-meta-";
 
-/// The bucket on S3 itself.
+/// The bucket on S3.
 #[derive(Debug, Clone)]
 pub struct S3Store {
     pub(crate) client: Client,
     pub(crate) bucket: String,
-    /// The tags of what is made on demand, by which the bucket's lifecycle rule knows it; none: no tags.
+    /// The tags of on-demand images, which the bucket's lifecycle rule matches; `None` for no tags.
     on_demand_tag: Option<String>,
 }
 
-/// Where a bucket is, and who asks for it. Its `Debug` shows no secret.
+/// Location and credentials of the bucket. Its `Debug` output contains no secrets.
 #[derive(Debug, Clone)]
 pub struct S3Config {
-    /// The bucket's region.
+    /// The region of the bucket.
     pub region: String,
     /// The role's credentials.
     pub credentials: Credentials,
-    /// Another S3 than AWS's, addressed by path.
+    /// Replaces the S3 endpoint of AWS; addressed in path style.
     pub endpoint: Option<String>,
     /// The bucket's name.
     pub bucket: String,
 }
 
 impl S3Store {
-    /// A client for a bucket. It connects when it is first asked.
+    /// A client for a bucket. It connects on its first call.
     pub fn new(config: &S3Config) -> Self {
         let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
         let mut builder = aws_sdk_s3::Config::builder()
@@ -64,7 +64,7 @@ impl S3Store {
             .region(Region::new(config.region.clone()))
             .credentials_provider(config.credentials.clone())
             .http_client(http)
-            // Exponential back-off with full jitter; the client has a budget of retries as a whole too.
+            // Exponential backoff with full jitter. The client also has a retry budget for all calls.
             .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
             .timeout_config(
                 TimeoutConfig::builder()
@@ -73,7 +73,7 @@ impl S3Store {
                     .operation_timeout(OPERATION_TIMEOUT)
                     .build(),
             )
-            // A body is read as slowly as the decoder wants it: that is no stall.
+            // A body is read at the decoder's pace, which is not a stall.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
@@ -87,14 +87,15 @@ impl S3Store {
         }
     }
 
-    /// The same with tags for what is made on demand, as a query string.
+    /// Sets the tags of on-demand images, as a query string.
     #[must_use]
     pub fn with_on_demand_tag(self, tag: Option<String>) -> Self {
         Self { on_demand_tag: tag, ..self }
     }
 
-    /// The meaning of a read that failed. To a role that may not list the bucket S3 answers 403 for what is not there, so
-    /// that whoever takes a decoder over finds nothing by trying. Ours may ask for one whole key, and that tells.
+    /// Classifies a failed read. S3 returns 403 for missing objects to a role without the permission to list the
+    /// bucket, so that a compromised decoder cannot discover keys. The role may list a single complete key, which shows
+    /// whether the object exists.
     async fn classify_read_error<E>(&self, key: &Key, error: &SdkError<E>) -> StoreError
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -185,7 +186,7 @@ impl Store for S3Store {
         let length = response.content_length();
         let head = object_meta(response.e_tag(), length, response.content_type(), response.metadata());
         if head.bytes > max_bytes {
-            return Err(StoreError::Transient("the object is longer than expected".into()));
+            return Err(StoreError::Transient("the object is larger than expected".into()));
         }
         let mut bytes = BytesMut::with_capacity(head.bytes as usize);
         let read = async {
@@ -196,9 +197,9 @@ impl Store for S3Store {
         };
         timeout(OPERATION_TIMEOUT, read)
             .await
-            .map_err(|_| StoreError::Transient("S3 fell silent".into()))??;
+            .map_err(|_| StoreError::Transient("S3 timed out".into()))??;
         if bytes.len() as u64 != head.bytes {
-            return Err(StoreError::Transient("the body ends early".into()));
+            return Err(StoreError::Transient("the response body ended early".into()));
         }
         Ok((head, bytes.freeze()))
     }
@@ -248,7 +249,7 @@ impl Store for S3Store {
             .await;
         match response.map_err(|error| classify(&error, StoreError::AlreadyExists)) {
             Ok(_) => Ok(()),
-            // `If-Match` on what is not there any more.
+            // `If-Match` on a missing object.
             Err(StoreError::NotFound) => Err(StoreError::AlreadyExists),
             Err(error) => Err(error),
         }
@@ -293,7 +294,7 @@ fn object_meta(
     }
 }
 
-/// The meaning of a failed call. `precondition` is what 412 says about this one.
+/// Classifies a failed call. `precondition` is the error for a 412.
 pub fn classify<E>(error: &SdkError<E>, precondition: StoreError) -> StoreError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -314,13 +315,13 @@ fn error_from_status(status: Option<u16>, precondition: StoreError) -> Option<St
         404 => Some(StoreError::NotFound),
         412 => Some(precondition),
         409 => Some(StoreError::Conflict),
-        // The event's length and the object's differ, so the object is another one.
+        // The length in the event differs from that of the object, so the object was replaced.
         416 => Some(StoreError::PreconditionFailed),
         _ => None,
     }
 }
 
-/// One line for the log: it holds status, S3's own code and the chain of causes, and no credential or signature.
+/// One line for the log, with status, S3's error code and the chain of causes, and without credentials or signatures.
 fn error_text<E>(error: &SdkError<E>) -> String
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -377,7 +378,7 @@ mod tests {
         }
     }
 
-    /// A server that takes one request and returns its head.
+    /// A server that accepts one request and returns its head.
     async fn serve_one_request() -> (String, tokio::task::JoinHandle<String>) {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -387,7 +388,11 @@ mod tests {
             let (mut connection, _) = listener.accept().await.unwrap();
             let mut head = Vec::new();
             while !head.windows(4).any(|window| window == b"\r\n\r\n") {
-                assert_ne!(connection.read_buf(&mut head).await.unwrap(), 0, "the head is whole");
+                assert_ne!(
+                    connection.read_buf(&mut head).await.unwrap(),
+                    0,
+                    "the connection closed before the end of the head"
+                );
             }
             let answer = b"HTTP/1.1 200 OK\r\netag: \"e\"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
             connection.write_all(answer).await.unwrap();

@@ -1,7 +1,7 @@
-//! Decides what becomes of a batch of videos that lie in the bucket: those without an outcome get one, and those with an
-//! older one a newer. A batch is tried again as a whole, and finds what it has done done.
+//! Processes a batch of existing videos: generates missing outcomes, and replaces outdated ones. A batch is retried as
+//! a whole, and skips the videos that it has processed.
 //!
-//! What a batch holds is what a distributed map lists,
+//! A batch contains objects that a distributed map lists,
 //! <https://docs.aws.amazon.com/step-functions/latest/dg/input-output-itemreader.html>.
 
 use std::time::Duration;
@@ -20,12 +20,12 @@ use crate::preview::publish::ExistingManifest;
 use crate::preview::service::{JobOutcome, PreviewService};
 use crate::store::{Store, StoreError};
 
-/// With less time than this no further video is begun: most take a few seconds.
+/// No further video is started with less time left: most take a few seconds.
 const MIN_TIME_LEFT: Duration = Duration::from_mins(1);
-/// The longest manifest that is read, in bytes.
+/// The maximum size of a manifest, in bytes.
 const MAX_MANIFEST_BYTES: u64 = 1024 * 1024;
 
-/// Some objects of the bucket.
+/// A batch of objects in the bucket.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct BackfillBatch {
@@ -34,11 +34,11 @@ struct BackfillBatch {
     batch_input: BatchOptions,
 }
 
-/// What is wanted of all of them.
+/// The options of all objects.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BatchOptions {
-    /// Outcomes from before this moment are made anew, RFC 3339; empty: none.
+    /// Outcomes from before this time are replaced, RFC 3339; empty: none.
     #[serde(default)]
     before: String,
 }
@@ -51,25 +51,26 @@ struct BatchItem {
     etag: String,
     #[serde(default)]
     size: u64,
-    /// Unix seconds.
+    /// In Unix seconds.
     #[serde(default)]
     last_modified: u64,
 }
 
-/// What became of a batch.
+/// The result of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 struct BatchSummary {
-    /// Pictures were made.
+    /// Videos whose outputs were published.
     made: u32,
-    /// Refused for good.
+    /// Videos that were rejected.
     refused: u32,
-    /// The outcome that there was stays.
+    /// Videos whose existing outcome was kept.
     kept: u32,
-    /// No source of ours.
+    /// Objects that are not sources.
     ignored: u32,
 }
 
-/// Records every video of a batch that has no outcome as failed: what was left when each was tried by itself.
+/// Records all videos of a batch that have no outcome as failed. Called for the videos that still failed when each was
+/// retried alone.
 pub async fn record_failures<S: Store>(service: &PreviewService<S>, batch: &Value) -> HandlerOutput {
     let result = match parse(batch) {
         Ok((batch, before_ms)) => record_unprocessed(service, &batch, before_ms).await,
@@ -113,12 +114,12 @@ async fn record_unprocessed<S: Store>(
     Err(JobError::internal(format!("failed: {}", failed.join(" "))))
 }
 
-/// Whether the outcome that there is stays.
+/// Whether to keep the existing outcome.
 fn is_up_to_date(existing: &ExistingManifest, before_ms: u64) -> bool {
     existing.manifest.is_deleted() || existing.manifest.timings.committed >= before_ms
 }
 
-/// Works through a batch until `deadline`.
+/// Processes a batch until `deadline`.
 pub async fn process<S: Store>(
     service: &PreviewService<S>,
     batch: &Value,
@@ -131,7 +132,7 @@ pub async fn process<S: Store>(
     let (mut summary, mut must_restart) = (BatchSummary::default(), false);
     let (mut failed, mut code, mut left) = (Vec::new(), None, 0);
     for (index, item) in batch.items.iter().enumerate() {
-        // Whatever a crashed decoder left in this sandbox, no other file meets it.
+        // A crashed decoder may have left something in this environment: no other file may be processed in it.
         if must_restart || (index > 0 && Instant::now() + MIN_TIME_LEFT > deadline) {
             left += 1;
             continue;
@@ -155,8 +156,8 @@ pub async fn process<S: Store>(
     let BatchSummary { made, refused, kept, ignored } = summary;
     info!(metric = "backfill", made, refused, kept, ignored, failed = failed.len(), left, "backfill");
     let result = if left > 0 {
-        // The state machine knows it by this name, and goes on at once.
-        let why = format!("{left} of {} are left", batch.items.len());
+        // The state machine matches this error by name, and retries immediately.
+        let why = format!("{left} of {} remain", batch.items.len());
         Err(JobError::Transient { code: Code::TimedOut, why })
     } else if let Some(code) = code {
         Err(JobError::Transient { code, why: format!("failed: {}", failed.join(" ")) })
@@ -166,7 +167,7 @@ pub async fn process<S: Store>(
     HandlerOutput { result, must_restart }
 }
 
-/// Makes what a video has not, or has from before; and whether a decoder crashed at it.
+/// Generates a missing or outdated outcome. Also returns whether a decoder crashed.
 async fn process_if_outdated<S: Store>(
     service: &PreviewService<S>,
     job: &Job,
@@ -199,7 +200,7 @@ async fn load_existing<S: Store>(
     }
 }
 
-/// The batch, and before which moment in Unix milliseconds an outcome is old; 0 if none is.
+/// The batch, and the time in Unix milliseconds before which outcomes are outdated; 0 if none are.
 fn parse(batch: &Value) -> Result<(BackfillBatch, u64), JobError> {
     let bad_parameter = |why: String| JobError::Transient { code: Code::BadParameter, why };
     let batch = BackfillBatch::deserialize(batch).map_err(|error| bad_parameter(error.to_string()))?;
@@ -209,7 +210,7 @@ fn parse(batch: &Value) -> Result<(BackfillBatch, u64), JobError> {
     }
     let timestamp: Timestamp = before
         .parse()
-        .map_err(|_| bad_parameter(format!("{before} is no moment as 2026-11-24T12:00:00Z is")))?;
+        .map_err(|_| bad_parameter(format!("{before} is not a time like 2026-11-24T12:00:00Z")))?;
     let before_ms = u64::try_from(timestamp.as_millisecond()).unwrap_or(0);
     Ok((batch, before_ms))
 }

@@ -1,35 +1,35 @@
-//! Decides what a step of the workflow must be told by its environment, and refuses to start with half of it.
+//! Configuration of a workflow step from environment variables, checked all at once before it starts.
 //!
-//! | variable | what it says |
+//! | variable | meaning |
 //! |---|---|
-//! | `GLIMPSE_STEP` | which step: `probe`, `poster`, `animation`, `storyboard` or `publish` |
-//! | the others | as [`crate::config::Config`] reads them; `publish` needs no ffmpeg |
+//! | `GLIMPSE_STEP` | the step: `probe`, `poster`, `animation`, `storyboard` or `publish` |
+//! | the others | as in [`crate::config::Config`]; `publish` needs no ffmpeg |
 
 use crate::config::{Config, EnvironmentErrors, FfmpegTools, s3_config};
 use crate::store::s3::S3Config;
 use crate::workflow::state::WorkflowStep;
 
-/// The whole configuration. Its `Debug` shows no secret.
+/// The complete configuration. Its `Debug` output contains no secrets.
 #[derive(Debug, Clone)]
 pub struct StepConfig {
-    /// What this function does.
+    /// The step of this function.
     pub step: WorkflowStep,
-    /// The bucket, and who asks it.
+    /// The bucket, with the credentials.
     pub s3: S3Config,
-    /// The decoder, where there is something to decode.
+    /// Paths and limits of ffmpeg, for the steps that decode.
     pub tools: Option<FfmpegTools>,
 }
 
 impl StepConfig {
-    /// Reads every name through `lookup`.
+    /// Reads all variables through `lookup`.
     ///
     /// # Errors
-    /// All that is wrong at once, without values.
+    /// All missing and invalid variables at once, without values.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, EnvironmentErrors> {
         let mut errors = Vec::new();
         let step = lookup("GLIMPSE_STEP").and_then(|name| WorkflowStep::parse(&name));
         if step.is_none() {
-            errors.push("GLIMPSE_STEP names no step".to_owned());
+            errors.push("GLIMPSE_STEP is not a step".to_owned());
         }
         let (s3, tools) = if step == Some(WorkflowStep::Publish) {
             (Some(s3_config(&lookup, &mut errors)), None)
@@ -71,7 +71,7 @@ mod tests {
             assert_eq!(config.tools.is_some(), step != WorkflowStep::Publish, "{word}");
             assert!(!format!("{config:?}").contains("AWS_SECRET"), "{word}");
         }
-        assert!(check("publish", "GLIMPSE_FFMPEG").is_ok(), "it decodes nothing");
+        assert!(check("publish", "GLIMPSE_FFMPEG").is_ok(), "the publish step needs no ffmpeg");
         for (step, without) in [
             ("poster", "S3_BUCKET"),
             ("publish", "S3_BUCKET"),

@@ -1,5 +1,4 @@
-//! Decides how the steps that open a video look at it. They write nothing but what is staged: whoever takes a decoder over
-//! publishes nothing.
+//! The workflow steps that read a video. They write only staged outputs, so a compromised decoder cannot publish.
 
 use std::sync::Arc;
 
@@ -24,21 +23,21 @@ use glimpse_media::image::placeholder;
 use glimpse_media::probe::MediaInfo;
 use glimpse_media::size::Size;
 
-/// How a step ended.
+/// The result of a step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepReport<T> {
-    /// What is handed on, or why it is to be tried again.
+    /// The output for the next step, or the error with which the step is retried.
     pub result: Result<T, JobError>,
-    /// Whether a decoder crashed in this process's care: it must take no other job (THREATS F12).
+    /// Whether a decoder crashed in this process: it must not run another job (threat F12).
     pub must_restart: bool,
-    /// What was read of the source.
+    /// Statistics of the reads from the source.
     pub counts: IoStats,
-    /// The trace that the upload is part of; `None` if nothing could be asked about it.
+    /// The trace of the upload; `None` if its metadata could not be read.
     pub trace_id: Option<TraceId>,
 }
 
 impl<S: Store> PreviewService<S> {
-    /// Finds out what there is to be made of a source.
+    /// Probes a source.
     pub async fn probe(&self, job: &Job, deadline: Instant) -> StepReport<ProbeResult> {
         let mut progress = JobProgress::default();
         progress.timings.received = job.received_ms;
@@ -109,7 +108,7 @@ impl<S: Store> PreviewService<S> {
         }
     }
 
-    /// Makes the default pictures of one kind, and stages them.
+    /// Generates and stages the default outputs of one kind.
     pub async fn make_outputs(
         &self,
         kind: VariantKind,
@@ -162,7 +161,7 @@ impl<S: Store> PreviewService<S> {
             .map_err(JobError::internal)?
             .map_err(JobError::internal)?;
         let rendered = (self.now_ms)();
-        // What was deleted meanwhile leaves nothing behind.
+        // If the video was deleted in the meantime, stage nothing.
         if self.has_manifest(video).await? {
             return Ok(StepOutput::Already);
         }
@@ -193,7 +192,7 @@ impl<S: Store> PreviewService<S> {
             match decoded {
                 Ok((_, part)) => return Ok(part),
                 Err(OpenError::Job(error)) => return Err(error),
-                // Only a search for a poster in the dark meets what the survey has not seen.
+                // Only the search for a non-blank poster reads samples that the probe step has not read.
                 Err(OpenError::Unsupported(why)) => tracing::debug!(why, "read by ffmpeg"),
             }
         }
@@ -229,5 +228,5 @@ impl<S: Store> PreviewService<S> {
 }
 
 fn deadline_error() -> JobError {
-    JobError::internal("the invocation's time ended in the work")
+    JobError::internal("the invocation ended before the work was done")
 }

@@ -1,4 +1,5 @@
-//! Decides how a state of the workflow is answered: a document for the next one, or an error that it retries by its name.
+//! Handles one state of the workflow: returns a document for the next state, or an error whose name the retry rules
+//! match.
 
 use glimpse_contract::{Code, VideoId};
 use serde::{Deserialize as _, Serialize};
@@ -17,16 +18,16 @@ use crate::workflow::decode::StepReport;
 use crate::workflow::publish::Publisher;
 use crate::workflow::state::{ProbeResult, WorkflowState, WorkflowStep};
 
-/// What one function of the workflow is.
+/// The function's part in the workflow.
 #[derive(Debug)]
 pub enum StepHandler<S> {
-    /// It opens videos.
+    /// A step that reads the video.
     Decode(WorkflowStep, PreviewService<S>),
-    /// It commits what came of it.
+    /// The step that commits the results.
     Publish(Publisher<S>),
 }
 
-/// Does this function's step of what `payload` asks for. `deadline` leaves time to answer before Lambda's own.
+/// Runs this function's step with `payload`. `deadline` must leave time to respond before Lambda's own deadline.
 pub async fn handle<S: Store>(
     handler: &StepHandler<S>,
     bucket: &str,
@@ -64,7 +65,7 @@ async fn run_decode_step<S: Store>(
             finish_step(step, task.draft.video, report, started)
         }
         Ok(_) => HandlerOutput {
-            result: Err(malformed_input("there is nothing to make pictures of")),
+            result: Err(malformed_input("the input contains no video to process")),
             must_restart: false,
         },
         Err(error) => HandlerOutput { result: Err(error), must_restart: false },
@@ -93,7 +94,8 @@ async fn run_publish_step<S: Store>(
     HandlerOutput { result, must_restart: false }
 }
 
-/// What became of the video, and why. `line` becomes what is known of it, however it ends.
+/// Publishes the outcome, or records the failure. Returns the state and its code. `line` receives the data for the log,
+/// also if this fails.
 async fn publish_or_record_failure<S: Store>(
     publisher: &Publisher<S>,
     bucket: &str,
@@ -129,7 +131,7 @@ fn parse_input(payload: &Value) -> Result<WorkflowState, JobError> {
     WorkflowState::deserialize(payload).map_err(|error| malformed_input(&error.to_string()))
 }
 
-/// The one upload that an event tells of; none if it is about something else.
+/// The only upload in an event; `None` if the event is about something else.
 fn parse_single_job(payload: &Value, bucket: &str) -> Result<Option<Job>, JobError> {
     let mut parsed = event::parse(payload, bucket);
     if let Some((_, why)) = parsed.malformed.first() {
@@ -139,12 +141,12 @@ fn parse_single_job(payload: &Value, bucket: &str) -> Result<Option<Job>, JobErr
         info!(metric = "event_ignored", reason, "ignored");
     }
     if parsed.jobs.len() > 1 {
-        return Err(malformed_input("several uploads in one event"));
+        return Err(malformed_input("the event contains several uploads"));
     }
     Ok(parsed.jobs.pop())
 }
 
-/// What no state of the workflow hands over. It is tried again like any fault, and given up.
+/// Input that no state of the workflow sends. It is retried like any internal error, and then fails.
 fn malformed_input(why: &str) -> JobError {
     JobError::Transient { code: Code::BadParameter, why: why.to_owned() }
 }
@@ -153,11 +155,11 @@ fn to_json<T: Serialize>(document: &T) -> Result<Value, JobError> {
     serde_json::to_value(document).map_err(JobError::internal)
 }
 
-/// What is told of one step.
+/// The log line of one step.
 #[derive(Debug, Default)]
 struct StepLogLine {
     subject: Option<Subject>,
-    /// What is handed on; `None` if the step is to be tried again.
+    /// The state in the output; `None` if the step is to be retried.
     state: Option<String>,
     code: Option<String>,
     why: Option<String>,
@@ -165,7 +167,7 @@ struct StepLogLine {
 }
 
 impl StepLogLine {
-    /// Writes the one line of a step, and its metrics.
+    /// Writes the log line and the metrics of a step.
     fn write(&self, step: WorkflowStep, counts: IoStats, started: Instant) {
         let Self { subject, state, code, why, cause } = self;
         let IoStats { requests, bytes: read_bytes, round_trips, .. } = counts;
@@ -205,7 +207,7 @@ fn finish_step<T: Serialize>(
     StepLogLine { subject, state: word("state"), code: word("code"), why, cause: None }
         .write(step, counts, started);
     if tainted {
-        error!(metric = "decoder_crash", %video, "a decoder crashed: this environment ends");
+        error!(metric = "decoder_crash", %video, "a decoder crashed: the environment is discarded");
     }
     HandlerOutput { result, must_restart: tainted }
 }

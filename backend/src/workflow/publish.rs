@@ -1,5 +1,4 @@
-//! Decides how the outcome of a workflow is committed: in the same order and with the same documents as by a job that does
-//! all of it at once.
+//! Commits the outcome of a workflow: in the same order and with the same documents as a single job.
 
 use std::sync::Arc;
 
@@ -18,7 +17,7 @@ use crate::store::{Store, StoreError};
 use crate::workflow::state::{ErrorOutput, PosterInfo, ProbeResult, StepInput, StepOutput, WorkflowState};
 use glimpse_media::size::Size;
 
-/// The longest picture that is read back, in bytes: what a decoder's child may write.
+/// Maximum size of a staged image, in bytes: the output limit of a decoder process.
 const MAX_IMAGE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Commits outcomes.
@@ -30,7 +29,7 @@ pub struct Publisher<S> {
     pub now_ms: fn() -> u64,
 }
 
-/// What was made of a video, all of it.
+/// The combined results of all decode steps.
 #[derive(Default)]
 struct CombinedOutput {
     outputs: Vec<Output>,
@@ -40,10 +39,10 @@ struct CombinedOutput {
 }
 
 impl<S: Store> Publisher<S> {
-    /// Commits what the steps before it say: pictures or a refusal.
+    /// Commits the results of the steps before: outputs or a rejection.
     ///
     /// # Errors
-    /// The storage failed, or what is handed does not fit together.
+    /// The error of the storage, or the input is inconsistent.
     pub async fn publish(&self, input: WorkflowState) -> Result<JobOutcome, JobError> {
         match input.found {
             Some(ProbeResult::Look(task)) => {
@@ -55,7 +54,7 @@ impl<S: Store> Publisher<S> {
             Some(ProbeResult::Refused { code, draft }) => self.reject(*draft, code).await,
             Some(ProbeResult::Superseded) => Ok(JobOutcome::Superseded),
             Some(ProbeResult::Already | ProbeResult::Ignored) => Ok(JobOutcome::AlreadyProcessed),
-            None => Err(JobError::internal("nothing was handed over that could be published")),
+            None => Err(JobError::internal("the input contains nothing to publish")),
         }
     }
 
@@ -76,7 +75,7 @@ impl<S: Store> Publisher<S> {
                     return Ok(JobOutcome::AlreadyProcessed);
                 }
                 StepOutput::Already => {
-                    return Err(JobError::internal("an outcome was there, and is not any more"));
+                    return Err(JobError::internal("the existing outcome has disappeared"));
                 }
             }
         }
@@ -86,17 +85,17 @@ impl<S: Store> Publisher<S> {
     async fn commit(&self, draft: Manifest, combined: CombinedOutput) -> Result<JobOutcome, JobError> {
         let images = match self.load_staged(draft.video, &combined.outputs).await {
             Ok(images) => images,
-            // A twin has published them, and cleared up.
+            // A duplicate execution has published them and deleted the staged ones.
             Err(StoreError::NotFound) if publish::has_manifest(&*self.store, draft.video).await? => {
                 return Ok(JobOutcome::AlreadyProcessed);
             }
             Err(error) => return Err(JobError::storage(error)),
         };
         if images.len() != Variant::DEFAULTS.len() {
-            return Err(JobError::internal("not every default picture was made"));
+            return Err(JobError::internal("default outputs are missing"));
         }
-        let poster = combined.poster.ok_or_else(|| JobError::internal("nothing is known of the poster"))?;
-        // Somebody was faster, or it was deleted: his pictures are not to be written over, and those not to come back.
+        let poster = combined.poster.ok_or_else(|| JobError::internal("the poster's data is missing"))?;
+        // Another execution already committed, or the video was deleted: do not overwrite or restore outputs.
         if publish::has_manifest(&*self.store, draft.video).await? {
             return Ok(JobOutcome::AlreadyProcessed);
         }
@@ -117,7 +116,7 @@ impl<S: Store> Publisher<S> {
         Ok(if is_first { JobOutcome::Ready } else { JobOutcome::AlreadyProcessed })
     }
 
-    /// What is staged, in the order of the defaults, each as it was made.
+    /// Loads the staged outputs in the order of the defaults, and verifies each.
     async fn load_staged(&self, video: VideoId, outputs: &[Output]) -> Result<EncodedOutputs, StoreError> {
         let expected = Variant::DEFAULTS.into_iter().filter_map(|variant| {
             Some((variant, outputs.iter().find(|o| o.variant == variant.file_name())?))
@@ -125,7 +124,9 @@ impl<S: Store> Publisher<S> {
         try_join_all(expected.map(|(variant, output)| async move {
             let (head, bytes) = self.store.get(&Key::Staged(video, variant), MAX_IMAGE_BYTES).await?;
             if head.etag != output.etag || head.bytes != output.bytes {
-                return Err(StoreError::Transient("a picture is not staged as it was made".into()));
+                return Err(StoreError::Transient(
+                    "a staged output differs from the one that was made".into(),
+                ));
             }
             let size = Size { width: output.width, height: output.height };
             Ok((variant, EncodedImage { bytes, size }))
@@ -147,11 +148,11 @@ impl<S: Store> Publisher<S> {
         Ok(if is_first { JobOutcome::Rejected(code) } else { JobOutcome::AlreadyProcessed })
     }
 
-    /// Writes down that the last try failed, unless something became of the video after all. `job` is what the event
-    /// asked for, where nothing was found out.
+    /// Records that the last attempt failed, unless the video has an outcome after all. `job` is the upload of the
+    /// event, for the case that `probe` returned nothing.
     ///
     /// # Errors
-    /// The storage failed at this too.
+    /// The error of the storage.
     pub async fn record_failure(
         &self,
         error: &ErrorOutput,
@@ -182,7 +183,7 @@ impl<S: Store> Publisher<S> {
         Ok(!is_done)
     }
 
-    /// What the upload says of itself, as far as anything can be asked about it.
+    /// The metadata of the upload, as far as it can be read.
     async fn load_upload_info(&self, job: &Job) -> UploadInfo {
         let (video, owner) = (job.video, job.owner.clone());
         let Ok(head) = self.store.head(&job.key).await else {
@@ -196,18 +197,18 @@ impl<S: Store> Publisher<S> {
         UploadInfo { video, owner, source, visibility: Some(visibility), passthrough }
     }
 
-    /// Removes what was staged. What is left goes by the bucket's own rule.
+    /// Deletes the staged outputs. The bucket's lifecycle rule deletes any that remain.
     async fn delete_staged(&self, video: VideoId) {
         let keys = Variant::DEFAULTS.map(|variant| Key::Staged(video, variant));
         for error in
             join_all(keys.iter().map(|key| self.store.delete(key))).await.into_iter().filter_map(Result::err)
         {
-            tracing::warn!(%video, %error, "what was staged could not be removed");
+            tracing::warn!(%video, %error, "could not delete a staged output");
         }
     }
 }
 
-/// What is told of a video that failed.
+/// The data of a failed video.
 struct UploadInfo {
     video: VideoId,
     owner: Owner,

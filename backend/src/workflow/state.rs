@@ -1,22 +1,22 @@
-//! Decides into which steps a job can be cut, and what one hands to the next: small documents, for the state of a workflow
-//! may have 256 KiB. Pictures go by the bucket, under [`glimpse_contract::Key::Staged`].
+//! The steps of a workflow and the documents that they pass on. The documents are small because the state of a workflow
+//! is limited to 256 KiB. Images are passed through the bucket, under [`glimpse_contract::Key::Staged`].
 
 use glimpse_contract::{Code, Manifest, Output, ReadStats, VariantKind};
 use serde::{Deserialize, Serialize};
 
-/// What one function does of a job.
+/// The step of one function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WorkflowStep {
-    /// Looks at what there is; decodes nothing.
+    /// Probes the source; decodes nothing.
     Probe,
-    /// Makes the default pictures of one kind.
+    /// Generates the default outputs of one kind.
     Encode(VariantKind),
-    /// Commits what came of it: pictures, a refusal, a failure. Opens no video.
+    /// Commits the result: outputs, a rejection or a failure. Does not read the video.
     Publish,
 }
 
 impl WorkflowStep {
-    /// Every step, by the word that a function's environment names it with.
+    /// All steps, with their names in the environment.
     pub const ALL: [(&str, Self); 5] = [
         ("probe", Self::Probe),
         ("poster", Self::Encode(VariantKind::Thumbnail)),
@@ -25,76 +25,76 @@ impl WorkflowStep {
         ("publish", Self::Publish),
     ];
 
-    /// The step of that word.
+    /// The step with this name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|(known, _)| *known == name).map(|(_, step)| step)
     }
 
-    /// Its word.
+    /// The name of the step.
     pub fn as_str(self) -> &'static str {
         Self::ALL.iter().find(|(_, step)| *step == self).map_or("", |(word, _)| word)
     }
 }
 
-/// What `probe` found.
+/// The result of `probe`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum ProbeResult {
-    /// There is something to be made.
+    /// There are outputs to generate.
     Look(Box<StepInput>),
-    /// The file is refused for good, which is to be committed.
+    /// The file is rejected permanently, which is to be committed.
     Refused {
-        /// Why.
+        /// The reason.
         code: Code,
-        /// What is known of it.
+        /// The manifest with the data known so far.
         draft: Box<Manifest>,
     },
-    /// Something became of the video before.
+    /// The video already has an outcome.
     Already,
-    /// The event is about an object that was replaced since.
+    /// The object of the event has been replaced.
     Superseded,
-    /// The event asks for nothing.
+    /// The event contains no upload.
     Ignored,
 }
 
-/// A video of which pictures are to be made.
+/// A video to process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepInput {
-    /// The manifest as far as it is known.
+    /// The manifest with the data known so far.
     pub draft: Manifest,
-    /// Whether ffmpeg reads the source, through the relay.
+    /// Whether ffmpeg reads the source, through the source proxy.
     pub by_relay: bool,
-    /// Whether what its index calls keyframes is not to be believed.
+    /// Whether the keyframes in the index must be distrusted.
     pub amiss: bool,
 }
 
-/// What became of one part.
+/// The result of one decode step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum StepOutput {
-    /// Its pictures are staged.
+    /// Its outputs are staged.
     Made {
-        /// The pictures as they are staged.
+        /// The staged outputs.
         outputs: Vec<Output>,
-        /// What is known of the poster, if it is made.
+        /// The data of the poster, if this is its step.
         face: Option<PosterInfo>,
-        /// When they were made, in Unix milliseconds.
+        /// When the outputs were encoded, in Unix milliseconds.
         rendered: u64,
-        /// What was read for them.
+        /// Statistics of the reads from the source.
         reads: ReadStats,
     },
-    /// The file is refused for good.
+    /// The file is rejected permanently.
     Refused {
-        /// Why.
+        /// The reason.
         code: Code,
     },
-    /// Something became of the video before, or meanwhile.
+    /// The video has an outcome, from before or in the meantime.
     Already,
-    /// The source was replaced meanwhile.
+    /// The source was replaced in the meantime.
     Superseded,
 }
 
-/// What stands for a poster.
+/// The data of the poster for the manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PosterInfo {
     /// As in [`Manifest::thumbhash`].
@@ -105,16 +105,16 @@ pub struct PosterInfo {
     pub poster_ms: Option<u64>,
 }
 
-/// What a step is handed by those before it.
+/// The input of a step: the results of the steps before it.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 pub struct WorkflowState {
-    /// By `probe`, if it came to its end.
+    /// The output of `probe`, if it completed.
     #[serde(default)]
     pub found: Option<ProbeResult>,
-    /// By the makers of pictures: the poster's, the animation's, the storyboard's.
+    /// The outputs of the decode steps: poster, animation, storyboard.
     #[serde(default)]
     pub parts: Vec<StepOutput>,
-    /// Why a step was given up after its last try.
+    /// Why a step failed on its last attempt.
     #[serde(default)]
     pub error: Option<ErrorOutput>,
 }
@@ -124,14 +124,14 @@ pub struct WorkflowState {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct ErrorOutput {
-    /// Its name: the code of a fault of ours, or a name of Lambda's or the engine's.
+    /// Its name: the code of a [`crate::error::JobError`], or a name of Lambda or Step Functions.
     pub error: String,
-    /// For people.
+    /// A description for people.
     pub cause: String,
 }
 
 impl ErrorOutput {
-    /// What a client is told.
+    /// The problem code for clients.
     pub fn code(&self) -> Code {
         if self.error == Code::Upstream.as_str() { Code::Upstream } else { Code::Internal }
     }

@@ -1,5 +1,5 @@
-//! A receiver of webhooks on this machine: it keeps what it is sent and answers as a test tells it to.
-#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
+//! A webhook receiver on this machine: records its requests and sends the responses of a test.
+#![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,23 +14,23 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{ServerConfig, crypto::ring};
 
-/// A request as it came.
+/// A received request.
 #[derive(Debug, Clone)]
 pub(crate) struct ReceivedRequest {
     pub(crate) line: String,
-    /// Names in lower case.
+    /// The headers, with names in lower case.
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: Vec<u8>,
 }
 
-/// What is answered to a request.
+/// The response to a request.
 #[derive(Debug, Clone)]
 pub(crate) enum CannedReply {
-    /// These bytes, and the end of the connection.
+    /// These bytes, then the end of the connection.
     Bytes(String),
-    /// Nothing, while the connection stays.
+    /// Nothing; the connection stays open.
     Silence,
-    /// The first, then the second without an end.
+    /// The first text, then the second one repeatedly.
     Flood(&'static str, &'static str),
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct WebhookReceiver {
 }
 
 impl WebhookReceiver {
-    /// Answers the request of each number, from 0, as `reply` says.
+    /// Starts a receiver that sends `reply(n)` to the request number `n`, from 0.
     pub(crate) async fn new(reply: impl Fn(usize) -> CannedReply + Send + Sync + 'static) -> Self {
         Self::start(None, Arc::new(reply)).await
     }
@@ -148,7 +148,7 @@ async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Option<ReceivedRequest> {
     Some(ReceivedRequest { line, headers, body })
 }
 
-/// An authority that nobody else knows, and a receiver's side of TLS with its certificate for `hooks.example`.
+/// A test authority, and a TLS acceptor with its certificate for `hooks.example`.
 pub(crate) fn tls() -> (CertificateDer<'static>, TlsAcceptor) {
     let certificate = |pem: &[u8]| CertificateDer::from_pem_slice(pem).unwrap();
     let server = certificate(include_bytes!("certificate.pem"));

@@ -1,7 +1,7 @@
-//! Writes edit lists into films: ISO 14496-12, 8.6.6.
+//! Writes edit lists into MP4 files: ISO 14496-12, 8.6.6.
 
-/// A film of one track whose index comes last, with this edit list: milliseconds that each edit takes, and where in the
-/// media it begins, in ticks of the track.
+/// Adds this edit list to a video of one track whose index is at the end: the duration of each edit in milliseconds,
+/// and its start in the media, in ticks of the track.
 pub(crate) fn with_edits(mp4: &[u8], rows: &[(u32, i32)]) -> Vec<u8> {
     let boxed =
         |kind: &[u8; 4], body: &[u8]| [&(body.len() as u32 + 8).to_be_bytes()[..], kind, body].concat();
@@ -14,7 +14,7 @@ pub(crate) fn with_edits(mp4: &[u8], rows: &[(u32, i32)]) -> Vec<u8> {
     let find =
         |film: &[u8], kind: &[u8; 4]| film.windows(4).rposition(|letters| letters == kind).unwrap() - 4;
     let size = |film: &[u8], at: usize| u32::from_be_bytes(film[at..at + 4].try_into().unwrap());
-    // The list that is there becomes room that is not used.
+    // An existing list becomes free space.
     if let Some(old) = mp4.windows(4).rposition(|letters| letters == b"edts") {
         mp4[old..old + 4].copy_from_slice(b"free");
     }

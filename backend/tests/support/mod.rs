@@ -1,6 +1,6 @@
-//! A job from upload to manifest, on the real ffmpeg and a bucket in memory.
-#![allow(dead_code, reason = "each test file uses its part of it")]
-#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
+//! A job from upload to manifest, with the real ffmpeg and an in-memory bucket.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
 pub(crate) mod edits;
 
@@ -18,7 +18,7 @@ use glimpse_contract::{Code, Grant, Key, Manifest, Owner, Variant, VideoId, Visi
 use glimpse_media::size::Size;
 use tokio::time::Instant;
 
-/// The programs: named by the environment (`cargo xtask test` names the layer's), or wherever PATH has them.
+/// The programs: from the environment (`cargo xtask test` sets those of the layer), or from PATH.
 pub(crate) fn tools() -> FfmpegTools {
     FfmpegTools::new(
         find_program("GLIMPSE_FFMPEG", "ffmpeg"),
@@ -27,12 +27,13 @@ pub(crate) fn tools() -> FfmpegTools {
     )
 }
 
-/// The ffmpeg that makes the tests' media and looks at pictures. It is a whole one: a layer's has no encoder for video.
+/// The ffmpeg that generates the tests' media and decodes images. It must be a full build: the layer's has no video
+/// encoder.
 fn reference_ffmpeg() -> PathBuf {
     reference_program("ffmpeg")
 }
 
-/// A whole ffmpeg, or its ffprobe.
+/// A full build of ffmpeg, or its ffprobe.
 pub(crate) fn reference_program(program: &str) -> PathBuf {
     find_program(&format!("GLIMPSE_REFERENCE_{}", program.to_uppercase()), program)
 }
@@ -40,7 +41,7 @@ pub(crate) fn reference_program(program: &str) -> PathBuf {
 fn find_program(name: &str, default: &str) -> PathBuf {
     let program = std::env::var(name).unwrap_or_else(|_| default.to_owned());
     find_executable(&program, &std::env::var("PATH").unwrap_or_default())
-        .unwrap_or_else(|| panic!("install {default}, or name it by {name}"))
+        .unwrap_or_else(|| panic!("install {default}, or set {name}"))
 }
 
 /// Whether the ffmpeg under test has a filter.
@@ -122,23 +123,23 @@ impl TestJob {
     }
 }
 
-/// The true ffprobe beside an ffmpeg that does this instead.
+/// The real ffprobe next to this script instead of ffmpeg.
 pub(crate) fn fake_ffmpeg(folder: &Path, script: &str) -> FfmpegTools {
     let ffmpeg = install_program(folder, format!("#!/bin/sh\n{script}\n").as_bytes());
     FfmpegTools { ffmpeg, ..tools() }
 }
 
-/// A program of these bytes.
+/// Installs a program with these bytes.
 pub(crate) fn install_program(folder: &Path, bytes: &[u8]) -> PathBuf {
     let (staged, program) = (folder.join("text"), folder.join("ffmpeg"));
     std::fs::write(&staged, bytes).unwrap();
-    // Installed by another process: while this one has a program open for writing, no thread of it can start it.
+    // Installed by another process: while this one has a program open for writing, none of its threads can start it.
     let status = Command::new("install").args(["-m", "755"]).args([&staged, &program]).status().unwrap();
     assert!(status.success());
     program
 }
 
-/// Decodes the first frame of a picture to `rgb24`.
+/// Decodes the first frame of an image to `rgb24`.
 pub(crate) fn decode_pixels(folder: &Path, name: &str, bytes: &[u8]) -> Vec<u8> {
     let file = folder.join(name);
     std::fs::write(&file, bytes).unwrap();
@@ -155,17 +156,17 @@ pub(crate) fn decode_pixels(folder: &Path, name: &str, bytes: &[u8]) -> Vec<u8> 
 
 /// The folder of real and hostile media, if the environment names one.
 pub(crate) fn media_folder() -> Option<PathBuf> {
-    // `RUST_LOG=debug` shows what each child complained about.
+    // `RUST_LOG=debug` shows the errors of each child process.
     let filter = tracing_subscriber::EnvFilter::from_default_env();
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
     let folder = std::env::var_os("GLIMPSE_MEDIA").map(PathBuf::from);
     if folder.is_none() {
-        eprintln!("NOT RUN: GLIMPSE_MEDIA names no folder with `good` and `hostile` in it");
+        eprintln!("NOT RUN: GLIMPSE_MEDIA does not name a folder with `good` and `hostile` in it");
     }
     folder
 }
 
-/// The turn is written into the track's header, as phones do: a matrix of 16.16 and 2.30 numbers, ISO 14496-12, 8.3.2.
+/// Writes a rotation into the track header, as phones do: a matrix of 16.16 and 2.30 numbers, ISO 14496-12, 8.3.2.
 pub(crate) fn with_matrix(mut mp4: Vec<u8>, matrix: [i32; 4]) -> Vec<u8> {
     const ONE: i32 = 1 << 16;
     let at = mp4.windows(4).position(|word| word == b"tkhd").expect("a track has a header") + 44;
@@ -176,18 +177,18 @@ pub(crate) fn with_matrix(mut mp4: Vec<u8>, matrix: [i32; 4]) -> Vec<u8> {
     mp4
 }
 
-/// Good files that are refused nevertheless, and why.
+/// Valid files that are rejected nevertheless, with their code.
 pub(crate) const REJECTED_FILES: &[(&str, Code)] = &[
     // RealMedia: no browser, phone or camera writes it, so its demuxer and decoders are not in the build.
     ("fixture-realmedia-video.rm", Code::UnsupportedCodec),
 ];
 
-/// Whether a good file is refused nevertheless.
+/// Whether a valid file is rejected nevertheless.
 pub(crate) fn is_rejected(name: &str) -> bool {
     REJECTED_FILES.iter().any(|(rejected, _)| *rejected == name)
 }
 
-/// Decodes the first frame of a picture to `rgb24` of this size.
+/// Decodes the first frame of an image to `rgb24` in this size.
 pub(crate) fn decode_pixels_at(folder: &Path, bytes: &[u8], size: Size) -> Vec<u8> {
     let file = folder.join("picture");
     std::fs::write(&file, bytes).unwrap();

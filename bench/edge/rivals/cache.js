@@ -1,4 +1,4 @@
-// Decides what a Worker costs that does nothing but `cache.match`: what it does not find it takes from ORIGIN, once.
+// A Worker that only calls `cache.match`: on a miss it fetches from ORIGIN, once.
 
 export default {
   async fetch(request, env, context) {

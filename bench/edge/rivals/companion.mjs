@@ -1,5 +1,5 @@
-// Decides how Companion is started to be measured: as a library in Express, without a log, a session or any check of who
-// asks, which is less than its own program does.
+// Starts Companion for a measurement: as a library in Express, without a log, a session or any authentication, which is
+// less work than its own program does.
 
 import * as companion from "@uppy/companion";
 import express from "express";

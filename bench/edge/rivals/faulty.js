@@ -1,4 +1,4 @@
-// Decides what the Worker is like after a fault: asked for `/fault`, it marks its module as a panic would.
+// The Worker with an injected fault: a request for `/fault` marks its module as a panic would.
 
 import entry from "./entry.js";
 

@@ -1,5 +1,5 @@
-// Decides what a JavaScript Worker does for the same two answers: WebCrypto for the token, aws4fetch for the signature,
-// every key imported or derived once. Rules and answers are those of `edge/src`; the programs beside compare them.
+// A JavaScript Worker for the same two responses: WebCrypto for the token, aws4fetch for the signature, every key
+// imported or derived once. It has the rules and responses of `edge/src`, which edge.mjs compares.
 
 import { AwsV4Signer } from "aws4fetch";
 
@@ -40,7 +40,7 @@ class Refused extends Error {
 const unauthorized = () => new Refused(401, "unauthorized");
 const bad = () => new Refused(400, "bad_parameter");
 
-// Derived signing keys by day, as aws4fetch keeps them.
+// Derived signing keys by day, as aws4fetch caches them.
 const signingKeys = new Map();
 let secretKey;
 let keySet = { keys: new Map(), fetched: 0 };
@@ -123,7 +123,7 @@ function newVideo(nowMs) {
   return text;
 }
 
-/** The trace that an upload without `traceparent` has: the id's 128 bits in hexadecimal. */
+/** The trace id of an upload without `traceparent`: the id's 128 bits in hexadecimal. */
 function traceOf(id) {
   const value = [...id].reduce((value, digit) => (value << 5n) | BigInt(ALPHABET.indexOf(digit)), 0n);
   return value.toString(16).padStart(32, "0");

@@ -1,4 +1,4 @@
-//! Decides what backend writes and edge reads: the manifest of a video, and the note of a failed try.
+//! Records that the backend writes and the edge reads: a video's manifest, failure record and poster choice.
 
 mod read;
 
@@ -10,23 +10,23 @@ use crate::id::{Owner, VideoId};
 use crate::problem::Code;
 use crate::trace::TraceId;
 
-/// The version that this code writes. A reader accepts every version and ignores fields it does not know.
+/// Version that this code writes. Readers accept every version and ignore unknown fields.
 pub const MANIFEST_VERSION: u32 = 1;
 
-/// Who may see the pictures of a video.
+/// Who can view the images of a video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Visibility {
-    /// Anybody who knows the URL.
+    /// Anyone with the URL.
     #[default]
     Public,
-    /// Whoever holds a token, and the owner.
+    /// The owner, and holders of a delivery token.
     Signed,
 }
 
 impl Visibility {
-    /// The word on the wire.
+    /// The value on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Public => "public",
@@ -34,100 +34,100 @@ impl Visibility {
         }
     }
 
-    /// The visibility of that word. An unknown word is taken as the stricter one.
+    /// Parses the value on the wire. An unknown value means `Signed`, the stricter one.
     pub fn parse(word: &str) -> Self {
         if word == "public" { Self::Public } else { Self::Signed }
     }
 }
 
-/// What has become of a video, for good.
+/// Final state of a video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// All default pictures exist.
+    /// All default outputs exist.
     Ready,
-    /// The file is refused for good; [`Manifest::rejected`] says why.
+    /// The file is permanently rejected, for the reason in [`Manifest::rejected`].
     Rejected,
 }
 
-/// Why a file is refused for good.
+/// Reason of a permanent rejection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejection {
     /// The problem's code.
     pub code: Code,
 }
 
-/// What the customer said about a video when it was granted. Glimpse does not look into it; it comes back in the
+/// Client metadata of a video, set when its upload is granted. Glimpse does not interpret it, and returns it in the
 /// API, in the manifest and in webhooks.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct ClientMetadata {
-    /// The customer's own name of the video.
+    /// The customer's id of the video.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
-    /// The customer's own fields.
+    /// Additional fields of the customer.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
-    /// The trace that the upload is part of; in whatever is told of a video always there.
+    /// The trace that the upload belongs to. Always present in responses and webhooks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<TraceId>,
 }
 
 impl ClientMetadata {
-    /// The trace of the upload: the video's own, if it was part of no other.
+    /// The trace of the upload; the video's default trace id if the upload did not belong to a trace.
     pub fn trace_id_or_default(&self, video: VideoId) -> TraceId {
         self.trace_id.unwrap_or_else(|| TraceId::from_video(video))
     }
 
-    /// The same with its trace.
+    /// Sets the default trace id if there is none.
     #[must_use]
     pub fn with_default_trace_id(self, video: VideoId) -> Self {
         Self { trace_id: Some(self.trace_id_or_default(video)), ..self }
     }
 }
 
-/// What was found out about the uploaded file.
+/// Properties of the uploaded file.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Source {
-    /// S3's ETag, quotes included.
+    /// S3's ETag, with quotes.
     pub etag: String,
-    /// Length in bytes.
+    /// Size in bytes.
     pub bytes: u64,
-    /// The type that the uploader declared.
+    /// The declared media type.
     pub content_type: String,
-    /// The file's name as the user has it, decoded, for display only.
+    /// The original file name, decoded, for display only.
     pub name: String,
-    /// The container by its bytes (`mov`, `matroska`, …); empty if it was not recognised.
+    /// The container, detected from the file's bytes (`mov`, `matroska`, …); empty if unknown.
     pub container: String,
     /// The video codec (`h264`, …); empty if there is none.
     pub codec: String,
-    /// Width as shown, rotation and pixel shape applied, in pixels.
+    /// Display width in pixels, after rotation and with the pixel aspect ratio applied.
     pub width: u32,
-    /// Height as shown, in pixels.
+    /// Display height in pixels.
     pub height: u32,
-    /// Length in milliseconds.
+    /// Duration in milliseconds.
     pub duration_ms: u64,
-    /// Frames a second on average; 0 if not known.
+    /// Average frame rate in frames per second; 0 if unknown.
     pub fps: f64,
-    /// Clockwise turn to be applied for showing: 0, 90, 180 or 270 degrees.
+    /// Clockwise rotation for display: 0, 90, 180 or 270 degrees.
     pub rotation: u32,
     /// Whether the transfer function is PQ or HLG.
     pub hdr: bool,
-    /// Whether there is sound.
+    /// Whether the file has an audio track.
     pub has_audio: bool,
 }
 
-/// One picture that exists.
+/// An existing output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
-    /// The picture's canonical text with extension (`thumbnail.jpg`): the last segment of its key.
+    /// The canonical file name (`thumbnail.jpg`): the last segment of the key.
     pub variant: String,
-    /// Length in bytes.
+    /// Size in bytes.
     pub bytes: u64,
-    /// Its media type.
+    /// The media type.
     pub content_type: String,
-    /// S3's ETag, quotes included.
+    /// S3's ETag, with quotes.
     pub etag: String,
     /// Width in pixels.
     pub width: u32,
@@ -135,107 +135,108 @@ pub struct Output {
     pub height: u32,
 }
 
-/// When each step was done, in Unix milliseconds; 0 where a step was not reached.
+/// The end of each processing step, in Unix milliseconds; 0 for a step that was not reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Timings {
-    /// S3 took the upload: the event's own time.
+    /// S3 stored the upload: the time in S3's event.
     pub received: u64,
-    /// Container and codec were known.
+    /// Container and codec were detected.
     pub probed: u64,
-    /// All pictures were made.
+    /// All outputs were rendered.
     pub rendered: u64,
-    /// The manifest was about to be written.
+    /// The manifest was about to be written: the commit.
     pub committed: u64,
 }
 
-/// What was read of the uploaded file to make its pictures.
+/// Statistics of the reads from the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ReadStats {
-    /// Ranged reads.
+    /// Number of ranged reads.
     pub requests: u64,
-    /// Bytes that came back.
+    /// Number of bytes received.
     pub bytes: u64,
-    /// Times that everything waited for the storage, one after another.
+    /// Number of sequential waits for the storage.
     pub round_trips: u64,
 }
 
-/// `media/{video}/manifest.json`: written last and once, it commits the outcome.
+/// `media/{video}/manifest.json`: the outcome of a video. It is written last and only once, which is the commit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// [`MANIFEST_VERSION`] of the writer.
+    /// The writer's [`MANIFEST_VERSION`].
     pub version: u32,
-    /// Which video.
+    /// The video's id.
     pub video: VideoId,
-    /// Whose video.
+    /// The video's owner.
     pub owner: Owner,
-    /// Who may see the pictures.
+    /// Who can view the images.
     #[serde(default)]
     pub visibility: Visibility,
-    /// What the customer said about it.
+    /// Client metadata of the video.
     #[serde(flatten)]
     pub client_metadata: ClientMetadata,
-    /// Ready or rejected.
+    /// The final state: ready or rejected.
     pub state: State,
-    /// Why it was rejected; absent when ready.
+    /// The reason of the rejection; absent when ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejected: Option<Rejection>,
-    /// What was found out about the file.
+    /// Properties of the source.
     pub source: Source,
-    /// The pictures; empty when rejected.
+    /// The outputs; empty when rejected.
     #[serde(default)]
     pub outputs: Vec<Output>,
-    /// A blurred stand-in of the poster of about 25 bytes, base64, <https://evanw.github.io/thumbhash/>.
+    /// The poster's thumbhash, which encodes a blurred placeholder: about 25 bytes, in base64,
+    /// <https://evanw.github.io/thumbhash/>.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thumbhash: Option<String>,
-    /// The poster's dominant colour as `#rrggbb`.
+    /// The poster's dominant color as `#rrggbb`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dominant_color: Option<String>,
-    /// When the poster's frame is shown in the video, in milliseconds; absent where that is not known.
+    /// The time of the poster's frame in the video, in milliseconds; absent if unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub poster_ms: Option<u64>,
-    /// When each step was done.
+    /// The end of each processing step.
     #[serde(default)]
     pub timings: Timings,
-    /// What was read for it.
+    /// Statistics of the reads from the source.
     #[serde(default)]
     pub reads: ReadStats,
 }
 
 impl Manifest {
-    /// Whether the owner has deleted the video: then this is all that is left of it.
+    /// Whether this is a tombstone: the owner has deleted the video, and only this manifest is left.
     pub fn is_deleted(&self) -> bool {
         self.rejected.as_ref().is_some_and(|rejection| rejection.code == Code::Deleted)
     }
 }
 
-/// `media/{video}/poster.json`: what the owner has chosen as poster. Written after the default thumbnails that show it, and
-/// only over the choice that was there before: so whoever loses a race writes thumbnails and choice anew, and in the end
-/// both are one person's.
+/// `media/{video}/poster.json`: the owner's choice of the poster. It is written after the default thumbnails that show
+/// it, and replaces only the choice that was read before (compare-and-swap). The loser of a race writes thumbnails and
+/// choice again, so that both always come from the same request in the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Poster {
-    /// [`MANIFEST_VERSION`] of the writer.
+    /// The writer's [`MANIFEST_VERSION`].
     pub version: u32,
-    /// Which video.
+    /// The video's id.
     pub video: VideoId,
-    /// The moment that was chosen, in milliseconds; absent after going back to the best frame.
+    /// The chosen time in milliseconds; absent after a reset to the best frame.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_ms: Option<u64>,
-    /// Which choice it is: 1, 2 and so on.
+    /// Number of the choice: 1, 2, and so on.
     pub revision: u64,
-    /// The default thumbnails as they are now.
+    /// The current default thumbnails.
     pub outputs: Vec<Output>,
     /// As in [`Manifest::thumbhash`].
     pub thumbhash: String,
     /// As in [`Manifest::dominant_color`].
     pub dominant_color: String,
-    /// When it was chosen, in Unix milliseconds.
+    /// Time of the choice, in Unix milliseconds.
     pub chosen_at: u64,
 }
 
 impl Manifest {
-    /// Takes over what a later choice of the poster has changed.
+    /// Applies a later choice of the poster to the manifest.
     pub fn apply_poster(&mut self, poster: Poster) {
         for output in poster.outputs {
             match self.outputs.iter_mut().find(|known| known.variant == output.variant) {
@@ -249,46 +250,46 @@ impl Manifest {
     }
 }
 
-/// `media/{video}/failure.json`: the last try failed for a reason that may pass. A manifest outranks it.
+/// `media/{video}/failure.json`: the last attempt failed with a transient error. A manifest outranks it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// [`MANIFEST_VERSION`] of the writer.
+    /// The writer's [`MANIFEST_VERSION`].
     pub version: u32,
-    /// Which video.
+    /// The video's id.
     pub video: VideoId,
-    /// Whose video.
+    /// The video's owner.
     pub owner: Owner,
     /// The problem's code.
     pub code: Code,
-    /// When the last try ended, in Unix milliseconds.
+    /// The end of the last attempt, in Unix milliseconds.
     pub failed_at: u64,
-    /// What the customer said about the video.
+    /// Client metadata of the video.
     #[serde(flatten)]
     pub client_metadata: ClientMetadata,
 }
 
-/// One delivery of a video to a function, as it is recorded before the function opens the file: as
-/// `media/{video}/attempt.json` from the second delivery on, and as the member `attempt` of a [`Failure`]. A function that
-/// is killed writes nothing, so the record of its last delivery is the failure.
+/// One delivery of a video's message to a function. It is recorded before the function opens the source: as
+/// `media/{video}/attempt.json` from the second delivery on, and as the member `attempt` of a [`Failure`]. A function
+/// that is killed cannot write a record, so the record of its last delivery becomes the failure.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Attempt {
-    /// The id of the queue's message.
+    /// The id of the SQS message.
     pub message: String,
-    /// Which delivery of that message it is, from 1.
+    /// Number of the delivery of that message, from 1.
     pub number: u32,
-    /// When it began, in Unix milliseconds.
+    /// The start of the attempt, in Unix milliseconds.
     pub started_at: u64,
-    /// The failure does not count before this moment, in Unix milliseconds. The function moves it while it works; 0 once
-    /// the attempt has ended.
+    /// Expiry of the lease, in Unix milliseconds: the failure does not count before. The running function renews it; 0
+    /// once the attempt has ended.
     #[serde(default)]
     pub lease_expires_at: u64,
-    /// The function does not run any more after this moment, in Unix milliseconds; 0 once the attempt has ended.
+    /// The function's timeout: it no longer runs after this time, in Unix milliseconds; 0 once the attempt has ended.
     #[serde(default)]
     pub ends_at: u64,
 }
 
 impl Attempt {
-    /// Whether the function still reports that it works: the failure does not count yet.
+    /// Whether the function is still running, according to its lease: the failure does not count yet.
     pub fn is_running(&self, now_ms: u64) -> bool {
         now_ms < self.lease_expires_at.min(self.ends_at)
     }

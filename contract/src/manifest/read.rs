@@ -1,4 +1,5 @@
-//! Decides how the edge reads what the backend wrote: out of [`Json`], as serde's own way does at four times the size.
+//! Parsers of the backend's records from [`Json`]. Their results equal those of serde's derived implementations, which
+//! need four times the code size.
 
 use super::{
     Attempt, ClientMetadata, Failure, Manifest, Output, Poster, ReadStats, Rejection, Source, State, Timings,
@@ -20,7 +21,7 @@ fn u32_or_zero(json: &Json, name: &str) -> u32 {
 }
 
 impl ClientMetadata {
-    /// Reads the members of what carries it.
+    /// Reads client metadata from the members of a document.
     pub fn from_json(json: &Json) -> Self {
         Self {
             external_id: json.get("external_id").as_str().map(str::to_owned),
@@ -29,7 +30,7 @@ impl ClientMetadata {
         }
     }
 
-    /// Adds its members to what carries it.
+    /// Adds client metadata to the members of a document.
     pub fn insert_into(&self, json: &mut Json) {
         if let Some(id) = &self.external_id {
             json.put("external_id", id.into());
@@ -67,7 +68,7 @@ impl Source {
 }
 
 impl Output {
-    /// Reads one picture of a manifest.
+    /// Reads one output of a manifest.
     pub fn from_json(json: &Json) -> Self {
         Self {
             variant: str_or_default(json, "variant"),
@@ -81,7 +82,7 @@ impl Output {
 }
 
 impl Manifest {
-    /// Reads a manifest; `None` if it lacks what makes it one.
+    /// Reads a manifest; `None` if a required member is missing or invalid.
     pub fn from_json(json: &Json) -> Option<Self> {
         let rejected = json.get("rejected");
         let (timings, reads) = (json.get("timings"), json.get("reads"));
@@ -128,7 +129,7 @@ impl Manifest {
 }
 
 impl Poster {
-    /// Reads a choice of the poster; `None` if it lacks what makes it one.
+    /// Reads a poster choice; `None` if a required member is missing or invalid.
     pub fn from_json(json: &Json) -> Option<Self> {
         Some(Self {
             version: u32_or_zero(json, "version"),
@@ -144,7 +145,7 @@ impl Poster {
 }
 
 impl Failure {
-    /// Reads the note of a failed try; `None` if it lacks what makes it one.
+    /// Reads a failure record; `None` if a required member is missing or invalid.
     pub fn from_json(json: &Json) -> Option<Self> {
         Some(Self {
             version: u32_or_zero(json, "version"),
@@ -158,7 +159,7 @@ impl Failure {
 }
 
 impl Attempt {
-    /// Reads the member `attempt` of the note of a failed try; `None` if it has none.
+    /// Reads the member `attempt` of a failure record; `None` if it does not exist.
     pub fn from_failure_json(json: &Json) -> Option<Self> {
         let json = json.get("attempt");
         Some(Self {

@@ -1,4 +1,4 @@
-//! Decides what each parameter may be, and which picture they ask for together.
+//! Validates the parameters of an image request and builds the canonical [`Variant`].
 
 use thiserror::Error;
 
@@ -8,25 +8,25 @@ use crate::variant::{
     VariantParams, number,
 };
 
-/// A query parameter that is unknown, repeated, out of its range or against another one.
+/// Error of a query parameter that is unknown, repeated, out of range, or in conflict with another one.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("parameter `{name}`: {why}")]
 pub struct BadParameter {
-    /// The parameter, as far as it is safe to repeat.
+    /// The parameter's name, sanitized for messages.
     pub name: String,
-    /// What would be right.
+    /// The expected value.
     pub why: &'static str,
 }
 
 impl BadParameter {
-    /// At most 32 harmless characters of the name, so that an error can repeat it.
+    /// Keeps at most 32 harmless characters of the name, so that a message can contain it.
     pub(super) fn new(name: &str, why: &'static str) -> Self {
         let is_harmless = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
         Self { name: name.chars().filter(is_harmless).take(32).collect(), why }
     }
 }
 
-/// What was asked for so far.
+/// The parameters that were parsed so far.
 #[derive(Debug, Default)]
 pub(super) struct VariantBuilder {
     pub(super) time_ms: Option<u64>,
@@ -42,12 +42,12 @@ pub(super) struct VariantBuilder {
     pub(super) max_bytes: Option<u64>,
 }
 
-/// The name of every parameter that some picture has.
+/// Names of all parameters, of all kinds of images.
 const PARAMETER_NAMES: [&str; 11] =
     ["time", "width", "height", "fit_mode", "rotate", "flip_v", "flip_h", "start", "end", "fps", "max_bytes"];
 
 impl VariantBuilder {
-    /// Takes one parameter in Mux's words, or says what would be right.
+    /// Sets one parameter, with Mux's name and syntax. The error describes the expected value.
     pub(super) fn set(&mut self, kind: VariantKind, name: &str, value: &str) -> Result<(), &'static str> {
         match (kind, name) {
             (VariantKind::Thumbnail, "time") => self.time_ms = Some(parse_time(value)?),
@@ -80,14 +80,14 @@ impl VariantBuilder {
                 self.max_bytes = Some(bytes.ok_or("must be a number of bytes from 10000 to 16777216")?);
             }
             (_, name) if PARAMETER_NAMES.contains(&name) => {
-                return Err("does not go with this kind of picture");
+                return Err("is not supported for this kind of image");
             }
-            _ => return Err("is not known here"),
+            _ => return Err("is unknown"),
         }
         Ok(())
     }
 
-    /// The picture that was asked for, in its canonical form.
+    /// The requested variant in canonical form.
     pub(super) fn build(self, kind: VariantKind, format: OutputFormat) -> Result<Variant, BadParameter> {
         let params = match kind {
             VariantKind::Thumbnail => VariantParams::Thumbnail(self.thumbnail()),
@@ -98,7 +98,7 @@ impl VariantBuilder {
     }
 
     fn thumbnail(self) -> ThumbnailParams {
-        // Nothing has to give way where only one side is asked for: then every mode is the first.
+        // Without both sides the aspect ratio is never changed, so every mode equals `Preserve`.
         let is_box = self.width.is_some() && self.height.is_some();
         let bounds =
             Bounds::new(self.width, self.height, limits::THUMBNAIL_WIDTH, limits::MAX_THUMBNAIL_SIDE);
@@ -122,7 +122,7 @@ impl VariantBuilder {
         {
             return Err(BadParameter::new(
                 "end",
-                "must lie 0.25 to 10 seconds after `start`, which is 0 if left out",
+                "must be 0.25 to 10 seconds after `start`, which defaults to 0",
             ));
         }
         let bounds =
@@ -152,7 +152,7 @@ pub(super) fn parse_side(kind: VariantKind, value: &str) -> Result<u32, &'static
 
 pub(super) fn parse_fps(value: &str) -> Result<u32, &'static str> {
     let fps = number::parse_in_range(value, 1..=limits::MAX_ANIMATION_FPS);
-    fps.ok_or("must be a number of frames a second from 1 to 30")
+    fps.ok_or("must be a number of frames per second from 1 to 30")
 }
 
 fn parse_bool(value: &str) -> Result<bool, &'static str> {

@@ -1,17 +1,17 @@
-//! Decides how pictures are encoded, and which encoding each kind of picture comes in.
+//! Kinds of images, and the output formats of each kind.
 
-/// What a picture shows.
+/// The kind of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum VariantKind {
-    /// One still frame: the poster, or the frame of a moment.
+    /// A still image: the poster, or the frame at a requested time.
     Thumbnail,
-    /// A short moving preview.
+    /// A short moving preview, as GIF or WebP.
     Animation,
-    /// Many small frames over the whole video on one sheet, or the table of what lies where on it.
+    /// A sheet of tiles over the whole video, or the table of the tiles' times and positions.
     Storyboard,
 }
 
-/// How a picture is encoded.
+/// The format of an output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OutputFormat {
     /// JPEG, `image/jpeg`.
@@ -22,14 +22,14 @@ pub enum OutputFormat {
     Gif,
     /// WebP, still or animated, `image/webp`.
     Webp,
-    /// WebVTT, `text/vtt`: the table of a storyboard, for players.
+    /// WebVTT, `text/vtt`: a storyboard table for players.
     Vtt,
-    /// JSON, `application/json`: the table of a storyboard, for programs.
+    /// JSON, `application/json`: a storyboard table for programs.
     Json,
 }
 
 impl VariantKind {
-    /// The first word of every picture's name.
+    /// The kind in URLs and file names.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Thumbnail => "thumbnail",
@@ -38,12 +38,12 @@ impl VariantKind {
         }
     }
 
-    /// The kind of that word.
+    /// Parses the kind in URLs and file names.
     pub(super) fn parse(word: &str) -> Option<Self> {
         [Self::Thumbnail, Self::Animation, Self::Storyboard].into_iter().find(|kind| kind.as_str() == word)
     }
 
-    /// What it comes in.
+    /// The supported formats of the kind.
     pub fn formats(self) -> &'static [OutputFormat] {
         match self {
             Self::Thumbnail => &[OutputFormat::Jpg, OutputFormat::Png, OutputFormat::Webp],
@@ -54,23 +54,23 @@ impl VariantKind {
         }
     }
 
-    /// The format of that extension, if this kind comes in it.
+    /// The format with this extension, if the kind supports it.
     pub(super) fn format(self, extension: &str) -> Option<OutputFormat> {
         self.formats().iter().copied().find(|format| format.extension() == extension)
     }
 
-    /// What to ask for instead, if the extension is one that others serve and this layer has no encoder for.
+    /// The supported formats, as an error message, if other services serve this extension and Glimpse does not.
     ///
-    /// The layer has no encoder of AVIF or H.264: none of a fitting licence is small enough for a previewer.
+    /// The layer has no encoder for AVIF or H.264: no suitably licensed encoder is small enough.
     pub(super) fn unsupported_format(self, extension: &str) -> Option<&'static str> {
         match (self, extension) {
             (Self::Thumbnail, "avif") => {
-                Some("must be jpg, png or webp: thumbnails are not made in AVIF here")
+                Some("must be jpg, png or webp: AVIF is not supported for thumbnails")
             }
-            (Self::Animation, "mp4") => Some("must be gif or webp: animations are not made in MP4 here"),
-            (Self::Animation, "avif") => Some("must be gif or webp: animations are not made in AVIF here"),
+            (Self::Animation, "mp4") => Some("must be gif or webp: MP4 is not supported for animations"),
+            (Self::Animation, "avif") => Some("must be gif or webp: AVIF is not supported for animations"),
             (Self::Storyboard, "png") => {
-                Some("must be jpg, webp, vtt or json: storyboards are not made in PNG here")
+                Some("must be jpg, webp, vtt or json: PNG is not supported for storyboards")
             }
             _ => None,
         }
@@ -90,7 +90,7 @@ impl OutputFormat {
         }
     }
 
-    /// The media type, fixed by the format and never by what is stored.
+    /// The media type. It is fixed by the format and never read from the stored object.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Jpg => "image/jpeg",

@@ -1,8 +1,8 @@
-//! Decides which pictures of a video exist and how keys and URLs name them: check, canonical form, canonical text.
+//! Variants: the images of a video, in canonical form, with their names in URLs and keys.
 //!
-//! A [`Variant`] is canonical by construction: whatever may be written in several ways (a default that is spelled
-//! out, `rotate=180` and both flips, a box that is the default's) is one value, and so one name, one key, one cache
-//! entry. What differs for some video is another value.
+//! A [`Variant`] is canonical by construction: requests that differ only in notation (an explicit default,
+//! `rotate=180` instead of both flips, an explicit default box) have one value, and therefore one name, one key and one
+//! cache entry. Requests whose results differ for some video have different values.
 
 mod builder;
 mod format;
@@ -20,23 +20,23 @@ pub use request::{REVISION_LEN, VariantRequest, revision_from_etag};
 
 use crate::limits;
 
-/// How a still picture is brought into its box.
+/// How a thumbnail is fitted into its box. Mux's `fit_mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fit {
-    /// As large as the box allows at the video's own shape, and never larger than the video is.
+    /// As large as fits into the box with the video's aspect ratio, and never larger than the video.
     Preserve,
-    /// Exactly the box; the shape gives way.
+    /// Exactly the box; the aspect ratio changes.
     Stretch,
-    /// Exactly the box; what does not fit is cut off on both sides alike.
+    /// Exactly the box; the excess is cropped equally on both sides.
     Crop,
-    /// Exactly the box; what does not fit is cut off where there is least to see.
+    /// Exactly the box; the excess is cropped where the frame has the least detail.
     SmartCrop,
-    /// Exactly the box; what the picture leaves free is black.
+    /// Exactly the box; the rest is filled with black.
     Pad,
 }
 
 impl Fit {
-    /// The word on the wire, Mux's `fit_mode`.
+    /// The value on the wire, Mux's `fit_mode`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Preserve => "preserve",
@@ -54,7 +54,7 @@ impl Fit {
     }
 }
 
-/// The box of a picture as it is delivered, in pixels.
+/// The box of a delivered image, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Bounds {
     /// Width.
@@ -63,29 +63,29 @@ pub struct Bounds {
     pub height: u32,
 }
 
-/// What a thumbnail shows.
+/// Parameters of a thumbnail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ThumbnailParams {
-    /// The moment, in milliseconds from the beginning; `None` for the best frame.
+    /// The time of the frame, in milliseconds from the beginning; `None` for the poster.
     pub time_ms: Option<u64>,
-    /// Its box.
+    /// The box.
     pub bounds: Bounds,
-    /// How it is brought into the box.
+    /// How the frame is fitted into the box.
     pub fit: Fit,
-    /// Which way up: turned before it is fitted, so that the box is that of the delivered picture.
+    /// The orientation. It is applied before the fit, so that the box is that of the delivered image.
     pub orientation: Orientation,
 }
 
-/// What an animation shows.
+/// Parameters of an animation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AnimationParams {
-    /// From when to when, in milliseconds from the beginning; `None` for a reel over the whole video.
+    /// Start and end, in milliseconds from the beginning; `None` for snippets of the whole video.
     pub span_ms: Option<(u64, u64)>,
-    /// Its box; the video's shape is kept, and it is never scaled up.
+    /// The box. The aspect ratio is kept, and the animation is never scaled up.
     pub bounds: Bounds,
-    /// Frames a second, at most.
+    /// Maximum frame rate, in frames per second.
     pub fps: u32,
-    /// Its length in bytes, at most.
+    /// Maximum size in bytes.
     pub max_bytes: Option<u64>,
 }
 
@@ -96,14 +96,14 @@ enum VariantParams {
     Storyboard,
 }
 
-/// One picture of a video. Equal pictures have equal values, and so equal file names and keys.
+/// One image of a video. Equal images have equal values, and therefore equal file names and keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Variant {
     params: VariantParams,
     format: OutputFormat,
 }
 
-/// What the function that makes pictures is asked for to change the poster: `poster`, or `poster-time_1.5`.
+/// The target of a request to the `render` function that changes the poster: `poster`, or `poster-time_1.5`.
 pub fn poster_target_name(time_ms: Option<u64>) -> String {
     let time = time_ms.map(|ms| format!("-time_{}", number::format_seconds(ms)));
     ["poster", &time.unwrap_or_default()].concat()
@@ -128,14 +128,14 @@ impl AnimationParams {
 }
 
 impl Bounds {
-    /// The box of a width alone: twice as high, so that a strip of a picture takes no more room than a picture, and
-    /// nowhere more than `max_side`.
+    /// The box for a width without a height: twice as high, so that a very tall video does not produce a huge image,
+    /// and at most `max_side`.
     const fn from_width(width: u32, max_side: u32) -> Self {
         let twice = width * 2;
         Self { width, height: if twice < max_side { twice } else { max_side } }
     }
 
-    /// The box of what was asked for. A height alone leaves the width as free as it may be.
+    /// The box for the requested sides. For a height without a width, the width is `max_side`.
     fn new(width: Option<u32>, height: Option<u32>, default_width: u32, max_side: u32) -> Self {
         match (width, height) {
             (Some(width), Some(height)) => Self { width, height },
@@ -144,7 +144,7 @@ impl Bounds {
         }
     }
 
-    /// The shortest way to ask for this box: the inverse of [`Bounds::new`].
+    /// The shortest `width` and `height` that request this box: the inverse of [`Bounds::new`].
     fn to_parameters(self, default_width: u32, max_side: u32) -> (Option<u32>, Option<u32>) {
         if self == Self::from_width(self.width, max_side) {
             ((self.width != default_width).then_some(self.width), None)
@@ -157,7 +157,7 @@ impl Bounds {
 }
 
 impl Variant {
-    /// The pictures that exist before anybody asks for one.
+    /// The default outputs, which exist without a request.
     pub const DEFAULTS: [Self; 8] = [
         Self { params: VariantParams::Thumbnail(ThumbnailParams::DEFAULT), format: OutputFormat::Jpg },
         Self { params: VariantParams::Thumbnail(ThumbnailParams::DEFAULT), format: OutputFormat::Webp },
@@ -169,7 +169,7 @@ impl Variant {
         Self { params: VariantParams::Storyboard, format: OutputFormat::Json },
     ];
 
-    /// What the picture shows.
+    /// The kind of the image.
     pub fn kind(self) -> VariantKind {
         match self.params {
             VariantParams::Thumbnail(_) => VariantKind::Thumbnail,
@@ -178,12 +178,12 @@ impl Variant {
         }
     }
 
-    /// How the picture is encoded.
+    /// The format of the image.
     pub fn format(self) -> OutputFormat {
         self.format
     }
 
-    /// What exactly it shows, if it is a thumbnail.
+    /// The parameters, if the variant is a thumbnail.
     pub fn thumbnail(self) -> Option<ThumbnailParams> {
         match self.params {
             VariantParams::Thumbnail(still) => Some(still),
@@ -191,7 +191,7 @@ impl Variant {
         }
     }
 
-    /// What exactly it shows, if it is an animation.
+    /// The parameters, if the variant is an animation.
     pub fn animation(self) -> Option<AnimationParams> {
         match self.params {
             VariantParams::Animation(moving) => Some(moving),
@@ -199,12 +199,12 @@ impl Variant {
         }
     }
 
-    /// Whether it exists before anybody asks for it.
+    /// Whether this is a default output.
     pub fn is_default(self) -> bool {
         Self::DEFAULTS.contains(&self)
     }
 
-    /// Whether its name fixes what it shows, whatever poster the owner may choose later.
+    /// Whether the variant has a fixed time, so that a later choice of the poster does not change the image.
     pub fn is_fixed(self) -> bool {
         match self.params {
             VariantParams::Thumbnail(still) => still.time_ms.is_some(),
@@ -213,13 +213,13 @@ impl Variant {
         }
     }
 
-    /// Whether it shows the poster and is made on demand: then it is the picture of the moment that the owner has chosen, if
-    /// there is one, and lies under that moment's key. So no object of it can become stale.
+    /// Whether this is an on-demand image of the poster. If the owner has chosen a poster, it is rendered at that time
+    /// and stored under the key of that time, so that no stored object becomes stale.
     pub fn depends_on_poster(self) -> bool {
         self.kind() == VariantKind::Thumbnail && !self.is_fixed() && !self.is_default()
     }
 
-    /// The same thumbnail of that moment, in milliseconds; any other picture as it is.
+    /// Sets the time of a thumbnail, in milliseconds; other variants are returned unchanged.
     #[must_use]
     pub fn with_time_ms(self, ms: u64) -> Self {
         match self.params {
@@ -231,12 +231,12 @@ impl Variant {
         }
     }
 
-    /// The file of its URL: kind and extension.
+    /// The file name in the URL: kind and extension.
     pub fn base_name(self) -> String {
         format!("{}.{}", self.kind().as_str(), self.format.extension())
     }
 
-    /// The canonical parameters, in their fixed order and without what is the default.
+    /// The canonical parameters, in a fixed order and without defaults.
     pub fn parameters(self) -> Vec<(&'static str, String)> {
         match self.params {
             VariantParams::Thumbnail(still) => still.parameters(),
@@ -245,15 +245,15 @@ impl Variant {
         }
     }
 
-    /// The canonical query of its URL; empty for the defaults.
+    /// The canonical query of the URL; empty for the defaults.
     pub fn query(self) -> String {
         let pairs: Vec<_> = self.parameters().iter().map(|(name, value)| format!("{name}={value}")).collect();
         pairs.join("&")
     }
 
-    /// The canonical text with its extension, the last segment of the key: `{kind}[-{parameter}_{value}…].{ext}`,
-    /// such as `thumbnail-time_1.5-width_200.jpg`. It is made of letters, digits, `-`, `_` and `.`, which neither S3
-    /// nor a URL has another spelling for.
+    /// The canonical file name, the last segment of the key: `{kind}[-{parameter}_{value}…].{ext}`, such as
+    /// `thumbnail-time_1.5-width_200.jpg`. It consists of letters, digits, `-`, `_` and `.`, which need no escaping in
+    /// S3 keys and URLs.
     pub fn file_name(self) -> String {
         let mut name = self.kind().as_str().to_owned();
         for (parameter, value) in self.parameters() {
@@ -263,7 +263,7 @@ impl Variant {
         name
     }
 
-    /// The picture of that canonical text, if there is one: the inverse of [`Variant::file_name`].
+    /// Parses a canonical file name: the inverse of [`Variant::file_name`].
     pub fn from_file_name(name: &str) -> Option<Self> {
         let (stem, extension) = name.rsplit_once('.')?;
         let mut segments = stem.split('-');

@@ -1,24 +1,24 @@
-//! Decides how numbers are written in URLs and names: one spelling each, but for zeros at the end of a fraction.
+//! Parses and formats numbers in URLs and names. Each number has one notation, except for trailing zeros of a fraction.
 
 use std::ops::RangeInclusive;
 
-/// A whole number without sign, leading zeros or exponent.
+/// Parses an integer without sign, leading zeros or exponent.
 pub(super) fn parse_u64(text: &str) -> Option<u64> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let is_canonical = text == "0" || !text.starts_with('0');
     if is_number && is_canonical { text.parse().ok() } else { None }
 }
 
-/// A whole number in a range that 32 bits hold.
+/// Parses an integer in a range of 32-bit numbers.
 pub(super) fn parse_in_range(text: &str, range: RangeInclusive<u32>) -> Option<u32> {
     let number = u32::try_from(parse_u64(text)?).ok()?;
     range.contains(&number).then_some(number)
 }
 
-/// The most decimals that are read: JavaScript writes no number of seconds with more.
+/// Maximum number of decimals: JavaScript formats no number of seconds with more.
 const MAX_DECIMALS: usize = 32;
 
-/// Seconds in milliseconds, rounded: players send the time as it is in their clock.
+/// Parses seconds into milliseconds, rounded: players send unrounded times.
 pub(super) fn parse_seconds(text: &str) -> Option<u64> {
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let is_fraction =
@@ -29,13 +29,13 @@ pub(super) fn parse_seconds(text: &str) -> Option<u64> {
     parse_u64(seconds).filter(|_| is_fraction)?.checked_mul(1000)?.checked_add(ms)
 }
 
-/// Milliseconds as seconds, without zeros at the end.
+/// Formats milliseconds as seconds, without trailing zeros.
 pub(super) fn format_seconds(ms: u64) -> String {
     let text = format!("{}.{:03}", ms / 1000, ms % 1000);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// Hours, minutes and seconds as Cloudflare Stream writes them (`1h2m3.5s`, each part at most once), in milliseconds.
+/// Parses a time in Cloudflare Stream's notation (`1h2m3.5s`, each part at most once) into milliseconds.
 pub(super) fn parse_clock(text: &str) -> Option<u64> {
     let mut rest = text;
     let mut total: u64 = 0;

@@ -1,9 +1,9 @@
-//! Decides which way up a picture is shown: quarter turns and mirrorings, of which only eight are different.
+//! Orientation of an image: rotation and mirroring, with eight distinct results.
 
-/// A clockwise turn, and then perhaps a mirroring left to right.
+/// A clockwise rotation, then an optional horizontal flip.
 ///
-/// Two mirrorings are half a turn, so the sixteen ways to write `rotate`, `flip_v` and `flip_h` are eight pictures:
-/// equal pictures have equal values.
+/// Both flips together are a rotation by 180°, so the sixteen combinations of `rotate`, `flip_v` and `flip_h` have
+/// eight distinct results. Equal results have equal values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Orientation {
     quarters: u8,
@@ -11,32 +11,32 @@ pub struct Orientation {
 }
 
 impl Orientation {
-    /// As it is.
+    /// The identity.
     pub const NONE: Self = Self { quarters: 0, is_mirrored: false };
 
-    /// So many quarter turns clockwise, then mirrored top to bottom, then left to right.
+    /// Rotation by `quarters` times 90° clockwise, then `flip_v` (top to bottom), then `flip_h` (left to right).
     pub fn new(quarters: u8, flip_v: bool, flip_h: bool) -> Self {
-        // Top to bottom is half a turn and left to right.
+        // A vertical flip equals a rotation by 180° and a horizontal flip.
         let quarters = (quarters + if flip_v { 2 } else { 0 }) % 4;
         Self { quarters, is_mirrored: flip_v != flip_h }
     }
 
-    /// Quarter turns clockwise, 0 to 3, that come first.
+    /// The rotation in quarter turns clockwise, 0 to 3. It is applied first.
     pub fn quarters(self) -> u8 {
         self.quarters
     }
 
-    /// Whether it is mirrored left to right after the turn.
+    /// Whether the image is flipped left to right after the rotation.
     pub fn is_mirrored(self) -> bool {
         self.is_mirrored
     }
 
-    /// Whether width and height change places.
+    /// Whether width and height are swapped.
     pub fn swaps_width_and_height(self) -> bool {
         self.quarters % 2 == 1
     }
 
-    /// The canonical way to write it: degrees, top to bottom, left to right.
+    /// The canonical parameters: degrees, `flip_v` and `flip_h`.
     pub(super) fn to_parameters(self) -> (u32, bool, bool) {
         match (self.quarters, self.is_mirrored) {
             (0, true) => (0, false, true),
@@ -54,7 +54,7 @@ mod tests {
 
     use super::*;
 
-    /// Two rows of three, turned and mirrored the slow, obvious way.
+    /// Reference implementation on an image of two rows and three columns.
     fn transform(quarters: u8, flip_v: bool, flip_h: bool) -> Vec<Vec<u8>> {
         let mut rows = vec![vec![1, 2, 3], vec![4, 5, 6]];
         for _ in 0..quarters {

@@ -1,18 +1,18 @@
-//! Decides which picture the raw bytes of a URL ask for. Nothing is decoded or normalised before it is checked.
+//! Parses image requests from the raw bytes of a URL. Nothing is decoded or normalized before validation.
 
 use super::{OutputFormat, Variant, VariantKind, stream};
 use crate::id::VideoId;
 use crate::variant::builder::{BadParameter, VariantBuilder};
 
-/// How many characters of an ETag a URL carries as its revision.
+/// Length of a revision: the number of characters of the ETag in the URL.
 pub const REVISION_LEN: usize = 8;
 
-/// The revision that `v=` of a URL carries: the first characters of the picture's ETag, without its quotes.
+/// The revision for `v=` in a URL: the first characters of the image's ETag, without quotes.
 ///
 /// ```
-/// # use glimpse_contract::revision_of_etag;
-/// assert_eq!(revision_of_etag("\"0123456789abcdef\""), Some("01234567"));
-/// assert_eq!(revision_of_etag("\"0123\""), None);
+/// # use glimpse_contract::revision_from_etag;
+/// assert_eq!(revision_from_etag("\"0123456789abcdef\""), Some("01234567"));
+/// assert_eq!(revision_from_etag("\"0123\""), None);
 /// ```
 pub fn revision_from_etag(etag: &str) -> Option<&str> {
     let revision = etag.trim_matches('"').get(..REVISION_LEN)?;
@@ -23,37 +23,37 @@ fn is_revision(text: &str) -> bool {
     text.len() == REVISION_LEN && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// A request for a picture, read from the raw bytes of a URL.
+/// A request for an image, parsed from the raw bytes of a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VariantRequest {
-    /// Of which video.
+    /// The video.
     pub video: VideoId,
-    /// Which picture.
+    /// The image.
     pub variant: Variant,
-    /// The revision that the URL fixes, if it does. A picture that is fixed by a time has none.
+    /// The revision in the URL, if there is one. Always `None` for an image with a fixed time.
     pub revision: Option<String>,
-    /// Whether a storyboard's table names the sheet in WebP instead of JPEG: Mux's `format=webp`.
+    /// Whether a storyboard table refers to the WebP sheet instead of the JPEG sheet: Mux's `format=webp`.
     pub has_webp_sheet: bool,
 }
 
-/// What a path names.
+/// The file that a path names.
 enum FileTarget {
-    /// One of this service's own pictures.
+    /// An image under Glimpse's name.
     Variant(VariantKind, super::OutputFormat),
-    /// One of Cloudflare Stream's.
+    /// An image under Cloudflare Stream's name.
     StreamAlias(VariantKind, super::OutputFormat),
-    /// A picture that others make and this service does not.
+    /// An image that other services support and Glimpse does not.
     Unsupported(BadParameter),
 }
 
 impl VariantRequest {
-    /// Reads `/{video}/{file}` and its query, as they stand on the wire.
+    /// Parses the path `/{video}/{file}` and the query, both in their raw form.
     ///
-    /// `None` if the path names no picture.
+    /// Returns `None` if the path does not name an image.
     ///
     /// # Errors
-    /// A parameter that is unknown, repeated, out of its range or against another one; or the format, if the picture
-    /// is one that is not made in it here.
+    /// A parameter is unknown, repeated, out of range or in conflict with another one, or the format is not supported
+    /// for this kind of image.
     pub fn parse(path: &str, query: Option<&str>) -> Option<Result<Self, BadParameter>> {
         let (video, file) = path.strip_prefix('/')?.split_once('/')?;
         let video = video.parse().ok()?;
@@ -69,7 +69,7 @@ impl VariantRequest {
                     has_webp_sheet = match value {
                         "jpg" => false,
                         "webp" => true,
-                        _ => return Err("must be jpg or webp: the format of the sheet"),
+                        _ => return Err("must be jpg or webp, the format of the sheet"),
                     };
                     Ok(())
                 };
@@ -90,7 +90,7 @@ impl VariantRequest {
         }))
     }
 
-    /// The path and query of this request in canonical form: one text, and one cache entry, a picture.
+    /// The path and query of this request in canonical form: one string, and one cache entry, per image.
     pub fn canonical(&self) -> String {
         let mut query = self.variant.query();
         if self.has_webp_sheet {
@@ -119,7 +119,7 @@ fn parse_file(file: &str) -> Option<FileTarget> {
     }
 }
 
-/// Hands over each parameter once; the revision is kept.
+/// Calls `set` for each parameter of the query except the revision, which is returned.
 fn parse_query(
     query: &str,
     mut set: impl FnMut(&str, &str) -> Result<(), &'static str>,
@@ -129,13 +129,13 @@ fn parse_query(
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         if seen.contains(&name) {
-            return Err(BadParameter::new(name, "is given twice"));
+            return Err(BadParameter::new(name, "is repeated"));
         }
         seen.push(name);
         match name {
             "v" if is_revision(value) => revision = Some(value.to_owned()),
             "v" => {
-                let reason = "is the revision of a URL that this API handed out, eight hexadecimal digits";
+                let reason = "must be eight hexadecimal digits, from a URL that this API returned";
                 return Err(BadParameter::new(name, reason));
             }
             _ => set(name, value).map_err(|why| BadParameter::new(name, why))?,

@@ -1,4 +1,4 @@
-//! URLs and their canonical forms, as a table, and against a model that knows nothing of the implementation.
+//! Tests of URLs and their canonical forms: tables, and comparison with an independent model.
 
 use proptest::prelude::*;
 
@@ -6,9 +6,9 @@ use super::*;
 
 const VIDEO: &str = "7zzzzzzzzz0123456789abcdef";
 
-/// What is asked for, and the canonical form of it.
+/// Requested URLs and their canonical forms.
 const EQUIVALENT_URLS: &[(&str, &str)] = &[
-    // Defaults, spelled out or not.
+    // Defaults, explicit or not.
     ("thumbnail.jpg", "thumbnail.jpg"),
     ("thumbnail.png", "thumbnail.png"),
     ("thumbnail.webp", "thumbnail.webp"),
@@ -47,7 +47,7 @@ const EQUIVALENT_URLS: &[(&str, &str)] = &[
     ("thumbnails/thumbnail.jpg?time=1m2.34567s", "thumbnail.jpg?time=62.346"),
     ("thumbnail.jpg?v=0123abcd&time=1", "thumbnail.jpg?time=1"),
     ("animated.gif?v=0123abcd&start=1", "animated.gif?start=1&end=6"),
-    // Moments.
+    // Times.
     ("thumbnail.jpg?time=0", "thumbnail.jpg?time=0"),
     ("thumbnail.jpg?time=0.000", "thumbnail.jpg?time=0"),
     ("thumbnail.jpg?time=1", "thumbnail.jpg?time=1"),
@@ -77,7 +77,7 @@ const EQUIVALENT_URLS: &[(&str, &str)] = &[
     ("animated.gif?height=200&width=640", "animated.gif?height=200"),
     ("animated.gif?width=320&height=180", "animated.gif?width=320&height=180"),
     ("animated.gif?width=100&height=200", "animated.gif?width=100"),
-    // Ways to fit, and their order.
+    // Fit modes, and the order of parameters.
     ("thumbnail.jpg?fit_mode=crop&height=100&width=200", "thumbnail.jpg?width=200&height=100&fit_mode=crop"),
     (
         "thumbnail.jpg?width=200&height=100&fit_mode=smartcrop",
@@ -96,7 +96,7 @@ const EQUIVALENT_URLS: &[(&str, &str)] = &[
     ("thumbnail.jpg?width=3840&height=200&fit_mode=pad", "thumbnail.jpg?width=3840&height=200&fit_mode=pad"),
     ("thumbnail.jpg?width=200&fit_mode=crop", "thumbnail.jpg?width=200"),
     ("thumbnail.jpg?height=200&fit_mode=stretch", "thumbnail.jpg?height=200"),
-    // Turns.
+    // Rotations and flips.
     ("thumbnail.jpg?rotate=90", "thumbnail.jpg?rotate=90"),
     ("thumbnail.jpg?rotate=180", "thumbnail.jpg?rotate=180"),
     ("thumbnail.jpg?rotate=270", "thumbnail.jpg?rotate=270"),
@@ -111,7 +111,7 @@ const EQUIVALENT_URLS: &[(&str, &str)] = &[
     ("thumbnail.jpg?rotate=270&flip_v=true", "thumbnail.jpg?rotate=90&flip_h=true"),
     ("thumbnail.jpg?rotate=270&flip_v=true&flip_h=true", "thumbnail.jpg?rotate=90"),
     ("thumbnail.jpg?rotate=90&flip_v=true&flip_h=true", "thumbnail.jpg?rotate=270"),
-    // All together, in any order.
+    // All parameters, in any order.
     (
         "thumbnail.webp?flip_h=true&rotate=90&fit_mode=crop&height=300&width=400&time=2.250&v=00000000",
         "thumbnail.webp?time=2.25&width=400&height=300&fit_mode=crop&rotate=90&flip_h=true",
@@ -170,7 +170,7 @@ const EQUIVALENT_URLS: &[(&str, &str)] = &[
     ("thumbnails/thumbnail.gif?width=200&fit=crop", "animated.gif?width=200"),
 ];
 
-/// What is refused, and the parameter that is to blame.
+/// Rejected URLs, and the parameter in the error.
 const REJECTED_URLS: &[(&str, &str)] = &[
     ("thumbnail.jpg?Time=1", "Time"),
     ("thumbnail.jpg?time=1&time=1", "time"),
@@ -272,13 +272,15 @@ fn parse(url: &str) -> Option<Result<VariantRequest, BadParameter>> {
     VariantRequest::parse(&format!("/{VIDEO}/{path}"), query)
 }
 
-/// Row D3 of the threat table: order and spelling of parameters.
+/// Row D3 of docs/threat-model.md: order and notation of parameters.
 #[test]
 fn equal_requests_share_canonical_form() {
     for (asked, canonical) in EQUIVALENT_URLS {
-        let request = parse(asked).expect("a picture's path").unwrap_or_else(|bad| panic!("{asked}: {bad}"));
+        let request =
+            parse(asked).expect("the path names an image").unwrap_or_else(|bad| panic!("{asked}: {bad}"));
         assert_eq!(request.canonical(), format!("/{VIDEO}/{canonical}"), "{asked}");
-        let again = parse(canonical).expect("a picture's path").expect("a picture");
+        let again =
+            parse(canonical).expect("the path names an image").expect("canonical parameters are valid");
         assert_eq!((&again, again.canonical()), (&request, request.canonical()), "{asked}");
         let name = request.variant.file_name();
         assert_eq!(Variant::from_file_name(&name), Some(request.variant), "{name}");
@@ -286,16 +288,16 @@ fn equal_requests_share_canonical_form() {
     assert!(EQUIVALENT_URLS.len() + REJECTED_URLS.len() >= 200);
 }
 
-/// Row D3: unknown, repeated and encoded parameters, `;`, a fragment.
+/// Row D3 of docs/threat-model.md: unknown, repeated and encoded parameters, `;`, a fragment.
 #[test]
 fn rejection_names_the_parameter() {
     for (asked, name) in REJECTED_URLS {
-        let bad = parse(asked).expect("a picture's path").expect_err(asked);
+        let bad = parse(asked).expect("the path names an image").expect_err(asked);
         assert_eq!(bad.name, *name, "{asked}: {bad}");
     }
 }
 
-/// Row D3: case, `%2e%2e`, `//`, NUL, a backslash, what is appended to a path.
+/// Row D3 of docs/threat-model.md: case, `%2e%2e`, `//`, NUL, a backslash, path suffixes.
 #[test]
 fn rejects_other_paths() {
     for path in [
@@ -325,7 +327,7 @@ fn rejects_other_paths() {
         "/7zzzzzzzzz0123456789abcdef/thumbnail.json",
         "/7zzzzzzzzz0123456789abcdef/animated.jpg",
         "/7zzzzzzzzz0123456789abcdef/storyboard.gif",
-        // A key's name is no URL: a picture has one spelling.
+        // The file name in the key is not a URL: an image has one canonical URL.
         "/7zzzzzzzzz0123456789abcdef/thumbnail-width_200.jpg",
         "/7zzzzzzzzz0123456789abcdef/thumbnails/",
         "/7zzzzzzzzz0123456789abcdef/thumbnails/thumbnail.png",
@@ -435,7 +437,7 @@ fn defaults_have_bare_names() {
     assert_eq!((animation.bounds, animation.fps), (Bounds { width: 320, height: 640 }, 15));
 }
 
-/// What a person may write about a thumbnail, each value as text.
+/// Parameters of a thumbnail request as a client writes them.
 #[derive(Debug, Clone)]
 struct ParameterText {
     pairs: Vec<(&'static str, String)>,
@@ -456,7 +458,7 @@ impl ParameterText {
     }
 }
 
-/// Few values, so that two requests often ask for the same.
+/// Few values, so that two requests are often equivalent.
 fn thumbnails() -> impl Strategy<Value = ParameterText> {
     let time = prop::option::of(prop::sample::select(vec!["0", "0.0", "1", "1.000", "1.5", "1.50"]));
     let side = || prop::option::of(prop::sample::select(vec![8u32, 320, 640, 1280, 1920, 3840]));
@@ -486,7 +488,8 @@ fn thumbnails() -> impl Strategy<Value = ParameterText> {
     )
 }
 
-/// What is seen: the moment, the size for videos of many shapes, the mode where it counts, and the corners.
+/// The visible effect of a request: the time, the sizes for videos of many aspect ratios, the mode where it matters,
+/// and the corners.
 #[derive(Debug, PartialEq)]
 struct ImageEffect {
     moment: Option<u64>,
@@ -502,7 +505,7 @@ fn effect(parameters: &ParameterText) -> ImageEffect {
         (Some(_), Some(_), Some(mode)) => mode,
         _ => "preserve",
     };
-    // A box too large for anybody is the largest that may be asked for.
+    // A missing side is limited by the largest side that can be requested.
     let (most_wide, most_high) = match (width, height) {
         (Some(width), Some(height)) => (width, height),
         (None, Some(height)) => (3840, height),
@@ -526,7 +529,7 @@ fn effect(parameters: &ParameterText) -> ImageEffect {
         }
     }
     let sizes = if mode == "preserve" {
-        // Widths and heights of videos, turned already: strips both ways, and every box's own shape.
+        // Widths and heights of videos after rotation: strips in both directions, and the aspect ratio of every box.
         let sides = [1u64, 8, 320, 640, 1280, 1920, 3840, 8192];
         let shapes = sides.iter().flat_map(|width| sides.iter().map(move |height| (*width, *height)));
         shapes
@@ -548,7 +551,7 @@ fn effect(parameters: &ParameterText) -> ImageEffect {
 }
 
 proptest! {
-    // Many at once and each against each, so that enough of them ask for the same in different words.
+    // Many requests are compared pairwise, so that enough pairs are equivalent.
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]

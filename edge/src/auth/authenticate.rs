@@ -1,4 +1,4 @@
-//! Decides how a request's proof is checked with what the runtime offers: key sets are fetched and kept here.
+//! Authenticates requests with the runtime's APIs: fetches key sets and caches them in the isolate.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -13,23 +13,23 @@ use crate::auth::{
 use crate::config::Config;
 use crate::platform::{self, FetchRequest, Request};
 
-/// The largest key set or provider description that is read, in bytes.
+/// The largest key set or discovery document that is read, in bytes.
 const MAX_METADATA_BYTES: usize = 64 * 1024;
-/// How long such a document may take, in milliseconds: somebody waits for an answer meanwhile.
+/// Timeout of fetching such a document, in milliseconds: a request waits for it.
 pub(crate) const METADATA_TIMEOUT_MS: u32 = 3_000;
-/// How often somebody looks who waits for another one's fetch, in milliseconds.
+/// How often a request checks whether another request's fetch has finished, in milliseconds.
 pub(crate) const POLL_INTERVAL_MS: u64 = 20;
 
 thread_local! {
-    // Public keys by the URL of their set, for as long as this isolate lives.
+    // Public keys by the URL of their set, for the lifetime of this isolate.
     static JWK_SETS: RefCell<HashMap<String, Rc<JwkSet>>> = RefCell::new(HashMap::new());
 }
 
-/// Who is asking: by an upload token in the path, a bearer token, or a session cookie, in this order.
+/// Authenticates the caller: by an upload token in the path, a bearer token, or a session cookie, in this order.
 ///
 /// # Errors
-/// `unauthorized` for every proof that does not hold, in the same words; `forbidden_origin` for a change that a
-/// page of another origin asks for with this browser's cookie.
+/// `unauthorized` with the same text for every invalid credential; `forbidden_origin` for a state-changing request with
+/// this browser's cookie from a page of another origin.
 pub(crate) async fn authenticate(
     request: &Request,
     token: Option<&str>,
@@ -51,7 +51,7 @@ pub(crate) async fn authenticate(
         });
     }
     if let Some(header) = platform::header(request, "authorization") {
-        // RFC 9110 section 11.4: one space or more.
+        // RFC 9110 section 11.4: one or more spaces.
         let (scheme, token) = header.split_once(' ').unwrap_or_default();
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(Problem::new(Code::Unauthorized));
@@ -82,7 +82,7 @@ pub(crate) fn session_claims(request: &Request, config: &Config, now_ms: u64) ->
     Session::verify(&value, oidc, &config.public_url, now_ms).ok()
 }
 
-/// The reason is for the log alone: the answer to every token is the same.
+/// Only the log contains the reason; the response is the same for every token.
 fn unauthorized(error: TokenError, request_id: &str) -> Problem {
     platform::log_error("token", request_id, &error.to_string());
     Problem::new(Code::Unauthorized)
@@ -110,7 +110,7 @@ async fn verify_bearer(text: &str, config: &Config, now_ms: u64) -> Result<Claim
     Ok(claims)
 }
 
-/// The claims of a token whose signature is a key's of the set at `url`.
+/// The claims of a token whose signature verifies with a key of the set at `url`.
 pub(crate) async fn verify_with_jwks(text: &str, url: &str, now_ms: u64) -> Result<Claims, TokenError> {
     let token = UnverifiedToken::parse(text)?;
     let set = load_jwk_set(&token, url).await;
@@ -121,7 +121,7 @@ pub(crate) async fn verify_with_jwks(text: &str, url: &str, now_ms: u64) -> Resu
     Claims::from_json(&token.claims()?)
 }
 
-/// The set at `url`, fetched first if this token needs that and nobody else is at it.
+/// Returns the set at `url`. Fetches it first if this token needs that and no other request is fetching it.
 async fn load_jwk_set(token: &UnverifiedToken<'_>, url: &str) -> Rc<JwkSet> {
     let with_set = |change: &mut dyn FnMut(&mut Rc<JwkSet>)| {
         JWK_SETS.with_borrow_mut(|sets| change(sets.entry(url.to_owned()).or_default()));
@@ -143,7 +143,7 @@ async fn load_jwk_set(token: &UnverifiedToken<'_>, url: &str) -> Rc<JwkSet> {
     }
 }
 
-/// A small public document: a key set or a provider's description.
+/// Fetches a small public document: a key set or a discovery document.
 pub(crate) async fn fetch_metadata(url: &str) -> Option<Vec<u8>> {
     let headers = [("accept", "application/json")];
     let request =

@@ -1,69 +1,70 @@
-//! Decides whether verified claims are for us and for now. Pure: the clock is an argument.
+//! Claims of a JWT ([RFC 7519](https://www.rfc-editor.org/rfc/rfc7519#section-4)), and the checks of issuer, audience
+//! and time. Pure: the clock is an argument.
 
 use glimpse_contract::Json;
 
 use super::token::TokenError;
 
-/// How far two clocks may be apart, in seconds.
+/// The tolerated clock skew, in seconds.
 pub const SKEW_SECS: u64 = 60;
-/// Beyond it a JSON number is no exact integer everywhere, RFC 7519 section 2 and RFC 8259 section 6.
+/// Not every JSON parser represents larger numbers exactly, RFC 7519 section 2 and RFC 8259 section 6.
 const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
-/// `aud`, which RFC 7519 allows as one text or as several.
+/// `aud`, which RFC 7519 allows as one string or as an array.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Audience {
-    /// One.
+    /// One audience.
     One(String),
-    /// Several.
+    /// Several audiences.
     Many(Vec<String>),
-    /// None: Amazon Cognito and Clerk name the client instead, in `client_id` or `azp`.
+    /// No `aud`: Amazon Cognito and Clerk name the client instead, in `client_id` or `azp`.
     Absent,
 }
 
-/// What a token claims.
+/// The claims of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claims {
-    /// Who issued it.
+    /// The issuer.
     pub iss: String,
-    /// Whom it is about.
+    /// The subject.
     pub sub: String,
-    /// Whom it is for.
+    /// The audience.
     pub aud: Audience,
-    /// When it ends, in Unix seconds.
+    /// Expiry, in Unix seconds.
     pub exp: u64,
-    /// From when on it holds, in Unix seconds.
+    /// Start of validity, in Unix seconds.
     pub nbf: Option<u64>,
-    /// When it was issued, in Unix seconds.
+    /// Time of issue, in Unix seconds.
     pub iat: Option<u64>,
-    /// The value that ties an ID token to one sign-in.
+    /// Binds an ID token to one sign-in.
     pub nonce: Option<String>,
-    /// A name to greet with.
+    /// The display name.
     pub name: Option<String>,
-    /// A mail address.
+    /// The email address.
     pub email: Option<String>,
-    /// The client that the token was issued to, OpenID Connect Core section 2. Empty if it is not a text.
+    /// The client that the token was issued to, OpenID Connect Core section 2. Empty if it is not a string.
     pub azp: Option<String>,
-    /// The same, RFC 9068 section 2.2.
+    /// The client that the token was issued to, RFC 9068 section 2.2.
     pub client_id: Option<String>,
-    /// What the token is for, as some providers mark it.
+    /// The purpose of the token, as some providers mark it.
     pub token_use: Option<String>,
 }
 
-/// What claims must say.
+/// The expected values of claims.
 #[derive(Debug, Clone, Copy)]
 pub struct ExpectedClaims<'a> {
-    /// The only issuer.
+    /// The only accepted issuer.
     pub issuer: &'a str,
-    /// The audience that must be among theirs.
+    /// The audience that `aud` must contain.
     pub audience: &'a str,
 }
 
 impl Claims {
-    /// Reads the claims of a token. Claims that are only shown (`name`, `email`) may be of any type: those that are not texts
-    /// are ignored.
+    /// Parses the claims of a token. Claims that are only displayed (`name`, `email`) may be of any type: values that
+    /// are not strings are ignored.
     ///
     /// # Errors
-    /// Anything but an object whose members that decide something are of the expected types.
+    /// Not an object, or a checked claim of an unexpected type.
     pub fn from_json(json: &Json) -> Result<Self, TokenError> {
         let text = |name| json.get_opt_str(name).map_err(|_| TokenError::Malformed);
         let display_text = |name| json.get(name).as_str().map(str::to_owned);
@@ -92,10 +93,10 @@ impl Claims {
         })
     }
 
-    /// Whether the claims are for this audience and for now.
+    /// Checks that the claims are for this audience and currently valid.
     ///
     /// # Errors
-    /// Another issuer or audience, an empty subject, a time that is over or has not begun.
+    /// Another issuer or audience, an empty subject, a token that is expired or not yet valid.
     pub fn check(&self, expected: ExpectedClaims<'_>, now_ms: u64) -> Result<(), TokenError> {
         let has_audience = match &self.aud {
             Audience::One(one) => one == expected.audience,
@@ -105,13 +106,13 @@ impl Claims {
         self.check_issuer_and_times(expected.issuer, has_audience, now_ms)
     }
 
-    /// Whether the claims of a bearer token are for one of these audiences and for now.
+    /// Checks that the claims of a bearer token are for one of these audiences and currently valid.
     ///
-    /// A token without `aud` must have been issued to a client of that name. One that has an `aud` is judged by it alone:
-    /// otherwise every API that is sent a token of that client could present it here.
+    /// A token without `aud` must have been issued to a client of that name. If a token has an `aud`, only the `aud`
+    /// counts: otherwise every API that receives a token of that client could use it here.
     ///
     /// # Errors
-    /// The same as [`Claims::check`], and a token that is marked as an ID token.
+    /// As [`Claims::check`], and a token that is marked as an ID token.
     pub fn check_bearer(&self, issuer: &str, audiences: &[String], now_ms: u64) -> Result<(), TokenError> {
         let is_accepted = |name: &String| audiences.contains(name);
         let has_audience = match &self.aud {
@@ -122,7 +123,7 @@ impl Claims {
                 parties.peek().is_some() && parties.all(is_accepted)
             }
         };
-        // An ID token says who signed in, not what its bearer may do: Cognito marks the two.
+        // An ID token identifies the user and grants no access: Cognito marks the two types of tokens.
         let is_access_token = self.token_use.as_deref().is_none_or(|purpose| purpose == "access");
         self.check_issuer_and_times(issuer, has_audience && is_access_token, now_ms)
     }
@@ -147,7 +148,7 @@ impl Claims {
     }
 }
 
-/// A NumericDate of RFC 7519 section 2, in whole seconds: it may have a fraction, which is cut off.
+/// A NumericDate of RFC 7519 section 2, truncated to whole seconds.
 pub(super) fn numeric_date(json: &Json, name: &str) -> Result<Option<u64>, TokenError> {
     match json.get(name) {
         Json::Null => Ok(None),
@@ -177,7 +178,7 @@ mod tests {
     fn accepts_valid_claims() {
         assert_eq!(check("", ""), Ok(()));
         assert_eq!(check(r#""glimpse""#, r#"["other","glimpse"]"#), Ok(()));
-        assert_eq!(check("1700000100", "1699999941"), Ok(()), "59 s over: within the skew");
+        assert_eq!(check("1700000100", "1699999941"), Ok(()), "expired 59 s ago: within the skew");
         assert_eq!(check("}", r#","nbf":1700000060}"#), Ok(()));
     }
 
@@ -212,10 +213,10 @@ mod tests {
         let text = GOOD.replace('}', r#","email":["a@b.example"],"name":7}"#);
         let claims = Claims::from_json(&Json::parse(text.as_bytes()).unwrap()).unwrap();
         assert_eq!((claims.email, claims.name), (None, None));
-        assert!(check("}", r#","token_use":["access"]}"#).is_err(), "this one decides something");
+        assert!(check("}", r#","token_use":["access"]}"#).is_err(), "this claim is checked");
     }
 
-    /// Row J6 of the threat table: what stands in for `aud`, and never beside one.
+    /// Row J6 of the threat model: `client_id` and `azp` replace a missing `aud`, and are ignored beside one.
     #[test]
     fn bearer_without_aud_is_checked_by_client() {
         let audiences = ["3n4b5".to_owned(), "https://app.example".to_owned()];
@@ -248,14 +249,14 @@ mod tests {
         ] {
             assert_eq!(check(bad), Err(TokenError::WrongIssuerOrAudience), "{bad}");
         }
-        // An ID token must name its audience: the client that asked for it is judged at sign-in.
+        // An ID token must contain an audience: sign-in checks the client that requested it.
         let id_token = GOOD.replace(r#""aud":"glimpse","#, r#""azp":"glimpse","#);
         let claims = Claims::from_json(&Json::parse(id_token.as_bytes()).unwrap()).unwrap();
         let expected = ExpectedClaims { issuer: "https://id.example", audience: "glimpse" };
         assert_eq!(claims.check(expected, NOW_MS), Err(TokenError::WrongIssuerOrAudience));
     }
 
-    /// Rows J5 and J6 of the threat table.
+    /// Rows J5 and J6 of the threat model.
     #[test]
     fn rejects_wrong_times_audiences_and_issuers() {
         for (from, to) in [

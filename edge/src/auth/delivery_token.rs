@@ -1,8 +1,8 @@
-//! Decides what a delivery token is worth: which pictures of which video it opens, and until when. Pure.
+//! Delivery tokens: signed permissions to view images of one private video until an expiry. Pure.
 //!
-//! There are two forms. A JWT as Mux makes them holds the picture's parameters in its claims. A short one is a
-//! signature over the picture's own address: its canonical path and query, behind them `expires` and `kid`. Nothing
-//! signed in one form can be taken for the other: a JWT begins with `ey`, an address with `/`.
+//! There are two forms. A JWT as Mux defines it contains the parameters of the image as claims. A short signature
+//! covers the URL of the image: its canonical path and query, followed by `expires` and `kid`. A signed text of one
+//! form is never valid in the other: a JWT begins with `ey`, a path with `/`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,22 +14,22 @@ use super::token::{TokenError, UnverifiedToken, decode, mac, sign_hs256_with_kid
 use super::upload_token::IGNORED_CLAIMS;
 use super::{Jwk, SKEW_SECS, Secret, Verification};
 
-/// With what delivery tokens are verified; without any, nobody but the owner sees a private video.
+/// The keys that verify delivery tokens; without any, only the owner can view a private video.
 #[derive(Debug, Clone, Default)]
 pub struct DeliveryKeys {
-    /// Secrets by their key ids, for HS256 and for the short form. The first one signs, all of them verify.
+    /// Secrets by key id, for HS256 and for the short form. The first one signs, all of them verify.
     pub secrets: Vec<(String, Secret)>,
-    /// Public keys, each with a key id and its only algorithm.
+    /// Public keys, each with a key id and exactly one algorithm.
     pub public: Vec<Jwk>,
 }
 
-/// The claims that are no parameters: those of RFC 7519, and the key's name as Mux's examples have it.
+/// The claims that are not image parameters: those of RFC 7519, and the key id as in Mux's examples.
 const REGISTERED_CLAIMS: [&str; 8] = ["sub", "aud", "exp", "nbf", "iat", "iss", "jti", "kid"];
 
-/// The longest JWT in a URL that is read, in bytes.
+/// The longest JWT that is accepted in a URL, in bytes.
 const MAX_URL_TOKEN_BYTES: usize = 8 * 1024;
 
-/// What a token opens: Mux's `aud`.
+/// The kind of resource that a token gives access to: Mux's `aud`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenScope {
     /// `t`: a thumbnail.
@@ -38,15 +38,15 @@ pub enum TokenScope {
     Animation,
     /// `s`: the storyboard, sheet and tables.
     Storyboard,
-    /// `v`: the video itself, as it was uploaded.
+    /// `v`: the source, as it was uploaded.
     Original,
 }
 
 impl TokenScope {
-    /// All there are.
+    /// All scopes.
     pub const ALL: [Self; 4] = [Self::Thumbnail, Self::Animation, Self::Storyboard, Self::Original];
 
-    /// The word in a token.
+    /// The value of `aud` in a token.
     pub fn audience(self) -> &'static str {
         match self {
             Self::Thumbnail => "t",
@@ -57,35 +57,35 @@ impl TokenScope {
     }
 }
 
-/// What the claims of a verified JWT say.
+/// The claims of a verified JWT.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryToken {
-    /// Of which video.
+    /// The video.
     pub video: VideoId,
-    /// When it ends, in Unix seconds.
+    /// Expiry, in Unix seconds.
     pub expires_at_secs: u64,
-    /// The parameters of the picture, as a query. They are read as a URL's would be.
+    /// The parameters of the image, as a query. They are parsed like those of a URL.
     pub query: String,
     audiences: Vec<String>,
 }
 
-/// A signature of the short form, as it was sent.
+/// A signature of the short form, as received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UrlSignature {
-    /// When it ends, in Unix seconds.
+    /// Expiry, in Unix seconds.
     pub expires_at_secs: u64,
-    /// With which secret it was made.
+    /// The id of the secret that signed it.
     pub key_id: String,
     signature: Vec<u8>,
     sent_targets: Vec<String>,
 }
 
 impl DeliveryKeys {
-    /// Verifies a JWT with the key that it names, or says with which public key that has to be done. `kid` stands in
-    /// the header, or among the claims, as Mux's examples have it.
+    /// Verifies a JWT with the secret that its `kid` names, or returns the public key to verify it with. `kid` is in
+    /// the header, or among the claims, as in Mux's examples.
     ///
     /// # Errors
-    /// No key of that name, one of another algorithm, or a wrong signature.
+    /// An unknown key id, a key of another algorithm, or a wrong signature.
     pub fn verify<'a>(
         &'a self,
         token: &'a UnverifiedToken<'_>,
@@ -106,10 +106,10 @@ impl DeliveryKeys {
         self.public.iter().find(is_match).ok_or(TokenError::NoKey)?.verification(token).map(Some)
     }
 
-    /// Verifies a short form for the picture at this canonical path and query, or at the URL as it was sent.
+    /// Verifies a short signature of the image at this canonical path and query, or of the URL as received.
     ///
     /// # Errors
-    /// No secret of that name, a wrong signature, or a time that is over or too far away.
+    /// An unknown key id, a wrong signature, or an expiry that is in the past or too far in the future.
     pub fn verify_url(
         &self,
         url_signature: &UrlSignature,
@@ -125,20 +125,21 @@ impl DeliveryKeys {
         check_expiry(url_signature.expires_at_secs, now_ms)
     }
 
-    /// Path and query of a link to the picture at this canonical path and query, signed with the first secret; `None`
-    /// if there is none.
+    /// Path and query of a link to the image at this canonical path and query, signed with the first secret; `None` if
+    /// there is no secret.
     pub fn sign_url(&self, target: &str, expires_at_secs: u64) -> Option<String> {
         let (key_id, secret) = self.secrets.first()?;
         Some(append_signature(target, expires_at_secs, key_id, secret))
     }
 
-    /// The same with the secret that another link was signed with.
+    /// Signs such a link with the same secret as an existing signature.
     pub fn sign_url_like(&self, url_signature: &UrlSignature, target: &str) -> Option<String> {
         let secret = self.secret(&url_signature.key_id)?;
         Some(append_signature(target, url_signature.expires_at_secs, &url_signature.key_id, secret))
     }
 
-    /// A JWT for a picture with these canonical parameters, signed with the first secret; `None` if there is none.
+    /// Issues a JWT for an image with these canonical parameters, signed with the first secret; `None` if there is no
+    /// secret.
     pub fn sign(
         &self,
         video: VideoId,
@@ -170,7 +171,7 @@ fn append_signature(target: &str, expires_at_secs: u64, key_id: &str, secret: &S
     format!("{text}&sig={signature}")
 }
 
-/// Whether that end is still to come, within the skew, and no further away than any token's may be.
+/// Checks that the expiry is in the future, within the skew, and not beyond the maximum lifetime of a token.
 fn check_expiry(expires_at_secs: u64, now_ms: u64) -> Result<(), TokenError> {
     let now = now_ms / 1000;
     if expires_at_secs.saturating_add(SKEW_SECS) <= now {
@@ -181,10 +182,10 @@ fn check_expiry(expires_at_secs: u64, now_ms: u64) -> Result<(), TokenError> {
 }
 
 impl UrlSignature {
-    /// Reads the three parameters of a short form.
+    /// Parses the three parameters of the short form.
     ///
     /// # Errors
-    /// A time that is no number in its one spelling, or a signature that is no strict base64url.
+    /// An expiry that is not a number in canonical form, or a signature that is not strict base64url.
     pub fn parse(expires: &str, key_id: &str, signature: &str) -> Result<Self, TokenError> {
         let expires_at_secs: u64 = expires.parse().map_err(|_| TokenError::Malformed)?;
         if expires_at_secs.to_string() != expires {
@@ -198,7 +199,7 @@ impl UrlSignature {
         })
     }
 
-    /// The same with the texts that a client may have signed that does not know the canonical form: path and query in the
+    /// Adds the texts that a client may have signed without knowledge of the canonical form: path and query in the
     /// order and spelling of the URL, without the signature.
     #[must_use]
     pub fn with_sent_url(self, path: &str, query: &str) -> Self {
@@ -207,19 +208,19 @@ impl UrlSignature {
             let pairs: Vec<_> = query.split('&').filter(is_kept).collect();
             [path, "?", &pairs.join("&")].concat()
         };
-        // A revision is added to links that are signed already, but a client may have signed it too.
+        // A revision is added to links that are already signed, but a client may also have signed it.
         Self { sent_targets: vec![without(&["sig", "v"]), without(&["sig"])], ..self }
     }
 }
 
 impl DeliveryToken {
-    /// What verified claims say, if they are for now.
+    /// Parses verified claims, and checks that they are currently valid.
     ///
-    /// Every claim that RFC 7519 has no meaning for is a parameter of the picture: one that is not known is refused
-    /// where a URL's would be, since it may have been meant to narrow the token.
+    /// Every claim that is not registered in RFC 7519 is a parameter of the image. An unknown parameter is rejected, as
+    /// in a URL, since it may have been meant to restrict the token.
     ///
     /// # Errors
-    /// A claim that is missing or of another type, or a time that is over, has not begun or is too far away.
+    /// A claim that is missing or of another type, or a token that is expired, not yet valid, or valid for too long.
     pub fn from_claims(claims: &Json, now_ms: u64) -> Result<Self, TokenError> {
         let malformed = |_| TokenError::Malformed;
         let expires_at_secs = numeric_date(claims, "exp")?.ok_or(TokenError::Malformed)?;
@@ -246,10 +247,10 @@ impl DeliveryToken {
         Ok(Self { video, expires_at_secs, query, audiences })
     }
 
-    /// Whether it opens this of that video.
+    /// Checks that the token gives access to this scope of the video.
     ///
     /// # Errors
-    /// It is for another video, or for something else of it.
+    /// A token for another video or another scope.
     pub fn check_scope(&self, video: VideoId, scope: TokenScope) -> Result<(), TokenError> {
         if self.video != video {
             return Err(TokenError::WrongVideo);
@@ -258,13 +259,13 @@ impl DeliveryToken {
         if has_audience { Ok(()) } else { Err(TokenError::WrongKind) }
     }
 
-    /// The same as yes or no.
+    /// Whether the token gives access to this scope of the video.
     pub fn allows(&self, video: VideoId, scope: TokenScope) -> bool {
         self.check_scope(video, scope).is_ok()
     }
 }
 
-/// A parameter's value as a URL spells it. Nothing in it, or in the name, may end it there.
+/// A parameter's value in its URL encoding. No character of the value or the name may end the parameter.
 fn parse_parameter(name: &str, value: &Json) -> Result<String, TokenError> {
     let text = scalar_to_string(value).ok_or(TokenError::Malformed)?;
     let is_plain =
@@ -272,7 +273,8 @@ fn parse_parameter(name: &str, value: &Json) -> Result<String, TokenError> {
     if is_plain(&text) && is_plain(name) { Ok(text) } else { Err(TokenError::Malformed) }
 }
 
-/// A text, number or truth value as a URL spells it: a fraction rounded to thousandths, since no parameter has finer ones.
+/// A string, number or boolean in its URL encoding; fractions are rounded to thousandths, the finest resolution of any
+/// parameter.
 pub fn scalar_to_string(value: &Json) -> Option<String> {
     Some(match value {
         Json::String(text) => text.clone(),
@@ -329,7 +331,7 @@ mod tests {
         }
     }
 
-    /// A token made without our code, with fractions as JSON has them.
+    /// Signs a token without the code under test, with fractions as in JSON.
     fn sign_with_header(header: &Value, claims: &Value, secret: &Secret) -> String {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let text = format!("{}.{}", part(header), part(claims));
@@ -368,7 +370,7 @@ mod tests {
         assert!(both.allows(video(), TokenScope::Storyboard) && !both.allows(video(), TokenScope::Animation));
     }
 
-    /// Rows J5 and J6 of the threat table for delivery tokens, within and beyond 60 s of skew.
+    /// Rows J5 and J6 of the threat model for delivery tokens, within and beyond 60 s of skew.
     #[test]
     fn rejects_wrong_times_audiences_and_videos() {
         for good in [
@@ -414,18 +416,18 @@ mod tests {
         }
     }
 
-    /// Rows J1, J2, J4 and D9 of the threat table for delivery tokens.
+    /// Rows J1, J2, J4 and D9 of the threat model for delivery tokens.
     #[test]
     fn key_is_selected_by_kid_and_algorithm() {
         let older = sign_with_kid("a", &claims(), &keys().secrets[1].1);
         assert!(parse_with(&keys(), &older).is_ok());
         let mut rotated = keys();
         rotated.secrets.truncate(1);
-        assert_eq!(parse_with(&rotated, &older), Err(TokenError::NoKey), "D9: taken away");
+        assert_eq!(parse_with(&rotated, &older), Err(TokenError::NoKey), "D9: removed");
 
         let b = &keys().secrets[0].1;
         let claimed = sign(&claims_with(&json!({ "kid": "b" })), b);
-        assert!(parse_with(&keys(), &claimed).is_ok(), "as Mux's examples have it");
+        assert!(parse_with(&keys(), &claimed).is_ok(), "as in Mux's examples");
         for (why, text) in [
             ("no kid", sign(&claims(), b)),
             ("another kid", sign_with_kid("a", &claims(), b)),
@@ -436,7 +438,7 @@ mod tests {
             assert!(parse_with(&keys(), &text).is_err(), "{why}");
         }
 
-        // J1: the public key as a secret, and a secret's name for a public key's algorithm.
+        // J1: the public key as a secret, and a secret's key id with a public key's algorithm.
         let jwks = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","kid":"e"}]}"#;
         let public = DeliveryKeys { public: parse_jwks(jwks).unwrap(), ..keys() };
         let forged = sign_with_kid("e", &claims(), &Secret::new(jwks.as_bytes().to_vec()));
@@ -460,7 +462,7 @@ mod tests {
         assert!(verify(&token(r#"{"alg":"EdDSA","kid":"e"}"#, 65)).is_err(), "J3: a trailing byte");
         let twice = format!("{{\"sub\":\"{0}\",\"aud\":\"t\",\"exp\":{1},\"aud\":\"s\"}}", video(), NOW + 60);
         let text = format!("{}.{}.AA", header(r#"{"alg":"HS256","kid":"b"}"#), header(&twice));
-        assert!(UnverifiedToken::parse(&text).unwrap().claims().is_err(), "J4: a claim twice");
+        assert!(UnverifiedToken::parse(&text).unwrap().claims().is_err(), "J4: a duplicate claim");
     }
 
     #[test]
@@ -483,7 +485,7 @@ mod tests {
         }
     }
 
-    /// Row D1 of the threat table for the short form.
+    /// Row D1 of the threat model for the short form.
     #[test]
     fn signed_url_is_bound_to_target_and_expiry() {
         let target = format!("/{}/thumbnail.jpg?time=1.5", video());
@@ -524,7 +526,7 @@ mod tests {
         );
     }
 
-    /// A client that signs the URL that it sends, whatever its order and spelling.
+    /// A client that signs the URL as it sends it, in any order and spelling.
     #[test]
     fn signed_url_verifies_as_sent() {
         let path = format!("/{}/thumbnail.jpg", video());

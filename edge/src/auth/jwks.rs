@@ -1,4 +1,5 @@
-//! Decides which keys of an issuer's set are used, and when the set is fetched again. Pure: a fetch is asked for.
+//! JSON Web Key Sets ([RFC 7517](https://www.rfc-editor.org/rfc/rfc7517)): selects the keys that are usable, and
+//! decides when a set is refreshed. Pure: callers do the fetching.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,68 +9,68 @@ use super::token::{Algorithm, TokenError, UnverifiedToken};
 
 /// How long a fetched set is used before it is fetched again, in milliseconds.
 const FRESH_MS: u64 = 10 * 60 * 1000;
-/// How long a set is used when its issuer cannot be reached, in milliseconds.
+/// How long a set is used while its issuer is unreachable, in milliseconds.
 const STALE_MS: u64 = 24 * 60 * 60 * 1000;
-/// How often an unknown key id, or a failed fetch, may cause another fetch, in milliseconds.
+/// The shortest interval between two fetches caused by an unknown key id or a failed fetch, in milliseconds.
 const RETRY_MS: u64 = 60 * 1000;
-/// The shortest RSA modulus that is accepted, in bytes: 2048 bits, RFC 7518 section 3.3.
+/// The shortest accepted RSA modulus, in bytes: 2048 bits, RFC 7518 section 3.3.
 const MIN_RSA_BYTES: usize = 256;
 /// The length of a coordinate of a P-256 key, in bytes.
 const COORDINATE_BYTES: usize = 32;
 
-/// A public key that fits one algorithm only.
+/// A public key, restricted to one algorithm.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Jwk {
-    /// Its name in the set.
+    /// Its key id in the set.
     pub key_id: Option<String>,
     /// The only algorithm that it verifies.
     pub algorithm: Algorithm,
-    /// The key's own members and nothing else, ready to be imported.
+    /// The members of the key itself and no others, ready for import.
     pub members: Json,
 }
 
-/// What a verifier needs: the key, what was signed, and the signature.
+/// The input of a signature verification.
 #[derive(Debug)]
 pub struct Verification<'a> {
-    /// The key of ours that fits.
+    /// The matching key.
     pub key: &'a Jwk,
-    /// What was signed.
+    /// The signed bytes.
     pub signing_input: &'a [u8],
     /// The signature.
     pub signature: &'a [u8],
 }
 
-/// An issuer's keys, as far as they are fit for use, and when they were fetched.
+/// The usable keys of an issuer, and the time of their fetch.
 #[derive(Debug, Clone, Default)]
 pub struct JwkSet {
     keys: Vec<Jwk>,
     fetched_at_ms: Option<u64>,
     tried_at_ms: Option<u64>,
-    /// Until when whoever is fetching it now may take.
+    /// Deadline of the fetch in progress.
     refresh_deadline_ms: Option<u64>,
 }
 
-/// What somebody has to do who needs a key of a set.
+/// How a request obtains a key of a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefreshDecision {
     /// Use the set as it is.
     UseCached,
-    /// Fetch it: everybody else waits meanwhile.
+    /// Fetch the set; the other requests wait.
     Refresh,
-    /// Wait a moment: somebody else is fetching it.
+    /// Wait: another request is fetching the set.
     WaitForOther,
 }
 
 impl Jwk {
-    /// The verification that a token needs with this key.
+    /// The verification of a token with this key.
     ///
     /// # Errors
-    /// A signature that cannot be one of the key's, by its length.
+    /// A signature whose length does not match the key.
     pub fn verification<'a>(
         &'a self,
         token: &'a UnverifiedToken<'_>,
     ) -> Result<Verification<'a>, TokenError> {
-        // RFC 7518 section 3.4 and RFC 8032: both signatures are 64 bytes; DER or a trailing byte is neither.
+        // RFC 7518 section 3.4 and RFC 8032: both signatures are 64 bytes. DER and trailing bytes are invalid.
         let has_fixed_length = matches!(self.algorithm, Algorithm::Es256 | Algorithm::EdDsa);
         if has_fixed_length && token.signature.len() != 64 {
             return Err(TokenError::Signature);
@@ -82,7 +83,7 @@ impl Jwk {
     }
 }
 
-/// The keys of a set that was configured: all of them fit for use, each with a name of its own; otherwise `None`.
+/// Parses a configured set. `None` unless all of its keys are usable, each with a unique key id.
 pub fn parse_jwks(text: &str) -> Option<Vec<Jwk>> {
     let document = Json::parse(text.as_bytes())?;
     let keys: Vec<Jwk> = document.get("keys").as_array()?.iter().map(parse_jwk).collect::<Option<_>>()?;
@@ -93,8 +94,8 @@ pub fn parse_jwks(text: &str) -> Option<Vec<Jwk>> {
 }
 
 impl JwkSet {
-    /// Whether the set should be fetched before this token is judged: it is missing or old, or the token names a
-    /// key that it lacks; but never more than once a minute.
+    /// Whether to fetch the set before this token is verified: it is missing or old, or lacks the key that the token
+    /// names. At most once a minute.
     pub fn needs_refresh(&self, token: &UnverifiedToken<'_>, now_ms: u64) -> bool {
         if self.tried_at_ms.is_some_and(|tried| now_ms < tried + RETRY_MS) {
             return false;
@@ -102,8 +103,8 @@ impl JwkSet {
         self.fetched_at_ms.is_none_or(|fetched| now_ms >= fetched + FRESH_MS) || self.find(token).is_none()
     }
 
-    /// What is to be done before this token is judged. However many ask at once, one of them fetches the set; who can do
-    /// with the present one does not wait for it.
+    /// The next action before this token is verified. Of concurrent requests, one fetches the set; requests that can
+    /// use the cached set do not wait for it.
     pub fn decide(&self, token: &UnverifiedToken<'_>, now_ms: u64) -> RefreshDecision {
         if !self.needs_refresh(token, now_ms) {
             return RefreshDecision::UseCached;
@@ -118,12 +119,12 @@ impl JwkSet {
         }
     }
 
-    /// Takes note that somebody fetches it: one that never comes back holds nobody up beyond that time.
+    /// Records that a fetch is in progress. After the deadline, other requests no longer wait for it.
     pub fn begin_refresh(&mut self, deadline_ms: u64) {
         self.refresh_deadline_ms = Some(deadline_ms);
     }
 
-    /// Takes note of a fetch: a set with a usable key replaces the old one, anything else leaves it.
+    /// Records the result of a fetch: a set with a usable key replaces the old one; otherwise the old one stays.
     pub fn finish_refresh(&mut self, body: Option<&[u8]>, now_ms: u64) {
         self.tried_at_ms = Some(now_ms);
         self.refresh_deadline_ms = None;
@@ -136,10 +137,10 @@ impl JwkSet {
         }
     }
 
-    /// The verification that a token needs.
+    /// The verification of a token.
     ///
     /// # Errors
-    /// No key of the set fits, or the set is too old to be trusted.
+    /// No matching key, or a set that is too old.
     pub fn verification<'a>(
         &'a self,
         token: &'a UnverifiedToken<'_>,
@@ -155,13 +156,13 @@ impl JwkSet {
         let mut matching = self.keys.iter().filter(|key| key.algorithm == token.algorithm);
         match &token.key_id {
             Some(id) => matching.find(|key| key.key_id.as_ref() == Some(id)),
-            // Without a name there must be no doubt which key is meant.
+            // Without a key id, exactly one key must match.
             None => matching.next().filter(|_| matching.next().is_none()),
         }
     }
 }
 
-/// The key, if it is a public one, strong enough, meant for signatures, and of one of our algorithms.
+/// Returns the key if it is public, strong enough, meant for signatures, and of a supported algorithm.
 fn parse_jwk(members: &Json) -> Option<Jwk> {
     let text = |name: &str| members.get(name).as_str();
     if text("use").is_some_and(|purpose| purpose != "sig") {
@@ -215,10 +216,10 @@ fn parse_jwk(members: &Json) -> Option<Jwk> {
     Some(Jwk { key_id: text("kid").map(str::to_owned), algorithm, members: public_members })
 }
 
-/// Checks that this encodes a point that can be a public key: in its only encoding, and not of small order. A signature by a
-/// point of small order holds for every message, RFC 8032 section 8 and <https://eprint.iacr.org/2020/1244>.
+/// Checks that this is the canonical encoding of a point, and not one of small order. A signature by a point of small
+/// order is valid for every message, RFC 8032 section 8 and <https://eprint.iacr.org/2020/1244>.
 fn check_ed25519_point(encoded: &[u8]) -> Option<()> {
-    /// The y of the points whose order is 1, 2, 4 or 8, in little-endian bytes.
+    /// The y coordinates of the points of order 1, 2, 4 or 8, in little-endian bytes.
     const SMALL_ORDER: [[u8; 32]; 5] = [
         from_low_byte(0),
         from_low_byte(1),
@@ -243,14 +244,14 @@ fn check_ed25519_point(encoded: &[u8]) -> Option<()> {
     (is_below_p && !SMALL_ORDER.contains(&y)).then_some(())
 }
 
-/// A number of one byte, in 32.
+/// A one-byte number, in 32 bytes.
 const fn from_low_byte(low: u8) -> [u8; 32] {
     let mut bytes = [0; 32];
     bytes[0] = low;
     bytes
 }
 
-/// A number just below 2^255 by its lowest byte.
+/// A number just below 2^255, by its lowest byte.
 const fn below_2_255(low: u8) -> [u8; 32] {
     let mut bytes = [0xff; 32];
     bytes[0] = low;
@@ -258,7 +259,7 @@ const fn below_2_255(low: u8) -> [u8; 32] {
     bytes
 }
 
-/// The bytes of a member of a key. Some issuers pad them.
+/// Decodes a member of a key. Some issuers pad them.
 fn decode_base64url(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).ok().filter(|bytes| !bytes.is_empty())
 }
@@ -267,8 +268,9 @@ fn encode_base64url(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// An unsigned integer of at least so many bytes. RFC 7518 allows neither a zero octet before a modulus (section 6.3.1.1) nor
-/// a coordinate without its own (section 6.2.1.2); libraries write both, and WebCrypto imports neither.
+/// An unsigned integer of at least this many bytes. RFC 7518 forbids a leading zero octet in a modulus (section
+/// 6.3.1.1) and requires leading zeros of a coordinate (section 6.2.1.2); libraries violate both, and WebCrypto imports
+/// neither.
 fn decode_integer(text: &str, min_bytes: usize) -> Option<Vec<u8>> {
     let bytes = decode_base64url(text)?;
     let first = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len());
@@ -337,7 +339,7 @@ mod tests {
         assert!(set(&[ec("a"), ec("b")], 0).verification(&token, 1).is_err());
     }
 
-    /// Row J7 of the threat table.
+    /// Row J7 of the threat model.
     #[test]
     fn rejects_weak_or_unusable_keys() {
         for key in [
@@ -361,7 +363,7 @@ mod tests {
         assert_eq!(set(&[with_member(rsa(256), "use", json!("sig"))], 0).keys.len(), 1, "the control");
     }
 
-    /// Row J7 of the threat table: every signature verifies under these.
+    /// Row J7 of the threat model: every signature verifies with these keys.
     #[test]
     fn rejects_small_order_ed25519_points() {
         let is_accepted = |bytes: &[u8]| {
@@ -405,7 +407,7 @@ mod tests {
         );
     }
 
-    /// What Java's and .NET's big integers leave in a key, written as WebCrypto imports it.
+    /// Keys with the leading zeros of Java's and .NET's big integers are rewritten so that WebCrypto imports them.
     #[test]
     fn normalizes_leading_zeros_and_padding() {
         let canonical = set(&[rsa(256)], 0).keys[0].members.clone();
@@ -424,7 +426,7 @@ mod tests {
         assert_eq!(key.members.get("x").as_str(), Some(whole.as_str()));
     }
 
-    /// Row J3 of the threat table, as far as it is ours: the signature itself is WebCrypto's to judge.
+    /// Row J3 of the threat model, the part before WebCrypto, which verifies the signature itself.
     #[test]
     fn rejects_der_signature() {
         let set = set(&[ec("e")], 0);
@@ -433,7 +435,7 @@ mod tests {
         assert!(token.is_err() || set.verification(&token.unwrap(), 1).is_err());
     }
 
-    /// Row J8 of the threat table: one fetch at a time.
+    /// Row J8 of the threat model: one fetch at a time.
     #[test]
     fn concurrent_refresh_fetches_once() {
         let text = token(r#"{"alg":"ES256","kid":"e"}"#);
@@ -446,7 +448,7 @@ mod tests {
             (set.decide(&token, 0), set.decide(&token, 2999)),
             (RefreshDecision::WaitForOther, RefreshDecision::WaitForOther)
         );
-        assert_eq!(set.decide(&token, 3000), RefreshDecision::Refresh, "the first never came back");
+        assert_eq!(set.decide(&token, 3000), RefreshDecision::Refresh, "the first fetch timed out");
         set.begin_refresh(6000);
         set.finish_refresh(Some(document.as_bytes()), 3100);
         assert_eq!(set.decide(&token, 3100), RefreshDecision::UseCached);
@@ -454,21 +456,25 @@ mod tests {
         let old = 3100 + FRESH_MS;
         assert_eq!(set.decide(&token, old), RefreshDecision::Refresh);
         set.begin_refresh(old + 3000);
-        assert_eq!(set.decide(&token, old), RefreshDecision::UseCached, "an old key is a key");
+        assert_eq!(set.decide(&token, old), RefreshDecision::UseCached, "an old key is still valid");
         set.finish_refresh(None, old);
         let unknown = self::token(r#"{"alg":"ES256","kid":"new"}"#);
         let unknown = UnverifiedToken::parse(&unknown).unwrap();
-        assert_eq!(set.decide(&unknown, old), RefreshDecision::UseCached, "just failed: not again so soon");
+        assert_eq!(
+            set.decide(&unknown, old),
+            RefreshDecision::UseCached,
+            "a failed fetch is not retried immediately"
+        );
         assert_eq!(set.decide(&unknown, old + RETRY_MS), RefreshDecision::Refresh);
         set.begin_refresh(old + RETRY_MS + 3000);
         assert_eq!(
             set.decide(&unknown, old + RETRY_MS),
             RefreshDecision::WaitForOther,
-            "the old set does not hold it"
+            "the old set does not contain the key"
         );
     }
 
-    /// Rows J2 and J8 of the threat table.
+    /// Rows J2 and J8 of the threat model.
     #[test]
     fn unknown_kid_refetches_at_most_once_per_minute() {
         let mut set = set(&[ec("e")], 0);
@@ -482,11 +488,11 @@ mod tests {
 
         for bad in [None, Some(&b"<html>"[..]), Some(b"{\"keys\":[]}"), Some(b"{}"), Some(b"")] {
             set.finish_refresh(bad, RETRY_MS);
-            assert!(set.verification(&known, RETRY_MS).is_ok(), "a good set stays");
+            assert!(set.verification(&known, RETRY_MS).is_ok(), "a usable set is kept");
         }
-        assert!(!set.needs_refresh(&unknown, RETRY_MS + 1), "not again so soon");
+        assert!(!set.needs_refresh(&unknown, RETRY_MS + 1), "at most one fetch per minute");
         assert!(set.needs_refresh(&known, FRESH_MS), "old");
-        assert!(set.verification(&known, STALE_MS - 1).is_ok(), "stale, but its issuer is down");
+        assert!(set.verification(&known, STALE_MS - 1).is_ok(), "stale, but the issuer is unreachable");
         assert!(set.verification(&known, STALE_MS).is_err(), "too old to be trusted");
     }
 }

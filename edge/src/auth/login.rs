@@ -1,4 +1,4 @@
-//! Decides nothing by itself: the browser's way through the OpenID provider and back, as `auth::oidc` lays it out.
+//! HTTP handlers for signing in and out with a browser: the redirects of `auth::oidc`, with its fetches and cookies.
 
 use std::cell::{Cell, RefCell};
 
@@ -22,7 +22,7 @@ thread_local! {
     static FETCH_STATE: Cell<FetchState> = const { Cell::new(FetchState::Idle) };
 }
 
-/// Sends the browser to the provider.
+/// Redirects the browser to the provider.
 pub(crate) async fn login(
     request: &Request,
     query: Option<&str>,
@@ -48,7 +48,7 @@ pub(crate) async fn login(
     Ok(reply)
 }
 
-/// Takes the browser back from the provider, signed in; or back to the page, which says that it did not work.
+/// Completes the sign-in after the provider's redirect; on failure, redirects to the page with an error.
 pub(crate) async fn callback(
     request: &Request,
     query: Option<&str>,
@@ -56,7 +56,7 @@ pub(crate) async fn callback(
     request_id: &str,
 ) -> Result<Reply, Problem> {
     let oidc = require_oidc(config)?;
-    // A code is good once. Scanners of links and browsers that look ahead ask by HEAD, which must change nothing.
+    // A code can be used once. Link scanners and prefetching browsers send HEAD, which must not change anything.
     if request.method() == "HEAD" {
         return Ok(Reply::empty(200).with_header("cache-control", "no-store"));
     }
@@ -77,19 +77,19 @@ pub(crate) async fn callback(
     Ok(reply)
 }
 
-/// Whether the browser is signed in already. Then an address of a sign-in that is over was opened once more, as by a reload.
+/// Whether the browser is already signed in: then this is the URL of a completed sign-in, opened again by a reload.
 fn is_signed_in(request: &Request, config: &Config) -> bool {
     authenticate::session_claims(request, config, platform::now_ms()).is_some()
 }
 
-/// Whether the browser has begun the sign-in of this state, and not completed it.
+/// Whether the browser has started the sign-in of this state and not completed it.
 fn has_login(request: &Request, query: &str, oidc: &Oidc, config: &Config) -> bool {
     let cookie = platform::header(request, "cookie").unwrap_or_default();
     let state = callback_state(query);
     state.and_then(|state| Cookies::new(config.is_https()).login(&cookie, &state, oidc)).is_some()
 }
 
-/// Signs the browser out here; the provider's own session is its own.
+/// Signs the browser out of this deployment; the provider's session is not affected.
 pub(crate) fn logout(config: &Config) -> Reply {
     Reply::empty(204)
         .with_header("set-cookie", Cookies::new(config.is_https()).clear_session())
@@ -106,9 +106,8 @@ async fn exchange_code(
     let now_ms = platform::now_ms();
     let (code, state) = parse_callback(query)?;
     let cookie = platform::header(request, "cookie").unwrap_or_default();
-    let login = Cookies::new(config.is_https())
-        .login(&cookie, &state, oidc)
-        .ok_or("the browser brought no sign-in of ours back")?;
+    let login =
+        Cookies::new(config.is_https()).login(&cookie, &state, oidc).ok_or("no matching sign-in cookie")?;
     login.check(&state, now_ms).map_err(|error| error.to_string())?;
     let discovery = discover(oidc, request_id).await.map_err(|problem| problem.detail)?;
 
@@ -125,31 +124,28 @@ async fn exchange_code(
     };
     let response = platform::fetch(token_call).await.map_err(|error| error.to_string())?;
     if response.status != 200 {
-        return Err(format!("the token endpoint answered {}", response.status));
+        return Err(format!("the token endpoint returned {}", response.status));
     }
     let bytes = response.bytes(MAX_TOKEN_RESPONSE_BYTES).await.map_err(|error| error.to_string())?;
     let json = Json::parse(&bytes).unwrap_or_default();
-    let id_token = json.get("id_token").as_str().ok_or("the token endpoint's answer has no id_token")?;
+    let id_token = json.get("id_token").as_str().ok_or("the token response has no id_token")?;
 
     let claims: Claims =
         verify_with_jwks(id_token, &discovery.jwks_uri, now_ms).await.map_err(|error| error.to_string())?;
     let expected = ExpectedClaims { issuer: &oidc.issuer, audience: &oidc.client_id };
     claims.check(expected, now_ms).map_err(|error| error.to_string())?;
     if claims.nonce.as_deref() != Some(login.nonce.as_str()) {
-        return Err("the ID token belongs to another sign-in".to_owned());
+        return Err("the ID token's nonce does not match".to_owned());
     }
     if claims.azp.as_ref().is_some_and(|party| *party != oidc.client_id) {
-        return Err("the ID token is for another client".to_owned());
+        return Err("the ID token was issued to another client".to_owned());
     }
     Ok((Session::new(claims, &config.public_url, now_ms), login.return_to))
 }
 
 fn require_oidc(config: &Config) -> Result<&Oidc, Problem> {
     config.oidc.as_ref().ok_or_else(|| {
-        Problem::with_detail(
-            Code::NotFound,
-            "Signing in with a browser is not set up here: use a bearer token.",
-        )
+        Problem::with_detail(Code::NotFound, "Browser sign-in is not configured. Use a bearer token.")
     })
 }
 
@@ -157,11 +153,11 @@ fn redirect_uri(config: &Config) -> String {
     format!("{}/auth/callback", config.public_url)
 }
 
-/// The provider's description. One request fetches it while others wait, and a failure is remembered for some seconds: a
-/// provider that does not answer is asked once in that time, for all sign-ins.
+/// Fetches the provider's discovery document. One request fetches it while others wait. A failure is remembered for
+/// some seconds, in which no sign-in sends another request to the provider.
 async fn discover(oidc: &Oidc, request_id: &str) -> Result<Discovery, Problem> {
     let failure = || {
-        Problem::with_detail(Code::Upstream, "The sign-in provider does not answer as it should. Try again.")
+        Problem::with_detail(Code::Upstream, "The sign-in provider returned an invalid response. Try again.")
     };
     loop {
         if let Some(discovery) = DISCOVERY.with_borrow(Clone::clone) {
@@ -180,7 +176,7 @@ async fn discover(oidc: &Oidc, request_id: &str) -> Result<Discovery, Problem> {
     let body = fetch_metadata(&Discovery::url(&oidc.issuer)).await;
     let Some(discovery) = body.and_then(|body| Discovery::parse(&body, &oidc.issuer)) else {
         FETCH_STATE.set(FetchState::new_failed(platform::now_ms()));
-        platform::log_error("discovery", request_id, "the provider's description is missing or not its own");
+        platform::log_error("discovery", request_id, "the discovery document is missing or invalid");
         return Err(failure());
     };
     FETCH_STATE.set(FetchState::Idle);

@@ -1,4 +1,4 @@
-//! Decides who is asking: a bearer token, or the session cookie of somebody who signed in with a browser.
+//! Authentication of callers by a bearer token or a session cookie, and the tokens that Glimpse issues.
 
 pub(crate) mod authenticate;
 mod claims;
@@ -33,17 +33,17 @@ use std::fmt;
 
 use glimpse_contract::Owner;
 
-/// Bytes that cannot print.
+/// Secret bytes, which are never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Vec<u8>);
 
 impl Secret {
-    /// Keeps these bytes secret.
+    /// Wraps secret bytes.
     pub fn new(bytes: Vec<u8>) -> Self {
         Self(bytes)
     }
 
-    /// The bytes, for the one who computes with them.
+    /// The bytes, for cryptographic operations.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
@@ -55,54 +55,54 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// How API clients prove who they are: `Authorization: Bearer` with a JWT of one issuer.
+/// Authentication of API clients: `Authorization: Bearer` with a JWT of one issuer.
 #[derive(Debug, Clone)]
 pub struct JwtIssuer {
-    /// The only `iss` that is accepted.
+    /// The only accepted `iss`.
     pub issuer: String,
-    /// The `aud`s of which a token must carry one; of a token without `aud`, the clients.
+    /// The accepted values of `aud`; for a token without `aud`, the accepted clients.
     pub audiences: Vec<String>,
-    /// With what tokens are verified.
+    /// The keys that verify the tokens.
     pub keys: JwtKeys,
 }
 
-/// With what a bearer token is verified: the choice is the deployment's, never the token's.
+/// The keys that verify bearer tokens, chosen by the deployment, never by the token.
 #[derive(Debug, Clone)]
 pub enum JwtKeys {
     /// HS256 with this secret.
     Secret(Secret),
-    /// The key set at this URL: RS256, ES256 or EdDSA, by the key's own type.
+    /// The key set at this URL: RS256, ES256 or EdDSA, by the type of the key.
     Jwks(String),
 }
 
-/// How people sign in with a browser: OpenID Connect, code flow with PKCE.
+/// Browser sign-in: OpenID Connect, authorization code flow with PKCE.
 #[derive(Debug, Clone)]
 pub struct Oidc {
     /// The provider's issuer identifier.
     pub issuer: String,
-    /// The id under which the provider knows this deployment.
+    /// The client id of this deployment at the provider.
     pub client_id: String,
     /// Set for a confidential client.
     pub client_secret: Option<Secret>,
-    /// What session cookies are signed with.
+    /// The secret that signs session cookies.
     pub session_secret: Secret,
 }
 
-/// Who is asking, proven.
+/// An authenticated caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// Whose videos are meant.
+    /// The owner of the caller's videos.
     pub owner: Owner,
-    /// Who vouches for the subject.
+    /// The issuer of the subject.
     pub issuer: String,
     /// The subject, as its issuer names it.
     pub subject: String,
-    /// A name to greet with.
+    /// The display name.
     pub name: Option<String>,
-    /// A mail address.
+    /// The email address.
     pub email: Option<String>,
-    /// When the proof ends, in Unix seconds: nothing that is issued to this caller may outlive it.
+    /// Expiry of the credential, in Unix seconds: nothing that is issued to this caller may outlive it.
     pub expires_at: u64,
-    /// Set for somebody who holds no more than an upload token: what it allows.
+    /// The upload token and its limits, if that is the only credential.
     pub token: Option<UploadToken>,
 }

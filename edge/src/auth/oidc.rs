@@ -1,4 +1,4 @@
-//! Decides how a browser signs in: OpenID Connect, code flow with PKCE. Pure: fetches and cookies are others'.
+//! Browser sign-in with OpenID Connect: authorization code flow with PKCE. Pure: callers do the fetches and cookies.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -11,33 +11,33 @@ use super::token::TokenError;
 use crate::config::is_safe_url;
 use crate::s3::sigv4::encode_query_value;
 
-/// How long somebody may take to sign in at the provider, in seconds.
+/// How long a sign-in at the provider may take, in seconds.
 const LOGIN_SECS: u64 = 10 * 60;
-/// What only a cookie of this purpose carries as its audience.
+/// The audience in the cookies of this purpose only.
 const LOGIN_AUDIENCE: &str = "glimpse-login";
 
-/// The provider's own description, <https://openid.net/specs/openid-connect-discovery-1_0.html>.
+/// The provider's discovery document, <https://openid.net/specs/openid-connect-discovery-1_0.html>.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Discovery {
-    /// Its identifier: must be the one that was asked for.
+    /// The issuer identifier: must equal the configured one.
     pub issuer: String,
-    /// Where the browser is sent.
+    /// The URL that the browser is redirected to.
     pub authorization_endpoint: String,
-    /// Where the code is exchanged.
+    /// The URL that exchanges the code.
     pub token_endpoint: String,
-    /// Where its keys are.
+    /// The URL of the key set.
     pub jwks_uri: String,
-    /// Whether it takes a client's secret in the form only, and not by `Authorization: Basic`.
+    /// Whether the provider accepts the client secret only in the form, not as `Authorization: Basic`.
     pub uses_client_secret_post: bool,
 }
 
 impl Discovery {
-    /// Where the description lies.
+    /// The URL of the discovery document.
     pub fn url(issuer: &str) -> String {
         format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'))
     }
 
-    /// Reads a description and holds it against the issuer that was asked for.
+    /// Parses a discovery document, and compares its issuer with the configured one.
     pub fn parse(body: &[u8], issuer: &str) -> Option<Self> {
         let json = Json::parse(body)?;
         // Without a list it is `client_secret_basic`, OpenID Connect Discovery section 3.
@@ -56,33 +56,33 @@ impl Discovery {
     }
 }
 
-/// How many characters of the state name the cookie that keeps a sign-in.
+/// How many characters of the state name the cookie of a sign-in.
 const COOKIE_SUFFIX_LEN: usize = 16;
 
-/// What tells the cookie of a sign-in from those of other sign-ins in the same browser: the beginning of its state. `None` if
-/// no state of ours begins so.
+/// The beginning of the state, which distinguishes the cookie of a sign-in from those of other sign-ins in the same
+/// browser. `None` if the state is invalid.
 pub(super) fn cookie_suffix(state: &str) -> Option<&str> {
     let suffix = state.get(..COOKIE_SUFFIX_LEN)?;
     suffix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)).then_some(suffix)
 }
 
-/// What must be remembered of a sign-in until the browser comes back; kept in a signed cookie.
+/// The state of a sign-in until the browser returns; stored in a signed cookie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoginState {
     aud: String,
     exp: u64,
-    /// Ties the answer to this browser.
+    /// Binds the callback to this browser.
     pub state: String,
-    /// Ties the ID token to this sign-in.
+    /// Binds the ID token to this sign-in.
     pub nonce: String,
-    /// PKCE's secret, RFC 7636.
+    /// PKCE's code verifier, RFC 7636.
     pub verifier: String,
-    /// Where the browser goes afterwards: a path of this origin.
+    /// The destination after the sign-in: a path of this origin.
     pub return_to: String,
 }
 
 impl LoginState {
-    /// A fresh sign-in, from 96 random bytes.
+    /// Starts a sign-in, from 96 random bytes.
     pub fn new(random: &[u8; 96], return_to: &str, now_ms: u64) -> Self {
         let part = |start: usize| URL_SAFE_NO_PAD.encode(&random[start..start + 32]);
         Self {
@@ -95,7 +95,7 @@ impl LoginState {
         }
     }
 
-    /// As it is kept in the cookie.
+    /// The content of the cookie.
     pub(super) fn to_json(&self) -> Json {
         object! {
             "aud" => &self.aud,
@@ -107,7 +107,7 @@ impl LoginState {
         }
     }
 
-    /// What the cookie kept.
+    /// Parses the content of the cookie.
     pub(super) fn from_json(json: &Json) -> Option<Self> {
         Some(Self {
             aud: json.get_str("aud").ok()?,
@@ -119,10 +119,10 @@ impl LoginState {
         })
     }
 
-    /// Whether the browser's answer belongs to this sign-in.
+    /// Checks that the callback belongs to this sign-in.
     ///
     /// # Errors
-    /// Another purpose, another state, or too late.
+    /// Another purpose, another state, or an expired sign-in.
     pub fn check(&self, state: &str, now_ms: u64) -> Result<(), TokenError> {
         if self.aud != LOGIN_AUDIENCE || self.state != state {
             return Err(TokenError::WrongIssuerOrAudience);
@@ -131,7 +131,7 @@ impl LoginState {
     }
 }
 
-/// A path of this origin and nothing else: `//host`, `/\host` and control characters lead elsewhere.
+/// Accepts only a path of this origin: `//host`, `/\host` and control characters lead elsewhere.
 pub fn sanitize_return_path(path: &str) -> &str {
     let is_local = path.starts_with('/')
         && !matches!(path.as_bytes().get(1), Some(b'/' | b'\\'))
@@ -139,7 +139,7 @@ pub fn sanitize_return_path(path: &str) -> &str {
     if is_local { path } else { "/" }
 }
 
-/// Where the browser is sent to sign in.
+/// The URL at which the browser signs in.
 pub fn authorize_url(discovery: &Discovery, oidc: &Oidc, redirect_uri: &str, login: &LoginState) -> String {
     let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(login.verifier.as_bytes()));
     let separator = if discovery.authorization_endpoint.contains('?') { '&' } else { '?' };
@@ -167,15 +167,15 @@ fn query_value(query: &str, name: &str) -> Option<String> {
     })
 }
 
-/// The state that the provider sent the browser back with, whatever became of the sign-in.
+/// The state in the provider's callback, whether the sign-in succeeded or not.
 pub fn callback_state(query: &str) -> Option<String> {
     query_value(query, "state")
 }
 
-/// What the provider sent the browser back with: `(code, state)`, or its `error`.
+/// The provider's callback: `(code, state)`, or its `error`.
 ///
 /// # Errors
-/// The provider's own word for what went wrong, or `malformed`.
+/// The provider's error code, or `malformed`.
 pub fn parse_callback(query: &str) -> Result<(String, String), String> {
     if let Some(error) = query_value(query, "error") {
         return Err(error.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(64).collect());
@@ -183,8 +183,9 @@ pub fn parse_callback(query: &str) -> Result<(String, String), String> {
     query_value(query, "code").zip(callback_state(query)).ok_or_else(|| "malformed".to_owned())
 }
 
-/// The exchange of a code: the form, and the `Authorization` of a confidential client (RFC 6749 section 2.3.1). A client uses
-/// one way to say who it is (section 2.3): Okta rejects a request with a `client_id` beside `Authorization`.
+/// The request that exchanges a code: the form, and the `Authorization` of a confidential client (RFC 6749 section
+/// 2.3.1). A client uses one method of authentication (section 2.3): Okta rejects a request with a `client_id` beside
+/// `Authorization`.
 pub fn token_request(
     discovery: &Discovery,
     oidc: &Oidc,

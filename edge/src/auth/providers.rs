@@ -1,5 +1,5 @@
-//! Decides nothing: holds the claims that identity providers put into tokens against the settings of
-//! docs/identity-providers.md. Ids and names are made up, members and types are the providers' own.
+//! Tests that tokens of known identity providers are accepted with the settings of docs/identity-providers.md. Ids and
+//! names are invented, members and types are those of the providers.
 
 use glimpse_contract::Json;
 
@@ -7,7 +7,7 @@ use super::{Claims, ExpectedClaims, TokenError};
 
 const NOW_MS: u64 = 1_700_000_000_000;
 
-/// A token that an API client sends: provider, `JWT_ISSUER`, `JWT_AUDIENCE`, claims.
+/// An access token of an API client: provider, `JWT_ISSUER`, `JWT_AUDIENCE`, claims.
 const ACCESS_TOKENS: &[(&str, &str, &str, &str)] = &[
     (
         "Auth0",
@@ -128,18 +128,18 @@ fn accepts_tokens_of_known_providers() {
     }
 }
 
-/// Row J6 of the threat table: tokens of the same account that were issued for something else.
+/// Row J6 of the threat model: tokens of the same account that were issued for another purpose.
 #[test]
 fn rejects_tokens_for_another_api() {
     let check = |provider: &str, from: &str, to: &str| {
         let (_, issuer, audience, claims) =
             ACCESS_TOKENS.iter().find(|(name, ..)| *name == provider).unwrap();
         let changed = claims.replacen(from, to, 1);
-        assert_ne!(changed, *claims, "{provider} has {from}");
+        assert_ne!(changed, *claims, "{provider}: the claims do not contain {from}");
         parse(&changed).check_bearer(issuer, &audiences(audience), NOW_MS)
     };
     for (provider, from, to) in [
-        // An access token that the same client got for another API of the same tenant.
+        // An access token that was issued to the same client for another API of the same tenant.
         ("Auth0", r#""aud":["https://video.example.com","#, r#""aud":["https://other.example.com","#),
         (
             "Microsoft Entra",
@@ -163,7 +163,7 @@ fn rejects_tokens_for_another_api() {
     }
 }
 
-/// ID tokens, as they come from the token endpoint at the end of a sign-in.
+/// ID tokens as the token endpoint returns them at the end of a sign-in.
 #[test]
 fn accepts_id_tokens_of_known_providers() {
     for (provider, issuer, client_id, claims) in [
@@ -204,14 +204,14 @@ fn accepts_id_tokens_of_known_providers() {
     }
 }
 
-/// What the page says is what was tested.
+/// The documentation lists the tested settings.
 #[test]
 fn docs_list_provider_settings() {
     let docs = include_str!("../../../docs/identity-providers.md");
     for (provider, issuer, ..) in ACCESS_TOKENS {
         let section = docs.split("\n## ").find(|section| section.starts_with(provider));
         let section =
-            section.unwrap_or_else(|| panic!("docs/identity-providers.md has no section {provider}"));
+            section.unwrap_or_else(|| panic!("docs/identity-providers.md has no section for {provider}"));
         assert!(section.contains("JWT_ISSUER") && section.contains("JWT_AUDIENCE"), "{provider}");
         let host = issuer.split('/').nth(2).unwrap().rsplit('.').take(2).collect::<Vec<_>>();
         let host = format!("{}.{}", host[1], host[0]);

@@ -1,38 +1,38 @@
-//! Decides when something that is fetched from another server is tried again after a failure. Pure.
+//! Retry policy for documents that are fetched from another server: a failure is remembered for some seconds. Pure.
 
 /// How long a failure is remembered, in milliseconds.
 const FAILURE_TTL_MS: u64 = 10_000;
 
-/// How the last fetch went, in Unix milliseconds.
+/// The state of the last fetch, with times in Unix milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FetchState {
-    /// There was none.
+    /// No fetch yet.
     #[default]
     Idle,
-    /// One is on its way until then at the latest.
+    /// A fetch is in progress until this time at the latest.
     Pending(u64),
-    /// It failed, and is not tried again until then.
+    /// The fetch failed, and is not retried before this time.
     Failed(u64),
 }
 
-/// What a request has to do.
+/// The next action of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FetchDecision {
-    /// Fetch it.
+    /// Fetch the document.
     Fetch,
-    /// Wait for the request that fetches it.
+    /// Wait for the request that is fetching it.
     Wait,
     /// Report the failure.
     Fail,
 }
 
 impl FetchState {
-    /// A fetch failed now.
+    /// The state after a fetch that failed now.
     pub fn new_failed(now_ms: u64) -> Self {
         Self::Failed(now_ms + FAILURE_TTL_MS)
     }
 
-    /// What a request has to do now.
+    /// The next action of a request at this time.
     pub fn decide(self, now_ms: u64) -> FetchDecision {
         match self {
             Self::Pending(until_ms) if now_ms < until_ms => FetchDecision::Wait,

@@ -1,4 +1,4 @@
-//! Decides what keeps a browser signed in: a cookie whose value is a token of our own.
+//! Session and sign-in cookies. Their values are tokens that this deployment signs.
 
 use glimpse_contract::object;
 
@@ -6,22 +6,23 @@ use super::oidc::cookie_suffix;
 use super::token::{TokenError, sign_hs256, verify_hs256};
 use super::{Claims, ExpectedClaims, LoginState, Oidc};
 
-/// How long somebody stays signed in, in seconds.
+/// How long a session is valid, in seconds.
 pub const SESSION_SECS: u64 = 12 * 60 * 60;
-/// How many sign-ins one browser may have begun at once. Each is a cookie of some 600 bytes.
+/// The most sign-ins in progress per browser. Each is a cookie of some 600 bytes.
 const MAX_LOGINS: usize = 8;
-/// The longest name or mail address that a session keeps, in bytes: browsers drop a cookie of more than 4096 bytes.
+/// The longest name or email address that a session contains, in bytes: browsers drop a cookie of more than 4096 bytes.
 const MAX_DISPLAY_BYTES: usize = 256;
 
-/// The cookies of this deployment. Over TLS their names carry `__Host-`: bound to this very host, whole, secure
-/// (RFC 6265bis section 4.1.3.2). A development machine speaks plain HTTP and cannot have that.
+/// The cookies of this deployment. With TLS, their names begin with `__Host-`, which binds them to this exact host and
+/// to secure connections (RFC 6265bis section 4.1.3.2). A development machine uses plain HTTP, where that is not
+/// possible.
 #[derive(Debug, Clone, Copy)]
 pub struct Cookies {
     is_https: bool,
 }
 
-/// Somebody who signed in with a browser. The claims keep the provider's own issuer and subject, so that the same
-/// person has the same videos by cookie and by bearer token.
+/// A session of a user who signed in with a browser. The claims contain the provider's issuer and subject, so that the
+/// same user has the same videos by cookie and by bearer token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
     iss: String,
@@ -33,7 +34,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// The session that a verified ID token begins.
+    /// Creates a session from a verified ID token.
     pub fn new(id_token: Claims, public_url: &str, now_ms: u64) -> Self {
         Self {
             iss: id_token.iss,
@@ -45,10 +46,10 @@ impl Session {
         }
     }
 
-    /// The claims of a session cookie's value.
+    /// Verifies a session cookie, and returns its claims.
     ///
     /// # Errors
-    /// A value that is not ours, is another deployment's, or is over.
+    /// A value that is invalid, of another deployment, or expired.
     pub fn verify(value: &str, oidc: &Oidc, public_url: &str, now_ms: u64) -> Result<Claims, TokenError> {
         let claims = Claims::from_json(&verify_hs256(value, &oidc.session_secret)?)?;
         claims.check(ExpectedClaims { issuer: &oidc.issuer, audience: &audience(public_url) }, now_ms)?;
@@ -61,12 +62,12 @@ fn audience(public_url: &str) -> String {
 }
 
 impl Cookies {
-    /// The cookies of a deployment that is reached over TLS, or is not.
+    /// The cookies of a deployment with or without TLS.
     pub fn new(is_https: bool) -> Self {
         Self { is_https }
     }
 
-    /// The name of the cookie of somebody who is signed in.
+    /// The name of the session cookie.
     pub(crate) fn session_name(self) -> &'static str {
         if self.is_https { "__Host-glimpse" } else { "glimpse" }
     }
@@ -75,7 +76,7 @@ impl Cookies {
         if self.is_https { "__Host-glimpse-login" } else { "glimpse-login" }
     }
 
-    /// `Set-Cookie` that keeps a browser signed in.
+    /// `Set-Cookie` of a session.
     pub fn set_session(self, session: &Session, oidc: &Oidc) -> String {
         let claims = object! {
             "iss" => &session.iss,
@@ -93,19 +94,19 @@ impl Cookies {
         self.set(self.session_name(), "", 0)
     }
 
-    /// `Set-Cookie` that remembers a sign-in on its way. Each has a cookie of its own, so that two tabs can sign in at once.
+    /// `Set-Cookie` of a sign-in in progress. Each sign-in has its own cookie, so that two tabs can sign in at once.
     pub fn set_login(self, login: &LoginState, oidc: &Oidc) -> String {
         let value = sign_hs256(&login.to_json(), &oidc.session_secret);
         self.set(&self.login_cookie(&login.state).unwrap_or_default(), &value, 600)
     }
 
-    /// `Set-Cookie` that forgets the sign-in of that state; `None` if it cannot be one of ours.
+    /// `Set-Cookie` that removes the sign-in of this state; `None` if the state is invalid.
     pub fn clear_login(self, state: &str) -> Option<String> {
         Some(self.set(&self.login_cookie(state)?, "", 0))
     }
 
-    /// `Set-Cookie`s that forget the oldest sign-ins of a `Cookie` header that has too many. A browser sends older cookies
-    /// first, RFC 6265 section 5.4.
+    /// `Set-Cookie`s that remove the oldest sign-ins of a `Cookie` header that contains too many. A browser sends older
+    /// cookies first, RFC 6265 section 5.4.
     pub fn clear_old_logins(self, header: &str) -> Vec<String> {
         let suffixes: Vec<&str> = header
             .split(';')
@@ -122,18 +123,18 @@ impl Cookies {
         Some([self.login_name(), "-", cookie_suffix(state)?].concat())
     }
 
-    /// The session's value in a `Cookie` header.
+    /// The value of the session cookie in a `Cookie` header.
     pub fn session(self, header: &str) -> Option<&str> {
         find_cookie(header, self.session_name())
     }
 
-    /// The sign-in of that state in a `Cookie` header, if it is one of ours.
+    /// The sign-in of this state in a `Cookie` header, if its signature is valid.
     pub fn login(self, header: &str, state: &str, oidc: &Oidc) -> Option<LoginState> {
         let value = find_cookie(header, &self.login_cookie(state)?)?;
         LoginState::from_json(&verify_hs256(value, &oidc.session_secret).ok()?)
     }
 
-    // `Lax`: the provider sends the browser back here by a link, and the cookie must come along.
+    // `Lax`: the provider returns the browser by a link, and the cookie must be sent along.
     fn set(self, name: &str, value: &str, max_age_secs: u64) -> String {
         let secure = if self.is_https { "; Secure" } else { "" };
         format!("{name}={value}; Path=/; Max-Age={max_age_secs}; HttpOnly; SameSite=Lax{secure}")
@@ -218,7 +219,7 @@ mod tests {
         for login in &logins {
             assert_eq!(cookies.login(&header, &login.state, &oidc()).as_ref(), Some(login));
         }
-        // A state that begins like another one finds its cookie, and is then compared as a whole.
+        // A state with the same beginning finds the cookie; the whole state is compared afterwards.
         let similar = format!("{}x", &logins[0].state[..16]);
         let found = cookies.login(&header, &similar, &oidc()).unwrap();
         assert_eq!(found.check(&similar, NOW_MS), Err(TokenError::WrongIssuerOrAudience));

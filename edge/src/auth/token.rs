@@ -1,7 +1,8 @@
-//! Decides what a JSON Web Token says before anybody believes it: the compact form of RFC 7515, read strictly.
+//! Strict parser, signer and HS256 verifier of JSON Web Tokens in the compact form of [RFC
+//! 7515](https://www.rfc-editor.org/rfc/rfc7515).
 //!
-//! A token never chooses its algorithm: [`UnverifiedToken::algorithm`] is only compared with the key's own.
-//! `jku`, `x5u`, `x5c` and `jwk` of a header are not even read; `crit` is refused, since none is understood.
+//! A token never chooses its algorithm: [`UnverifiedToken::algorithm`] is only compared with that of the key. `jku`,
+//! `x5u`, `x5c` and `jwk` of a header are ignored; `crit` is rejected, since no extension is supported.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,11 +13,11 @@ use thiserror::Error;
 
 use super::Secret;
 
-/// The longest token that is read, in bytes: Microsoft Entra puts up to 200 groups into a token, and each may have roles.
+/// The longest accepted token, in bytes: Microsoft Entra puts up to 200 groups into a token, and each may have roles.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 const MAX_KID_BYTES: usize = 128;
 
-/// The signature algorithms that a key of ours may have, RFC 7518 and RFC 8037.
+/// The supported signature algorithms, RFC 7518 and RFC 8037.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
     /// HMAC with SHA-256.
@@ -41,29 +42,29 @@ impl Algorithm {
     }
 }
 
-/// Why a token is rejected. A client learns no more than its signature has proven, so that there is no oracle; the log has
-/// the reason.
+/// Why a token is rejected. A client learns only what the signature has proven, so that there is no oracle; the log
+/// contains the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum TokenError {
     /// Not three strict base64url segments of JSON and a signature.
     #[error("malformed token")]
     Malformed,
     /// An algorithm, key or header parameter that this deployment does not accept.
-    #[error("no key of ours fits the token")]
+    #[error("no matching key")]
     NoKey,
-    /// The signature is not the key's.
+    /// The signature does not match the key.
     #[error("wrong signature")]
     Signature,
-    /// Issued by, or meant for, somebody else.
+    /// Issued by or for another party.
     #[error("wrong issuer, audience or subject")]
     WrongIssuerOrAudience,
-    /// Its end is in the past.
+    /// It has expired.
     #[error("expired")]
     Expired,
     /// It is not valid yet.
     #[error("not valid yet")]
     NotYetValid,
-    /// Its end is further away than any token's may be.
+    /// Its expiry is too far in the future.
     #[error("valid for too long")]
     LifetimeTooLong,
     /// A delivery token for another video.
@@ -74,25 +75,25 @@ pub enum TokenError {
     WrongKind,
 }
 
-/// A token as it was sent, taken apart. Nothing of it is proven.
+/// A parsed token, not verified.
 #[derive(Debug)]
 pub struct UnverifiedToken<'a> {
-    /// The algorithm that the header names.
+    /// The algorithm in the header.
     pub algorithm: Algorithm,
-    /// Which of the issuer's keys the header names.
+    /// The key id in the header.
     pub key_id: Option<String>,
-    /// What was signed.
+    /// The signed text.
     pub signing_input: &'a str,
-    /// The signature's bytes.
+    /// The bytes of the signature.
     pub signature: Vec<u8>,
     claims: Vec<u8>,
 }
 
 impl<'a> UnverifiedToken<'a> {
-    /// Takes a compact token apart.
+    /// Splits and parses a compact token.
     ///
     /// # Errors
-    /// Anything but three unpadded base64url segments, a header of one of our algorithms, and claims as an object.
+    /// Not three unpadded base64url segments, a header with an unsupported algorithm, or claims that are not an object.
     pub fn parse(text: &'a str) -> Result<Self, TokenError> {
         if text.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Malformed);
@@ -102,7 +103,7 @@ impl<'a> UnverifiedToken<'a> {
         let header = Json::parse(&decode(header)?).ok_or(TokenError::Malformed)?;
         let get = |name| header.get_opt_str(name).map_err(|_| TokenError::Malformed);
         let (algorithm, key_id) = (get("alg")?.ok_or(TokenError::Malformed)?, get("kid")?);
-        // RFC 7515 section 4.1.9: `application/` may be left out, and the case of a media type does not matter.
+        // RFC 7515 section 4.1.9: `application/` may be omitted, and the case of a media type does not matter.
         let has_wrong_typ = get("typ")?.is_some_and(|typ| {
             let typ = typ.to_ascii_lowercase();
             !["jwt", "at+jwt"].contains(&typ.strip_prefix("application/").unwrap_or(&typ))
@@ -121,15 +122,15 @@ impl<'a> UnverifiedToken<'a> {
         })
     }
 
-    /// The claims, which are worth something once the signature is verified.
+    /// Parses the claims. They must not be used before the signature is verified.
     ///
     /// # Errors
-    /// Claims that are not an object; a name that comes twice.
+    /// Claims that are not an object; a duplicate name.
     pub fn claims(&self) -> Result<Json, TokenError> {
         Json::parse(&self.claims).filter(Json::is_object).ok_or(TokenError::Malformed)
     }
 
-    /// Verifies the signature with a secret of ours, in constant time.
+    /// Verifies the signature with a secret, in constant time.
     ///
     /// # Errors
     /// A token of another algorithm, or a wrong signature.
@@ -141,7 +142,7 @@ impl<'a> UnverifiedToken<'a> {
     }
 }
 
-/// Verifies a token with a secret of ours, in constant time.
+/// Verifies a token with a secret, in constant time.
 ///
 /// # Errors
 /// A malformed token, one of another algorithm, or a wrong signature.
@@ -151,12 +152,12 @@ pub fn verify_hs256(text: &str, secret: &Secret) -> Result<Json, TokenError> {
     token.claims()
 }
 
-/// Makes a token of ours.
+/// Signs a token with HS256.
 pub fn sign_hs256(claims: &Json, secret: &Secret) -> String {
     sign_with_header(&object! { "alg" => "HS256", "typ" => "JWT" }, claims, secret)
 }
 
-/// Makes a token of ours that says which of our keys it is signed with.
+/// Signs a token with HS256, with the key id in its header.
 pub fn sign_hs256_with_kid(key_id: &str, claims: &Json, secret: &Secret) -> String {
     sign_with_header(&object! { "alg" => "HS256", "kid" => key_id, "typ" => "JWT" }, claims, secret)
 }
@@ -172,7 +173,7 @@ fn sign_with_header(header: &Json, claims: &Json, secret: &Secret) -> String {
 }
 
 pub(super) fn mac(signing_input: &str, secret: &Secret) -> Hmac<Sha256> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose()).expect("HMAC takes a key of any length");
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose()).expect("HMAC accepts a key of any length");
     mac.update(signing_input.as_bytes());
     mac
 }
@@ -221,7 +222,7 @@ mod tests {
         mac(token.signing_input, &Secret::new(key)).verify_slice(&token.signature).unwrap();
     }
 
-    /// Rows J1, J2 and J4 of the threat table, each beside a control that verifies.
+    /// Rows J1, J2 and J4 of the threat model, each beside a control that verifies.
     #[test]
     fn rejects_other_algorithms_headers_and_spellings() {
         let good = token(r#"{"alg":"HS256"}"#, CLAIMS);
@@ -231,7 +232,7 @@ mod tests {
             ("J1 None", token(r#"{"alg":"None"}"#, CLAIMS)),
             ("J1 no alg", token("{}", CLAIMS)),
             ("J1 unsigned", format!("{signed}.")),
-            ("J1 another of ours", token(r#"{"alg":"RS256"}"#, CLAIMS)),
+            ("J1 another supported algorithm", token(r#"{"alg":"RS256"}"#, CLAIMS)),
             ("J1 stronger", token(r#"{"alg":"HS512"}"#, CLAIMS)),
             ("J2 crit", token(r#"{"alg":"HS256","crit":["x"]}"#, CLAIMS)),
             ("J2 b64", token(r#"{"alg":"HS256","b64":false}"#, CLAIMS)),

@@ -1,8 +1,8 @@
-//! Decides what an upload token is worth: who may upload how much of what under it, and which videos that makes.
+//! Upload tokens: signed permissions to upload a number of videos within limits.
 //!
-//! A token is a JWT (HS256) that this deployment or its owner's own backend signs with a shared secret. It stands in
-//! the path (`/u/{token}/s3/…`), for clients that can set no header. Nothing is stored about it: the ids of its videos
-//! follow from it, so that it can never be used for more of them than it says.
+//! A token is a JWT (HS256) that this deployment or its operator's backend signs with a shared secret. It is part of
+//! the path (`/u/{token}/s3/…`), for clients that cannot set headers. Nothing is stored about it: the ids of its videos
+//! are derived from it, so that it cannot be used for more videos than it states.
 
 use std::collections::BTreeMap;
 
@@ -15,60 +15,60 @@ use super::claims::numeric_date;
 use super::token::{TokenError, UnverifiedToken, sign_hs256_with_kid, verify_hs256};
 use super::{SKEW_SECS, Secret};
 
-/// The longest path segment that is looked at as a token, in bytes.
+/// The longest path segment that is parsed as a token, in bytes.
 const MAX_BYTES: usize = 4 * 1024;
 const MAX_JTI_BYTES: usize = 64;
 const MIN_JTI_BYTES: usize = 8;
 const MAX_TYPES: usize = 32;
 
-/// The secrets of upload tokens by their key ids; the first one signs, all of them verify.
+/// The secrets of upload tokens by key id; the first one signs, all of them verify.
 #[derive(Debug, Clone, Default)]
 pub struct UploadKeys(pub Vec<(String, Secret)>);
 
 impl UploadKeys {
-    /// The secret of that key id.
+    /// The secret with this key id.
     fn secret(&self, key_id: Option<&str>) -> Result<&Secret, TokenError> {
         let key = self.0.iter().find(|(known, _)| Some(known.as_str()) == key_id);
         key.map(|(_, secret)| secret).ok_or(TokenError::NoKey)
     }
 
-    /// Signs a token with the first key; `None` if there is none.
+    /// Signs a token with the first secret; `None` if there is none.
     pub fn sign(&self, token: &UploadToken) -> Option<String> {
         let (key_id, secret) = self.0.first()?;
         Some(sign_hs256_with_kid(key_id, &token.to_json(), secret))
     }
 }
 
-/// Permission to upload some videos, for whoever holds it.
+/// Permission of the bearer to upload some videos.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UploadToken {
-    /// The issuer of the account that the videos will belong to.
+    /// The issuer of the account that will own the videos.
     pub iss: String,
     /// The subject of that account.
     pub sub: String,
     /// This deployment's [`audience`].
     pub aud: String,
-    /// When it was made, in Unix seconds.
+    /// Time of issue, in Unix seconds.
     pub iat: u64,
-    /// When it ends, in Unix seconds.
+    /// Expiry, in Unix seconds.
     pub exp: u64,
-    /// What tells it from every other token of its account: random text.
+    /// Random text that distinguishes it from every other token of its account.
     pub jti: String,
-    /// The most bytes of each video; the deployment's limit if absent.
+    /// The maximum size of each video in bytes; the deployment's limit if absent.
     pub max_bytes: Option<u64>,
-    /// The media types that may be uploaded; all that the deployment takes if absent.
+    /// The media types that may be uploaded; all that the deployment accepts if absent.
     pub types: Option<Vec<String>>,
-    /// How many videos; one if absent.
+    /// The number of videos; one if absent.
     pub videos: Option<u32>,
-    /// Who may see the pictures; the deployment's default if absent.
+    /// The visibility of the images; the deployment's default if absent.
     pub visibility: Option<Visibility>,
-    /// The customer's own name of the video; it comes back in the manifest.
+    /// The customer's id of the video; it is returned in the manifest.
     pub external_id: Option<String>,
-    /// The customer's own fields; they come back in the manifest.
+    /// The customer's fields; they are returned in the manifest.
     pub metadata: BTreeMap<String, String>,
-    /// The trace that its uploads are part of, unless they say another.
+    /// The trace of its uploads, unless they have another one.
     pub trace_id: Option<TraceId>,
-    /// Set where it is only good for what one video still needs: made by this deployment itself.
+    /// Set if the token is restricted to the remaining uploads of one video; issued by this deployment itself.
     pub only: Option<VideoId>,
 }
 
@@ -78,7 +78,7 @@ pub(crate) fn parse_u32(json: &Json, name: &'static str) -> Result<Option<u32>, 
     number.transpose().map_err(|_| InvalidMember { name, expected: "a small number" })
 }
 
-/// The member `parse_visibility`. An unknown word is none.
+/// The member `visibility`. An unknown value is rejected.
 pub(crate) fn parse_visibility(json: &Json) -> Result<Option<Visibility>, InvalidMember> {
     Ok(match json.get_opt_str("visibility")?.as_deref() {
         None => None,
@@ -88,24 +88,26 @@ pub(crate) fn parse_visibility(json: &Json) -> Result<Option<Visibility>, Invali
     })
 }
 
-/// The member `parse_metadata`.
+/// The member `metadata`.
 pub(crate) fn parse_metadata(json: &Json) -> Result<BTreeMap<String, String>, InvalidMember> {
     match json.get("metadata") {
         Json::Null => Ok(BTreeMap::new()),
-        value => value.as_str_map().ok_or(InvalidMember { name: "metadata", expected: "an object of texts" }),
+        value => {
+            value.as_str_map().ok_or(InvalidMember { name: "metadata", expected: "an object of strings" })
+        }
     }
 }
 
-/// The `aud` of the upload tokens of a deployment: the address below which they stand.
+/// The `aud` of the upload tokens of a deployment: the URL prefix of their paths.
 pub fn audience(public_url: &str) -> String {
     format!("{public_url}/u")
 }
 
-/// Claims that libraries and identity providers add to every token, and that say nothing about an upload.
+/// Claims that libraries and identity providers add to every token, and that do not concern an upload.
 pub(super) const IGNORED_CLAIMS: [&str; 4] = ["nonce", "azp", "name", "email"];
 
 impl UploadToken {
-    /// What the claims of a verified token say, if it is for this audience.
+    /// Parses the claims of a verified token, and checks the audience.
     fn from_json(json: &Json, audience: &str) -> Result<Self, TokenError> {
         let has_audience = match json.get("aud") {
             Json::String(one) => one == audience,
@@ -194,11 +196,11 @@ impl UploadToken {
         json
     }
 
-    /// Reads and verifies a token.
+    /// Parses and verifies a token.
     ///
     /// # Errors
-    /// A malformed token, one of another deployment or key, one that is over, lives too long, or claims what no token
-    /// may.
+    /// A malformed token, one of another deployment or key, one that is expired or valid for too long, or invalid
+    /// claims.
     pub fn parse(text: &str, keys: &UploadKeys, public_url: &str, now_ms: u64) -> Result<Self, TokenError> {
         if text.len() > MAX_BYTES {
             return Err(TokenError::Malformed);
@@ -228,7 +230,10 @@ impl UploadToken {
         self.check_claims().map_err(|_| TokenError::Malformed)
     }
 
-    /// Whether its claims are such as a token may have, and in words what is wrong if they are not.
+    /// Checks that the claims are valid.
+    ///
+    /// # Errors
+    /// A sentence that names the invalid claim.
     pub fn check_claims(&self) -> Result<(), &'static str> {
         if !(MIN_JTI_BYTES..=MAX_JTI_BYTES).contains(&self.jti.len()) {
             return Err("`jti` must have 8 to 64 bytes");
@@ -242,13 +247,13 @@ impl UploadToken {
         if let Some(types) = &self.types {
             let is_known = |kind: &String| limits::UPLOAD_TYPES.binary_search(&kind.as_str()).is_ok();
             if types.is_empty() || types.len() > MAX_TYPES || !types.iter().all(is_known) {
-                return Err("`types` must be video types that are accepted here, such as video/mp4");
+                return Err("`types` must be accepted video types, such as video/mp4");
             }
         }
         self.client_metadata().check()
     }
 
-    /// What comes back in the manifest of each of its videos.
+    /// The client metadata in the manifest of each of its videos.
     pub fn client_metadata(&self) -> ClientMetadata {
         ClientMetadata {
             external_id: self.external_id.clone(),
@@ -257,23 +262,24 @@ impl UploadToken {
         }
     }
 
-    /// Whose videos it makes.
+    /// The owner of its videos.
     pub fn owner(&self) -> Owner {
         Owner::new(&self.iss, &self.sub)
     }
 
-    /// How many videos it is for.
+    /// The number of videos.
     pub fn video_count(&self) -> u32 {
         self.videos.unwrap_or(1)
     }
 
-    /// The ids of its videos, all of one millisecond. They follow from account and `jti` alone.
+    /// The ids of its videos, all of one millisecond. They are derived from the account and `jti` alone.
     pub fn video_ids(&self) -> Vec<VideoId> {
         (0..self.video_count()).map(|place| self.video_id(place)).collect()
     }
 
     fn video_id(&self, index: u32) -> VideoId {
-        // Tokens of one second are spread over its milliseconds, so that a listing of one finds few others.
+        // Tokens of one second are spread over its milliseconds, so that a listing of one returns few objects of
+        // others.
         let digest = self.digest(u32::MAX);
         let milli = u64::from(u16::from_be_bytes([digest[0], digest[1]])) % 1000;
         let mut random = [0; 10];
@@ -291,7 +297,7 @@ impl UploadToken {
         hasher.finalize().into()
     }
 
-    /// Whether a video is one of its own.
+    /// Whether this is the id of one of its videos.
     pub fn allows_video(&self, video: VideoId) -> bool {
         match self.only {
             Some(only) => only == video,
@@ -378,18 +384,18 @@ pub(crate) mod tests {
         assert_eq!(
             UploadToken::parse(&text, &keys(), URL, NOW_MS),
             Err(TokenError::Malformed),
-            "a limit with a slip in its name would be no limit"
+            "a misspelled limit would not be enforced"
         );
     }
 
-    /// What libraries that sign JWTs write by themselves.
+    /// Claims that JWT libraries add by default.
     #[test]
     fn accepts_claims_of_other_libraries() {
         let good = example_token();
         let sign = |from: &str, to: &str| {
             let text = good.to_json().to_string();
             let changed = text.replace(from, to);
-            assert!(from.is_empty() || changed != text, "{from} is in {text}");
+            assert!(from.is_empty() || changed != text, "{text} does not contain {from}");
             sign_hs256_raw(&changed)
         };
         let parse = |text: &str| UploadToken::parse(text, &keys(), URL, NOW_MS);
@@ -423,7 +429,7 @@ pub(crate) mod tests {
         assert_eq!(parse(&later), Err(TokenError::NotYetValid));
     }
 
-    /// A token of these claims, signed with the first key.
+    /// A token with these claims, signed with the first secret.
     fn sign_hs256_raw(claims: &str) -> String {
         use base64::Engine as _;
         use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -1,7 +1,7 @@
-//! Decides nothing by itself: asks `verify_credential` what a URL proves, and keeps private pictures apart from public ones.
+//! Access control of image requests: verifies URL credentials, and keeps private images apart from public ones.
 //!
-//! A private picture lies in the cache under a key that only a granted request looks up. Which videos are private is
-//! noted beside, with their owners, so that nobody costs the bucket a request by asking without a token.
+//! A private image is cached under a key that is only looked up for authorized requests. The cache also records which
+//! videos are private, with their owners, so that unauthenticated requests never reach the bucket.
 
 use std::cell::RefCell;
 
@@ -11,10 +11,10 @@ use glimpse_contract::{Code, Json, Owner, Problem, VariantRequest, VideoId};
 use crate::auth::authenticate;
 use crate::auth::{DeliveryToken, TokenError, UnverifiedToken, UrlSignature};
 use crate::config::Config;
+use crate::context::RequestContext;
 use crate::delivery::cache_key::{PRIVATE_PREFIX, failure_cache_key};
 use crate::delivery::cache_policy::check_public_variant;
 use crate::delivery::download::redirect_to_source;
-use crate::delivery::handler::RequestContext;
 use crate::delivery::lookup::Rights;
 use crate::delivery::recent::TtlSet;
 use crate::delivery::signed_url::{
@@ -25,23 +25,23 @@ use crate::http::response::Reply;
 use crate::platform::{self, Limiter, Request};
 use crate::s3::client;
 
-/// The header of a note that names the video's owner.
+/// The header of a cached record with the owner of the video.
 const OWNER_HEADER: &str = "x-glimpse-owner";
-/// How long a note is kept. A video that is private stays so.
+/// How long a record is cached. A private video stays private.
 const MARKER_CACHE_CONTROL: &str = "public, max-age=86400";
 
-/// How long this isolate knows that a video is private, in milliseconds.
+/// How long this isolate remembers that a video is private, in milliseconds.
 const PRIVATE_TTL_MS: u64 = 60_000;
 
 thread_local! {
-    // Private videos, so that anonymous requests read nothing even where the cache keeps no notes.
+    // Private videos, so that anonymous requests read nothing even where the cache stores no records.
     static PRIVATE_VIDEOS: RefCell<TtlSet> = const { RefCell::new(TtlSet::new()) };
 }
 
-/// What the URL proves.
+/// Verifies the credential of a URL.
 ///
 /// # Errors
-/// A proof that is incomplete or does not hold.
+/// An incomplete or invalid credential.
 pub(crate) async fn verify_credential(
     path: &str,
     query: Option<&str>,
@@ -70,7 +70,7 @@ pub(crate) async fn verify_credential(
     }
 }
 
-/// The answer to a rejected token; the log has the reason, whatever it is.
+/// The problem for a rejected token; the reason is always logged.
 fn reject(error: impl Into<CredentialError>, request_id: &str) -> Problem {
     match error.into() {
         CredentialError::Token(error) => {
@@ -92,7 +92,7 @@ async fn verify_token(text: &str, config: &Config) -> Result<DeliveryToken, Toke
     DeliveryToken::from_claims(&claims, platform::now_ms())
 }
 
-/// `GET /{video}/original` by a token: 302 to the bucket.
+/// `GET /{video}/original` with a token: 302 to the bucket.
 pub(crate) async fn download_by_token(
     video: VideoId,
     request: &Request,
@@ -117,23 +117,23 @@ fn privacy_marker_url(config: &Config, video: VideoId) -> String {
 }
 
 fn private_video_problem() -> Problem {
-    let detail = "This video is private: its pictures need a token, or its owner's session.";
+    let detail = "This video is private: its images require a token or the owner's session.";
     Problem::with_detail(Code::Unauthorized, detail)
 }
 
-/// One request for a picture, and what it may see.
+/// A request for an image, and its access rights.
 pub(super) struct ViewerRequest<'a> {
     pub(super) request: &'a Request,
     pub(super) ctx: &'a RequestContext<'a>,
-    /// Whether the picture is a private one, as far as is known.
+    /// Whether the image is private, as far as is known.
     pub(super) is_private: bool,
-    /// The client's address, as requests are counted by it.
+    /// The client's address, as the key of rate limits.
     pub(super) client: String,
     viewer_access: Option<ViewerAccess>,
 }
 
 impl<'a> ViewerRequest<'a> {
-    /// A request that carries this proof.
+    /// A request with this credential.
     ///
     /// # Errors
     /// `token_refused`
@@ -154,25 +154,25 @@ impl<'a> ViewerRequest<'a> {
         })
     }
 
-    /// Whether it may see the picture even if that is private.
+    /// Whether the request may see the image even if it is private.
     pub(super) fn can_view_private(&self) -> bool {
         self.viewer_access.is_some()
     }
 
-    /// The grant, where the picture needs one.
+    /// The access right, if the image requires one.
     pub(super) fn private_access(&self) -> Option<&ViewerAccess> {
         self.viewer_access.as_ref().filter(|_| self.is_private)
     }
 
-    /// Whether its owner asks for a private picture.
+    /// Whether the owner requests a private image.
     pub(super) fn is_owner(&self) -> bool {
         self.private_access() == Some(&ViewerAccess::Owner)
     }
 
-    /// Lets a request through for a picture that everybody may ask for, and the owner for every other one.
+    /// Checks that the image is publicly available, or that the caller is the owner.
     ///
     /// # Errors
-    /// `bad_parameter`, with what may be asked for; or trouble with the storage.
+    /// `bad_parameter`, with the available parameters; or a storage error.
     pub(super) async fn check_variant_allowed(&self, wanted: &VariantRequest) -> Result<(), Problem> {
         let Err(problem) = check_public_variant(wanted.variant, self.ctx.config) else { return Ok(()) };
         let Some(caller) = self.authenticate().await else { return Err(problem) };
@@ -181,7 +181,7 @@ impl<'a> ViewerRequest<'a> {
         if manifest.is_some_and(|manifest| manifest.owner == caller) { Ok(()) } else { Err(problem) }
     }
 
-    /// Whether the request says who asks, proven or not.
+    /// Whether the request carries credentials, verified or not.
     fn has_credentials(&self) -> bool {
         ["cookie", "authorization"].iter().any(|name| platform::header(self.request, name).is_some())
     }
@@ -196,14 +196,15 @@ impl<'a> ViewerRequest<'a> {
         caller.ok().map(|caller| caller.owner)
     }
 
-    /// What the request may see, and by whom it is counted. Who asks matters only where something may be made.
+    /// The access rights of the request, and its key for rate limits. The caller is authenticated only if an image may
+    /// be rendered.
     pub(super) async fn rights(&self, wanted: &VariantRequest) -> Rights {
         let is_rendered = !self.can_view_private() && !wanted.variant.is_default();
         let caller = if is_rendered { self.authenticate().await } else { None };
         Rights { can_view_private: self.can_view_private(), caller, client: self.client.clone() }
     }
 
-    /// Why the picture cannot be made, if that was found out some minutes ago.
+    /// The reason why the image cannot be rendered, if it was cached in the last minutes.
     pub(super) async fn cached_failure(&self, wanted: &VariantRequest) -> Option<Problem> {
         if wanted.variant.is_default() {
             return None;
@@ -221,10 +222,10 @@ impl<'a> ViewerRequest<'a> {
         None
     }
 
-    /// Lets the owner of a video in that is known to be private, and says whether it was one.
+    /// Authorizes the owner of a video that is known to be private. Returns whether it is one.
     ///
     /// # Errors
-    /// `unauthorized`: it is somebody else.
+    /// `unauthorized`: the caller is not the owner.
     pub(super) async fn authorize_cached(&mut self, video: VideoId) -> Result<bool, Problem> {
         if self.can_view_private() {
             return Ok(false);
@@ -242,10 +243,10 @@ impl<'a> ViewerRequest<'a> {
         Ok(true)
     }
 
-    /// Lets the owner of a private video in, and notes that it is private.
+    /// Authorizes the owner of a private video, and records that it is private.
     ///
     /// # Errors
-    /// `unauthorized`, or trouble with the storage.
+    /// `unauthorized`, or a storage error.
     pub(super) async fn authorize_owner(&mut self, video: VideoId) -> Result<(), Problem> {
         let RequestContext { config, context, request_id, .. } = *self.ctx;
         let manifest = client::get_manifest(video, config, platform::now_ms(), request_id).await?;
@@ -272,7 +273,7 @@ impl<'a> ViewerRequest<'a> {
         Err(private_video_problem())
     }
 
-    /// Gives the answer to a private picture the headers that keep it so.
+    /// Sets the headers that keep the response to a private image private.
     pub(super) fn apply_cache_headers(&self, mut reply: Reply) -> Reply {
         let Some(viewer_access) = self.private_access() else { return reply };
         let public = reply.headers.iter().find(|(name, _)| *name == "cache-control");
@@ -280,7 +281,7 @@ impl<'a> ViewerRequest<'a> {
             reply.set_header("cache-control", &viewer_access.cache_control(&public, platform::now_ms()));
         }
         if *viewer_access == ViewerAccess::Owner {
-            // It was opened by a cookie: no page of another site may look at it.
+            // Authorized by a cookie: pages of other sites must not read it.
             reply.headers.retain(|(name, _)| *name != "access-control-allow-origin");
             reply.set_header("cross-origin-resource-policy", "same-site");
         }

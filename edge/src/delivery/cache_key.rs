@@ -1,4 +1,4 @@
-//! Decides where a picture lies in the cache, and which requests the cache answers by itself. Pure.
+//! Cache keys of images, and the requests that can be answered from the cache alone. Pure.
 
 use glimpse_contract::VariantRequest;
 
@@ -8,28 +8,28 @@ use crate::delivery::negotiate::negotiate_path;
 use crate::delivery::signed_url::{UrlCredential, parse_credential};
 use crate::http::route::{self, Route};
 
-/// Where private pictures lie in the cache, below this deployment's own address: no video is called so.
+/// The path prefix of private images in the cache, below the URL of this deployment: it is not a valid video id.
 pub(super) const PRIVATE_PREFIX: &str = "/private";
 
-/// Where a picture lies in the cache: public ones at their own address, private ones where no address leads.
+/// The cache key of an image: public images have their own URL, private ones a path that no public URL maps to.
 pub(super) fn cache_key(config: &Config, wanted: &VariantRequest, is_private: bool) -> String {
     let folder = if is_private { PRIVATE_PREFIX } else { "" };
     [&config.public_url, folder, wanted.canonical().as_str()].concat()
 }
 
-/// Where it is noted for some minutes that a picture cannot be made.
+/// The cache key of the record that an image cannot be rendered.
 pub(super) fn failure_cache_key(config: &Config, wanted: &VariantRequest, is_private: bool) -> String {
     let folder = if is_private { "/private" } else { "/public" };
     let bare = VariantRequest { revision: None, ..wanted.clone() };
     [&config.public_url, PRIVATE_PREFIX, "/refused", folder, bare.canonical().as_str()].concat()
 }
 
-/// Where the cache has the whole answer to a request if it has the picture, and if that is public: whoever asks gets the
-/// same. `None` for everything else, and for what is answered without a look into the cache.
+/// The cache key whose entry, if it is a public image, is the complete response for every caller. `None` for all other
+/// requests, and for those that are answered without a cache lookup.
 pub fn public_cache_key(method: &str, path: &str, query: Option<&str>, config: &Config) -> Option<String> {
     let has_credential = !matches!(parse_credential(query.unwrap_or_default()), Ok(UrlCredential::Absent));
     let is_restricted = has_credential || route::is_api(path) || route::split_token(path).0.is_some();
-    // What follows from `Accept` says so in `Vary`, which is not stored.
+    // A response that depends on `Accept` has `Vary`, and is not stored.
     if method != "GET" || is_restricted || route::is_document(path) || negotiate_path(path, || None).is_some()
     {
         return None;

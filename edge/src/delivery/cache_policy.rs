@@ -1,31 +1,30 @@
-//! Decides how long a picture may be kept, and what is said of one that is not there. Pure.
+//! Cache lifetimes of images, and the responses for missing images. Pure.
 
 use glimpse_contract::{Code, Problem, Variant, VariantRequest, VideoId, limits, revision_from_etag};
 
 use crate::config::{Config, PublicVariants};
 
-/// How far a clock may be behind that made an id, in milliseconds.
+/// How far the clock that created an id may be ahead, in milliseconds.
 const SKEW_MS: u64 = 60 * 1000;
 
-/// How long a picture may be kept.
+/// The cache lifetime of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CachePolicy {
-    /// The URL fixes the picture: a year, and never asked again.
+    /// The URL determines the image: a year, without revalidation.
     Immutable,
-    /// The owner may choose another picture for this URL: five minutes, then a look in the background.
+    /// The owner may choose another image for this URL: five minutes, then revalidation in the background.
     StaleWhileRevalidate,
-    /// The URL carries another revision than the entry that it is answered from, and which of the two is newer is not known
-    /// for sure: some seconds.
+    /// The revision in the URL differs from that of the cached entry, and it is not known which is newer: some seconds.
     ShortLived,
 }
 
-/// How long a bare entry is believed that a revision is not the present one, in milliseconds. So a revision that was made
-/// up costs a look into the bucket once in this time at the most, and a poster that was chosen elsewhere is seen here
-/// after it.
+/// How long an unversioned entry is trusted to hold the current revision, in milliseconds. It limits requests with
+/// invalid revisions to one read of the bucket in this time, and it is the delay until a poster that was chosen
+/// elsewhere is seen.
 pub(super) const REVISION_MISS_TTL_MS: u64 = 10_000;
 
-/// How a picture of a bare URL's entry may be sent for the same URL with a revision: for good if it is the picture's own,
-/// for a moment if the entry is young, and not at all (`None`: ask the bucket) otherwise.
+/// The policy for the image of an unversioned entry when the URL contains a revision: immutable if the revision
+/// matches, short-lived if the entry is young, and `None` (check the bucket) otherwise.
 pub fn revision_policy(revision: &str, etag: &str, age_ms: u64) -> Option<CachePolicy> {
     match revision_from_etag(etag) {
         Some(own) if own == revision => Some(CachePolicy::Immutable),
@@ -33,10 +32,10 @@ pub fn revision_policy(revision: &str, etag: &str, age_ms: u64) -> Option<CacheP
     }
 }
 
-/// How long it is remembered that a picture is still being made, in milliseconds: short, because a video that is ready has
-/// its pictures at once.
+/// How long it is remembered that an image is still being generated, in milliseconds: short, because the images of a
+/// ready video are available immediately.
 pub(super) const PROCESSING_TTL_MS: u64 = 200;
-/// How long it is remembered that there is no such picture, in milliseconds.
+/// How long it is remembered that an image does not exist, in milliseconds.
 pub(super) const NEGATIVE_TTL_MS: u64 = 5_000;
 
 /// How long it is remembered that a video has no manifest, in milliseconds.
@@ -48,27 +47,25 @@ pub fn absence_ttl_ms(video: VideoId, now_ms: u64) -> u64 {
     }
 }
 
-/// Whether anonymous callers may ask for this picture.
+/// Checks that anonymous callers may request this image.
 ///
 /// # Errors
-/// `bad_parameter`, with what may be asked for.
+/// `bad_parameter`, with the available parameters.
 pub fn check_public_variant(variant: Variant, config: &Config) -> Result<(), Problem> {
     let widths = &config.public_widths;
     let detail = match config.public_variants {
         _ if variant.is_default() => return Ok(()),
         PublicVariants::Any if is_public_width(variant, widths) => return Ok(()),
         PublicVariants::Listed if is_listed_variant(variant, widths) => return Ok(()),
-        PublicVariants::None => {
-            "Only the pictures that every video has are served here without a token.".to_owned()
-        }
+        PublicVariants::None => "Without a token, only the default images are available.".to_owned(),
         PublicVariants::Listed if widths.is_empty() => {
-            "Only pictures without parameters are served here without a token.".to_owned()
+            "Without a token, only images without parameters are available.".to_owned()
         }
         which => {
             let widths: Vec<_> = widths.iter().map(u32::to_string).collect();
             let more = if which == PublicVariants::Listed { "or another parameter" } else { "" };
             let detail = format!(
-                "The parameter `width` must be one of {} here, without a height {more}",
+                "The parameter `width` must be one of {}, without a height {more}",
                 widths.join(", ")
             );
             [detail.trim_end(), "."].concat()
@@ -77,7 +74,7 @@ pub fn check_public_variant(variant: Variant, config: &Config) -> Result<(), Pro
     Err(Problem::with_detail(Code::BadParameter, detail))
 }
 
-/// Whether nothing but the width differs from the default, and that is one of the list.
+/// Whether the image differs from the default only in its width, and the width is in the list.
 fn is_listed_variant(variant: Variant, widths: &[u32]) -> bool {
     variant
         .parameters()
@@ -85,8 +82,8 @@ fn is_listed_variant(variant: Variant, widths: &[u32]) -> bool {
         .all(|(name, value)| *name == "width" && value.parse().is_ok_and(|width| widths.contains(&width)))
 }
 
-/// Whether everybody may ask for a picture of this size: any, where no widths are named; else the defaults and these
-/// widths, each without a height.
+/// Whether this size is available to every caller: any size if no widths are configured; otherwise the defaults and
+/// these widths, without a height.
 fn is_public_width(variant: Variant, widths: &[u32]) -> bool {
     widths.is_empty()
         || variant.parameters().iter().all(|(name, value)| match *name {
@@ -97,7 +94,7 @@ fn is_public_width(variant: Variant, widths: &[u32]) -> bool {
 }
 
 impl CachePolicy {
-    /// The policy for a picture with this ETag: a revision that is not the picture's own fixes nothing, a time does.
+    /// The policy for an image with this ETag: a revision of another image determines nothing, a time does.
     pub fn from_request(request: &VariantRequest, etag: &str) -> Self {
         match (&request.revision, revision_from_etag(etag)) {
             (Some(requested), Some(current)) if requested == current => Self::Immutable,
@@ -107,7 +104,7 @@ impl CachePolicy {
     }
 }
 
-/// The header's text.
+/// The value of `Cache-Control`.
 pub fn cache_control(policy: CachePolicy) -> &'static str {
     match policy {
         CachePolicy::Immutable => "public, max-age=31536000, immutable",
@@ -116,19 +113,19 @@ pub fn cache_control(policy: CachePolicy) -> &'static str {
     }
 }
 
-/// Why a picture is not there.
+/// The response for a missing image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MissingStatus {
-    /// What the client is told.
+    /// The problem code.
     pub code: Code,
-    /// In how many seconds it should ask again, if at all.
+    /// After how many seconds to retry, if at all.
     pub retry_after_secs: Option<u32>,
 }
 
-/// What is said of a picture that the bucket does not hold.
+/// The response for an image that is not in the bucket.
 ///
-/// Nobody but the owner can be asked whether an upload is on its way (its key begins with the owner), so the id
-/// itself tells: granted less than a day ago and without a manifest, it may still come.
+/// Only the owner could be asked whether an upload is in progress (its key begins with the owner). The id itself is
+/// used instead: an id that was created less than a day ago, without a manifest, may still be uploaded.
 pub fn missing_status(video: VideoId, rejection: Option<Option<Code>>, now_ms: u64) -> MissingStatus {
     match rejection {
         Some(Some(rejected)) => MissingStatus { code: rejected, retry_after_secs: None },
@@ -261,13 +258,13 @@ mod tests {
         let detail = |config: &Config| check_public_variant(variant, config).unwrap_err().detail;
         assert_eq!(
             detail(&config("any", "160,320")),
-            "The parameter `width` must be one of 160, 320 here, without a height."
+            "The parameter `width` must be one of 160, 320, without a height."
         );
         assert_eq!(
             detail(&listed),
-            "The parameter `width` must be one of 160, 320 here, without a height or another parameter."
+            "The parameter `width` must be one of 160, 320, without a height or another parameter."
         );
-        assert!(detail(&config("listed", "")).starts_with("Only pictures without parameters"));
+        assert!(detail(&config("listed", "")).starts_with("Without a token, only images without parameters"));
     }
 
     #[test]
@@ -278,7 +275,7 @@ mod tests {
         assert_eq!(code(None, granted), Code::Processing);
         assert_eq!(code(None, granted + limits::PROCESSING_WINDOW_MS - 1), Code::Processing);
         assert_eq!(code(None, granted + limits::PROCESSING_WINDOW_MS), Code::NotFound);
-        assert_eq!(code(None, granted - SKEW_MS - 1), Code::NotFound, "an id from the future is made up");
+        assert_eq!(code(None, granted - SKEW_MS - 1), Code::NotFound, "an id from the future is invalid");
         assert_eq!(code(Some(Some(Code::NotAVideo)), granted), Code::NotAVideo);
         assert_eq!(code(Some(None), granted), Code::NotFound);
     }

@@ -1,18 +1,19 @@
-//! Decides who fetches a picture that many want at once: the first; the others wait for what it finds. Pure.
+//! Request coalescing: of concurrent requests for the same image, the first one fetches it and the others wait for the
+//! result. Pure.
 //!
-//! Requests of one isolate share memory and nothing else: what one waits for, the runtime lets no other wait for, and a
-//! future that is woken out of another request is cut off
+//! Requests of one isolate share memory and nothing else: the runtime does not let one request await the I/O of
+//! another, and cancels a future that another request wakes
 //! (<https://developers.cloudflare.com/workers/observability/errors/#cannot-perform-io-on-behalf-of-a-different-request>).
-//! So those that wait look here again and again, each by timers of its own.
+//! Waiting requests therefore poll here, each with its own timers.
 
-/// How long a flight may take before it counts as lost, in milliseconds: longer than its requests may.
+/// The timeout of a fetch, in milliseconds: longer than the timeouts of its requests.
 const LEADER_TIMEOUT_MS: u64 = 45_000;
-/// How long the outcome is kept for those that wait and have not looked again, in milliseconds.
+/// How long the outcome is kept for waiting requests that have not polled again, in milliseconds.
 const FOLLOWER_GRACE_MS: u64 = 1_000;
-/// The most flights and outcomes that are remembered. Beyond it, everybody flies alone.
+/// The most fetches and outcomes that are remembered. Beyond that, requests are not coalesced.
 const MAX_ENTRIES: usize = 256;
 
-/// What has become of the pictures that somebody asked for of late.
+/// The recent fetches and their outcomes.
 #[derive(Debug)]
 pub struct RequestCoalescer<T> {
     requests: Vec<InFlightRequest<T>>,
@@ -23,21 +24,21 @@ pub struct RequestCoalescer<T> {
 struct InFlightRequest<T> {
     key: String,
     id: u64,
-    /// How many wait for it.
+    /// The number of waiting requests.
     followers: u32,
     outcome: Option<T>,
-    /// When it is forgotten, in Unix milliseconds.
+    /// When it expires, in Unix milliseconds.
     expires_at_ms: u64,
 }
 
-/// What somebody is to do who wants a picture.
+/// The role of a request for an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Role<T> {
-    /// Fetch it, and say by this number what came of it.
+    /// Fetch the image, and report the outcome with this number.
     Leader(u64),
-    /// Look again later: somebody else fetches it.
+    /// Poll again later: another request is fetching the image.
     Follower,
-    /// Nothing: this came of it.
+    /// The outcome is known.
     Cached(T),
 }
 
@@ -48,13 +49,13 @@ impl<T> Default for RequestCoalescer<T> {
 }
 
 impl<T: Clone> RequestCoalescer<T> {
-    /// What somebody is to do who wants the picture of this key. `is_waiting` if they were told to wait before.
+    /// The role of a request for the image of this key. `is_waiting` if it has already been a follower.
     pub fn join(&mut self, key: &str, is_waiting: bool, now_ms: u64) -> Role<T> {
         self.requests.retain(|flight| now_ms < flight.expires_at_ms);
         let Some(request) = self.requests.iter_mut().find(|flight| flight.key == key) else {
             self.next_id += 1;
             if self.requests.len() == MAX_ENTRIES {
-                // An outcome that only waits for later requests gives way to a flight that others may join.
+                // An outcome that only serves later requests is replaced by a fetch that others may join.
                 let idle =
                     self.requests.iter().position(|flight| flight.outcome.is_some() && flight.followers == 0);
                 idle.map(|index| self.requests.remove(index));
@@ -85,13 +86,13 @@ impl<T: Clone> RequestCoalescer<T> {
         Role::Cached(cached)
     }
 
-    /// Removes the outcomes of the keys that match. A flight that has not ended stays: others wait for it.
+    /// Removes the outcomes of the matching keys. A fetch in progress stays: other requests wait for it.
     pub fn invalidate(&mut self, matches: impl Fn(&str) -> bool) {
         self.requests.retain(|flight| flight.outcome.is_none() || !matches(&flight.key));
     }
 
-    /// What came of a flight. It is told to those that wait, and for `keep_ms` to everybody: pictures lie in caches, but
-    /// that there is none is kept nowhere else.
+    /// Records the outcome of a fetch, for the waiting requests and, for `ttl_ms`, for all later ones: images are
+    /// cached elsewhere, but nothing else stores that an image is missing.
     pub fn complete(&mut self, id: u64, outcome: T, ttl_ms: u64, now_ms: u64) {
         self.requests.retain_mut(|flight| {
             if flight.id != id {
@@ -114,7 +115,7 @@ mod tests {
         let mut coalescer = RequestCoalescer::default();
         assert_eq!(coalescer.join("a", false, 0), Role::Leader(1));
         assert_eq!(coalescer.join("a", false, 1), Role::Follower);
-        assert_eq!(coalescer.join("b", false, 1), Role::Leader(2), "another picture is another flight");
+        assert_eq!(coalescer.join("b", false, 1), Role::Leader(2), "another image is another fetch");
         assert_eq!(coalescer.join("a", false, 2), Role::Follower);
         coalescer.complete(1, "found", 0, 100);
         assert_eq!(coalescer.join("a", true, 110), Role::Cached("found"));
@@ -122,7 +123,7 @@ mod tests {
         assert_eq!(
             coalescer.join("a", false, 121),
             Role::Leader(3),
-            "all that waited know it: no bytes are kept"
+            "all followers have the outcome: no bytes are kept"
         );
     }
 
@@ -134,7 +135,7 @@ mod tests {
         assert!(coalescer.requests.is_empty());
     }
 
-    /// Row D6: what is negative is known for a moment, and no longer.
+    /// Row D6: a negative outcome is remembered for a moment only.
     #[test]
     fn negative_outcome_expires_after_ttl() {
         let mut coalescer = RequestCoalescer::default();
@@ -154,7 +155,7 @@ mod tests {
         assert_eq!(
             coalescer.join("a", true, LEADER_TIMEOUT_MS),
             Role::Follower,
-            "whoever is lost tells nobody"
+            "the outcome of a lost leader is ignored"
         );
     }
 
@@ -176,11 +177,7 @@ mod tests {
         }
         assert!(matches!(coalescer.join("new", false, 1), Role::Leader(_)));
         assert_eq!(coalescer.join("new", false, 1), Role::Follower, "the second request waits for the first");
-        assert_eq!(
-            coalescer.join("1", false, 1),
-            Role::Cached("none"),
-            "one outcome was removed, and no more"
-        );
+        assert_eq!(coalescer.join("1", false, 1), Role::Cached("none"), "exactly one outcome was removed");
     }
 
     #[test]
@@ -194,6 +191,6 @@ mod tests {
         coalescer.invalidate(|key| key.contains("/a/"));
         assert_eq!(coalescer.join("/a/x", false, 1), Role::Leader(4));
         assert_eq!(coalescer.join("/b/x", false, 1), Role::Cached("known"));
-        assert_eq!(coalescer.join("/a/y", false, 1), Role::Follower, "a flight that has not ended stays");
+        assert_eq!(coalescer.join("/a/y", false, 1), Role::Follower, "a fetch in progress stays");
     }
 }

@@ -1,6 +1,6 @@
-//! Decides 200, 206, 304 or 416 for a picture at hand: RFC 9110, sections 13 and 14. Pure.
+//! Conditional and range requests for an image: 200, 206, 304 or 416 by RFC 9110, sections 13 and 14. Pure.
 
-/// What a request says about the copy that it has or the part that it wants.
+/// The conditional and range headers of a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Conditional<'a> {
     /// `If-None-Match`
@@ -11,23 +11,23 @@ pub struct Conditional<'a> {
     pub if_range: Option<&'a str>,
 }
 
-/// Which answer is right.
+/// The kind of response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConditionalResponse {
-    /// 200 with everything.
+    /// 200 with the whole image.
     Full,
     /// 206 with these bytes, both ends included.
     Partial(u64, u64),
-    /// 304: the client has it already.
+    /// 304: the client's copy is current.
     NotModified,
-    /// 416: there is no such part.
+    /// 416: the range is not satisfiable.
     Unsatisfiable,
 }
 
-/// Which answer is right for a picture of `length` bytes with a strong `etag`.
+/// Evaluates a request for an image of `length` bytes with a strong `etag`.
 ///
-/// Several ranges at once are answered with everything, as section 14.2 allows: a picture is small, and
-/// overlapping ranges are an attack.
+/// Multiple ranges are answered with the whole image, as section 14.2 allows: images are small, and overlapping ranges
+/// are an attack.
 pub fn evaluate_preconditions(request: Conditional<'_>, etag: &str, length: u64) -> ConditionalResponse {
     if request.if_none_match.is_some_and(|tags| is_weak_match(tags, etag)) {
         return ConditionalResponse::NotModified;
@@ -40,13 +40,13 @@ pub fn evaluate_preconditions(request: Conditional<'_>, etag: &str, length: u64)
     evaluate_range(range, length).unwrap_or(ConditionalResponse::Full)
 }
 
-/// Section 13.1.2: `*` or a list of tags, compared without regard to weakness.
+/// Section 13.1.2: `*` or a list of tags, by weak comparison.
 fn is_weak_match(tags: &str, etag: &str) -> bool {
     let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
     tags.trim() == "*" || tags.split(',').any(|tag| opaque(tag) == opaque(etag))
 }
 
-/// The part that a `Range` of one range asks for; `None` if it is not to be heeded.
+/// The bytes of a `Range` with one range; `None` if the header must be ignored.
 fn evaluate_range(range: &str, length: u64) -> Option<ConditionalResponse> {
     let (unit, spec) = range.split_once('=')?;
     if !unit.trim().eq_ignore_ascii_case("bytes") {
@@ -58,7 +58,7 @@ fn evaluate_range(range: &str, length: u64) -> Option<ConditionalResponse> {
     if !is_number(first) || !is_number(last) || (first.is_empty() && last.is_empty()) {
         return None;
     }
-    // A number beyond 64 bits is beyond every picture too.
+    // A number beyond 64 bits is also beyond the end of every image.
     let number = |text: &str| text.parse::<u64>().unwrap_or(u64::MAX);
     if first.is_empty() {
         let suffix_length = number(last).min(length);

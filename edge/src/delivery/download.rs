@@ -1,9 +1,9 @@
-//! Decides nothing by itself: sends somebody who may have the uploaded file to the bucket, to save it and never to show it.
+//! Downloads of the source: redirects authorized callers to the bucket, as an attachment only.
 
 use glimpse_contract::{Code, Key, META_NAME, Manifest, Owner, Problem, VideoId};
 
-use crate::ApiContext;
 use crate::config::Config;
+use crate::context::ApiContext;
 use crate::http::response::Reply;
 use crate::platform::{self, Request};
 use crate::s3::{self, client};
@@ -19,7 +19,7 @@ pub(crate) async fn download(
         let is_harmless = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
         let name = pair.split('=').next().unwrap_or_default();
         let name: String = name.chars().filter(is_harmless).take(32).collect();
-        let detail = format!("The parameter `{name}` is not known here.");
+        let detail = format!("Unknown parameter `{name}`.");
         return Err(Problem::with_detail(Code::BadParameter, detail));
     }
     let (config, request_id) = (context.config, context.request_id);
@@ -31,14 +31,14 @@ pub(crate) async fn download(
     redirect_to_source(video, owner, manifest.as_ref(), &request.method(), config, request_id).await
 }
 
-/// Where the source of this owner's video is fetched, for some minutes. The address is a secret: it is not kept, and the
-/// next page is not told it.
+/// Redirects to a signed URL of this owner's source, valid for some minutes. The URL is a secret: it is not cached, and
+/// not sent as a referrer.
 ///
-/// The file has to be the one that the pictures were made of. A form can be sent again as long as it is valid, and replaces
-/// the file.
+/// The file has to be the one that the images were made from: a POST form can be sent again while it is valid, and
+/// replaces the file.
 ///
 /// # Errors
-/// `not_found`, `deleted`, `source_gone` where only pictures are left, or `superseded` where another file is there.
+/// `not_found`, `deleted`, `source_gone` if only the images are left, or `superseded` if the file was replaced.
 pub(crate) async fn redirect_to_source(
     video: VideoId,
     owner: &Owner,
@@ -69,7 +69,7 @@ pub(crate) async fn redirect_to_source(
     Ok(Reply::redirect(&url).with_header("referrer-policy", "no-referrer"))
 }
 
-/// Whether another file is there than the manifest is about. A manifest of a file that was not looked into has no ETag.
+/// Whether the file is another one than that of the manifest. A manifest of a file that was not read has no ETag.
 fn is_replaced(manifest: &Manifest, etag: &str) -> bool {
     let known = manifest.source.etag.trim_matches('"');
     !known.is_empty() && known != etag.trim_matches('"')

@@ -1,5 +1,5 @@
-//! Decides nothing by itself: cache, then whoever fetches this picture already, then the bucket and the function that
-//! makes pictures, then the answer that the other files of this folder choose.
+//! HTTP handler for images: looks in the cache, joins a fetch in progress, then reads the bucket or calls the `render`
+//! Lambda. The other files of this folder determine the response.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -7,9 +7,9 @@ use std::rc::Rc;
 use bytes::Bytes;
 use futures_channel::oneshot;
 use glimpse_contract::{Code, Problem, VariantRequest, object};
-use worker::{Context, Env};
 
 use crate::config::Config;
+use crate::context::RequestContext;
 use crate::delivery::access::ViewerRequest;
 use crate::delivery::cache_key::{PRIVATE_PREFIX, cache_key as entry, failure_cache_key};
 use crate::delivery::cache_policy::{
@@ -17,69 +17,37 @@ use crate::delivery::cache_policy::{
 };
 use crate::delivery::coalesce::{RequestCoalescer, Role};
 use crate::delivery::conditional::{Conditional, ConditionalResponse, evaluate_preconditions};
-use crate::delivery::lookup::{self, ImageHead, LoadedImage};
+use crate::delivery::lookup::{self, ImageHead, LoadedImage, Lookup};
 use crate::delivery::signed_url::DeliveryCredential;
 use crate::delivery::storyboard_files;
 use crate::http::cors;
 use crate::http::response::{Reply, ReplyBody};
 use crate::platform::{self, Limiter, Request, Response};
 
-/// Headers of a stored picture that a client sees.
+/// Headers of a cached image that are sent to the client.
 const STORED_HEADERS: [&str; 4] = ["content-type", "etag", "cache-control", "content-length"];
 /// When an entry was stored, in Unix milliseconds.
 const STORED_AT_HEADER: &str = "x-stored-at";
-/// How often somebody looks whether the picture has come that another request fetches, in milliseconds.
+/// How often a follower checks whether the leader has fetched the image, in milliseconds.
 const POLL_INTERVAL_MS: u64 = 20;
-/// How long it is noted that a picture cannot be made. A video does not change.
+/// How long it is cached that an image cannot be rendered. A video does not change.
 const FAILURE_CACHE_CONTROL: &str = "public, max-age=300";
 
 thread_local! {
     static COALESCER: RefCell<RequestCoalescer<Lookup>> = RefCell::new(RequestCoalescer::default());
 }
 
-/// Where an answer is made: what every step of it needs beside the request.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct RequestContext<'a> {
-    pub(crate) config: &'static Config,
-    pub(crate) env: &'a Env,
-    pub(crate) context: &'a Context,
-    pub(crate) request_id: &'a str,
-    /// Whether the format follows from `Accept`.
-    pub(crate) is_negotiated: bool,
-}
-
-/// A picture, or why there is none.
-#[derive(Debug, Clone)]
-pub(super) enum Lookup {
-    /// Here it is.
-    Hit(Rc<LoadedImage>),
-    /// It is there, and this is known about it.
-    Head(ImageHead),
-    /// It can be made, and was not: nobody wants to see it.
-    Renderable { is_private: bool },
-    /// There is none; ask again in so many seconds, if at all.
-    Missing(Problem, Option<u32>),
-    /// The function does not make it, and never will.
-    RenderFailed { problem: Problem, is_private: bool },
-    /// It is private, and the request was not granted.
-    Forbidden,
-    /// The client of this address asks too often. Others are not concerned.
-    RateLimited(String),
-    /// It could not be found out.
-    Failed(Problem),
-}
-
-/// What the cache has for a request.
+/// The result of a cache lookup.
 enum CacheLookup {
-    /// The answer; with another lifetime if it is the entry of another URL.
+    /// The response; with another lifetime if it is the entry of another URL.
     Hit(Response, Option<CachePolicy>),
-    /// The entry of the bare URL. Whether it is still the picture is not known.
+    /// The entry of the unversioned URL, which may be outdated.
     Unverified(Response),
-    /// Nothing.
+    /// No entry.
     Miss,
 }
 
-/// The answer to a request for a picture.
+/// Responds to a request for an image.
 pub(crate) async fn serve(
     request: &Request,
     wanted: &VariantRequest,
@@ -136,7 +104,7 @@ pub(crate) async fn serve(
     origin_fetch.respond(unverified, &mut viewer).await?.ok_or_else(|| Problem::new(Code::Unauthorized))
 }
 
-/// A picture that the cache has no answer for.
+/// A request for an image that the cache cannot answer.
 struct OriginFetch<'a> {
     wanted: &'a VariantRequest,
     conditions: &'a RequestConditions,
@@ -144,9 +112,9 @@ struct OriginFetch<'a> {
 }
 
 impl OriginFetch<'_> {
-    /// The answer with what the bucket and the function have; `None` if it is private and the request is not granted.
+    /// Responds from the bucket or the function; `None` if the image is private and the request is not authorized.
     ///
-    /// HEAD, a copy that may be the same, and an entry in doubt cost a HEAD of the bucket. Only a picture that is sent is
+    /// HEAD, revalidation and an unverified entry need a HEAD request to the bucket. Only an image that is sent is
     /// read.
     async fn respond(
         &self,
@@ -171,7 +139,7 @@ impl OriginFetch<'_> {
                         return Ok(Some(self.head_reply(outcome, &head, viewer)));
                     }
                 }
-                // An entry is better than no answer.
+                // A possibly outdated entry is better than an error.
                 (Lookup::Failed(_), Some(stored)) => {
                     let policy = Some(CachePolicy::ShortLived);
                     return respond_from_cache(wanted, stored, policy, conditions, viewer, began_ms)
@@ -213,7 +181,7 @@ impl OriginFetch<'_> {
         }
     }
 
-    /// The answer without a body to what the bucket knows.
+    /// The response without a body, from the headers in the bucket.
     fn head_reply(
         &self,
         outcome: ConditionalResponse,
@@ -224,7 +192,7 @@ impl OriginFetch<'_> {
         let is_rewritten =
             viewer.private_access().is_some_and(|viewer_access| viewer_access.has_signed_sheet(self.wanted));
         if is_rewritten || storyboard_files::delivered_etag(self.wanted, &head.etag).is_some() {
-            // The table that is sent is longer than the one that is stored.
+            // The delivered table is longer than the stored one.
             headers.retain(|(name, _)| *name != "content-length");
         }
         let timing = ("s3", self.began_ms);
@@ -232,7 +200,7 @@ impl OriginFetch<'_> {
     }
 }
 
-/// The answer to HEAD for a picture that would be made for GET: its type, and nothing that is not known yet.
+/// The response to HEAD for an image that GET would render: its type, and no headers that are not known yet.
 fn renderable_head_reply(wanted: &VariantRequest) -> Reply {
     let mut reply = Reply::empty(200)
         .with_header("content-type", wanted.variant.format().content_type())
@@ -246,7 +214,7 @@ fn etag_of(stored: &Response) -> String {
     platform::response_header(stored, "etag").unwrap_or_default()
 }
 
-/// The answer with a picture that was read.
+/// The response with an image that was read.
 fn respond_with_bytes(
     wanted: &VariantRequest,
     mut headers: Vec<(&'static str, String)>,
@@ -267,8 +235,8 @@ fn respond_with_bytes(
 }
 
 impl ViewerRequest<'_> {
-    /// What the cache has for this request among the public or the private pictures. Whoever makes revisions up is
-    /// answered from the bare entry.
+    /// Looks the request up among the public or the private images. Requests with invalid revisions are answered from
+    /// the unversioned entry.
     async fn lookup_cache(
         &mut self,
         wanted: &VariantRequest,
@@ -302,7 +270,7 @@ fn stored_revision_policy(revision: &str, stored: &Response, now_ms: u64) -> Opt
     revision_policy(revision, &header("etag")?, now_ms.saturating_sub(stored_ms))
 }
 
-/// What a stored or fresh picture is sent with.
+/// The headers of a cached or fresh image.
 fn image_headers(wanted: &VariantRequest, etag: &str, length: u64) -> Vec<(&'static str, String)> {
     vec![
         ("content-type", wanted.variant.format().content_type().to_owned()),
@@ -312,7 +280,7 @@ fn image_headers(wanted: &VariantRequest, etag: &str, length: u64) -> Vec<(&'sta
     ]
 }
 
-/// The picture, or what is known about it, fetched once for all that want it here and now.
+/// The image, or its headers, fetched once for all concurrent requests of this isolate.
 async fn load_coalesced(
     wanted: &VariantRequest,
     is_headers_only: bool,
@@ -321,7 +289,7 @@ async fn load_coalesced(
     let (ctx, rights) = (viewer.ctx, viewer.rights(wanted).await);
     let bare = VariantRequest { revision: None, ..wanted.clone() };
     let kind = if is_headers_only { "headers " } else { "" };
-    // What a granted request finds is not for the others.
+    // The outcome of an authorized request is not shared with other requests.
     let key = [kind, &rights.coalescing_key(), &bare.canonical()].concat();
     let mut is_waiting = false;
     loop {
@@ -330,7 +298,7 @@ async fn load_coalesced(
         let leader_id = match role {
             Role::Leader(number) => number,
             Role::Cached(Lookup::RateLimited(client)) if client != rights.client => {
-                // Another client asks too often: that outcome is forgotten in a moment.
+                // Another client exceeded its limit: that outcome expires in a moment.
                 is_waiting = true;
                 platform::sleep_ms(POLL_INTERVAL_MS).await;
                 continue;
@@ -345,7 +313,7 @@ async fn load_coalesced(
         let (sender, receiver) = oneshot::channel();
         let wanted = wanted.clone();
         let (config, env, request_id) = (ctx.config, ctx.env.clone(), ctx.request_id.to_owned());
-        // The work goes on when the one who asked first has gone, since others wait for it.
+        // The fetch continues when its client has disconnected, since other requests wait for it.
         platform::wait_until(ctx.context, async move {
             let lookup = if is_headers_only {
                 lookup::head(&bare, &rights, config, &request_id).await
@@ -357,7 +325,7 @@ async fn load_coalesced(
             COALESCER.with_borrow_mut(|coalescer| {
                 coalescer.complete(leader_id, lookup.clone(), ttl_ms, platform::now_ms())
             });
-            // Nobody listens where the one who asked first has gone.
+            // The receiver is gone if the client has disconnected.
             let _ = sender.send(lookup.clone());
             match lookup {
                 Lookup::Hit(image) => store(wanted, &image, config).await,
@@ -371,7 +339,7 @@ async fn load_coalesced(
     }
 }
 
-/// How long an outcome answers later requests of this isolate, in milliseconds. A picture is kept by the cache instead.
+/// How long an outcome answers later requests of this isolate, in milliseconds. Images are in the cache instead.
 fn outcome_ttl_ms(lookup: &Lookup) -> u64 {
     match lookup {
         Lookup::Head(_) | Lookup::Renderable { .. } => REVISION_MISS_TTL_MS,
@@ -381,14 +349,14 @@ fn outcome_ttl_ms(lookup: &Lookup) -> u64 {
     }
 }
 
-/// Notes in the cache of this place for some minutes that a picture cannot be made.
+/// Records in the cache of this data center for some minutes that an image cannot be rendered.
 async fn cache_failure(wanted: &VariantRequest, problem: &Problem, is_private: bool, config: &Config) {
     let text = object! { "code" => problem.code.as_str(), "detail" => &problem.detail }.to_string();
     let headers = vec![("cache-control", FAILURE_CACHE_CONTROL.to_owned())];
     platform::cache_put(&failure_cache_key(config, wanted, is_private), headers, text.into()).await;
 }
 
-/// What was found, with the tables of a storyboard as they are delivered.
+/// The outcome, with the tables of a storyboard as they are delivered.
 fn rewrite_storyboard(lookup: Lookup, wanted: &VariantRequest, config: &Config) -> Lookup {
     match lookup {
         Lookup::Hit(image) => {
@@ -413,8 +381,8 @@ fn rewrite_storyboard(lookup: Lookup, wanted: &VariantRequest, config: &Config) 
     }
 }
 
-/// Keeps a picture in the cache of this place. A revision that is not the picture's own fixes nothing, so it gets no entry
-/// of its own.
+/// Stores an image in the cache of this data center. A revision of another image determines nothing, so it gets no
+/// entry.
 async fn store(wanted: VariantRequest, image: &LoadedImage, config: &Config) {
     let is_fixed = CachePolicy::from_request(&wanted, &image.etag) == CachePolicy::Immutable;
     let revision = if is_fixed { wanted.revision } else { None };
@@ -428,7 +396,7 @@ async fn store(wanted: VariantRequest, image: &LoadedImage, config: &Config) {
     platform::cache_put(&entry(config, &wanted, image.is_private), stored.headers, image.bytes.clone()).await;
 }
 
-/// Takes what lies under these paths out of the cache of this place, and says how many were there.
+/// Deletes the entries of these paths from the cache of this data center, and returns how many there were.
 pub(crate) async fn purge(paths: &[String], config: &Config) -> usize {
     let mut purged = 0;
     for path in paths {
@@ -436,14 +404,14 @@ pub(crate) async fn purge(paths: &[String], config: &Config) -> usize {
             let url = [&config.public_url, folder, path.as_str()].concat();
             purged += usize::from(platform::cache_delete(&url).await);
         }
-        // The paths are those of one video.
+        // All paths belong to one video.
         let video = path.split('/').nth(1).unwrap_or_default();
         COALESCER.with_borrow_mut(|coalescer| coalescer.invalidate(|key| key.contains(video)));
     }
     purged
 }
 
-/// What a request says about its copy, as owned text.
+/// The conditional headers of a request, as owned strings.
 pub(super) struct RequestConditions {
     if_none_match: Option<String>,
     range: Option<String>,
@@ -459,12 +427,12 @@ impl RequestConditions {
         Self { if_none_match: header("if-none-match"), range, if_range }
     }
 
-    /// The ETags of the copies that are there already.
+    /// The ETags of the client's copies.
     fn client_etags(&self) -> Option<&str> {
         self.if_none_match.as_deref()
     }
 
-    /// Whether this answer of the cache's is what was asked for: the whole, or that a copy is the same.
+    /// Whether this cached response answers the request: the whole image, or a matching 304.
     fn is_fully_answered_by(&self, stored: &Response) -> bool {
         stored.status() == 304 || (self.if_none_match.is_none() && self.range.is_none())
     }
@@ -478,7 +446,7 @@ fn to_conditional(conditions: &RequestConditions) -> Conditional<'_> {
     }
 }
 
-/// The answer out of an entry; with another life if it is the entry of another URL.
+/// The response from an entry; with another lifetime if it is the entry of another URL.
 async fn respond_from_cache(
     wanted: &VariantRequest,
     stored: Response,
@@ -489,7 +457,7 @@ async fn respond_from_cache(
 ) -> Result<Reply, Problem> {
     let is_rewritten =
         viewer.private_access().is_some_and(|viewer_access| viewer_access.has_signed_sheet(wanted));
-    // What is stored is the answer to whoever has no wish of their own, and to a token but for its lifetime.
+    // The entry is the response to requests without special headers, and to those with a token except for its lifetime.
     if policy.is_none()
         && conditions.is_fully_answered_by(&stored)
         && !viewer.is_owner()
@@ -557,7 +525,7 @@ async fn respond_from_cache(
     }
 }
 
-/// The answer that was decided, with the headers that every picture has.
+/// The evaluated response, with the headers of all images.
 fn build_reply(
     outcome: ConditionalResponse,
     mut headers: Vec<(&'static str, String)>,
@@ -600,7 +568,7 @@ fn build_reply(
     reply
 }
 
-/// An answer that there is no picture. Nothing negative is ever stored in the cache, and a browser asks again soon.
+/// The response for a missing image. Negative responses are never stored in the cache, and a browser retries soon.
 fn error_reply(problem: &Problem, retry_after_secs: Option<u32>, request_id: &str) -> Reply {
     let mut reply = Reply::problem(problem, request_id);
     reply.headers.extend(cors::delivery_headers());

@@ -1,5 +1,5 @@
-//! Decides nothing by itself: a picture that the cache does not have, out of the bucket or from the function that makes
-//! pictures, as `policy` and `render` choose.
+//! Images that are not in the cache: reads them from the bucket, or has the `render` Lambda render them, within the
+//! limits of `cache_policy` and `render_client`.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -13,7 +13,6 @@ use worker::Env;
 
 use crate::config::Config;
 use crate::delivery::cache_policy::{MissingStatus, absence_ttl_ms, missing_status};
-use crate::delivery::handler::Lookup;
 use crate::delivery::recent::TtlSet;
 use crate::delivery::render_client::{self, RenderRequest, RenderResponse};
 use crate::platform::{self, FetchRequest, Limiter, RequestBody};
@@ -22,68 +21,89 @@ use crate::s3::sigv4::timestamp::format_rfc3339;
 use crate::s3::{self, client};
 use crate::s3::{RecentRenders, S3Request};
 
-/// The largest picture that is served, in bytes.
+/// The largest image that is served, in bytes.
 const MAX_IMAGE_BYTES: usize = 32 * 1024 * 1024;
-/// How long it is remembered that a video has its new pictures of a day, in milliseconds.
+/// How long it is remembered that a video has reached its daily limit of new images, in milliseconds.
 const DAILY_LIMIT_TTL_MS: u64 = 60_000;
-/// When an anonymous caller may try again after that, in seconds.
+/// When an anonymous caller may retry after that, in seconds.
 const DAILY_LIMIT_RETRY_SECS: u32 = 3_600;
-/// The most pages of a listing that are read to count the new pictures of a video: 5,000 objects.
+/// The most list pages that are read to count the new images of a video: 5,000 objects.
 const MAX_LIST_PAGES: usize = 5;
-/// The time over which new pictures are counted, in milliseconds.
+/// The period over which new images are counted, in milliseconds.
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 thread_local! {
-    // Videos without a manifest, and videos whose new pictures of the day are made.
+    // Videos without a manifest, and videos that have reached their daily limit.
     static ABSENT_VIDEOS: RefCell<TtlSet> = const { RefCell::new(TtlSet::new()) };
     static DAILY_LIMIT_REACHED: RefCell<TtlSet> = const { RefCell::new(TtlSet::new()) };
 }
 
-/// A picture at hand.
+/// The result of a lookup.
+#[derive(Debug, Clone)]
+pub(super) enum Lookup {
+    /// The image.
+    Hit(Rc<LoadedImage>),
+    /// The image exists; these are its headers.
+    Head(ImageHead),
+    /// The image can be rendered, and was not, since the request needs no body.
+    Renderable { is_private: bool },
+    /// The image does not exist; retry after this many seconds, if at all.
+    Missing(Problem, Option<u32>),
+    /// The function rejected the image permanently.
+    RenderFailed { problem: Problem, is_private: bool },
+    /// The image is private, and the request is not authorized.
+    Forbidden,
+    /// The client with this address exceeded a rate limit. Other clients are not affected.
+    RateLimited(String),
+    /// The lookup failed.
+    Failed(Problem),
+}
+
+/// An image that was read.
 #[derive(Debug)]
 pub(super) struct LoadedImage {
     pub(super) etag: String,
     pub(super) bytes: Bytes,
-    /// Where it came from, for `Server-Timing`.
+    /// Its source, for `Server-Timing`.
     pub(super) served_from: &'static str,
-    /// Whether it is for granted requests only.
+    /// Whether it is for authorized requests only.
     pub(super) is_private: bool,
 }
 
-/// What the bucket says about a picture without sending it.
+/// The headers of an image in the bucket.
 #[derive(Debug, Clone)]
 pub(super) struct ImageHead {
     pub(super) etag: String,
     pub(super) length: u64,
-    /// Whether it is for granted requests only.
+    /// Whether it is for authorized requests only.
     pub(super) is_private: bool,
 }
 
-/// What a request may see, and by whom it is counted.
+/// The access rights of a request, and its keys for limits.
 #[derive(Debug, Clone)]
 pub(super) struct Rights {
-    /// Whether it may see private pictures.
+    /// Whether it may see private images.
     pub(super) can_view_private: bool,
-    /// Who asks, where that is known and matters.
+    /// The authenticated caller, if it is known and matters.
     pub(super) caller: Option<Owner>,
-    /// The client's address, as [`crate::http::client_address::client_key`] has it.
+    /// The client's address, as returned by [`crate::http::client_address::client_key`].
     pub(super) client: String,
 }
 
 impl Rights {
-    /// What requests have in common that get the same answer.
+    /// Equal for requests that get the same response.
     pub(super) fn coalescing_key(&self) -> String {
         let caller = self.caller.as_ref().map(Owner::to_string).unwrap_or_default();
         [if self.can_view_private { "granted" } else { "" }, &caller].concat()
     }
 
-    /// Whether the bounds for anonymous callers hold for a picture of this owner.
+    /// Whether the limits of anonymous callers apply to an image of this owner.
     fn has_anonymous_limits(&self, owner: &Owner) -> bool {
         !self.can_view_private && self.caller.as_ref() != Some(owner)
     }
 }
 
-/// Of a picture that is for granted requests only, to one that is not; nobody else answers so.
+/// Marker code for "private image, unauthorized request"; nothing else returns it.
 const PRIVATE_CODE: Code = Code::Unauthorized;
 
 /// Whether a video had no manifest a moment ago.
@@ -97,7 +117,7 @@ pub(crate) fn remember_absent(video: VideoId) {
     ABSENT_VIDEOS.with_borrow_mut(|absent| absent.insert(video, absence_ttl_ms(video, now_ms), now_ms));
 }
 
-/// The picture, or why there is none. A private one is only looked into for a granted request.
+/// Loads the image. A private one is read only for an authorized request.
 pub(super) async fn load(
     wanted: &VariantRequest,
     rights: &Rights,
@@ -108,8 +128,7 @@ pub(super) async fn load(
     into_lookup(get_or_render(wanted, rights, config, env, request_id).await)
 }
 
-/// What is known about the picture without reading it: what HEAD answers, and whether a copy is still the same. Nothing is
-/// made for it.
+/// Loads the headers of the image, for HEAD and for revalidation. Nothing is rendered for it.
 pub(super) async fn head(
     wanted: &VariantRequest,
     rights: &Rights,
@@ -127,7 +146,7 @@ fn into_lookup(outcome: Result<Lookup, Problem>) -> Lookup {
     }
 }
 
-/// Whether a picture of that visibility is private, if the request may see it.
+/// Whether an image of that visibility is private; an error if the request may not see it.
 fn check_visibility(visibility: Visibility, rights: &Rights) -> Result<bool, Problem> {
     let is_private = visibility != Visibility::Public;
     if is_private && !rights.can_view_private { Err(Problem::new(PRIVATE_CODE)) } else { Ok(is_private) }
@@ -175,8 +194,8 @@ async fn head_image(
     Ok(missing_image(wanted, manifest, platform::now_ms()))
 }
 
-/// What `read` finds under the picture's key, and the picture of that key: it is the one of the chosen moment where the
-/// picture follows the poster.
+/// The result of `read` for the key of the image, and the variant of that key: the variant at the chosen time if the
+/// image follows the poster.
 async fn read_at_poster_time<T>(
     wanted: &VariantRequest,
     config: &Config,
@@ -201,7 +220,7 @@ async fn read_at_poster_time<T>(
     }
 }
 
-/// The manifest; that there is none is remembered for a moment.
+/// Loads the manifest; a missing one is remembered for a moment.
 async fn load_manifest(
     video: VideoId,
     config: &Config,
@@ -214,8 +233,8 @@ async fn load_manifest(
     Ok(manifest)
 }
 
-/// What the bucket answers about a picture, if it is there and the request may see it: the answer, its ETag, and whether it
-/// is private.
+/// Requests an image from the bucket: the response, its ETag, and whether it is private, if the image exists and the
+/// request may see it.
 async fn request_object(
     request: Result<S3Request, SignError>,
     rights: &Rights,
@@ -241,7 +260,7 @@ async fn request_object(
     }
 }
 
-/// The picture out of the bucket, if it is there.
+/// Reads the image from the bucket, if it exists.
 async fn get_object(
     wanted: &VariantRequest,
     rights: &Rights,
@@ -258,7 +277,7 @@ async fn get_object(
     Ok(Some(LoadedImage { etag, bytes: bytes.into(), served_from: "s3", is_private }))
 }
 
-/// What the bucket says about the picture, if it is there.
+/// Reads the headers of the image in the bucket, if it exists.
 async fn head_object(
     wanted: &VariantRequest,
     rights: &Rights,
@@ -275,7 +294,7 @@ async fn head_object(
     Ok(Some(ImageHead { etag, length, is_private }))
 }
 
-/// The picture made by the `render` Lambda, if it is one that may be made. `resolved` is the picture of its key.
+/// Has the `render` Lambda render the image, if that is allowed. `resolved` is the variant of its key.
 async fn render_image(
     wanted: &VariantRequest,
     resolved: &VariantRequest,
@@ -294,20 +313,21 @@ async fn render_image(
         Some((manifest.owner.clone(), render_client::sign_request(wanted.video, &name, config, now_ms)?))
     });
     let Some((owner, request)) = request else { return Ok(missing_image(wanted, manifest, now_ms)) };
-    // A default picture that shows another moment is not bounded: there is one of each.
+    // Default images at another time are not limited: there is one of each.
     if rights.has_anonymous_limits(&owner) && !wanted.variant.is_default() {
         if !platform::is_within_rate_limit(env, Limiter::ClientRenders, &rights.client).await {
             return Ok(Lookup::RateLimited(rights.client.clone()));
         }
         if !has_daily_quota(wanted.video, config, request_id).await? {
-            let detail = "Enough new pictures of this video were made today. Pictures that exist are served.";
+            let detail =
+                "The daily limit of new images of this video is reached. Existing images are served.";
             return Ok(Lookup::Missing(
                 Problem::with_detail(Code::Busy, detail),
                 Some(DAILY_LIMIT_RETRY_SECS),
             ));
         }
     }
-    // Each picture costs the owner a function's time: who asks for ever new ones is slowed down.
+    // Rendering costs the owner function time: callers that request many new images are limited.
     for (limiter, counter_key) in
         [(Limiter::VideoRenders, &wanted.video.to_string()), (Limiter::OwnerRenders, &owner.to_string())]
     {
@@ -332,13 +352,15 @@ async fn render_image(
         }
         (RenderResponse::Rejected(problem), _) => Ok(Lookup::RenderFailed { problem, is_private }),
         (RenderResponse::Failed(problem), _) => Err(problem),
-        (RenderResponse::Rendered, None) => Err(upstream_problem(&"the function named no ETag", request_id)),
+        (RenderResponse::Rendered, None) => {
+            Err(upstream_problem(&"the function returned no ETag", request_id))
+        }
     }
 }
 
-/// Whether another new picture of this video may be made for an anonymous caller today. S3 is the only counter: the
-/// pictures in the video's folder are listed, and those of the last day are counted. A listing costs a sixth of what the
-/// function costs that makes the picture.
+/// Whether another new image of this video may be rendered for an anonymous caller today. S3 is the only counter: the
+/// images in the folder of the video are listed, and those of the last day are counted. A listing costs a sixth of the
+/// function's cost for the image.
 async fn has_daily_quota(video: VideoId, config: &Config, request_id: &str) -> Result<bool, Problem> {
     let now_ms = platform::now_ms();
     if config.public_variants_per_day == 0
@@ -369,7 +391,7 @@ async fn has_daily_quota(video: VideoId, config: &Config, request_id: &str) -> R
     Ok(false)
 }
 
-/// What the function answers, with the ETag and the body.
+/// The response of the function, with its ETag and body.
 async fn invoke_render(
     request: Result<RenderRequest, SignError>,
     request_id: &str,
@@ -393,15 +415,15 @@ async fn invoke_render(
         .map_err(|error| upstream_problem(&error, request_id))?;
     let outcome = render_client::interpret(status, &bytes);
     if matches!(outcome, RenderResponse::Failed(_)) {
-        platform::log_error("render", request_id, &format!("the function answered {status}"));
+        platform::log_error("render", request_id, &format!("the function returned {status}"));
     }
     Ok((outcome, etag, bytes))
 }
 
-/// Has the function make another frame the poster, and returns what it says about it.
+/// Has the function make another frame the poster, and returns the new poster.
 ///
 /// # Errors
-/// There is no function here; what it says is wrong; or trouble with it.
+/// No function is configured; its response is invalid; or it failed.
 pub(crate) async fn set_poster(
     video: VideoId,
     time_ms: Option<u64>,
@@ -410,14 +432,14 @@ pub(crate) async fn set_poster(
 ) -> Result<Poster, Problem> {
     let name = glimpse_contract::poster_target_name(time_ms);
     let request = render_client::sign_request(video, &name, config, platform::now_ms()).ok_or_else(|| {
-        Problem::with_detail(Code::NotFound, "No pictures are made on demand here: RENDER_URL is not set.")
+        Problem::with_detail(Code::NotFound, "On-demand images are not available: RENDER_URL is not set.")
     })?;
     let (response, _, bytes) = invoke_render(request, request_id).await?;
     match response {
         RenderResponse::Rendered => glimpse_contract::Json::parse(&bytes)
             .as_ref()
             .and_then(Poster::from_json)
-            .ok_or_else(|| upstream_problem(&"the function's poster cannot be read", request_id)),
+            .ok_or_else(|| upstream_problem(&"the function returned an invalid poster", request_id)),
         RenderResponse::Rejected(problem) | RenderResponse::Failed(problem) => Err(problem),
         RenderResponse::Stored => Err(Problem::new(Code::Upstream)),
     }
@@ -428,7 +450,7 @@ fn upstream_problem(error: &dyn std::fmt::Display, request_id: &str) -> Problem 
     Problem::new(Code::Upstream)
 }
 
-/// Why a picture is not there: on its way, refused, or unknown.
+/// Why an image is missing: in progress, rejected, or unknown.
 fn missing_image(wanted: &VariantRequest, manifest: Option<Manifest>, now_ms: u64) -> Lookup {
     let rejection = manifest.map(|manifest| match (manifest.state, manifest.rejected) {
         (State::Rejected, Some(Rejection { code })) => Some(code),

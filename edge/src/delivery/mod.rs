@@ -1,4 +1,4 @@
-//! Decides how a picture is served: by which headers, from which cache entry, whole or in part, made or found.
+//! Delivery of images: cache entries, response headers, access control, and rendering on demand.
 
 mod access;
 mod cache_key;
@@ -25,7 +25,7 @@ pub use crate::delivery::cache_policy::{
 pub use crate::delivery::coalesce::{RequestCoalescer, Role};
 pub use crate::delivery::conditional::{Conditional, ConditionalResponse, evaluate_preconditions};
 pub(crate) use crate::delivery::download::download;
-pub(crate) use crate::delivery::handler::{RequestContext, purge, serve};
+pub(crate) use crate::delivery::handler::{purge, serve};
 pub(crate) use crate::delivery::lookup::{is_known_absent, remember_absent, set_poster};
 pub use crate::delivery::negotiate::negotiate_path;
 pub use crate::delivery::purge::{paths_for_keys, poster_paths};

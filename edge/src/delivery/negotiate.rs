@@ -1,7 +1,7 @@
-//! Decides which format of a picture somebody gets who names none: RFC 9110, section 12.5.1. Pure.
+//! Content negotiation: the image format of URLs without an extension, RFC 9110, section 12.5.1. Pure.
 
-/// The path with the extension that `Accept` chooses, of `/{video}/thumbnail` and `/{video}/animated`; `None` of every
-/// other path. The extension is all that the header decides, so the cache knows a picture by its format alone.
+/// The path with the extension that `Accept` selects, for `/{video}/thumbnail` and `/{video}/animated`; `None` for
+/// every other path. The header selects nothing but the extension, so the cache key needs only the format.
 pub fn negotiate_path(path: &str, accept: impl FnOnce() -> Option<String>) -> Option<String> {
     let (_, file) = path.strip_prefix('/')?.split_once('/')?;
     let (fallback, kind) = match file {
@@ -13,15 +13,15 @@ pub fn negotiate_path(path: &str, accept: impl FnOnce() -> Option<String>) -> Op
     Some([path, if takes_webp { ".webp" } else { fallback }].concat())
 }
 
-/// Whether WebP is at least as welcome as the format that everybody knows. `image/*` and `*/*` do not say that it can be
-/// shown: clients send them that know no WebP.
+/// Whether the client accepts WebP at least as much as the universal format. `image/*` and `*/*` do not count as WebP:
+/// clients without WebP send them.
 fn is_webp_preferred(accept: &str, plain: &str) -> bool {
     let (webp, is_named) = quality_of_type(accept, "image/webp");
     let (plain, _) = quality_of_type(accept, plain);
     webp > 0 && (plain == 0 || (is_named && webp >= plain))
 }
 
-/// How welcome a type is, in thousandths, and whether by its own name. The most precise range counts.
+/// The quality of a type, in thousandths, and whether the header contains its name. The most specific range counts.
 fn quality_of_type(accept: &str, kind: &str) -> (u32, bool) {
     let (mut quality, mut precision) = (0, 0);
     for range in accept.split(',') {
@@ -45,7 +45,7 @@ fn quality_of_type(accept: &str, kind: &str) -> (u32, bool) {
     (quality, precision == 3)
 }
 
-/// A weight in thousandths. What is none weighs nothing.
+/// A quality in thousandths. An invalid one is 0.
 fn parse_quality_thousandths(text: &str) -> u32 {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = fraction.bytes().chain(*b"000").take(3);
@@ -80,7 +80,7 @@ mod tests {
             (Some("image/webp"), "webp"),
             (Some("image/webp,*/*"), "webp"),
             (Some("IMAGE/WEBP"), "webp"),
-            // What Chrome, Firefox and Safari send for an image, and Chrome for a page.
+            // The headers of Chrome, Firefox and Safari for an image, and of Chrome for a page.
             (Some("image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8"), "webp"),
             (Some("image/avif,image/webp,image/png,image/svg+xml,image/*;q=0.8,*/*;q=0.5"), "webp"),
             (

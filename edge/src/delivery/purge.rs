@@ -1,24 +1,23 @@
-//! Decides which cache entries of a video can be named: those that are forgotten when it is deleted, or its poster changes.
-//! Pure.
+//! URL paths of the cache entries of a video that are purged when it is deleted or its poster changes. Pure.
 
 use glimpse_contract::{Key, Manifest, Variant, VariantRequest, VideoId, revision_from_etag};
 
 use crate::delivery::storyboard_files::is_table;
 
-/// The most pictures beside the defaults that are taken out of the cache by name: each costs a request, and a Worker of
-/// Cloudflare's free plan may make 50, <https://developers.cloudflare.com/workers/platform/limits/#subrequests>.
+/// The most images beside the defaults that are purged by URL: each costs a request, and a Worker of Cloudflare's free
+/// plan may make 50, <https://developers.cloudflare.com/workers/platform/limits/#subrequests>.
 const MAX_VARIANT_PATHS: usize = 8;
 
 fn unversioned_request(video: VideoId, variant: Variant) -> VariantRequest {
     VariantRequest { video, variant, revision: None, has_webp_sheet: false }
 }
 
-/// What is said about a video where its pictures are named.
+/// The paths of the documents that contain the URLs of a video's images.
 fn document_paths(video: VideoId) -> [String; 2] {
     [format!("/{video}"), format!("/{video}/meta.json")]
 }
 
-/// The paths of what shows the poster: the bare default thumbnails, those of the widths that are public, the page.
+/// The paths that show the poster: the unversioned default thumbnails, those of the public widths, and the page.
 pub fn poster_paths(video: VideoId, widths: &[u32]) -> Vec<String> {
     let mut names = vec!["thumbnail.jpg".to_owned(), "thumbnail.webp".to_owned()];
     for width in widths {
@@ -33,7 +32,7 @@ pub fn poster_paths(video: VideoId, widths: &[u32]) -> Vec<String> {
         .collect()
 }
 
-/// The paths of the pictures behind these keys of a video, bare and with the revisions that its manifest knows, and of the
+/// The paths of the images with these keys of a video, unversioned and with the revisions in its manifest, and of the
 /// page.
 pub fn paths_for_keys(video: VideoId, keys: &[String], manifest: Option<&Manifest>) -> Vec<String> {
     let mut all: Vec<VariantRequest> = Vec::new();
@@ -75,7 +74,7 @@ mod tests {
                 "/v",
                 "/v/meta.json"
             ],
-            "640 is the default already"
+            "640 is already the default"
         );
         let manifest = format!(
             r#"{{"version":1,"video":"{video}","owner":"{}","state":"ready","source":{{}},

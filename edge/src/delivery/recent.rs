@@ -1,12 +1,11 @@
-//! Decides which videos something was found out about a moment ago, so that repeated requests need no look into the bucket.
-//! Pure.
+//! A bounded set of videos with an expiry each: recent results that save repeated reads of the bucket. Pure.
 
 use glimpse_contract::VideoId;
 
-/// The most videos that are remembered. The oldest entry is removed first.
+/// The most videos in a set. The oldest entry is removed first.
 const MAX_VIDEOS: usize = 256;
 
-/// A bounded set of videos, each with the time until which it is known, in Unix milliseconds.
+/// A bounded set of videos, each with its expiry in Unix milliseconds.
 #[derive(Debug, Default)]
 pub struct TtlSet(Vec<(VideoId, u64)>);
 
@@ -16,7 +15,7 @@ impl TtlSet {
         Self(Vec::new())
     }
 
-    /// Remembers the video for so many milliseconds.
+    /// Adds the video for this many milliseconds.
     pub fn insert(&mut self, video: VideoId, ttl_ms: u64, now_ms: u64) {
         self.0.retain(|(known, until_ms)| *known != video && now_ms < *until_ms);
         if self.0.len() == MAX_VIDEOS {
@@ -55,7 +54,7 @@ mod tests {
             recent.insert(id(number), 1_000, 0);
         }
         assert_eq!(recent.0.len(), MAX_VIDEOS);
-        assert!(recent.contains(id(3 * MAX_VIDEOS - 1), 0), "the last one is known");
+        assert!(recent.contains(id(3 * MAX_VIDEOS - 1), 0), "the last one is present");
         assert!(!recent.contains(id(0), 0), "the oldest one was removed");
     }
 }

@@ -1,34 +1,34 @@
-//! Decides how the `render` Lambda is asked for a picture, and what its answers mean. Pure.
+//! Requests to the `render` Lambda, and the interpretation of its responses. Pure.
 
 use glimpse_contract::{Code, Json, Manifest, Problem, State, VariantRequest, VideoId};
 
 use crate::config::Config;
 use crate::s3::sigv4::{HeaderSigningParams, SignError, sign_headers};
 
-/// How long a picture may take to be made, in milliseconds.
+/// Timeout of rendering an image, in milliseconds.
 pub(super) const TIMEOUT_MS: u32 = 30_000;
-/// The largest answer that is read, in bytes: Lambda allows 6 MB,
+/// The largest response that is read, in bytes: Lambda allows 6 MB,
 /// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>.
 pub(super) const MAX_RESPONSE_BYTES: usize = 6 * 1024 * 1024;
-/// It is no `GET`: between here and the function, nobody may think of caching it.
+/// Not `GET`: no intermediary between the Worker and the function may cache it.
 pub(super) const METHOD: &str = "POST";
 
-/// A request to the function, signed. The headers are a secret, never logged.
+/// A signed request to the function. The headers are secret, and never logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RenderRequest {
-    /// The address: the video and the picture's canonical name.
+    /// The URL with the video and the canonical name of the image.
     pub(super) url: String,
     /// The headers with the signature.
     pub(super) headers: Vec<(String, String)>,
 }
 
-/// Whether this picture may be made now: not one that exists before anybody asks, of a video that is ready. Whoever asks
-/// may see it.
+/// Whether this image may be rendered now: it is not a default output, and the video is ready. The request is already
+/// authorized.
 pub(super) fn is_renderable(wanted: &VariantRequest, manifest: &Manifest) -> bool {
     !wanted.variant.is_default() && manifest.state == State::Ready
 }
 
-/// The request for what is made of a video under this name; `None` if this deployment makes nothing on demand.
+/// The request for an image of a video with this name; `None` if this deployment renders nothing on demand.
 pub(super) fn sign_request(
     video: VideoId,
     name: &str,
@@ -42,20 +42,20 @@ pub(super) fn sign_request(
     Some(signed.map(|headers| RenderRequest { url, headers }))
 }
 
-/// What the function answered.
+/// The response of the function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum RenderResponse {
-    /// The picture is the body, and lies in the bucket.
+    /// The body is the image, which is also in the bucket.
     Rendered,
-    /// The picture lies in the bucket, and is too large for a function's answer.
+    /// The image is in the bucket, and too large for the response of a function.
     Stored,
-    /// There is none; the client is told why.
+    /// The image cannot be rendered; the client gets the reason.
     Rejected(Problem),
-    /// The function, or what guards it, did not answer as it should.
+    /// The function, or a gateway before it, returned an invalid response.
     Failed(Problem),
 }
 
-/// What an answer of the function means.
+/// Interprets a response of the function.
 pub(super) fn interpret(status: u16, body: &[u8]) -> RenderResponse {
     match status {
         200 => return RenderResponse::Rendered,
@@ -66,12 +66,12 @@ pub(super) fn interpret(status: u16, body: &[u8]) -> RenderResponse {
     let refusal = Json::parse(body).unwrap_or_default();
     let code = Code::from_json(refusal.get("code"));
     match refusal.get("detail").as_str() {
-        // Only what is the picture's or the video's own fault is worth telling; a status that is not the code's is
-        // not the function's.
+        // Only errors of the image or the video itself are passed on; a status that does not match the code is not from
+        // the function.
         Some(detail) if code.status() == status && matches!(status, 202 | 400..=499) => {
             RenderResponse::Rejected(Problem::with_detail(code, detail))
         }
-        // Whoever operates the deployment has to know which of its parts is wrong.
+        // The operator has to know which component is misconfigured.
         Some(_) if code.status() == status && code.needs_operator() => {
             RenderResponse::Failed(Problem::new(code))
         }

@@ -1,54 +1,54 @@
-//! Decides what the proof in a picture's URL is worth, and what an answer to it may say of caching. Pure.
+//! Credentials in the URL of an image: parsing, verification, and the cache lifetime of the response. Pure.
 
 use glimpse_contract::{Code, Problem, VariantKind, VariantRequest, VideoId};
 
 use crate::auth::{DeliveryKeys, DeliveryToken, TokenError, TokenScope, UrlSignature};
 use crate::delivery::storyboard_files::{append_sheet_query, is_table, sheet_file};
 
-/// What a URL carries, taken apart. Nothing of it is proven.
+/// The credential of a URL, parsed but not verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UrlCredential<'a> {
-    /// Nothing.
+    /// No credential.
     Absent,
-    /// `token=`: a JWT, and what may stand beside it.
+    /// `token=`: a JWT, and the parameters that are allowed beside it.
     Token(&'a str, String),
-    /// `expires=&kid=&sig=`, and the picture's own parameters.
+    /// `expires=&kid=&sig=`, and the parameters of the image.
     Signature([&'a str; 3], String),
 }
 
-/// What a URL proves, but for what depends on which picture it names.
+/// A credential whose signature or token was checked, before it is matched against the requested image.
 #[derive(Debug, Clone, Default)]
 pub enum DeliveryCredential {
-    /// Nothing.
+    /// No credential.
     #[default]
     Absent,
-    /// A JWT whose signature and times are right.
+    /// A JWT with a valid signature and valid times.
     Token(DeliveryToken, String),
-    /// A signature that is to be compared with the picture's address.
+    /// A signature that is still to be verified against the URL of the image.
     Signature(UrlSignature, String),
 }
 
-/// Why somebody may see a private picture.
+/// Why the viewer may see a private image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ViewerAccess {
-    /// It is the owner, signed in.
+    /// The viewer is the owner, signed in.
     Owner,
-    /// A token says so.
+    /// The viewer has a token.
     Token {
-        /// Until when, in Unix seconds.
+        /// Expiry, in Unix seconds.
         expires_at_secs: u64,
-        /// The query by which the sheet of the same storyboard is opened.
+        /// The query with the credential of the sheet of the same storyboard.
         sheet_query: String,
     },
 }
 
-/// What is answered to a rejected token. Its holder learns the reason where the signature was right; everything else is one
-/// answer, so that there is no oracle.
+/// The problem for a rejected token. It contains the reason only if the signature was valid; otherwise it is always the
+/// same, so that there is no oracle.
 pub fn token_problem(error: TokenError) -> Problem {
     let reason = match error {
         TokenError::Expired => "it has expired.",
         TokenError::NotYetValid => "it is not valid yet.",
-        TokenError::LifetimeTooLong => "it is valid for too long: its end may be 366 days away at most.",
+        TokenError::LifetimeTooLong => "it is valid for too long, at most 366 days are allowed.",
         TokenError::WrongVideo => "it is for another video.",
         TokenError::WrongKind => "it is for another kind of file: see its `aud`.",
         TokenError::Malformed
@@ -58,18 +58,15 @@ pub fn token_problem(error: TokenError) -> Problem {
             return Problem::new(Code::TokenRefused);
         }
     };
-    Problem::with_detail(
-        Code::TokenRefused,
-        ["The token of this link cannot be used here: ", reason].concat(),
-    )
+    Problem::with_detail(Code::TokenRefused, ["The token of this link was rejected: ", reason].concat())
 }
 
-/// Why a proof is not accepted.
+/// Why a credential is rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CredentialError {
     /// The token is rejected.
     Token(TokenError),
-    /// The request is wrong whatever the token says.
+    /// The request is invalid whatever the token contains.
     Request(Problem),
 }
 
@@ -79,11 +76,11 @@ impl From<TokenError> for CredentialError {
     }
 }
 
-/// Takes the proof out of a query.
+/// Extracts the credential from a query.
 ///
 /// # Errors
-/// One that is given twice or in part, or a JWT beside parameters: those belong into its claims, as at Mux. Mux's players
-/// send `format` beside it, which names the sheet of a storyboard's table and opens nothing more.
+/// A duplicate or incomplete credential, or a JWT beside parameters: those belong into its claims, as at Mux. Mux's
+/// players send `format` beside it, which selects the sheet format of a storyboard's table and gives no further access.
 pub fn parse_credential(query: &str) -> Result<UrlCredential<'_>, Problem> {
     const NAMES: [&str; 4] = ["token", "expires", "kid", "sig"];
     let bad = |detail: &str| Problem::with_detail(Code::BadParameter, detail);
@@ -93,7 +90,7 @@ pub fn parse_credential(query: &str) -> Result<UrlCredential<'_>, Problem> {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         match NAMES.iter().position(|known| *known == name) {
             Some(place) if values[place].is_some() => {
-                return Err(bad(&format!("The parameter `{name}` is given twice.")));
+                return Err(bad(&format!("Duplicate parameter `{name}`.")));
             }
             Some(place) => values[place] = Some(value),
             None => {
@@ -110,22 +107,22 @@ pub fn parse_credential(query: &str) -> Result<UrlCredential<'_>, Problem> {
             Ok(UrlCredential::Token(token, parameters))
         }
         [Some(_), ..] => {
-            Err(bad("The parameter `token` stands alone: the picture's parameters are claims of the token."))
+            Err(bad("The parameter `token` must be the only one: image parameters are claims of the token."))
         }
         [None, Some(expires), Some(key_id), Some(signature)] => {
             Ok(UrlCredential::Signature([expires, key_id, signature], parameters))
         }
-        _ => Err(bad("The parameters `expires`, `kid` and `sig` go together.")),
+        _ => Err(bad("The parameters `expires`, `kid` and `sig` must be sent together.")),
     }
 }
 
-/// The canonical path and query of a picture, which a short form is a signature of. A revision is no part of it: it
-/// changes nothing about the picture.
+/// The canonical path and query of an image, which the short form signs. They do not include the revision: it does not
+/// change the image.
 pub fn signed_path(wanted: &VariantRequest) -> String {
     VariantRequest { revision: None, ..wanted.clone() }.canonical()
 }
 
-/// What a token has to open for this kind of picture.
+/// The scope that a token needs for this kind of image.
 pub fn required_scope(kind: VariantKind) -> TokenScope {
     match kind {
         VariantKind::Thumbnail => TokenScope::Thumbnail,
@@ -135,7 +132,7 @@ pub fn required_scope(kind: VariantKind) -> TokenScope {
 }
 
 impl DeliveryCredential {
-    /// The query that names the picture, where it is not the URL's own.
+    /// The query with the parameters of the image, if it is not that of the URL.
     pub fn query(&self) -> Option<&str> {
         match self {
             Self::Absent => None,
@@ -144,10 +141,10 @@ impl DeliveryCredential {
         }
     }
 
-    /// Whether it opens the video itself, as it was uploaded.
+    /// Checks that the credential gives access to the source.
     ///
     /// # Errors
-    /// A token that is rejected, or parameters beside it.
+    /// A rejected token, or parameters beside it.
     pub fn check_original(
         &self,
         video: VideoId,
@@ -155,7 +152,7 @@ impl DeliveryCredential {
         now_ms: u64,
     ) -> Result<(), CredentialError> {
         if self.query().is_some_and(|query| !query.is_empty()) {
-            let problem = Problem::with_detail(Code::BadParameter, "The original has no parameters.");
+            let problem = Problem::with_detail(Code::BadParameter, "The original takes no parameters.");
             return Err(CredentialError::Request(problem));
         }
         match self {
@@ -168,10 +165,10 @@ impl DeliveryCredential {
         Ok(())
     }
 
-    /// What it opens of this picture's video; `None` if nothing was proven.
+    /// The access that the credential gives to this image; `None` without a credential.
     ///
     /// # Errors
-    /// It is for something else, wrong or over.
+    /// A credential that is for another resource, invalid or expired.
     pub fn authorize(
         &self,
         wanted: &VariantRequest,
@@ -200,8 +197,8 @@ impl DeliveryCredential {
 }
 
 impl ViewerAccess {
-    /// What the browser is told of caching: never longer than the token lives, and nobody else may keep it. An owner's
-    /// browser asks every time, since somebody else may sit before it next.
+    /// The value of `Cache-Control`: never longer than the token's lifetime, and not for shared caches. An owner's
+    /// browser revalidates every time, since the browser may be shared.
     pub fn cache_control(&self, public: &str, now_ms: u64) -> String {
         let Self::Token { expires_at_secs, .. } = self else { return "private, no-cache".to_owned() };
         let ttl = public.split_once("max-age=").map_or("", |(_, rest)| rest);
@@ -209,12 +206,12 @@ impl ViewerAccess {
         format!("private, max-age={}", expires_at_secs.saturating_sub(now_ms / 1000).min(ttl))
     }
 
-    /// Whether a picture is a table whose sheet is to be opened by the same token.
+    /// Whether the image is a table whose sheet needs the same token.
     pub fn has_signed_sheet(&self, wanted: &VariantRequest) -> bool {
         matches!(self, Self::Token { .. }) && is_table(wanted.variant)
     }
 
-    /// The table, with the token in the sheet's address: a relative address would lose it.
+    /// The table, with the token in the URL of the sheet: a relative URL would lose it.
     pub fn sign_sheet_url(&self, wanted: &VariantRequest, table: Vec<u8>) -> Vec<u8> {
         match self {
             Self::Token { sheet_query, .. } => append_sheet_query(wanted, table, sheet_query),
@@ -242,7 +239,7 @@ mod tests {
     fn signature_credential(query: &str) -> DeliveryCredential {
         let UrlCredential::Signature([expires, key_id, signature], rest) = parse_credential(query).unwrap()
         else {
-            panic!("{query} is no short form")
+            panic!("{query} has no short signature")
         };
         DeliveryCredential::Signature(UrlSignature::parse(expires, key_id, signature).unwrap(), rest)
     }
@@ -287,7 +284,7 @@ mod tests {
             ("storyboard.vtt", "format=webp", "storyboard.vtt?format=webp"),
             ("thumbnail.webp", "token=h.p.s", "thumbnail.webp"),
             ("storyboard.vtt", "token=h.p.s&format=webp", "storyboard.vtt?format=webp"),
-            // Vidstack, as its documentation shows Mux.
+            // Vidstack, as its documentation shows it with Mux.
             ("thumbnail.webp", "time=268&width=1200", "thumbnail.webp?time=268&width=1200"),
             ("storyboard.vtt", "", "storyboard.vtt"),
             ("storyboard.json", "", "storyboard.json"),
@@ -304,7 +301,8 @@ mod tests {
         }
     }
 
-    /// Rows D1 and D3 of the threat table: other words for the same picture are signed alike, other pictures are not.
+    /// Rows D1 and D3 of the threat model: other spellings of the same image have the same signature, other images do
+    /// not.
     #[test]
     fn signature_covers_canonical_form() {
         let picture = wanted("thumbnail.jpg", "time=1.5&width=200");
@@ -329,16 +327,16 @@ mod tests {
             signature_credential(&link.split_once('?').unwrap().1.replace("kid=a", "v=01234567&kid=a"));
         assert!(
             fresh.authorize(&picture, &keys(), NOW_MS).unwrap().is_some(),
-            "a revision changes no picture"
+            "a revision does not change the image"
         );
-        assert!(credential.authorize(&picture, &keys(), NOW_MS + 120_000).is_err(), "D2: it is over");
+        assert!(credential.authorize(&picture, &keys(), NOW_MS + 120_000).is_err(), "D2: it has expired");
         assert!(
             credential.authorize(&picture, &DeliveryKeys::default(), NOW_MS).is_err(),
-            "D9: its key is gone"
+            "D9: its key was removed"
         );
     }
 
-    /// Row J10 of the threat table: what is said follows from the signature.
+    /// Row J10 of the threat model: the reason is returned only with a valid signature.
     #[test]
     fn reason_requires_valid_signature() {
         let silent = [
@@ -364,7 +362,7 @@ mod tests {
                 problem.detail
             );
         }
-        // An expired link whose signature is wrong is only wrong.
+        // An expired link with a wrong signature is reported as wrong only.
         let picture = wanted("thumbnail.jpg", "");
         let link = keys().sign_url(&signed_path(&picture), NOW_MS / 1000 - 100).unwrap();
         let query = link.split_once('?').unwrap().1;
@@ -374,7 +372,7 @@ mod tests {
         assert_eq!(rejection(&query.replace("sig=", "sig=AAAA")), TokenError::Signature);
     }
 
-    /// Rows D2 and D7 of the threat table: what a browser is told.
+    /// Rows D2 and D7 of the threat model: `Cache-Control` of private images.
     #[test]
     fn private_max_age_ends_with_token() {
         let expires_at_secs = NOW_MS / 1000 + 100;
@@ -399,18 +397,21 @@ mod tests {
         let credential = signature_credential(link.split_once('?').unwrap().1);
         let access = credential.authorize(&table, &keys(), NOW_MS).unwrap().unwrap();
         assert!(access.has_signed_sheet(&table) && !access.has_signed_sheet(&wanted("storyboard.jpg", "")));
-        assert!(!ViewerAccess::Owner.has_signed_sheet(&table), "an owner's cookie goes along by itself");
+        assert!(
+            !ViewerAccess::Owner.has_signed_sheet(&table),
+            "the browser sends the owner's cookie by itself"
+        );
         let text =
             access.sign_sheet_url(&table, b"WEBVTT\n\n0 --> 1\nstoryboard.jpg#xywh=0,0,1,1\n".to_vec());
         let text = String::from_utf8(text).unwrap();
         let query = text.split_once("storyboard.jpg?").unwrap().1.split_once("#xywh").unwrap().0;
         let sheet =
             signature_credential(query).authorize(&wanted("storyboard.jpg", ""), &keys(), NOW_MS).unwrap();
-        let Some(ViewerAccess::Token { expires_at_secs, .. }) = sheet else { panic!("no grant") };
-        assert_eq!(expires_at_secs, NOW_MS / 1000 + 60, "it ends with the table's");
+        let Some(ViewerAccess::Token { expires_at_secs, .. }) = sheet else { panic!("no access") };
+        assert_eq!(expires_at_secs, NOW_MS / 1000 + 60, "it expires with that of the table");
         assert_eq!(access.sign_sheet_url(&table, vec![0xff]), [0xff]);
 
-        // The sheet in WebP has a signature of its own.
+        // The sheet in WebP has its own signature.
         let table = wanted("storyboard.vtt", "format=webp");
         let link = keys().sign_url(&signed_path(&table), NOW_MS / 1000 + 60).unwrap();
         assert!(link.contains("?format=webp&expires="), "{link}");

@@ -1,20 +1,20 @@
-//! Decides what the tables of a storyboard say about their sheet: in which format, at which address, with which token. Pure.
+//! Rewrites the sheet's URL in storyboard tables: its format, an absolute URL, and the viewer's token. Pure.
 //!
-//! The stored tables name the sheet as JPEG and relative to themselves. Players of WebVTT resolve that; those that read JSON,
-//! as Mux's `storyboard.json` is read, take `url` as it is.
+//! The stored tables contain the URL of the JPEG sheet, relative to their own. Players resolve it in WebVTT; players
+//! that read JSON, such as Mux's `storyboard.json`, use `url` as it is.
 
 use glimpse_contract::{OutputFormat, Variant, VariantRequest};
 
-/// The sheet that the stored tables name.
+/// The sheet in the stored tables.
 const STORED_SHEET: &str = "storyboard.jpg";
 
-/// Whether it is a storyboard's table, which names the sheet.
+/// Whether this is a storyboard table, which contains the URL of the sheet.
 pub(super) fn is_table(variant: Variant) -> bool {
     matches!(variant.format(), OutputFormat::Vtt | OutputFormat::Json)
 }
 
-/// Whether it is a storyboard's sheet that is at this path. A token opens it and the tables alike, and may say which sheet the
-/// tables name.
+/// Whether this is the path of a storyboard sheet. A token gives access to the sheet and the tables alike, and may
+/// select the sheet format of the tables.
 pub(super) fn is_sheet(path: &str) -> bool {
     ["/storyboard.jpg", "/storyboard.webp"].iter().any(|sheet| path.ends_with(sheet))
 }
@@ -24,13 +24,13 @@ pub(super) fn remove_format(query: &str) -> String {
     query.split('&').filter(|pair| !pair.starts_with("format=")).collect::<Vec<_>>().join("&")
 }
 
-/// The file of the sheet that a table names.
+/// The file name of the sheet in a table.
 pub(super) fn sheet_file(wanted: &VariantRequest) -> &'static str {
     if wanted.has_webp_sheet { "storyboard.webp" } else { STORED_SHEET }
 }
 
-/// The ETag of a table that is delivered with other bytes than the stored ones: that of the stored table, with what was
-/// changed. `None` for every picture that is delivered as it is stored.
+/// The ETag of a table that is delivered with other bytes than the stored ones: the ETag of the stored table with the
+/// kind of change. `None` for every image that is delivered as it is stored.
 pub(super) fn delivered_etag(wanted: &VariantRequest, stored: &str) -> Option<String> {
     let is_json = wanted.variant.format() == OutputFormat::Json;
     if !is_table(wanted.variant) || !(is_json || wanted.has_webp_sheet) {
@@ -40,7 +40,7 @@ pub(super) fn delivered_etag(wanted: &VariantRequest, stored: &str) -> Option<St
     Some(format!("{}-{kind}\"", stored.trim_end_matches('"')))
 }
 
-/// A table as it is delivered, and its ETag. `None` for every picture that is delivered as it is stored.
+/// A table as it is delivered, and its ETag. `None` for every image that is delivered as it is stored.
 pub(super) fn rewrite_sheet_url(
     wanted: &VariantRequest,
     stored: &[u8],
@@ -56,7 +56,7 @@ pub(super) fn rewrite_sheet_url(
     Some((text.replace(STORED_SHEET, &sheet_url).into_bytes(), etag))
 }
 
-/// A delivered table with a query in the sheet's address.
+/// A delivered table with a query in the URL of the sheet.
 pub(super) fn append_sheet_query(wanted: &VariantRequest, table: Vec<u8>, query: &str) -> Vec<u8> {
     let sheet = sheet_file(wanted);
     match String::from_utf8(table) {
@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(rewrite("storyboard.jpg", VTT), None);
     }
 
-    /// Vidstack and others take `url` as it is.
+    /// Vidstack and others use `url` as it is.
     #[test]
     fn storyboard_json_url_is_absolute() {
         let base = format!("https://v.example/{}/storyboard", VideoId::new(1, [1; 10]));
@@ -115,7 +115,7 @@ mod tests {
         }
     }
 
-    /// HEAD and revalidation know the ETag alone, GET has the bytes too.
+    /// HEAD and revalidation compute the ETag alone, GET also has the bytes.
     #[test]
     fn etag_is_equal_for_head_and_get() {
         const STORED_ETAG: &str = "\"0123456789abcdef\"";

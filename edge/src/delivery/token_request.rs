@@ -1,4 +1,4 @@
-//! Decides which delivery tokens somebody asks for, and the links that they make. Pure.
+//! Parses requests for delivery tokens, and issues the tokens and links. Pure.
 
 use glimpse_contract::{Code, Json, Problem, VariantKind, VariantRequest, VideoId, limits, object};
 
@@ -6,7 +6,7 @@ use crate::auth::{DeliveryKeys, TokenScope, scalar_to_string};
 use crate::delivery::signed_url::{required_scope, signed_path};
 use crate::s3::sigv4::timestamp::format_rfc3339;
 
-/// What the body of `POST /api/videos/{video}/tokens` may say; all of it may be left out.
+/// The body of `POST /api/videos/{video}/tokens`; every member is optional.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryTokenRequest {
     types: Vec<&'static str>,
@@ -14,7 +14,7 @@ pub struct DeliveryTokenRequest {
     ttl_secs: u64,
 }
 
-/// The words for what a token opens, beside the kind of picture that it is.
+/// The values of `types`, each with its kind of image, if it is one.
 pub const TOKEN_TYPES: [(&str, Option<VariantKind>); 4] = [
     ("thumbnail", Some(VariantKind::Thumbnail)),
     ("animated", Some(VariantKind::Animation)),
@@ -26,10 +26,10 @@ fn bad_parameter(detail: &str) -> Problem {
     Problem::with_detail(Code::BadParameter, detail)
 }
 
-/// Reads the body; an empty one asks for a token of each kind of picture.
+/// Parses the body; an empty one requests a token of each kind of image.
 ///
 /// # Errors
-/// What is wrong, by name.
+/// `bad_parameter`, with the name of the invalid member.
 pub fn parse(body: &[u8]) -> Result<DeliveryTokenRequest, Problem> {
     let body = if body.is_empty() { b"{}" } else { body };
     let body = Json::parse_lenient(body).filter(Json::is_object);
@@ -44,7 +44,7 @@ pub fn parse(body: &[u8]) -> Result<DeliveryTokenRequest, Problem> {
             "types" => {
                 request.types = parse_types(value).ok_or_else(|| {
                     bad_parameter(
-                        "`types` must name some of thumbnail, animated, storyboard and original, each once.",
+                        "`types` must list some of thumbnail, animated, storyboard and original, each once.",
                     )
                 })?;
             }
@@ -56,13 +56,15 @@ pub fn parse(body: &[u8]) -> Result<DeliveryTokenRequest, Problem> {
                     bad_parameter("`expires_in` must be a number of seconds from 1 to 31622400.")
                 })?;
             }
-            _ => return Err(bad_parameter("Only `types`, `parameters` and `expires_in` are known here.")),
+            _ => {
+                return Err(bad_parameter(
+                    "Unknown member: only `types`, `parameters` and `expires_in` are allowed.",
+                ));
+            }
         }
     }
     if !request.query.is_empty() && request.types.len() != 1 {
-        return Err(bad_parameter(
-            "`parameters` are those of one picture: name a single one of `types` beside them.",
-        ));
+        return Err(bad_parameter("`parameters` apply to one image: `types` must contain exactly one type."));
     }
     Ok(request)
 }
@@ -80,10 +82,10 @@ fn parse_types(value: &Json) -> Option<Vec<&'static str>> {
     (!found.is_empty()).then_some(found)
 }
 
-/// The parameters as a URL's query, which is read where every URL is.
+/// The parameters as the query of a URL, for the parser of all URLs.
 fn parse_parameters(value: &Json) -> Result<String, Problem> {
     let wrong =
-        || bad_parameter("`parameters` must be an object of a picture's parameters, such as \"time\": 1.5.");
+        || bad_parameter("`parameters` must be an object of image parameters, such as \"time\": 1.5.");
     if !value.is_object() {
         return Err(wrong());
     }
@@ -99,10 +101,10 @@ fn parse_parameters(value: &Json) -> Result<String, Problem> {
     Ok(query)
 }
 
-/// The answer: a token of each type, and ready links by it and by the short form.
+/// The response: a token of each type, and links with the token and with the short form.
 ///
 /// # Errors
-/// A parameter that the picture does not have, or a deployment without secrets.
+/// A parameter that the image does not have, or a deployment without secrets.
 pub fn issue_tokens(
     request: &DeliveryTokenRequest,
     video: VideoId,
@@ -119,7 +121,7 @@ pub fn issue_tokens(
             _ => (TokenScope::Original, Vec::new()),
         };
         let token = keys.sign(video, scope, &parameters, expires_at_secs).ok_or_else(|| {
-            let detail = "There are no delivery tokens here: DELIVERY_TOKEN_SECRETS is not set.";
+            let detail = "Delivery tokens are not configured: DELIVERY_TOKEN_SECRETS is not set.";
             Problem::with_detail(Code::NotFound, detail)
         })?;
         let mut urls = object! {};
@@ -139,11 +141,11 @@ pub fn issue_tokens(
 /// A file of a video, its canonical path and query, and its canonical parameters.
 type LinkTarget = (String, String, Vec<(&'static str, String)>);
 
-/// All files that show the same in another format.
+/// All files with the same content in different formats.
 fn link_targets(video: VideoId, kind: Option<VariantKind>, query: &str) -> Result<Vec<LinkTarget>, Problem> {
     let Some(kind) = kind else {
         if !query.is_empty() {
-            return Err(bad_parameter("The original has no parameters."));
+            return Err(bad_parameter("The original takes no parameters."));
         }
         return Ok(vec![("original".to_owned(), format!("/{video}/original"), Vec::new())]);
     };

@@ -1,12 +1,12 @@
-//! Decides under which key the requests of one client are counted. Pure.
+//! Keys of clients for rate limits, from their IP addresses. Pure.
 
 use std::net::IpAddr;
 
-/// The key of requests that carry no address. All of them share one counter.
+/// The key of requests without an address. All of them share one counter.
 const UNKNOWN: &str = "unknown";
 
-/// The key of a client: its IPv4 address, or the /64 prefix of its IPv6 address, since a /64 is what one customer of a
-/// network gets. `CF-Connecting-IP` is set by Cloudflare, and a client cannot change it:
+/// The key of a client: its IPv4 address, or the /64 prefix of its IPv6 address, since one customer of a network gets a
+/// /64. Cloudflare sets `CF-Connecting-IP`, and a client cannot change it:
 /// <https://developers.cloudflare.com/fundamentals/reference/http-headers/#cf-connecting-ip>.
 pub fn client_key(connecting_ip: Option<&str>) -> String {
     let Some(Ok(address)) = connecting_ip.map(|text| text.trim().parse::<IpAddr>()) else {

@@ -1,20 +1,20 @@
-//! Decides which pages of other origins may call the API, and tells their browsers. Pure.
+//! CORS headers ([Fetch](https://fetch.spec.whatwg.org/#http-cors-protocol)) for the API and for images. Pure.
 
 use crate::config::Config;
 
 const API_METHODS: &str = "GET, POST, PUT, DELETE, OPTIONS";
-/// What Uppy's clients, a page's own `fetch` and what traces it send.
+/// The headers that Uppy's clients, a page's own `fetch` and tracing scripts send.
 const ALLOWED_HEADERS: &str = "authorization, content-type, accept, prefer, uppy-auth-token, uppy-credentials-params, last-event-id, \
      traceparent, tracestate";
-/// The longest list of requested headers that is repeated, in bytes.
+/// The longest list of requested headers that is echoed, in bytes.
 const MAX_REQUESTED_BYTES: usize = 1024;
-/// What a script may read of an API answer beside its body.
+/// The headers of an API response that a script may read.
 const API_EXPOSED_HEADERS: &str = "location, retry-after, x-request-id";
-/// The same of a picture: players that load parts of it need the last four.
+/// The headers of an image that a script may read: players that request ranges need the last four.
 const DELIVERY_EXPOSED_HEADERS: &str =
     "retry-after, x-request-id, etag, accept-ranges, content-length, content-range";
 
-/// The headers that an API answer to this origin needs. The origin is repeated, never `*`: credentials travel.
+/// The headers of an API response to this origin. The origin is echoed, never `*`: requests carry credentials.
 pub(crate) fn api_headers(config: &Config, origin: Option<&str>) -> Vec<(&'static str, String)> {
     let mut headers = vec![("vary", "Origin".to_owned())];
     if let Some(origin) = origin.filter(|origin| config.allows_origin(origin)) {
@@ -25,8 +25,8 @@ pub(crate) fn api_headers(config: &Config, origin: Option<&str>) -> Vec<(&'stati
     headers
 }
 
-/// The headers of an answer to a preflight; to a foreign origin only that the answer depends on it. An allowed page may send
-/// any header: monitoring scripts add their own to every request (`sentry-trace`, `baggage`, `x-datadog-*`).
+/// The headers of the response to a preflight request; for a foreign origin only `Vary`. An allowed page may send any
+/// header: monitoring scripts add their own to every request (`sentry-trace`, `baggage`, `x-datadog-*`).
 pub(crate) fn preflight_headers(
     config: &Config,
     origin: Option<&str>,
@@ -39,7 +39,7 @@ pub(crate) fn preflight_headers(
     headers
 }
 
-/// The headers of an answer to a preflight for a picture or a document, from whatever page.
+/// The headers of the response to a preflight request for an image or a document, from any page.
 pub(crate) fn delivery_preflight_headers(requested: Option<&str>) -> Vec<(&'static str, String)> {
     let mut headers = delivery_headers();
     headers.push(("vary", "Access-Control-Request-Headers".to_owned()));
@@ -59,8 +59,8 @@ fn allow_headers(methods: &str, requested: Option<&str>) -> [(&'static str, Stri
     ]
 }
 
-/// Whether it is a list of header names, RFC 9110 section 5.6.2, that is short enough to be repeated. `*` is a name to that
-/// grammar, and stands for all of them in an answer.
+/// Whether this is a list of header names, RFC 9110 section 5.6.2, and short enough to be echoed. `*` is a valid name
+/// in that grammar, and would be a wildcard in a response.
 fn is_header_name_list(list: &str) -> bool {
     let is_name = |name: &str| {
         !name.is_empty()
@@ -70,7 +70,7 @@ fn is_header_name_list(list: &str) -> bool {
     list.len() <= MAX_REQUESTED_BYTES && list.split(',').all(|name| is_name(name.trim_matches([' ', '\t'])))
 }
 
-/// The headers that let any page show and measure a picture.
+/// The headers that let any page show and measure an image.
 pub(crate) fn delivery_headers() -> Vec<(&'static str, String)> {
     vec![
         ("access-control-allow-origin", "*".to_owned()),
@@ -89,7 +89,7 @@ mod tests {
         headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone()).unwrap_or_default()
     }
 
-    /// Row U13 of the threat table.
+    /// Row U13 of the threat model.
     #[test]
     fn echoes_only_configured_origins() {
         let config = example();

@@ -1,4 +1,4 @@
-//! HTTP without the product's meaning: routes, CORS, client addresses and responses.
+//! Generic HTTP: routes, CORS, client addresses and responses.
 
 pub mod client_address;
 pub(crate) mod cors;

@@ -1,4 +1,4 @@
-//! Decides how an answer becomes a response: the one place that builds a response.
+//! Responses before they reach the runtime, and their conversion: the only place that constructs a response.
 
 use std::fmt;
 use std::pin::Pin;
@@ -8,9 +8,9 @@ use futures_util::{Stream, StreamExt as _};
 use glimpse_contract::{Json, Problem, object};
 use wasm_bindgen::{JsCast as _, JsValue};
 
-use crate::platform::Response;
+use web_sys::Response;
 
-/// Bytes that are made while they are sent.
+/// Bytes that are generated while they are sent.
 pub(crate) struct ChunkStream(pub(crate) Pin<Box<dyn Stream<Item = Vec<u8>>>>);
 
 impl fmt::Debug for ChunkStream {
@@ -19,26 +19,26 @@ impl fmt::Debug for ChunkStream {
     }
 }
 
-/// What a response carries.
+/// The body of a response.
 #[derive(Debug)]
 pub(crate) enum ReplyBody {
-    /// Nothing.
+    /// No body.
     Empty,
-    /// This text.
+    /// A text.
     Text(String),
-    /// These bytes.
+    /// Bytes.
     Bytes(Bytes),
-    /// The body of another response, passed on without being read.
+    /// The body of another response, passed through unread.
     ResponseBody(Response),
-    /// Another response as it is, with its own status and headers.
+    /// Another response unchanged, with its status and headers.
     Response(Response),
-    /// Another response with these headers in place of its own.
+    /// Another response, with these headers instead of its own.
     ResponseWithHeaders(Response),
-    /// Bytes as they come.
+    /// A stream of bytes.
     Stream(ChunkStream),
 }
 
-/// An answer: status, headers and body.
+/// A response: status, headers and body.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -47,12 +47,12 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// No body.
+    /// A response without a body.
     pub(crate) fn empty(status: u16) -> Self {
         Self { status, headers: Vec::new(), body: ReplyBody::Empty }
     }
 
-    /// A JSON body, never cached: it is about the one who asked.
+    /// A JSON response, never cached: it is specific to the caller.
     pub(crate) fn json(status: u16, value: &Json) -> Self {
         Self { status, headers: Vec::new(), body: ReplyBody::Text(value.to_string()) }
             .with_header("content-type", "application/json; charset=utf-8")
@@ -60,7 +60,7 @@ impl Reply {
             .with_header("x-content-type-options", "nosniff")
     }
 
-    /// An XML body, as S3 would answer it.
+    /// An XML response in S3's format.
     pub(crate) fn xml(status: u16, xml: String) -> Self {
         Self { status, headers: Vec::new(), body: ReplyBody::Text(xml) }
             .with_header("content-type", "application/xml")
@@ -75,12 +75,12 @@ impl Reply {
         reply
     }
 
-    /// A stored response, as it was stored.
+    /// A cached response, unchanged.
     pub(crate) fn from_response(response: Response) -> Self {
         Self { status: 200, headers: Vec::new(), body: ReplyBody::Response(response) }
     }
 
-    /// A stored response, as it was stored but for the headers that are added to this.
+    /// A cached response, unchanged except for the headers that are added.
     pub(crate) fn from_response_with_headers(response: Response) -> Self {
         Self {
             status: response.status(),
@@ -89,24 +89,24 @@ impl Reply {
         }
     }
 
-    /// Sends the browser elsewhere.
+    /// Redirects the browser.
     pub(crate) fn redirect(location: &str) -> Self {
         Self::empty(302).with_header("location", location).with_header("cache-control", "no-store")
     }
 
-    /// The same with one more header.
+    /// Adds a header.
     pub(crate) fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 
-    /// Sets a header anew.
+    /// Sets a header, replacing earlier values.
     pub(crate) fn set_header(&mut self, name: &'static str, value: &str) {
         self.headers.retain(|(known, _)| *known != name);
         self.headers.push((name, value.to_owned()));
     }
 
-    /// The response. The answer to `HEAD` keeps its headers and loses its body.
+    /// Converts to the runtime's response. The response to `HEAD` keeps its headers and loses its body.
     pub(crate) fn into_response(self, is_head: bool) -> Result<Response, JsValue> {
         if let ReplyBody::Response(response) = self.body {
             return Ok(response);
@@ -142,13 +142,13 @@ impl Reply {
     }
 }
 
-/// Status and headers, as the runtime's constructor takes them. They cross to JavaScript as one text: a call for each
-/// name and value cost as much as the signature of an upload.
+/// Status and headers for the runtime's constructor. They are passed to JavaScript as one string: a call for each name
+/// and value cost as much as the signature of an upload.
 fn response_init(status: u16, headers: &[(&'static str, String)]) -> Result<web_sys::ResponseInit, JsValue> {
     let mut object = object! {};
     for (index, (name, value)) in headers.iter().enumerate() {
         if headers[..index].iter().any(|(other, _)| other == name) {
-            // Two cookies are set at a sign-in: an object has each name once, and pairs are dearer.
+            // A sign-in sets two cookies: an object has each name once, and pairs are slower.
             let pair =
                 |(name, value): &(&'static str, String)| Json::Array(vec![(*name).into(), value.into()]);
             object = Json::Array(headers.iter().map(pair).collect());

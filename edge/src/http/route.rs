@@ -1,11 +1,11 @@
-//! Decides what a request asks for, from its method and the raw bytes of its path. Pure.
+//! Routes of the API, from the method and the raw bytes of the path. Pure.
 
 use glimpse_contract::{Code, Problem, VariantRequest, VideoId};
 use percent_encoding::percent_decode_str;
 
 use crate::uploads::parse_upload_id;
 
-/// What a request asks for.
+/// The route of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
     /// `GET /health`
@@ -45,29 +45,29 @@ pub enum Route {
     CreateMultipart,
     /// `GET /s3/multipart/{uploadId}`
     ListParts {
-        /// S3's name of the upload.
+        /// The upload id.
         upload_id: String,
     },
     /// `GET /s3/multipart/{uploadId}/{part}`
     SignPart {
-        /// S3's name of the upload.
+        /// The upload id.
         upload_id: String,
-        /// As it stands in the path.
+        /// The part number, not parsed.
         part: String,
     },
     /// `GET /s3/multipart/{uploadId}/batch`
     SignParts {
-        /// S3's name of the upload.
+        /// The upload id.
         upload_id: String,
     },
     /// `POST /s3/multipart/{uploadId}/complete`
     CompleteMultipart {
-        /// S3's name of the upload.
+        /// The upload id.
         upload_id: String,
     },
     /// `DELETE /s3/multipart/{uploadId}`
     AbortMultipart {
-        /// S3's name of the upload.
+        /// The upload id.
         upload_id: String,
     },
     /// `POST /s3/presign`
@@ -78,7 +78,7 @@ pub enum Route {
     ResetPoster(VideoId),
     /// `GET /{video}/original`
     Original(VideoId),
-    /// A picture of a video.
+    /// An image of a video.
     Variant(VariantRequest),
     /// `GET /{video}`
     Page(VideoId),
@@ -91,7 +91,7 @@ pub enum Route {
 }
 
 impl Route {
-    /// Whether whoever holds no more than an upload token may ask for it.
+    /// Whether an upload token gives access to the route.
     pub fn allows_upload_token(&self) -> bool {
         matches!(
             self,
@@ -111,8 +111,8 @@ impl Route {
         )
     }
 
-    /// Whether a follow-up token, which is good for one upload in parts, opens it: to finish the upload, and to list its
-    /// parts once it is finished.
+    /// Whether a follow-up token, which is valid for one multipart upload, gives access to the route: to complete the
+    /// upload, and to list its parts after completion.
     pub fn allows_follow_up_token(&self) -> bool {
         matches!(self, Self::CompleteMultipart { .. } | Self::ListParts { .. })
     }
@@ -121,21 +121,21 @@ impl Route {
 /// Why a request has no route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteError {
-    /// What the client is told.
+    /// The problem.
     pub problem: Problem,
-    /// The methods that would do, if the address is right.
+    /// The allowed methods, if the path exists.
     pub allow: Option<String>,
 }
 
-/// Whether browsers of other origins may call this path with credentials: then CORS answers for it. As in [`route`],
-/// `//` counts as `/`.
+/// Whether browsers of other origins may call this path with credentials, so that the CORS headers of the API apply. As
+/// in [`route`], `//` counts as `/`.
 pub fn is_api(path: &str) -> bool {
     let mut segments = path.split('/').filter(|segment| !segment.is_empty());
     matches!(segments.next(), Some("api" | "s3" | "auth" | "u" | "url"))
 }
 
-/// Whether it is what is said about a video that is at this path. No token opens it: whatever sites append to the link of
-/// a page is not looked at.
+/// Whether the path is that of a document about a video. A token gives no access to it: the parameters that sites
+/// append to the link of a page are ignored.
 pub fn is_document(path: &str) -> bool {
     parse_document(path).is_some()
 }
@@ -151,13 +151,13 @@ pub fn split_token(path: &str) -> (Option<&str>, &str) {
     }
 }
 
-/// What a request asks for.
+/// Parses the route of a request.
 ///
-/// `//` counts as `/` (a client whose base URL ends with a slash sends it), but not for pictures: their URLs are
-/// cached, and each has one spelling.
+/// `//` counts as `/` (a client whose base URL ends with a slash sends it), but not for images: their URLs are cached,
+/// and each has one canonical form.
 ///
 /// # Errors
-/// An unknown address, a known one with another method, or a picture's parameter that is wrong.
+/// An unknown path, a method that the path does not support, or an invalid image parameter.
 pub fn route(method: &str, path: &str, query: Option<&str>) -> Result<Route, RouteError> {
     let is_read = matches!(method, "GET" | "HEAD");
     if let Some(request) = VariantRequest::parse(path, query) {
@@ -184,8 +184,8 @@ pub fn route(method: &str, path: &str, query: Option<&str>) -> Result<Route, Rou
     }
 }
 
-/// What is said about a video; like a picture's, each address has one spelling. Whatever query a page is given (sites
-/// append theirs to links) is not looked at.
+/// A document about a video; like that of an image, each URL has one canonical form. The query of a page is ignored,
+/// since sites append parameters to links.
 fn parse_document(path: &str) -> Option<Route> {
     match path.strip_prefix('/')?.split_once('/') {
         None if path == "/oembed" => Some(Route::Oembed),
@@ -196,7 +196,7 @@ fn parse_document(path: &str) -> Option<Route> {
     }
 }
 
-/// Everything that an address answers, by method; `GET` stands for `HEAD` too.
+/// All routes of a path, by method; `GET` includes `HEAD`.
 fn routes_for_path(segments: &[&str]) -> Result<Vec<(&'static str, Route)>, RouteError> {
     Ok(match *segments {
         ["health"] => vec![("GET", Route::Health)],
@@ -246,13 +246,13 @@ fn routes_for_path(segments: &[&str]) -> Result<Vec<(&'static str, Route)>, Rout
             vec![("GET", Route::SignPart { upload_id: decode_upload_id(upload)?, part: part.to_owned() })]
         }
         ["s3", "sts"] => {
-            let detail = "No credentials of the bucket are handed out: with them a client could write anywhere. Leave \
+            let detail = "Temporary credentials are not issued: a client could write to any key with them. Leave \
                           getTemporarySecurityCredentials unset.";
             return Err(not_found_with_detail(detail));
         }
         ["url", ..] | [_, "list" | "get" | "connect", ..] => {
             return Err(not_found_with_detail(
-                "Files are not fetched from other services here: upload from the device.",
+                "Uploads from other services are not supported. Upload the file from the device.",
             ));
         }
         _ => return Err(not_found()),
@@ -265,7 +265,7 @@ fn decode_upload_id(segment: &str) -> Result<String, RouteError> {
 
 fn decode_file_name(segment: &str) -> Result<String, RouteError> {
     let name = percent_decode_str(segment).decode_utf8().map_err(|_| not_found())?;
-    // An id with a slip in it is no name: nobody means to upload that.
+    // A misspelled id is not a file name: it is not meant as an upload.
     if name.contains('.') { Ok(name.into_owned()) } else { Err(not_found()) }
 }
 
@@ -287,7 +287,7 @@ fn method_not_allowed(methods: &[&str]) -> RouteError {
     }
     allow.push("OPTIONS");
     let allow = allow.join(", ");
-    let detail = format!("This address answers {allow}.");
+    let detail = format!("Allowed methods: {allow}.");
     RouteError { problem: Problem::with_detail(Code::MethodNotAllowed, detail), allow: Some(allow) }
 }
 

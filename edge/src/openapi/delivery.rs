@@ -1,4 +1,4 @@
-//! Decides what is said about the pictures: one call for each kind and format, and Cloudflare Stream's names.
+//! OpenAPI operations of images and documents: one for each kind and format, and Cloudflare Stream's URLs.
 
 use glimpse_contract::{Code, OutputFormat, VariantKind, limits};
 
@@ -7,7 +7,7 @@ use super::shape;
 
 pub(super) const TAG: &str = "pictures";
 
-/// Why there may be no picture: what is said of the request, and what became of the video.
+/// The problems of an image: of the request, and of the video.
 pub(super) const PROBLEMS: [Code; 22] = [
     Code::Processing,
     Code::BadParameter,
@@ -43,22 +43,22 @@ pub(super) fn operations() -> Vec<Operation> {
     operations
 }
 
-/// What is said about a video beside its pictures.
+/// An operation that returns a document about a video.
 fn document_operation(path: &str, id: &str) -> Operation {
     Operation::new("GET", path, id, TAG)
         .public()
-        .header_parameter("if-none-match", "The ETag of the copy that is there already.", shape::string())
-        .empty_response(304, "The copy is good.")
+        .header_parameter("if-none-match", "The ETag of the client's copy.", shape::string())
+        .empty_response(304, "The client's copy is current.")
         .problems(&PROBLEMS)
         .problems(&[Code::Unauthorized])
 }
 
 fn original() -> Operation {
     Operation::new("GET", "/{video}/original", "original", TAG)
-        .describe("The uploaded file, to save it", "For its owner, or by a delivery token of its own.")
+        .describe("Download the source", "For its owner, or with a delivery token for the source.")
         .path_parameter("video", "The video's id.", shape::video_id())
-        .empty_response(302, "To the bucket, by an address that is good for some minutes.")
-        .response_header("location", "A secret: whoever has it has the file.")
+        .empty_response(302, "To the bucket, with a URL that is valid for some minutes.")
+        .response_header("location", "A secret: the URL gives access to the file.")
         .problems(&[Code::BadParameter, Code::NotFound, Code::Deleted, Code::SourceGone, Code::Superseded])
         .problems(&[Code::TokenRefused])
 }
@@ -66,7 +66,7 @@ fn original() -> Operation {
 fn page() -> Operation {
     document_operation("/{video}", "videoPage")
         .html()
-        .describe("A page that shows the video", "With Open Graph and Twitter cards; it may be framed. That of a private video is its owner's alone: no token opens it.")
+        .describe("The video's page", "With Open Graph and Twitter cards; it may be framed. Only the owner can view the page of a private video: tokens do not apply.")
         .path_parameter("video", "The video's id.", shape::video_id())
         .binary_response(200, "The page.", "text/html")
 }
@@ -74,29 +74,33 @@ fn page() -> Operation {
 fn page_with_slash() -> Operation {
     Operation::new("GET", "/{video}/", "videoPageWithSlash", TAG)
         .public()
-        .describe("The same page", "Its address has one spelling.")
+        .describe("The video's page, with a trailing slash", "Redirects to the canonical URL.")
         .path_parameter("video", "The video's id.", shape::video_id())
-        .empty_response(301, "To the address without the slash.")
-        .response_header("location", "The page, with the query that was sent.")
+        .empty_response(301, "To the URL without the slash.")
+        .response_header("location", "The page, with the query of the request.")
         .problems(&[Code::NotFound])
 }
 
 fn meta() -> Operation {
     document_operation("/{video}/meta.json", "videoMeta")
-        .describe("What a page needs to show a video", "Size, duration, stand-in, and the URLs of its pictures. Those of a private video are its owner's alone: no token opens them.")
+        .describe("Metadata of a video", "Size, duration, placeholder, and the URLs of its images. Only the owner can read those of a private video: tokens do not apply.")
         .path_parameter("video", "The video's id.", shape::video_id())
-        .object_response(200, "The facts.")
+        .object_response(200, "The metadata.")
 }
 
 fn oembed() -> Operation {
     document_operation("/oembed", "oembed")
-        .describe("How another site shows a video", "oEmbed 1.0, <https://oembed.com>.")
-        .required_query_parameter("url", "The address of the video's page.", shape::string())
-        .query_parameter("maxwidth", "The widest frame, in pixels.", shape::integer(1, 999_999))
-        .query_parameter("maxheight", "The highest frame, in pixels.", shape::integer(1, 999_999))
+        .describe("Embed a video in another site", "oEmbed 1.0, <https://oembed.com>.")
+        .required_query_parameter("url", "The URL of the video's page.", shape::string())
+        .query_parameter("maxwidth", "The maximum width of the frame, in pixels.", shape::integer(1, 999_999))
+        .query_parameter(
+            "maxheight",
+            "The maximum height of the frame, in pixels.",
+            shape::integer(1, 999_999),
+        )
         .query_parameter(
             "format",
-            "What is made; for anything else oEmbed wants 501.",
+            "The format of the response; for any other, oEmbed requires 501.",
             shape::string_enum(&["json"]),
         )
         .object_response(200, "A frame with the page.")
@@ -110,34 +114,34 @@ fn image_operation(path: &str, id: &str, format: OutputFormat) -> Operation {
         .path_parameter("video", "The video's id.", shape::video_id())
         .query_parameter(
             "token",
-            "For a private video: a JWT as Mux makes them, which names the picture; then no other parameter.",
+            "For a private video: a JWT in Mux's format, which contains the image parameters; then no other parameter.",
             shape::string(),
         )
         .query_parameter(
             "expires",
-            "For a private video, with `kid` and `sig`: when the link ends, in Unix seconds.",
+            "For a private video, with `kid` and `sig`: expiry of the link, in Unix seconds.",
             shape::integer(0, u64::from(u32::MAX)),
         )
-        .query_parameter("kid", "Which key `sig` is made with.", shape::string())
+        .query_parameter("kid", "The id of the key of `sig`.", shape::string())
         .query_parameter("sig", "The HMAC-SHA256 of path and parameters.", shape::string())
         .query_parameter(
             "v",
-            "The revision that the API's URLs carry: with it the picture is kept for a year.",
+            "The revision in the URLs of the API: with it the image can be cached for a year.",
             shape::pattern_string("^[0-9a-f]{8}$"),
         )
-        .header_parameter("if-none-match", "The ETag of the copy that is there already.", shape::string())
-        .header_parameter("range", "A part of the picture.", shape::string())
-        .binary_response(200, "The picture.", media)
+        .header_parameter("if-none-match", "The ETag of the client's copy.", shape::string())
+        .header_parameter("range", "A range of the image.", shape::string())
+        .binary_response(200, "The image.", media)
         .response_header("etag", "A strong ETag.")
         .response_header(
             "cache-control",
-            "A year and `immutable` where the URL fixes the picture, otherwise five minutes.",
+            "A year and `immutable` if the URL determines the image, otherwise five minutes.",
         )
-        .binary_response(206, "The part that was asked for.", media)
-        .response_header("content-range", "Which part of how much.")
-        .empty_response(304, "The copy is good.")
-        .empty_response(416, "There is no such part.")
-        .response_header("content-range", "How much there is.")
+        .binary_response(206, "The requested range.", media)
+        .response_header("content-range", "The range and the total length.")
+        .empty_response(304, "The client's copy is current.")
+        .empty_response(416, "The range is not satisfiable.")
+        .response_header("content-range", "The total length.")
         .problems(&PROBLEMS)
         .problems(&[Code::Unauthorized, Code::TokenRefused])
 }
@@ -150,33 +154,33 @@ fn variant_operation(kind: VariantKind, format: OutputFormat) -> Operation {
     let day = limits::MAX_DURATION_MS / 1000;
     match kind {
         VariantKind::Thumbnail => operation
-            .describe("A still picture", "Bare, the poster: the best frame, up to 640 pixels wide. Without an extension `Accept` chooses the format. A PNG has at most 8294400 pixels (3840x2160). A picture that cannot be made is refused for a day without another try, one that took too long for ten minutes.")
-            .query_parameter("time", "The moment, in seconds.", shape::seconds(day))
+            .describe("Thumbnail", "Without parameters, the poster: the best frame, up to 640 pixels wide. Without an extension, `Accept` selects the format. A PNG has at most 8294400 pixels (3840x2160). An image that cannot be rendered is rejected for a day without another attempt, after a timeout for ten minutes.")
+            .query_parameter("time", "The time, in seconds.", shape::seconds(day))
             .query_parameter("width", "Width in pixels.", side(limits::MAX_THUMBNAIL_SIDE))
             .query_parameter("height", "Height in pixels.", side(limits::MAX_THUMBNAIL_SIDE))
-            .query_parameter("fit_mode", "How it is brought into width and height.", shape::string_enum(&["preserve", "stretch", "crop", "smartcrop", "pad"]))
+            .query_parameter("fit_mode", "How the frame is fitted to width and height.", shape::string_enum(&["preserve", "stretch", "crop", "smartcrop", "pad"]))
             .query_parameter("rotate", "Degrees clockwise.", shape::string_enum(&["90", "180", "270"]))
-            .query_parameter("flip_v", "Upside down.", shape::string_enum(&["true", "false"]))
-            .query_parameter("flip_h", "As in a mirror.", shape::string_enum(&["true", "false"])),
+            .query_parameter("flip_v", "Flip vertically.", shape::string_enum(&["true", "false"]))
+            .query_parameter("flip_h", "Flip horizontally.", shape::string_enum(&["true", "false"])),
         VariantKind::Animation => operation
-            .describe("A moving picture", "Bare, a reel of the whole video, up to 320 pixels wide; otherwise any clip of up to 10 s.")
-            .query_parameter("start", "Where it begins, in seconds.", shape::seconds(day))
-            .query_parameter("end", "Where it ends, in seconds: 0.25 to 10 after the beginning.", shape::seconds(day + limits::MAX_SPAN_MS / 1000))
+            .describe("Animation", "Without parameters, snippets of the whole video, up to 320 pixels wide; otherwise any clip of up to 10 s.")
+            .query_parameter("start", "Start of the clip, in seconds.", shape::seconds(day))
+            .query_parameter("end", "End of the clip, in seconds: 0.25 to 10 after the start.", shape::seconds(day + limits::MAX_SPAN_MS / 1000))
             .query_parameter("width", "Width in pixels.", side(limits::MAX_ANIMATION_SIDE))
             .query_parameter("height", "Height in pixels.", side(limits::MAX_ANIMATION_SIDE))
-            .query_parameter("fps", "Frames a second, at most.", shape::integer(1, limits::MAX_ANIMATION_FPS.into()))
-            .query_parameter("max_bytes", "Its length, at most.", shape::integer(limits::MIN_MAX_BYTES, limits::MAX_MAX_BYTES)),
+            .query_parameter("fps", "The maximum frame rate.", shape::integer(1, limits::MAX_ANIMATION_FPS.into()))
+            .query_parameter("max_bytes", "The maximum size in bytes.", shape::integer(limits::MIN_MAX_BYTES, limits::MAX_MAX_BYTES)),
         VariantKind::Storyboard => {
             let operation = operation.describe(
-                "Tiles over the whole video",
-                "50 of them on one sheet, 100 from 15 minutes on; as `vtt` or `json` the table of what lies where on it.",
+                "Storyboard",
+                "50 tiles over the whole video on one sheet, 100 from 15 minutes on; as `vtt` or `json` the table of the tiles.",
             );
             if !matches!(format, OutputFormat::Vtt | OutputFormat::Json) {
                 return operation;
             }
             operation.query_parameter(
                 "format",
-                "The format of the sheet that the table names, `jpg` unless said otherwise. It may stand beside `token`.",
+                "The format of the sheet in the table, `jpg` by default. Allowed beside `token`.",
                 shape::string_enum(&["jpg", "webp"]),
             )
         }
@@ -192,23 +196,23 @@ fn stream_operation(kind: VariantKind, format: OutputFormat) -> Operation {
         if kind == VariantKind::Animation { limits::MAX_ANIMATION_SIDE } else { limits::MAX_THUMBNAIL_SIDE };
     let side = || shape::integer(limits::MIN_SIDE.into(), max.into());
     let operation = operation
-        .describe("The same by Cloudflare Stream's names", "What is left out is this service's default.")
-        .query_parameter("time", "The moment, such as `1m2s`.", clock())
+        .describe("Image by Cloudflare Stream's URL", "Absent parameters have the defaults of Glimpse.")
+        .query_parameter("time", "The time, such as `1m2s`.", clock())
         .query_parameter("width", "Width in pixels.", side())
         .query_parameter("height", "Height in pixels.", side())
         .query_parameter(
             "fit",
-            "How it is brought into width and height.",
+            "How the frame is fitted to width and height.",
             shape::string_enum(&["clip", "scale", "crop", "fill"]),
         );
     if kind != VariantKind::Animation {
         return operation;
     }
     operation
-        .query_parameter("duration", "How long it is, 0.25 to 10 s, such as `2s`.", clock())
+        .query_parameter("duration", "The duration, 0.25 to 10 s, such as `2s`.", clock())
         .query_parameter(
             "fps",
-            "Frames a second, at most.",
+            "The maximum frame rate.",
             shape::integer(1, limits::MAX_ANIMATION_FPS.into()),
         )
 }

@@ -1,4 +1,4 @@
-//! Decides what the examples of the document are: values of the code's own types, made by the code itself.
+//! Examples of the OpenAPI document: values of the code's own types, made by the code itself.
 
 use std::collections::BTreeMap;
 
@@ -23,24 +23,28 @@ use glimpse_contract::video::{self, UploadDetails};
 
 /// 2026-01-01T00:00:00Z.
 const NOW_MS: u64 = 1_767_225_600_000;
-/// S3's name of an upload in parts.
+/// The id of a multipart upload.
 pub(super) const UPLOAD_ID: &str = "VXBsb2FkIElEIGZvciBjbGlwLm1wNA";
 /// A part's ETag.
 pub(super) const ETAG: &str = "\"d41d8cd98f00b204e9800998ecf8427e\"";
 
-/// What the Worker writes.
+/// Converts the Worker's JSON.
 pub(super) fn value(tree: &Json) -> Value {
-    serde_json::from_str(&tree.to_string()).expect("a tree is JSON")
+    serde_json::from_str(&tree.to_string()).expect("the Worker writes valid JSON")
 }
 
 /// The same as the type that describes it.
 pub(super) fn deserialize<T: DeserializeOwned + Serialize>(tree: &Json) -> T {
-    let typed = serde_json::from_value(value(tree)).expect("an answer is of the type that describes it");
-    assert_eq!(serde_json::to_value(&typed).ok(), Some(value(tree)), "and has every member of it");
+    let typed = serde_json::from_value(value(tree)).expect("the schema type matches the response");
+    assert_eq!(
+        serde_json::to_value(&typed).ok(),
+        Some(value(tree)),
+        "the schema type has all members of the response"
+    );
     typed
 }
 
-/// A path with its parameters filled in.
+/// A path with values for its parameters.
 pub(super) fn path(template: &str) -> String {
     template
         .replace("{video}", &video_id().to_string())
@@ -49,7 +53,7 @@ pub(super) fn path(template: &str) -> String {
         .replace("{name}", "clip.mp4")
 }
 
-/// A deployment. The key pair is the one of AWS's own documentation.
+/// A deployment. The key pair is that of the AWS documentation.
 pub(super) fn config() -> Config {
     let vars = BTreeMap::from([
         ("PUBLIC_URL", "https://video.example.com"),
@@ -63,7 +67,7 @@ pub(super) fn config() -> Config {
         ("UPLOAD_TOKEN_SECRETS", "2026=an example of a secret and no secret at all"),
     ]);
     let lookup = |name: &str| vars.get(name).map(|value| (*value).to_owned());
-    Config::from_lookup(lookup).expect("the example is a good one")
+    Config::from_lookup(lookup).expect("the example configuration is valid")
 }
 
 pub(super) fn video_id() -> VideoId {
@@ -111,20 +115,19 @@ fn upload_info() -> UploadDetails {
     }
 }
 
-/// A video that was granted and is not there yet.
+/// A video that was granted and not uploaded yet.
 pub(super) fn uploading() -> VideoSchema {
     deserialize(&video::Video::uploading(video_id(), upload_info(), &config().public_url.as_str()).to_json())
 }
 
-/// A video that is on its way.
+/// A video that is being processed.
 pub(super) fn processing() -> VideoSchema {
     deserialize(
         &video::Video::from_upload(video_id(), upload_info(), None, &config().public_url.as_str()).to_json(),
     )
 }
 
-/// The same three, as the holder of an upload token sees them; in the answer to the request that began the upload with the
-/// trace.
+/// The same three with only an upload token; the response to the request that created the upload has the trace.
 fn status(video: &video::Video, has_trace_id: bool) -> VideoStatus {
     let mut json = video.status_json();
     if has_trace_id {
@@ -146,7 +149,7 @@ pub(super) fn ready_status(has_trace_id: bool) -> VideoStatus {
     status(&video::Video::from_manifest(&ready_manifest(), &config().public_url.as_str()), has_trace_id)
 }
 
-/// A video whose pictures are there.
+/// A ready video.
 pub(super) fn ready() -> VideoSchema {
     deserialize(&video::Video::from_manifest(&ready_manifest(), &config().public_url.as_str()).to_json())
 }
@@ -204,7 +207,7 @@ pub(super) fn key() -> String {
     grant().key().to_string()
 }
 
-/// What somebody may upload.
+/// The limits of an upload.
 pub(super) fn limits() -> UploadLimits {
     let policy = UploadPolicy::from_caller(&caller(), &config());
     UploadLimits {
@@ -214,24 +217,24 @@ pub(super) fn limits() -> UploadLimits {
     }
 }
 
-/// An upload token, and its text.
+/// An upload token, and its encoded form.
 pub(super) fn upload_token() -> (UploadToken, String) {
     let request = UploadTokenRequest { max_bytes: Some(100_000_000), ..UploadTokenRequest::default() };
     let config = config();
-    let token =
-        build_upload_token(request, &caller(), &config, *b"random, 16 bytes", NOW_MS).expect("a good token");
+    let token = build_upload_token(request, &caller(), &config, *b"random, 16 bytes", NOW_MS)
+        .expect("the example token is valid");
     let text = config.upload_keys.sign(&token).expect("the example has a key");
     (token, text)
 }
 
-/// Tokens for a private video's still, and its links.
+/// Tokens for a private video's thumbnail, and its links.
 pub(super) fn delivery_tokens() -> DeliveryTokensResponse {
     let keys = DeliveryKeys {
         secrets: vec![("2026".into(), Secret::new(b"an example of a secret, 256 bits".to_vec()))],
         public: Vec::new(),
     };
     let body = br#"{"types":["thumbnail"],"parameters":{"time":1.5},"expires_in":3600}"#;
-    let request = token_request::parse(body).expect("a good body");
+    let request = token_request::parse(body).expect("the example body is valid");
     let response = token_request::issue_tokens(&request, video_id(), &keys, &config().public_url, NOW_MS);
     deserialize(&response.expect("the example has a key"))
 }

@@ -1,7 +1,7 @@
-//! Decides how the API is described to machines: an OpenAPI 3.1 document, made of the code's own types, limits and codes.
+//! The OpenAPI 3.1 document of the API, generated from the types, limits and codes of the code.
 //!
-//! It is no part of the Worker: `cargo xtask openapi` writes it to `docs/openapi.json`, and the page's build puts it beside
-//! the page, where it is served as `/api/openapi.json`. A route that is not described here makes a test red.
+//! It is not part of the Worker: `cargo xtask openapi` writes it to `docs/openapi.json`, and the build of the page
+//! copies it beside the page, where it is served as `/api/openapi.json`. A route without a description fails a test.
 
 mod delivery;
 mod example;
@@ -26,23 +26,23 @@ use serde_json::{Map, Value, json};
 use crate::http::route;
 use operation::SecurityRequirement;
 
-/// The address of the document itself; no route, since it is a static file beside the page.
+/// The path of the document itself; not a route, since it is a static file beside the page.
 pub const DOCUMENT_PATH: &str = "/api/openapi.json";
 
 const DESCRIPTION: &str = "Video uploads and previews for your app, on your own accounts.
 
-A browser asks to upload, sends the file straight to S3, and gets a poster, a moving preview and a storyboard seconds later.
-Calls prove who makes them by `Authorization: Bearer` with a JWT, by the session cookie of somebody who signed in at this
-deployment's OpenID provider, or by an upload token in the path (`/u/{token}/…`), for clients that can set no header.
+A browser requests an upload, sends the file directly to S3, and gets a poster, an animation and a storyboard seconds later.
+Requests are authenticated by `Authorization: Bearer` with a JWT, by the session cookie of a user who signed in at this
+deployment's OpenID provider, or by an upload token in the path (`/u/{token}/…`), for clients that cannot set headers.
 
-Every `GET` answers `HEAD` too. Every answer carries `x-request-id`, which is also in the log. What fails is answered with
-`application/problem+json` (RFC 9457); an address that is there and does not answer the method says `method_not_allowed` (405)
-and which methods would do in `allow`.";
+Every `GET` operation also supports `HEAD`. Every response has an `x-request-id`, which is also in the log. Errors are
+`application/problem+json` (RFC 9457); a path that does not support the method returns `method_not_allowed` (405)
+and the supported methods in `allow`.";
 
-/// Every call, in the order in which the document has them; those for upload tokens a second time with the token.
+/// All operations, in the order of the document; those for upload tokens a second time with the token.
 ///
 /// # Panics
-/// If a path of one is none that the Worker answers.
+/// If the Worker does not route the path of an operation.
 pub fn operations() -> Vec<Operation> {
     let all = [videos::operations(), uppy::operations(), sign_in::operations(), delivery::operations()];
     let mut operations = Vec::new();
@@ -68,7 +68,7 @@ fn allows_upload_token(operation: &Operation) -> bool {
 /// The document.
 ///
 /// # Panics
-/// If two types of one name differ.
+/// If two types with the same name differ.
 pub fn document() -> Value {
     let settings = || {
         SchemaSettings::draft2020_12().with(|settings| {
@@ -84,7 +84,7 @@ pub fn document() -> Value {
         let json = operation.to_json(&mut bodies, &mut answers);
         let clash =
             paths.entry(operation.path.clone()).or_default().insert(operation.method.to_lowercase(), json);
-        assert!(clash.is_none(), "{} {} is described twice", operation.method, operation.path);
+        assert!(clash.is_none(), "duplicate operation {} {}", operation.method, operation.path);
     }
     let cookie = crate::auth::Cookies::new(true).session_name();
     json!({
@@ -97,10 +97,10 @@ pub fn document() -> Value {
         },
         "servers": [{ "url": "/", "description": "The deployment that serves this document" }],
         "tags": [
-            { "name": videos::TAG, "description": "A person's own videos, from upload to removal" },
-            { "name": uppy::TAG, "description": "What unmodified Uppy v4, v5 and v6 ask a Companion or `signRequest` for" },
-            { "name": sign_in::TAG, "description": "Who somebody is, by a browser at the OpenID provider" },
-            { "name": delivery::TAG, "description": "Pictures of videos, from the edge cache" },
+            { "name": videos::TAG, "description": "The caller's videos, from upload to deletion" },
+            { "name": uppy::TAG, "description": "Uppy's Companion and `signRequest`, for unmodified Uppy v4, v5 and v6" },
+            { "name": sign_in::TAG, "description": "Browser sign-in at the OpenID provider" },
+            { "name": delivery::TAG, "description": "Images of videos, from the edge cache" },
         ],
         "paths": paths,
         "components": {
@@ -109,7 +109,7 @@ pub fn document() -> Value {
                 "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
                     "description": "A token of the deployment's issuer." },
                 "session": { "type": "apiKey", "in": "cookie", "name": cookie,
-                    "description": "The cookie of somebody who signed in at `/auth/login`. Changes must come from an \
+                    "description": "The cookie of a user who signed in at `/auth/login`. Changes must come from an \
                         allowed origin." },
             },
         },
@@ -120,23 +120,23 @@ fn components(bodies: &mut SchemaGenerator, answers: &mut SchemaGenerator) -> BT
     let mut components = BTreeMap::new();
     for (name, schema) in bodies.take_definitions(true).into_iter().chain(answers.take_definitions(true)) {
         if let Some(other) = components.insert(name.clone(), schema.clone()) {
-            assert_eq!(other, schema, "{name} is one type in bodies and another in answers");
+            assert_eq!(other, schema, "{name} has different types in requests and responses");
         }
     }
     components
 }
 
-/// The document as it is written down and served.
+/// The document as text, as it is stored and served.
 pub fn document_text() -> String {
-    let mut text = serde_json::to_string_pretty(&document()).expect("a document of texts and numbers");
+    let mut text = serde_json::to_string_pretty(&document()).expect("the document can be serialized");
     text.push('\n');
     text
 }
 
-/// The codes that a call or a video may carry.
+/// The codes of all operations and videos.
 ///
 /// # Panics
-/// Never: what is described is an object.
+/// Never: every operation is an object.
 pub fn described_codes() -> Vec<Code> {
     let mut codes: Vec<Code> = operations().iter().flat_map(Operation::all_problems).collect();
     codes.sort_by_key(|code| code.as_str());

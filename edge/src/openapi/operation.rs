@@ -1,4 +1,4 @@
-//! Decides what is said about one call: its parameters, bodies, answers and problems.
+//! A builder of OpenAPI operations: parameters, bodies, responses and problems.
 
 use std::collections::BTreeMap;
 
@@ -7,17 +7,17 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-/// How a type's schema is asked for, and put among the document's components.
+/// Generates the schema of a type among the components of the document.
 pub(super) type SchemaFn = fn(&mut SchemaGenerator) -> Schema;
 
-/// Who may make a call.
+/// The required authentication.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SecurityRequirement {
-    /// Anybody.
+    /// None.
     Public,
-    /// Whoever proves who they are.
+    /// An authenticated caller.
     Caller,
-    /// Whoever holds the upload token in the path.
+    /// An upload token in the path.
     TokenHolder,
 }
 
@@ -38,12 +38,12 @@ impl ParameterSpec {
     }
 }
 
-/// One kind of content of a body or an answer.
+/// A media type of a body or a response.
 #[derive(Debug, Clone)]
 struct MediaType {
     name: &'static str,
     schema_fn: Option<SchemaFn>,
-    /// Another type that it may be of.
+    /// An alternative schema.
     alternative: Option<SchemaFn>,
     schema: Option<Value>,
     example: Option<Value>,
@@ -67,21 +67,21 @@ impl MediaType {
     }
 }
 
-/// An answer that is no problem.
+/// A response that is not a problem.
 #[derive(Debug, Clone)]
 struct ResponseSpec {
     status: u16,
     description: &'static str,
     contents: Vec<MediaType>,
-    /// What the holder of an upload token gets instead of the JSON.
+    /// The content for a caller with only an upload token, instead of the JSON.
     for_token_holders: Option<MediaType>,
     headers: Vec<(&'static str, &'static str)>,
 }
 
-/// One call: a method and a path.
+/// An operation: a method and a path.
 #[derive(Debug, Clone)]
 pub struct Operation {
-    /// The method, in capitals. `GET` stands for `HEAD` too.
+    /// The method, in capitals. `GET` includes `HEAD`.
     pub method: &'static str,
     /// The path with its parameters in braces.
     pub path: String,
@@ -93,14 +93,14 @@ pub struct Operation {
     parameters: Vec<ParameterSpec>,
     bodies: Vec<MediaType>,
     may_be_empty: bool,
-    /// Whether problems are shown to people.
+    /// Whether problems are HTML pages.
     is_html: bool,
     responses: Vec<ResponseSpec>,
     problems: Vec<Code>,
 }
 
 impl Operation {
-    /// A call that anybody may make who proves who they are.
+    /// An operation for authenticated callers.
     pub(super) fn new(method: &'static str, path: &str, id: &str, tag: &'static str) -> Self {
         Self {
             method,
@@ -119,29 +119,29 @@ impl Operation {
         }
     }
 
-    /// What it does, in one line and at length.
+    /// Sets summary and description.
     pub(super) fn describe(mut self, summary: &'static str, text: &'static str) -> Self {
         (self.summary, self.description) = (summary, text);
         self
     }
 
-    /// Anybody may make it.
+    /// Requires no authentication.
     pub(super) fn public(mut self) -> Self {
         self.security = SecurityRequirement::Public;
         self
     }
 
-    /// A parameter of the path.
+    /// Adds a path parameter.
     pub(super) fn path_parameter(self, name: &'static str, text: &'static str, schema: Value) -> Self {
         self.add_parameter("path", name, true, text, schema)
     }
 
-    /// A parameter of the query that may be left out.
+    /// Adds an optional query parameter.
     pub(super) fn query_parameter(self, name: &'static str, text: &'static str, schema: Value) -> Self {
         self.add_parameter("query", name, false, text, schema)
     }
 
-    /// A parameter of the query that must be there.
+    /// Adds a required query parameter.
     pub(super) fn required_query_parameter(
         self,
         name: &'static str,
@@ -151,15 +151,15 @@ impl Operation {
         self.add_parameter("query", name, true, text, schema)
     }
 
-    /// A header of the request that may be left out.
+    /// Adds an optional header.
     pub(super) fn header_parameter(self, name: &'static str, text: &'static str, schema: Value) -> Self {
         self.add_parameter("header", name, false, text, schema)
     }
 
-    /// Something begins with it that can be part of a trace.
+    /// Adds the header of a trace, for operations that create an upload.
     pub(super) fn traceparent_header(self) -> Self {
-        let text = "The trace that the upload becomes part of, as W3C Trace Context spells it: the video's `trace_id`. One that is \
-                    malformed is passed over.";
+        let text = "The trace of the upload, in the format of W3C Trace Context; it becomes the video's `trace_id`. A malformed \
+                    value is ignored.";
         self.header_parameter(TRACEPARENT, text, json!({ "type": "string" }))
     }
 
@@ -175,7 +175,7 @@ impl Operation {
         self
     }
 
-    /// A JSON body of that type.
+    /// Adds a JSON body of that type.
     pub(super) fn json_body<T: JsonSchema>(mut self, example: Value) -> Self {
         let schema_fn: SchemaFn = |generator| generator.subschema_for::<T>();
         let (media, shape) = ("application/json", Some(schema_fn));
@@ -189,19 +189,19 @@ impl Operation {
         self
     }
 
-    /// Its problems are pages.
+    /// Problems are HTML pages.
     pub(super) fn html(mut self) -> Self {
         self.is_html = true;
         self
     }
 
-    /// The body may be left out.
+    /// Makes the body optional.
     pub(super) fn optional_body(mut self) -> Self {
         self.may_be_empty = true;
         self
     }
 
-    /// A body of another kind.
+    /// Adds a body of another media type.
     pub(super) fn binary_body(mut self, media_type: &'static str, schema: Value) -> Self {
         self.bodies.push(MediaType {
             name: media_type,
@@ -213,7 +213,7 @@ impl Operation {
         self
     }
 
-    /// An answer in JSON.
+    /// Adds a JSON response.
     pub(super) fn json_response<T: JsonSchema>(
         self,
         status: u16,
@@ -232,19 +232,19 @@ impl Operation {
         self.add_response(status, text, Some(content))
     }
 
-    /// Another type that the answer that was described last may be of.
+    /// Adds an alternative schema to the last response.
     pub(super) fn or_json_response<T: JsonSchema>(mut self) -> Self {
         let schema_fn: SchemaFn = |generator| generator.subschema_for::<T>();
-        let response = self.responses.last_mut().expect("an answer comes before its other type");
-        response.contents.last_mut().expect("it has content").alternative = Some(schema_fn);
+        let response = self.responses.last_mut().expect("a response precedes its alternative");
+        response.contents.last_mut().expect("the response has content").alternative = Some(schema_fn);
         self
     }
 
-    /// What the holder of an upload token gets instead of the answer that was described last.
+    /// Adds the content of the last response for a caller with only an upload token.
     pub(super) fn token_holder_response<T: JsonSchema>(mut self, example: &impl Serialize) -> Self {
         let example = serde_json::to_value(example).expect("our own types are plain data");
         let schema_fn: SchemaFn = |generator| generator.subschema_for::<T>();
-        let response = self.responses.last_mut().expect("an answer comes before its other form");
+        let response = self.responses.last_mut().expect("a response precedes its content for upload tokens");
         response.for_token_holders = Some(MediaType {
             name: "application/json",
             schema_fn: Some(schema_fn),
@@ -255,15 +255,19 @@ impl Operation {
         self
     }
 
-    /// Another type that the answer to the holder of an upload token may be of.
+    /// Adds an alternative schema for a caller with only an upload token.
     pub(super) fn or_token_holder_response<T: JsonSchema>(mut self) -> Self {
         let schema_fn: SchemaFn = |generator| generator.subschema_for::<T>();
-        let response = self.responses.last_mut().expect("an answer comes before its other form");
-        response.for_token_holders.as_mut().expect("it has another form").alternative = Some(schema_fn);
+        let response = self.responses.last_mut().expect("a response precedes its content for upload tokens");
+        response
+            .for_token_holders
+            .as_mut()
+            .expect("the response has content for upload tokens")
+            .alternative = Some(schema_fn);
         self
     }
 
-    /// An answer in JSON of any form.
+    /// Adds a JSON response of any shape.
     pub(super) fn object_response(self, status: u16, text: &'static str) -> Self {
         let schema = Some(json!({ "type": "object" }));
         let content =
@@ -271,9 +275,10 @@ impl Operation {
         self.add_response(status, text, Some(content))
     }
 
-    /// An answer of another kind.
+    /// Adds a response of another media type.
     pub(super) fn binary_response(self, status: u16, text: &'static str, media_type: &'static str) -> Self {
-        // OpenAPI 3.1 describes bytes by leaving the schema out; a text is one. Of events a schema would be that of each.
+        // OpenAPI 3.1 omits the schema for binary content; text has one. For an event stream, the schema would be that
+        // of an event.
         let is_text = media_type.starts_with("text/") && media_type != "text/event-stream";
         let schema = is_text.then(|| json!({ "type": "string" }));
         self.add_response(
@@ -283,7 +288,7 @@ impl Operation {
         )
     }
 
-    /// An answer without a body.
+    /// Adds a response without a body.
     pub(super) fn empty_response(self, status: u16, text: &'static str) -> Self {
         self.add_response(status, text, None)
     }
@@ -302,20 +307,20 @@ impl Operation {
         self
     }
 
-    /// A header of the answer that was described last.
+    /// Adds a header to the last response.
     pub(super) fn response_header(mut self, name: &'static str, text: &'static str) -> Self {
-        let response = self.responses.last_mut().expect("an answer comes before its headers");
+        let response = self.responses.last_mut().expect("a response precedes its headers");
         response.headers.push((name, text));
         self
     }
 
-    /// What may go wrong, beside what may with every call.
+    /// Adds problems beside those of every operation.
     pub(super) fn problems(mut self, codes: &[Code]) -> Self {
         self.problems.extend(codes);
         self
     }
 
-    /// The same call for whoever holds an upload token, which stands before its path.
+    /// The same operation with an upload token before its path.
     pub(super) fn with_token(&self) -> Self {
         let mut operation = self.clone();
         operation.path = format!("/u/{{token}}{}", self.path);
@@ -328,7 +333,7 @@ impl Operation {
                 *first = content;
             }
         }
-        let text = "The upload token: what it does not say stands in the answer to `GET /u/{token}/api/me`.";
+        let text = "The upload token. `GET /u/{token}/api/me` returns its limits, including the defaults.";
         operation.parameters.insert(
             0,
             ParameterSpec {
@@ -342,13 +347,13 @@ impl Operation {
         operation
     }
 
-    /// Everything that may go wrong with it.
+    /// All problems of the operation.
     pub fn all_problems(&self) -> Vec<Code> {
         let mut codes = self.problems.clone();
         if self.security != SecurityRequirement::Public {
             codes.extend([Code::Unauthorized, Code::Busy, Code::NoAccess, Code::Upstream]);
         }
-        // A page of another origin that makes a change with this browser's cookie.
+        // A state-changing request with this browser's cookie from a page of another origin.
         if self.security == SecurityRequirement::Caller && self.method != "GET" {
             codes.push(Code::ForbiddenOrigin);
         }
@@ -357,7 +362,7 @@ impl Operation {
         codes
     }
 
-    /// The Operation Object. Types of bodies are put among one generator's components, types of answers among another's.
+    /// The Operation Object. Types of bodies are components of one generator, types of responses of another.
     pub(super) fn to_json(&self, bodies: &mut SchemaGenerator, answers: &mut SchemaGenerator) -> Value {
         let mut operation = json!({
             "operationId": self.id,
@@ -402,7 +407,7 @@ impl Operation {
         for (status, codes) in by_status {
             let clash =
                 responses.insert(status.to_string(), super::problem::problem_response(&codes, self.is_html));
-            assert!(clash.is_none(), "{} answers {status} both well and with a problem", self.id);
+            assert!(clash.is_none(), "{} returns {status} both as a success and as a problem", self.id);
         }
         json!(responses)
     }

@@ -1,11 +1,11 @@
-//! Decides how problems are described: once each status, with the codes that stand for it.
+//! OpenAPI responses of problems: one for each status, with its codes.
 
 use glimpse_contract::{Code, Problem};
 use serde_json::{Value, json};
 
 use super::example;
 
-/// The Response Object of the problems of one status; a page says them to people.
+/// The Response Object of the problems of one status; with `is_page`, it is an HTML page.
 pub(super) fn problem_response(codes: &[Code], is_page: bool) -> Value {
     let code_names: Vec<&str> = codes.iter().map(|code| code.as_str()).collect();
     let rows: Vec<String> =
@@ -23,7 +23,7 @@ pub(super) fn problem_response(codes: &[Code], is_page: bool) -> Value {
     });
     if is_page {
         let page = json!({ "schema": { "type": "string" } });
-        // What is no id of a video is nobody's page either.
+        // An invalid video id has no page.
         if codes.contains(&Code::NotFound) {
             response["content"]["text/html"] = page;
         } else {
@@ -32,7 +32,7 @@ pub(super) fn problem_response(codes: &[Code], is_page: bool) -> Value {
     }
     let header = |text: &str| json!({ "description": text, "schema": { "type": "string" } });
     match codes[0].status() {
-        202 | 429 => response["headers"] = json!({ "retry-after": header("When to try again, in seconds.") }),
+        202 | 429 => response["headers"] = json!({ "retry-after": header("When to retry, in seconds.") }),
         401 => response["headers"] = json!({ "www-authenticate": header("`Bearer`") }),
         _ => {}
     }

@@ -1,4 +1,4 @@
-//! Decides how the bodies that the API takes are described: one type each. Their examples are held against the parsers.
+//! Schema types of request bodies. Tests check their examples with the parsers.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use crate::delivery::token_request::TOKEN_TYPES;
 use crate::openapi::shape::{DeliveryType, NAME, UploadType};
 
-/// A file that is to be uploaded.
+/// A file to upload.
 #[derive(Debug, serde::Deserialize, JsonSchema)]
 pub struct CreateVideoRequestSchema {
     /// The file's name.
@@ -17,59 +17,59 @@ pub struct CreateVideoRequestSchema {
     /// Its length in bytes.
     #[schemars(range(min = 1, max = limits::MAX_SINGLE_UPLOAD_BYTES))]
     pub size: u64,
-    /// Its media type, with or without parameters. One that is not known here, empty or left out is resolved by the name's
-    /// ending, and is `application/octet-stream` otherwise; a type that browsers run is refused.
+    /// Its media type, with or without parameters. If it is unknown, empty or absent, the type follows from the file
+    /// extension, and is `application/octet-stream` otherwise. Types that browsers execute are rejected.
     #[serde(rename = "type")]
     pub content_type: Option<String>,
-    /// Base64 of its SHA-256: then S3 refuses any other bytes.
+    /// Base64 of its SHA-256: S3 then rejects any other content.
     #[schemars(extend("pattern" = "^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$"))]
     pub checksum_sha256: Option<String>,
-    /// Who may see the pictures, if not everybody who knows the URL.
+    /// The visibility of the images, if not the default.
     pub visibility: Option<Visibility>,
-    /// Your own name of the video; it comes back with it.
+    /// Your own id of the video; it is returned with the video.
     #[schemars(length(max = limits::MAX_EXTERNAL_ID_BYTES))]
     pub external_id: Option<String>,
-    /// Your own fields, at most 512 bytes as JSON; they come back with the video.
+    /// Your own fields, at most 512 bytes as JSON; they are returned with the video.
     pub metadata: Option<BTreeMap<String, String>>,
 }
 
-/// What an upload token is to say; all of it may be left out.
+/// The limits of an upload token; every member is optional.
 #[derive(Debug, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateUploadTokenRequest {
-    /// The most bytes of each video.
+    /// The maximum size of each video in bytes.
     #[schemars(range(min = 1))]
     pub max_bytes: Option<u64>,
     /// The media types that may be uploaded.
     #[schemars(length(min = 1, max = 32), with = "Option<Vec<UploadType>>")]
     pub types: Option<Vec<String>>,
-    /// How many videos; one if absent.
+    /// The number of videos; one if absent.
     #[schemars(range(min = 1, max = limits::MAX_TOKEN_VIDEOS))]
     pub videos: Option<u32>,
-    /// How long it lives, in seconds; an hour if absent.
+    /// The lifetime in seconds; an hour if absent.
     #[schemars(range(min = 1, max = limits::MAX_UPLOAD_TOKEN_SECS))]
     pub expires_in: Option<u64>,
-    /// Who may see the pictures.
+    /// The visibility of the images.
     pub visibility: Option<Visibility>,
-    /// Your own name of the video; it comes back with it.
+    /// Your own id of the video; it is returned with the video.
     #[schemars(length(max = limits::MAX_EXTERNAL_ID_BYTES))]
     pub external_id: Option<String>,
-    /// Your own fields, at most 512 bytes as JSON; they come back with the video.
+    /// Your own fields, at most 512 bytes as JSON; they are returned with the video.
     pub metadata: Option<BTreeMap<String, String>>,
 }
 
-/// Which private pictures somebody is to see.
+/// The private images to give access to.
 #[derive(Debug, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateDeliveryTokensRequest {
-    /// What they open, each once: one token a type.
+    /// The types of files to give access to, each once: one token per type.
     #[schemars(length(min = 1), with = "Vec<DeliveryType>", extend("uniqueItems" = true))]
     #[serde(default = "every_kind_of_picture")]
     pub types: Vec<String>,
-    /// The picture's parameters, beside a single one of `types`.
+    /// The parameters of the image, with exactly one of `types`.
     #[serde(default)]
     pub parameters: BTreeMap<String, serde_json::Value>,
-    /// How long they live, in seconds.
+    /// The lifetime in seconds.
     #[schemars(range(min = 1, max = limits::MAX_DELIVERY_TOKEN_SECS))]
     #[serde(default = "delivery_token_secs")]
     pub expires_in: u64,
@@ -84,18 +84,18 @@ fn delivery_token_secs() -> u64 {
     limits::DELIVERY_TOKEN_SECS
 }
 
-/// A file that is to be uploaded in parts.
+/// A file to upload in parts.
 #[derive(Debug, serde::Deserialize, JsonSchema)]
 pub struct CreateMultipartRequest {
     /// The file's name.
     #[schemars(extend("pattern" = NAME))]
     pub filename: String,
-    /// Its media type; one that is not known here, empty or left out is resolved by the name's ending.
+    /// Its media type. If it is unknown, empty or absent, the type follows from the file extension.
     #[serde(rename = "type")]
     pub content_type: Option<String>,
 }
 
-/// The parts that make an upload.
+/// The parts of a multipart upload.
 #[derive(Debug, serde::Deserialize, JsonSchema)]
 pub struct CompleteMultipartRequest {
     /// The parts, each once.
@@ -103,41 +103,41 @@ pub struct CompleteMultipartRequest {
     pub parts: Vec<CompletedPartSchema>,
 }
 
-/// A part that has arrived.
+/// An uploaded part.
 #[derive(Debug, serde::Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct CompletedPartSchema {
-    /// Its number.
+    /// The part number.
     #[schemars(range(min = 1, max = limits::MAX_PARTS))]
     pub part_number: u64,
-    /// S3's ETag, with its quotes or without.
+    /// S3's ETag, with or without quotes.
     #[serde(rename = "ETag")]
     pub etag: String,
 }
 
-/// A request to S3, as Uppy's `signRequest` describes it.
+/// A request to S3, as in Uppy's `signRequest`.
 #[derive(Debug, serde::Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SignRequest {
     /// The method.
     #[schemars(extend("enum" = ["PUT", "POST", "GET", "DELETE"]))]
     pub method: String,
-    /// Where the upload goes, as it was given out; for a new upload any text that ends with the file's name.
+    /// The key of the upload, unchanged; for a new upload any text that ends with the file's name.
     pub key: String,
-    /// S3's name of the upload, if it is one in parts that was begun.
+    /// The upload id, for an existing multipart upload.
     #[schemars(extend("pattern" = "^[!-~]{1,1024}$"))]
     pub upload_id: Option<String>,
-    /// The part's number, for a PUT of one.
+    /// The part number, for the PUT of a part.
     #[schemars(range(min = 1, max = limits::MAX_PARTS))]
     pub part_number: Option<u64>,
     /// The file's media type, for a new upload.
     pub content_type: Option<String>,
-    /// The length in bytes of the file, for a new upload, or of the part: then S3 holds the client to it.
+    /// The length in bytes of the file, for a new upload, or of the part: S3 then enforces it.
     #[schemars(range(min = 1))]
     pub size: Option<u64>,
 }
 
-/// The moment of a poster.
+/// The time of a poster.
 #[derive(Debug, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetPosterRequest {

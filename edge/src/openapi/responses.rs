@@ -1,7 +1,7 @@
-//! Decides how the answers of the API are described: one type each.
+//! Schema types of responses.
 //!
-//! The Worker writes its answers as trees, since types cost it size. What its pure parts write is held against these types
-//! where `example.rs` makes them, member by member.
+//! The Worker writes its responses as untyped JSON, since types would enlarge it. `example.rs` compares the output of
+//! its pure modules with these types, member by member.
 
 use std::collections::BTreeMap;
 
@@ -11,58 +11,58 @@ use serde::{Deserialize, Serialize};
 
 use crate::openapi::shape::DeliveryType;
 
-/// What went wrong, RFC 9457.
+/// A problem, RFC 9457.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Problem")]
 pub struct ProblemSchema {
     /// `urn:glimpse:problem:` and the code.
     #[serde(rename = "type")]
     pub kind: String,
-    /// A short name for people, the same for every occurrence.
+    /// A short title for people, the same for every occurrence.
     pub title: String,
-    /// The status of the answer.
+    /// The status of the response.
     pub status: u16,
-    /// The sentence for people about this very occurrence.
+    /// An explanation for people of this occurrence.
     pub detail: String,
-    /// The reason for machines.
+    /// The reason, for programs.
     pub code: Code,
-    /// The same sentence: what Uppy's clients show.
+    /// The same explanation, as displayed by Uppy's clients.
     pub message: String,
-    /// The same sentence: what older clients of Companion look for.
+    /// The same explanation, as read by older clients of Companion.
     pub error: String,
-    /// What the log knows the request by.
+    /// The id of the request in the log.
     pub request_id: String,
-    /// The same in the spelling that Uppy v4 and v5 show.
+    /// The same in the spelling that Uppy v4 and v5 display.
     #[serde(rename = "requestId")]
     pub request_id_camel_case: String,
 }
 
-/// How far a video has come.
+/// The state of a video.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum VideoState {
-    /// It may be uploaded, and is not there yet.
+    /// It can be uploaded, and is not uploaded yet.
     Uploading,
-    /// It is there, and its pictures are being made.
+    /// It is uploaded, and its images are being generated.
     Processing,
-    /// Its pictures are there.
+    /// Its images are available.
     Ready,
-    /// It is refused for good: `problem` says why.
+    /// It was rejected permanently: `problem` contains the reason.
     Rejected,
-    /// The last try to make its pictures failed; it may be tried again.
+    /// The last attempt to generate its images failed; another one is possible.
     Failed,
 }
 
-/// A video, as the API shows it to its owner.
+/// A video, as returned to its owner.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct VideoSchema {
     /// Its id.
     pub id: VideoId,
-    /// How far it has come.
+    /// Its state.
     pub state: VideoState,
-    /// Who may see the pictures; null while it is not known.
+    /// The visibility of the images; null while unknown.
     pub visibility: Option<Visibility>,
-    /// The file's name; empty while it is not known.
+    /// The file's name; empty while unknown.
     pub name: String,
     /// The file's length in bytes.
     pub bytes: u64,
@@ -71,39 +71,39 @@ pub struct VideoSchema {
     /// When the upload was granted, RFC 3339.
     #[schemars(extend("format" = "date-time"))]
     pub created_at: String,
-    /// Width as shown, in pixels.
+    /// Width as displayed, in pixels.
     pub width: Option<u32>,
-    /// Height as shown, in pixels.
+    /// Height as displayed, in pixels.
     pub height: Option<u32>,
-    /// Length in milliseconds.
+    /// Duration in milliseconds.
     pub duration_ms: Option<u64>,
-    /// Whether there is sound.
+    /// Whether it has audio.
     pub has_audio: Option<bool>,
-    /// A blurred stand-in of the poster of about 25 bytes, base64, <https://evanw.github.io/thumbhash/>.
+    /// A blurred placeholder of the poster of about 25 bytes, base64, <https://evanw.github.io/thumbhash/>.
     pub thumbhash: Option<String>,
-    /// The poster's dominant colour as `#rrggbb`.
+    /// The poster's dominant color as `#rrggbb`.
     pub dominant_color: Option<String>,
-    /// Which moment the poster shows, in milliseconds; null where that is not known.
+    /// The time of the poster, in milliseconds; null if unknown.
     pub poster_ms: Option<u64>,
     /// Why it was rejected or has failed.
     pub problem: Option<VideoProblem>,
-    /// What the customer said about it.
+    /// The customer's id and fields of the video.
     #[serde(flatten)]
     pub client_metadata: ClientMetadata,
-    /// The URLs of the default pictures by file name; of a video that is ready with their revisions.
+    /// The URLs of the default images by file name; with their revisions if the video is ready.
     pub urls: BTreeMap<String, String>,
 }
 
-/// A video, as it is shown to the holder of an upload token: nothing about the file, its pictures or its owner.
+/// A video, as returned with an upload token: nothing about the file, its images or its owner.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct VideoStatus {
     /// Its id.
     pub id: VideoId,
-    /// How far it has come.
+    /// Its state.
     pub state: VideoState,
     /// Why it was rejected or has failed.
     pub problem: Option<VideoProblem>,
-    /// The trace that it is part of: in the answer to the request that began the upload.
+    /// Its trace: in the response to the request that created the upload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<TraceId>,
 }
@@ -111,141 +111,141 @@ pub struct VideoStatus {
 /// Why a video was rejected or has failed.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct VideoProblem {
-    /// The reason for machines.
+    /// The reason, for programs.
     pub code: Code,
-    /// A short name for people.
+    /// A short title for people.
     pub title: String,
-    /// The sentence for people.
+    /// An explanation for people.
     pub message: String,
 }
 
-/// A request that the client makes to S3, exactly so.
+/// A presigned request that the client sends to S3 unchanged.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct UploadSchema {
     /// The method.
     pub method: String,
-    /// The address with its signature.
+    /// The presigned URL.
     pub url: String,
     /// Every header that the client must set; a browser adds `content-length` by itself.
     pub headers: BTreeMap<String, String>,
-    /// When the signature ends, RFC 3339.
+    /// Expiry of the signature, RFC 3339.
     #[schemars(extend("format" = "date-time"))]
     pub expires_at: String,
 }
 
-/// A form that S3 takes one file by, as Companion answers it; or a PUT, where the storage takes no forms.
+/// A POST form of S3 for one file, in Companion's format; or a PUT, for storage without POST forms.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct UppyUploadParameters {
-    /// The method: POST, or PUT where the storage takes no forms.
+    /// The method: POST, or PUT for storage without POST forms.
     pub method: String,
-    /// The bucket's address; of a PUT the file's, with its signature.
+    /// The URL of the bucket; for a PUT the presigned URL of the file.
     pub url: String,
-    /// Every header that a PUT must have.
+    /// Every required header of a PUT.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub headers: Option<BTreeMap<String, String>>,
-    /// The fields, which go before the file; none of a PUT.
+    /// The form fields, which precede the file; empty for a PUT.
     pub fields: BTreeMap<String, String>,
-    /// How long they are good for, in seconds.
+    /// Lifetime in seconds.
     pub expires: u64,
 }
 
-/// Who asks, and what they may upload.
+/// The caller, and the limits of its uploads.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct MeResponse {
-    /// Whose videos are meant.
+    /// The owner of the caller's videos.
     pub owner: Owner,
     /// The subject, as its issuer names it.
     pub subject: String,
-    /// A name to greet with.
+    /// The display name.
     pub name: Option<String>,
-    /// A mail address.
+    /// The email address.
     pub email: Option<String>,
-    /// What may be uploaded.
+    /// The limits of uploads.
     pub limits: UploadLimits,
 }
 
-/// What somebody may upload.
+/// The limits of the caller's uploads.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct UploadLimits {
-    /// The most bytes of one video.
+    /// The maximum size of one video in bytes.
     pub max_upload_bytes: u64,
-    /// The most bytes that one signed request may carry; what is larger is sent in parts.
+    /// The maximum size of one signed request in bytes; larger files are uploaded in parts.
     pub max_single_upload_bytes: u64,
     /// The media types that may be uploaded.
     pub types: Vec<String>,
 }
 
-/// A video that may now be uploaded, and the request that does it.
+/// A granted video, and the request that uploads it.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct CreateVideoResponse {
     /// The video.
     pub video: VideoSchema,
-    /// The request that the client makes to S3, exactly so.
+    /// The presigned request that the client sends to S3 unchanged.
     pub upload: UploadSchema,
 }
 
-/// The same for the holder of an upload token.
+/// The same with an upload token.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct CreateVideoStatusResponse {
     /// The video.
     pub video: VideoStatus,
-    /// The request that the client makes to S3, exactly so.
+    /// The presigned request that the client sends to S3 unchanged.
     pub upload: UploadSchema,
 }
 
-/// The state of a video, for the holder of an upload token who sent it.
+/// The state of an uploaded video, for a caller with an upload token.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct UploadVideoStatusResponse {
     /// The video.
     pub video: VideoStatus,
 }
 
-/// A video that came through the Worker.
+/// A video that was uploaded through the Worker.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct UploadVideoResponse {
     /// The video.
     pub video: VideoSchema,
 }
 
-/// One page of somebody's videos, newest first.
+/// A page of the caller's videos, newest first.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ListVideosResponse {
     /// The videos.
     pub videos: Vec<VideoSchema>,
-    /// What to ask for the next page with; null on the last one.
+    /// The `cursor` of the next page; null on the last one.
     pub cursor: Option<VideoId>,
 }
 
-/// What was removed of a video.
+/// The deleted objects of a video.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct DeleteVideoResponse {
     /// The video.
     pub id: VideoId,
-    /// What there was of it. The second time, nothing.
+    /// What was deleted. Empty for a second request.
     pub removed: DeletedObjects,
-    /// What became of the copies in caches.
+    /// The state of cached copies.
     pub caches: CachePurge,
 }
 
-/// What became of the copies of a video's pictures.
+/// The state of the cached copies of a video's images.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct CachePurge {
-    /// How many copies at this place of the network were removed.
+    /// How many copies in this data center were purged.
     pub purged: usize,
-    /// How long a copy may last that nothing here reaches, in seconds.
+    /// How long a copy out of reach may last, in seconds.
     pub may_last_secs: u32,
-    /// The same for people.
+    /// The same as text.
     pub note: String,
 }
 
-/// The parts of a video that were removed.
+/// The deleted parts of a video.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct DeletedObjects {
-    /// Whether the uploaded file was there.
+    /// Whether the source existed.
     pub source: bool,
-    /// How many pictures and tables were made of it.
+    /// How many images and tables existed.
     pub pictures: usize,
-    /// How many uploads of it were not finished.
+    /// How many unfinished uploads existed.
     pub unfinished_uploads: usize,
 }
 
@@ -254,50 +254,50 @@ pub struct DeletedObjects {
 pub struct UploadTokenResponse {
     /// The token.
     pub token: String,
-    /// The address below which its holder uploads: Uppy's `endpoint` (v4, v5) or `companionEndpoint` (v6).
+    /// The URL prefix of uploads with the token: Uppy's `endpoint` (v4, v5) or `companionEndpoint` (v6).
     pub url: String,
-    /// When it ends, RFC 3339.
+    /// Expiry, RFC 3339.
     #[schemars(extend("format" = "date-time"))]
     pub expires_at: String,
-    /// The ids of the videos that it makes.
+    /// The ids of its videos.
     pub videos: Vec<VideoId>,
 }
 
-/// Permissions to see a private video's pictures.
+/// Permissions to view a private video's images.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct DeliveryTokensResponse {
     /// The video.
     pub video: VideoId,
-    /// When they end, RFC 3339.
+    /// Expiry, RFC 3339.
     #[schemars(extend("format" = "date-time"))]
     pub expires_at: String,
-    /// One of each kind that was asked for.
+    /// One of each requested type.
     pub tokens: Vec<IssuedDeliveryToken>,
 }
 
-/// What opens one kind of picture.
+/// A delivery token for one type of file.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct IssuedDeliveryToken {
-    /// What it opens.
+    /// The type of file.
     #[schemars(with = "DeliveryType")]
     #[serde(rename = "type")]
     pub kind: String,
-    /// A JWT as Mux makes them, for `token=`.
+    /// A JWT in Mux's format, for `token=`.
     pub token: String,
-    /// Ready links by file name.
+    /// Links by file name.
     pub urls: BTreeMap<String, DeliveryLinks>,
 }
 
-/// Two links to the same picture.
+/// Two links to the same image.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct DeliveryLinks {
-    /// By the JWT.
+    /// With the JWT.
     pub token: String,
-    /// By a short signature.
+    /// With a short signature.
     pub short: String,
 }
 
-/// Somebody's unfinished uploads in parts.
+/// The caller's unfinished multipart uploads.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ListUploadsResponse {
     /// The uploads.
@@ -306,44 +306,44 @@ pub struct ListUploadsResponse {
     pub more: bool,
 }
 
-/// An unfinished upload in parts.
+/// An unfinished multipart upload.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct UnfinishedUpload {
-    /// The video that it becomes.
+    /// The id of its video.
     pub video: VideoId,
-    /// The file's name; null if it is not known.
+    /// The file's name; null if unknown.
     pub name: Option<String>,
-    /// Where it goes.
+    /// The key of the upload.
     pub key: String,
-    /// S3's name of it.
+    /// The upload id.
     #[serde(rename = "uploadId")]
     pub upload_id: String,
-    /// When it was begun, RFC 3339.
+    /// When it was created, RFC 3339.
     #[schemars(extend("format" = "date-time"))]
     pub initiated_at: String,
-    /// How many parts have arrived.
+    /// The number of uploaded parts.
     pub parts: usize,
-    /// How many bytes have arrived.
+    /// The number of uploaded bytes.
     pub bytes_uploaded: u64,
 }
 
-/// An upload in parts that was begun.
+/// A created multipart upload.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct CreateMultipartResponse {
-    /// Where it goes; every later call names it.
+    /// The key of the upload, for all later requests.
     pub key: String,
-    /// S3's name of it.
+    /// The upload id.
     #[serde(rename = "uploadId")]
     pub upload_id: String,
     /// The bucket.
     pub bucket: String,
 }
 
-/// A part that has arrived.
+/// An uploaded part.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct PartSchema {
-    /// Its number.
+    /// The part number.
     #[schemars(range(min = 1, max = 10_000))]
     pub part_number: u64,
     /// S3's ETag, in quotes.
@@ -356,11 +356,11 @@ pub struct PartSchema {
 /// A signed request for one part.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct SignPartResponse {
-    /// The address with its signature.
+    /// The presigned URL.
     pub url: String,
     /// The method: PUT.
     pub method: String,
-    /// How long it is good for, in seconds.
+    /// Lifetime in seconds.
     pub expires: u64,
 }
 
@@ -368,16 +368,16 @@ pub struct SignPartResponse {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SignPartsResponse {
-    /// The addresses with their signatures, by part number.
+    /// The presigned URLs, by part number.
     pub presigned_urls: BTreeMap<String, String>,
-    /// How long they are good for, in seconds.
+    /// Lifetime in seconds.
     pub expires: u64,
 }
 
-/// An upload in parts that has become a video.
+/// A completed multipart upload.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct CompleteMultipartResponse {
-    /// Where it lies; its last segment is the video's id.
+    /// Its URL; the last segment is the video's id.
     pub location: String,
     /// Its key.
     pub key: String,
@@ -387,10 +387,10 @@ pub struct CompleteMultipartResponse {
     pub video: Option<VideoSchema>,
 }
 
-/// The same for the holder of an upload token.
+/// The same with an upload token.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct CompleteMultipartStatusResponse {
-    /// Where it lies; its last segment is the video's id.
+    /// Its URL; the last segment is the video's id.
     pub location: String,
     /// Its key.
     pub key: String,
@@ -400,25 +400,25 @@ pub struct CompleteMultipartStatusResponse {
     pub video: Option<VideoStatus>,
 }
 
-/// An upload in parts that was given up: an empty object, since Uppy reads one.
+/// An aborted multipart upload: an empty object, since Uppy parses one.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct AbortMultipartResponse {}
 
-/// A signed request, as Uppy's `signRequest` hands it on.
+/// A presigned request in the format of Uppy's `signRequest`.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PresignResponse {
-    /// The address with its signature.
+    /// The presigned URL.
     pub url: String,
-    /// Where the upload goes: the edge chooses it, whatever was asked for.
+    /// The key of the upload: the edge chooses it, independent of the request.
     pub key: String,
     /// The method.
     pub method: String,
     /// Headers that the client must set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub headers: Option<BTreeMap<String, String>>,
-    /// Fields of a form that go before the file; then the method is POST.
+    /// Form fields, which precede the file; then the method is POST.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fields: Option<BTreeMap<String, String>>,
-    /// How long it is good for, in seconds.
+    /// Lifetime in seconds.
     pub expires: u64,
 }

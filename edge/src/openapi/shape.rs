@@ -1,4 +1,4 @@
-//! Decides how parameters and lists of words are written as JSON Schema.
+//! JSON Schema of parameters and enumerations.
 
 use std::borrow::Cow;
 
@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use crate::delivery::token_request::TOKEN_TYPES;
 
-/// What a file's name must have: a character that is neither space nor control character.
+/// The required content of a file's name: a character that is neither space nor control character.
 pub(super) const NAME: &str = r"[^\s\x00-\x1f\x7f-\x9f]";
 
-/// A media type that may be uploaded, as a list of words.
+/// A media type that may be uploaded, as an enumeration.
 #[derive(Debug)]
 pub(super) enum UploadType {}
 
@@ -26,7 +26,7 @@ impl JsonSchema for UploadType {
     }
 }
 
-/// What a delivery token opens, as a list of words: those that `deliver/mint.rs` knows.
+/// The type of a delivery token, as an enumeration: the values in `delivery/token_request.rs`.
 #[derive(Debug)]
 pub(super) enum DeliveryType {}
 
@@ -36,7 +36,7 @@ impl JsonSchema for DeliveryType {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "description": "What a delivery token opens.",
+        json_schema!({ "type": "string", "description": "The type of file that a delivery token gives access to.",
             "enum": TOKEN_TYPES.map(|(word, _)| word) })
     }
 }
@@ -46,32 +46,32 @@ pub(super) fn video_id() -> Value {
     json!({ "$ref": "#/components/schemas/VideoId" })
 }
 
-/// A whole number in a range.
+/// An integer in a range.
 pub(super) fn integer(min: u64, max: u64) -> Value {
     json!({ "type": "integer", "minimum": min, "maximum": max })
 }
 
-/// One of these words.
+/// One of these strings.
 pub(super) fn string_enum(words: &[&str]) -> Value {
     json!({ "type": "string", "enum": words })
 }
 
-/// Any text of this form.
+/// A string that matches a pattern.
 pub(super) fn pattern_string(pattern: &str) -> Value {
     json!({ "type": "string", "pattern": pattern })
 }
 
-/// A text that holds something.
+/// A string that is not empty.
 pub(super) fn non_empty_string() -> Value {
     json!({ "type": "string", "minLength": 1 })
 }
 
-/// Any text.
+/// Any string.
 pub(super) fn string() -> Value {
     json!({ "type": "string" })
 }
 
-/// Seconds from zero on. The service rounds more than three decimals.
+/// Seconds from zero up. The service rounds to three decimals.
 pub(super) fn seconds(max: u64) -> Value {
     json!({ "type": "number", "minimum": 0, "maximum": max })
 }

@@ -1,4 +1,4 @@
-//! Decides what is said about `/auth`, `/api/me`, `/health` and the document itself.
+//! OpenAPI operations of `/auth`, `/api/me`, `/health` and the document itself.
 
 use glimpse_contract::Code;
 
@@ -18,35 +18,35 @@ pub(super) fn operations() -> Vec<Operation> {
     };
     vec![
         Operation::new("GET", "/api/me", "me", TAG)
-            .describe("Who asks, and what they may upload", "")
+            .describe("The caller, and the limits of its uploads", "")
             .json_response::<MeResponse>(200, "The caller.", &me),
         Operation::new("GET", "/auth/login", "login", TAG)
             .public()
-            .describe("Sign in with a browser", "Sends the browser to the OpenID provider: code flow with PKCE.")
-            .query_parameter("return_to", "The path to come back to.", shape::string())
+            .describe("Sign in with a browser", "Redirects the browser to the OpenID provider: authorization code flow with PKCE.")
+            .query_parameter("return_to", "The path to return to.", shape::string())
             .empty_response(302, "To the provider.")
-            .response_header("location", "The provider's own page.")
+            .response_header("location", "The provider's page.")
             .problems(&[Code::NotFound, Code::Upstream]),
         Operation::new("GET", "/auth/callback", "callback", TAG)
             .public()
-            .describe("Where the provider sends the browser back to", "")
+            .describe("Callback of the provider", "")
             .query_parameter("code", "The provider's code.", shape::string())
-            .query_parameter("state", "The state that was sent with the browser.", shape::string())
-            .query_parameter("error", "What the provider says went wrong.", shape::string())
+            .query_parameter("state", "The state of the sign-in.", shape::string())
+            .query_parameter("error", "The provider's error code.", shape::string())
             .empty_response(
                 302,
-                "To where the browser came from; to `/` if this sign-in is over and the browser is signed in; or to \
+                "To the path of the sign-in; to `/` if the sign-in is already completed and the browser signed in; or to \
                  `/?sign_in=failed`.",
             )
             .response_header("location", "The page.")
             .problems(&[Code::NotFound]),
         Operation::new("POST", "/auth/logout", "logout", TAG)
-            .describe("Sign out here", "The provider's own session is its own.")
-            .empty_response(204, "The session cookie is taken back."),
+            .describe("Sign out", "The session at the provider is not affected.")
+            .empty_response(204, "The session cookie is removed."),
         Operation::new("GET", "/health", "health", TAG)
             .public()
-            .describe("Whether the Worker answers", "It asks nobody else.")
-            .empty_response(200, "It does."),
+            .describe("Health check", "Without requests to other services.")
+            .empty_response(200, "The Worker is running."),
         Operation::new("GET", DOCUMENT_PATH, "openapi", TAG)
             .public()
             .describe("This document", "")

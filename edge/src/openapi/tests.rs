@@ -1,4 +1,4 @@
-//! Holds the document against the code: routes, methods, codes, statuses, and the file that was written.
+//! Tests that the document matches the code: routes, methods, codes, statuses, and the committed file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,7 +11,7 @@ use crate::http::route::route;
 const ROUTE_SOURCE: &str = include_str!("../http/route.rs");
 const FIX_HINT: &str = "describe it in edge/src/openapi/ (videos.rs, uppy.rs, sign_in.rs or delivery.rs), then run `cargo xtask \
                    openapi`";
-/// Addresses that are routed only to say why there is nothing.
+/// Paths that are routed only to return an explanation.
 const UNDESCRIBED_PATHS: &[&str] = &["/s3/sts"];
 
 /// The names of `Route`'s variants, from its source.
@@ -26,9 +26,10 @@ fn variants() -> BTreeSet<String> {
     names.map(str::to_owned).collect()
 }
 
-/// The addresses that `route.rs` matches, parameters as `{}`, from its source.
+/// The paths that `route.rs` matches, parameters as `{}`, from its source.
 fn addresses() -> BTreeSet<String> {
-    let body = ROUTE_SOURCE.split("fn answers(").nth(1).and_then(|rest| rest.split("\n}").next()).unwrap();
+    let body =
+        ROUTE_SOURCE.split("fn routes_for_path(").nth(1).and_then(|rest| rest.split("\n}").next()).unwrap();
     let arms = body.lines().filter_map(|line| {
         let pattern = line.trim().strip_prefix('[')?.split_once("] =>")?.0;
         let segments = pattern.split(", ").map(|segment| match segment.strip_prefix('"') {
@@ -48,7 +49,7 @@ fn erase_parameter_names(path: &str) -> String {
         .join("/")
 }
 
-/// What is described and routed, without the calls by token in the path.
+/// All routed operations, without those with a token in the path.
 fn operations_without_token() -> Vec<Operation> {
     operations()
         .into_iter()
@@ -77,7 +78,7 @@ fn every_route_is_described() {
     for address in addresses() {
         assert!(paths.contains(&address), "{address} is in no operation of the OpenAPI document: {FIX_HINT}");
     }
-    assert!(variants().len() > 20 && addresses().len() > 15, "route.rs is read as it is written");
+    assert!(variants().len() > 20 && addresses().len() > 15, "route.rs has the expected format");
 }
 
 #[test]
@@ -91,7 +92,7 @@ fn every_method_of_an_address_is_described() {
         let allow = route("PATCH", &path, None).unwrap_err().allow.unwrap();
         let allowed: BTreeSet<&str> =
             allow.split(", ").filter(|name| !["HEAD", "OPTIONS"].contains(name)).collect();
-        assert_eq!(described, allowed, "{template} answers {allow}: {FIX_HINT}");
+        assert_eq!(described, allowed, "{template} allows {allow}: {FIX_HINT}");
     }
 }
 
@@ -111,7 +112,7 @@ fn every_token_route_is_described() {
 fn every_code_is_described() {
     let described = described_codes();
     for &code in Code::ALL {
-        // 405 is said of methods that are not described.
+        // 405 is returned for methods that are not described.
         let is_general = code == Code::MethodNotAllowed;
         assert!(
             is_general || described.contains(&code),
@@ -127,10 +128,7 @@ fn every_code_is_described() {
 fn document_is_up_to_date() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json");
     let committed = fs::read_to_string(path).unwrap_or_default();
-    assert!(
-        committed == document_text(),
-        "docs/openapi.json is not what the code says: run `cargo xtask openapi`"
-    );
+    assert!(committed == document_text(), "docs/openapi.json is outdated: run `cargo xtask openapi`");
 }
 
 #[test]
@@ -141,17 +139,17 @@ fn ids_are_unique_and_references_resolve() {
         for operation in path.as_object().unwrap().values() {
             let id = operation["operationId"].as_str().unwrap();
             assert!(ids.insert(id.to_owned()), "{id} twice");
-            assert!(!operation["summary"].as_str().unwrap().is_empty(), "{id} says nothing");
+            assert!(!operation["summary"].as_str().unwrap().is_empty(), "{id} has no summary");
         }
     }
     let text = document.to_string();
     for reference in text.split("\"$ref\":\"").skip(1) {
         let name = reference.split('"').next().unwrap().strip_prefix("#/components/schemas/").unwrap();
-        assert!(document["components"]["schemas"][name].is_object(), "{name} is not there");
+        assert!(document["components"]["schemas"][name].is_object(), "{name} is missing");
     }
 }
 
-/// Bodies that are described are understood, and what is described as unknown is refused.
+/// The parsers accept described bodies, and reject members that are not described.
 #[test]
 fn parsers_accept_described_bodies() {
     use crate::uploads::{
@@ -172,7 +170,7 @@ fn parsers_accept_described_bodies() {
     for name in document["components"]["schemas"]["Mint"]["properties"].as_object().unwrap().keys() {
         assert!(
             parse_token_request(format!("{{\"{name}\":null}}").as_bytes()).is_ok(),
-            "{name} is not known to the parser"
+            "the parser does not know {name}"
         );
     }
     assert!(parse_token_request(b"{\"something\":null}").is_err());
@@ -180,7 +178,7 @@ fn parsers_accept_described_bodies() {
     check_delivery_token_body(&document);
 }
 
-/// What is left out is what the document says, and `null` is neither described nor taken.
+/// Defaults are those of the document, and `null` is neither described nor accepted.
 fn check_delivery_token_body(document: &Value) {
     let parse = |body: &Value| crate::delivery::token_request::parse(body.to_string().as_bytes());
     let schemas = &document["components"]["schemas"];

@@ -1,4 +1,4 @@
-//! Decides what is said about `/s3`: Companion's S3 protocol, and Uppy's `signRequest`.
+//! OpenAPI operations of `/s3`: Companion's S3 API, and Uppy's `signRequest`.
 
 use std::collections::BTreeMap;
 
@@ -23,26 +23,22 @@ pub(super) fn operations() -> Vec<Operation> {
 
 fn upload_operation(method: &'static str, rest: &str, id: &str) -> Operation {
     Operation::new(method, &format!("/s3/multipart/{{uploadId}}{rest}"), id, TAG)
-        .path_parameter("uploadId", "S3's name of the upload.", shape::pattern_string("^[!-~]{1,1024}$"))
-        .required_query_parameter(
-            "key",
-            "Where the upload goes, as it was given out.",
-            shape::non_empty_string(),
-        )
+        .path_parameter("uploadId", "The upload id.", shape::pattern_string("^[!-~]{1,1024}$"))
+        .required_query_parameter("key", "The key of the upload, unchanged.", shape::non_empty_string())
         .problems(&[Code::BadParameter, Code::ForbiddenKey, Code::NotFound])
 }
 
 fn params() -> Operation {
     Operation::new("GET", "/s3/params", "uppyParams", TAG)
         .describe(
-            "A form that S3 takes one file by",
-            "For a file that is sent whole. S3 holds the client to the key, the type and the range of lengths. Where the storage \
-             takes no forms, a PUT of exactly the length that is told. Of other parameters, such as Uppy's `metadata[…]`, only \
-             `metadata[size]` is looked at, for `size`.",
+            "POST form for one file",
+            "For a single-request upload. S3 enforces the key, the type and the range of lengths. For storage without POST \
+             forms, a PUT of exactly the declared length. Of other parameters, such as Uppy's `metadata[…]`, only \
+             `metadata[size]` is used, for `size`.",
         )
         .required_query_parameter("filename", "The file's name.", shape::pattern_string(shape::NAME))
-        .query_parameter("size", "Its length in bytes. Needed only where the storage takes no forms.", shape::string())
-        .query_parameter("type", "Its media type; one that is not known here, empty or left out is resolved by the name's ending.", shape::string())
+        .query_parameter("size", "Its length in bytes. Required only for storage without POST forms.", shape::string())
+        .query_parameter("type", "Its media type. If it is unknown, empty or absent, the type follows from the file extension.", shape::string())
         .traceparent_header()
         .json_response::<UppyUploadParameters>(200, "The form.", &example::form())
         .problems(&FILE_PROBLEMS)
@@ -56,7 +52,7 @@ fn create() -> Operation {
         bucket: config.bucket.name.clone(),
     };
     Operation::new("POST", "/s3/multipart", "createMultipart", TAG)
-        .describe("Begin an upload in parts", "")
+        .describe("Create a multipart upload", "")
         .traceparent_header()
         .json_body::<CreateMultipartRequest>(
             json!({ "filename": "clip.mp4", "type": "video/mp4", "metadata": { "name": "clip.mp4" } }),
@@ -69,15 +65,15 @@ fn list() -> Operation {
     let part = PartSchema { part_number: 1, etag: example::ETAG.into(), size: limits::MIN_PART_BYTES };
     upload_operation("GET", "", "listParts")
         .describe(
-            "The parts that have arrived",
-            "All of them, in the order of their numbers. Those of an upload that is finished have the ETag of the file; \
-             completing with them is answered as the first time.",
+            "List the uploaded parts",
+            "All parts, in the order of their numbers. The parts of a completed upload have the ETag of the file; \
+             completing it again with them returns the same response.",
         )
         .json_response::<Vec<PartSchema>>(200, "The parts.", &vec![part])
 }
 
-/// What is said about a part's length.
-const PART_SIZE: &str = "The part's length in bytes, if it is known: S3 then takes no other. An upload token for files of at most 5 MiB \
+/// Description of a part's length.
+const PART_SIZE: &str = "The part's length in bytes, if known: S3 then accepts no other. An upload token for files of at most 5 MiB \
                          requires it.";
 
 fn part_url() -> String {
@@ -92,10 +88,10 @@ fn sign() -> Operation {
     let signed =
         SignPartResponse { url: part_url(), method: "PUT".into(), expires: limits::UPLOAD_EXPIRES_SECS };
     upload_operation("GET", "/{part}", "signPart")
-        .describe("Sign one part", "No more parts are signed than the largest file that is allowed can have.")
-        .path_parameter("part", "The part's number.", shape::integer(1, limits::MAX_PARTS))
+        .describe("Sign one part", "Only part numbers that the largest allowed file can have are signed.")
+        .path_parameter("part", "The part number.", shape::integer(1, limits::MAX_PARTS))
         .query_parameter("size", PART_SIZE, shape::integer(1, limits::MAX_SINGLE_UPLOAD_BYTES))
-        .json_response::<SignPartResponse>(200, "Where to send the part.", &signed)
+        .json_response::<SignPartResponse>(200, "The presigned URL of the part.", &signed)
         .problems(&[Code::TooLarge])
 }
 
@@ -108,11 +104,11 @@ fn batch() -> Operation {
         .describe("Sign several parts", "")
         .required_query_parameter(
             "partNumbers",
-            "1 to 100 numbers, separated by commas.",
+            "1 to 100 part numbers, separated by commas.",
             shape::pattern_string("^[1-9][0-9]{0,3}(,[1-9][0-9]{0,3}){0,99}$"),
         )
         .query_parameter("size", PART_SIZE, shape::integer(1, limits::MAX_SINGLE_UPLOAD_BYTES))
-        .json_response::<SignPartsResponse>(200, "Where to send the parts.", &signed)
+        .json_response::<SignPartsResponse>(200, "The presigned URLs of the parts.", &signed)
         .problems(&[Code::TooLarge])
 }
 
@@ -133,9 +129,9 @@ fn complete() -> Operation {
     };
     upload_operation("POST", "/complete", "completeMultipart")
         .describe(
-            "Make the parts a video",
-            "The parts are summed first: an upload that is too large is given up. S3's own XML is taken too, and answered in \
-             XML. Asking again with the same parts, after an answer that was lost, is answered as the first time.",
+            "Complete a multipart upload",
+            "The sizes of the parts are added up first: an upload that is too large is aborted. S3's XML is also accepted, with a \
+             response in XML. After a lost response, a retry with the same parts returns the same response.",
         )
         .json_body::<CompleteMultipartRequest>(json!({ "parts": [{ "PartNumber": 1, "ETag": example::ETAG }] }))
         .json_response::<CompleteMultipartResponse>(200, "The video.", &completed)
@@ -146,7 +142,7 @@ fn complete() -> Operation {
 
 fn abort() -> Operation {
     upload_operation("DELETE", "", "abortMultipart")
-        .describe("Give an upload up", "One that is over already counts as given up.")
+        .describe("Abort an upload", "A completed or aborted upload counts as aborted.")
         .json_response::<AbortMultipartResponse>(200, "An empty object.", &AbortMultipartResponse {})
 }
 
@@ -162,9 +158,9 @@ fn presign() -> Operation {
     };
     Operation::new("POST", "/s3/presign", "presign", TAG)
         .describe(
-            "Sign one of S3's own requests",
-            "For Uppy v6's `signRequest`: PUT a file or a part, POST to begin or finish an upload in parts, GET its parts, \
-             DELETE it. The key of a new upload is the edge's to choose.",
+            "Presign an S3 request",
+            "For Uppy v6's `signRequest`: PUT a file or a part, POST to create or complete a multipart upload, GET its parts, \
+             DELETE it. The edge chooses the key of a new upload.",
         )
         .traceparent_header()
         .json_body::<SignRequest>(json!({ "method": "PUT", "key": "6f9619ff-8b86-d011-b42d-00cf4fc964ff-clip.mp4",

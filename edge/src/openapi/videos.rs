@@ -1,4 +1,4 @@
-//! Decides what is said about `/api/videos`, `/api/list_uploads` and `/api/upload-tokens`.
+//! OpenAPI operations of `/api/videos`, `/api/uploads` and `/api/upload-tokens`.
 
 use glimpse_contract::{Code, limits};
 use serde_json::json;
@@ -17,7 +17,7 @@ use crate::s3::sigv4::timestamp::format_rfc3339;
 
 pub(super) const TAG: &str = "videos";
 
-/// What may be wrong with a file that is to be uploaded.
+/// The problems of a file to upload.
 pub(super) const FILE_PROBLEMS: [Code; 6] = [
     Code::BadParameter,
     Code::Empty,
@@ -52,22 +52,22 @@ fn create() -> Operation {
     Operation::new("POST", "/api/videos", "createVideo", TAG)
         .describe(
             "Upload a video",
-            "With JSON that describes a file: a presigned PUT that is good for one file of exactly that length and type, \
-             which goes straight to S3.\n\nWith a form (`curl -F file=@clip.mp4`), or with the file itself and its name in \
-             the query: the file streams through the Worker. Cloudflare passes on bodies of up to 100 MB on its Free and \
-             Pro plans; send what is larger straight to S3.",
+            "With JSON that describes a file: returns a presigned PUT to S3, valid for one file of exactly that length and type.\n\n\
+             With a form (`curl -F file=@clip.mp4`), or with the file itself and its name in \
+             the query: the file streams through the Worker. Cloudflare accepts bodies of up to 100 MB on its Free and \
+             Pro plans; upload larger files directly to S3.",
         )
-        .query_parameter("name", "The file's name, where the body is the file itself.", shape::string())
-        .header_parameter("prefer", "`wait=30`: the answer comes when the pictures are there, after 30 s at the latest.", shape::string())
+        .query_parameter("name", "The file's name, if the body is the file itself.", shape::string())
+        .header_parameter("prefer", "`wait=30`: the response is sent when the outcome is known, after 30 s at the latest.", shape::string())
         .traceparent_header()
         .json_body::<CreateVideoRequestSchema>(json!({ "name": "clip.mp4", "size": 7_340_032, "type": "video/mp4", "external_id": "order 7" }))
         .binary_body("multipart/form-data", json!({
             "type": "object",
             "required": ["file"],
             "properties": {
-                "external_id": { "type": "string", "description": "Your own name of the video; it must stand before the file." },
-                "metadata": { "type": "string", "description": "Your own fields as a JSON object of texts; it must stand before the file." },
-                "visibility": { "enum": ["public", "signed"], "description": "Who may see the pictures; it must stand before the file." },
+                "external_id": { "type": "string", "description": "Your own id of the video; must precede the file." },
+                "metadata": { "type": "string", "description": "Your own fields as a JSON object of strings; must precede the file." },
+                "visibility": { "enum": ["public", "signed"], "description": "The visibility of the images; must precede the file." },
                 "file": { "type": "string", "contentMediaType": "video/*", "description": "The file, last." },
             },
         }))
@@ -80,10 +80,10 @@ fn create() -> Operation {
         .or_json_response::<UploadVideoResponse>()
         .token_holder_response::<CreateVideoStatusResponse>(&CreateVideoStatusResponse { video: example::uploading_status(), upload: example::upload() })
         .or_token_holder_response::<UploadVideoStatusResponse>()
-        .response_header("location", "Where the video is shown.")
-        .json_response::<UploadVideoResponse>(200, "The outcome, if it was waited for.", &UploadVideoResponse { video: example::ready() })
+        .response_header("location", "The URL of the video in the API.")
+        .json_response::<UploadVideoResponse>(200, "The outcome, if the request waited for it.", &UploadVideoResponse { video: example::ready() })
         .token_holder_response::<UploadVideoStatusResponse>(&UploadVideoStatusResponse { video: example::ready_status(true) })
-        .response_header("location", "Where the video is shown.")
+        .response_header("location", "The URL of the video in the API.")
         .problems(&FILE_PROBLEMS)
         .problems(&[Code::Deleted])
 }
@@ -91,19 +91,19 @@ fn create() -> Operation {
 fn with_file_body(operation: Operation) -> Operation {
     operation
         .describe(
-            "Upload a video in one call",
-            "The body is the file (`curl -T clip.mp4`), which streams through the Worker. Cloudflare passes on bodies of up \
+            "Upload a video in one request",
+            "The body is the file (`curl -T clip.mp4`), which streams through the Worker. Cloudflare accepts bodies of up \
              to 100 MB on its Free and Pro plans.",
         )
-        .header_parameter("prefer", "`wait=30`: the answer comes when the pictures are there, after 30 s at the latest.", shape::string())
+        .header_parameter("prefer", "`wait=30`: the response is sent when the outcome is known, after 30 s at the latest.", shape::string())
         .traceparent_header()
         .binary_body("video/*", json!({}))
         .json_response::<UploadVideoResponse>(201, "The video.", &UploadVideoResponse { video: example::processing() })
         .token_holder_response::<UploadVideoStatusResponse>(&UploadVideoStatusResponse { video: example::processing_status(true) })
-        .response_header("location", "Where the video is shown.")
-        .json_response::<UploadVideoResponse>(200, "The outcome, if it was waited for.", &UploadVideoResponse { video: example::ready() })
+        .response_header("location", "The URL of the video in the API.")
+        .json_response::<UploadVideoResponse>(200, "The outcome, if the request waited for it.", &UploadVideoResponse { video: example::ready() })
         .token_holder_response::<UploadVideoStatusResponse>(&UploadVideoStatusResponse { video: example::ready_status(true) })
-        .response_header("location", "Where the video is shown.")
+        .response_header("location", "The URL of the video in the API.")
         .problems(&FILE_PROBLEMS)
         .problems(&[Code::NotFound, Code::Deleted])
 }
@@ -119,7 +119,7 @@ fn upload() -> Operation {
 fn upload_named() -> Operation {
     with_file_body(Operation::new("PUT", "/api/videos/{name}", "sendNamedVideo", TAG).path_parameter(
         "name",
-        "The file's name, with its ending.",
+        "The file's name, with its extension.",
         shape::pattern_string(r"^[^/]*\.[^/]*$"),
     ))
     .problems(&[Code::MethodNotAllowed])
@@ -128,14 +128,10 @@ fn upload_named() -> Operation {
 fn list() -> Operation {
     let page = ListVideosResponse { videos: vec![example::ready()], cursor: Some(example::video_id()) };
     Operation::new("GET", "/api/videos", "listVideos", TAG)
-        .describe("One's own videos, newest first", "")
-        .query_parameter(
-            "limit",
-            "How many videos a page has: 1 to 16, and 12 if it is left out.",
-            shape::integer(1, 16),
-        )
-        .query_parameter("cursor", "The `cursor` of the page before.", shape::video_id())
-        .json_response::<ListVideosResponse>(200, "One page.", &page)
+        .describe("List the caller's videos, newest first", "")
+        .query_parameter("limit", "Videos per page: 1 to 16, 12 by default.", shape::integer(1, 16))
+        .query_parameter("cursor", "The `cursor` of the previous page.", shape::video_id())
+        .json_response::<ListVideosResponse>(200, "A page of videos.", &page)
         .problems(&[Code::BadParameter])
 }
 
@@ -143,7 +139,7 @@ fn get() -> Operation {
     video_operation("GET", "/api/videos/{video}", "showVideo")
         .describe(
             "State and URLs of a video",
-            "A video of somebody else is not found. The holder of an upload token sees its state and problem only.",
+            "A video of another owner is not found. With an upload token, only state and problem are returned.",
         )
         .json_response::<VideoSchema>(200, "The video.", &example::ready())
         .token_holder_response::<VideoStatus>(&example::ready_status(false))
@@ -155,27 +151,26 @@ fn watch() -> Operation {
         .describe(
             "Watch a video until its outcome",
             "Server-sent events `uploading`, `uploaded`, `processing`, then `ready`, `rejected` or `failed`; the data of each \
-             is the video, to the holder of an upload token its state and problem only. The stream ends with the outcome, or after half a minute: a browser connects again by itself, and \
-             is answered 204 once it has seen the outcome.",
+             is the video, with an upload token its state and problem only. The stream ends with the outcome, or after half a minute: a browser reconnects by itself, and \
+             receives 204 once it has received the outcome.",
         )
-        .header_parameter("last-event-id", "The last event that was seen: none is told twice.", shape::string())
+        .header_parameter("last-event-id", "The id of the last received event: no event is sent twice.", shape::string())
         .binary_response(200, "Events.", "text/event-stream")
-        .empty_response(204, "The client has seen the outcome: there will be no more events.")
+        .empty_response(204, "The client has received the outcome: there are no more events.")
         .problems(&[Code::NotFound, Code::Deleted])
 }
 
 fn delete() -> Operation {
     let removed = DeletedObjects { source: true, pictures: 8, unfinished_uploads: 0 };
-    let note =
-        "Copies in browsers and at other places of the CDN last as long as their Cache-Control says.".into();
+    let note = "Copies in browsers and other data centers of the CDN expire by their Cache-Control.".into();
     let caches = CachePurge { purged: 4, may_last_secs: 31_536_000, note };
     video_operation("DELETE", "/api/videos/{video}", "deleteVideo")
         .describe(
-            "Remove a video for good",
-            "Source, pictures and unfinished uploads; its pictures answer 410 from then on. The second time finds nothing, and \
-             says so.",
+            "Delete a video permanently",
+            "Deletes source, images and unfinished uploads; requests for its images then return 410. A second request finds and \
+             deletes nothing.",
         )
-        .json_response::<DeleteVideoResponse>(200, "What was removed.", &DeleteVideoResponse { id: example::video_id(), removed, caches })
+        .json_response::<DeleteVideoResponse>(200, "What was deleted.", &DeleteVideoResponse { id: example::video_id(), removed, caches })
         .problems(&[Code::NotFound, Code::MethodNotAllowed])
 }
 
@@ -189,16 +184,16 @@ fn set_poster() -> Operation {
 
 fn reset_poster() -> Operation {
     video_operation("DELETE", "/api/videos/{video}/poster", "resetPoster")
-        .describe("Let the best frame be the poster again", "")
-        .json_response::<VideoSchema>(200, "The video with its own poster.", &example::ready())
+        .describe("Restore the best frame as the poster", "")
+        .json_response::<VideoSchema>(200, "The video with the restored poster.", &example::ready())
         .problems(&super::delivery::PROBLEMS)
 }
 
 fn create_delivery_tokens() -> Operation {
     video_operation("POST", "/api/videos/{video}/tokens", "mintDeliveryTokens")
         .describe(
-            "Permission to see a private video's pictures, for whoever has the link",
-            "A token opens one kind of picture with just these parameters. All members may be left out.",
+            "Issue delivery tokens for a private video",
+            "A token gives access to one kind of image with exactly these parameters. All members are optional.",
         )
         .json_body::<CreateDeliveryTokensRequest>(
             json!({ "types": ["thumbnail"], "parameters": { "time": 1.5 }, "expires_in": 3600 }),
@@ -206,7 +201,7 @@ fn create_delivery_tokens() -> Operation {
         .optional_body()
         .json_response::<DeliveryTokensResponse>(
             201,
-            "The tokens, and ready links.",
+            "The tokens and links.",
             &example::delivery_tokens(),
         )
         .problems(&[Code::BadParameter, Code::TooLarge, Code::NotFound, Code::Deleted])
@@ -224,8 +219,8 @@ fn list_uploads() -> Operation {
     };
     Operation::new("GET", "/api/uploads", "listUploads", TAG)
         .describe(
-            "One's own unfinished uploads in parts",
-            "To go on with (list the parts, sign and send the rest, complete) or to cancel.",
+            "List the caller's unfinished multipart uploads",
+            "To resume (list the parts, sign and send the rest, complete) or to cancel.",
         )
         .json_response::<ListUploadsResponse>(
             200,
@@ -244,8 +239,8 @@ fn create_upload_token() -> Operation {
     };
     Operation::new("POST", "/api/upload-tokens", "mintUploadToken", TAG)
         .describe(
-            "Permission to upload, for whoever holds it",
-            "The holder may upload what the token says, below `url`, and nothing else. All members may be left out.",
+            "Issue an upload token",
+            "The token permits uploads within its limits, below `url`, and nothing else. All members are optional.",
         )
         .traceparent_header()
         .json_body::<CreateUploadTokenRequest>(json!({ "max_bytes": 100_000_000, "types": ["video/mp4"], "videos": 1, "expires_in": 3600 }))

@@ -1,4 +1,4 @@
-//! Decides nothing by itself: cache, then manifest, then the document that `facts`, `embed` and `html` make of it.
+//! HTTP handlers for the documents of a video: the page, `meta.json` and oEmbed, from the cache or the manifest.
 
 use glimpse_contract::{Code, Problem, VideoId};
 use sha2::{Digest as _, Sha256};
@@ -6,9 +6,9 @@ use sha2::{Digest as _, Sha256};
 use super::html;
 use crate::auth::authenticate;
 use crate::config::Config;
+use crate::context::RequestContext;
 use crate::delivery::{
-    self, CachePolicy, Conditional, ConditionalResponse, RequestContext, cache_control,
-    evaluate_preconditions,
+    self, CachePolicy, Conditional, ConditionalResponse, cache_control, evaluate_preconditions,
 };
 use crate::http::cors;
 use crate::http::response::{Reply, ReplyBody};
@@ -17,17 +17,17 @@ use crate::page::oembed::OembedRequest;
 use crate::platform::{self, Limiter, Request, Response};
 use crate::s3::client;
 
-/// When a client that asks too often may try again, in seconds: the period of the limit in wrangler.toml.
+/// When a rate-limited client may retry, in seconds: the period of the limit in wrangler.toml.
 const BUSY_RETRY_SECS: u32 = 10;
 
-/// What is asked for about a video.
+/// A document about a video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum VideoDocument {
     /// `GET /{video}`: the page.
     Page(VideoId),
-    /// `GET /{video}/meta.json`: the facts for programs.
+    /// `GET /{video}/meta.json`: metadata for programs.
     Meta(VideoId),
-    /// `GET /oembed`: how another site shows it.
+    /// `GET /oembed`: the embed code for other sites.
     Embed(OembedRequest),
 }
 
@@ -39,7 +39,7 @@ impl VideoDocument {
         }
     }
 
-    /// Path and query under which the cache keeps it.
+    /// The path and query of the cache key.
     fn canonical(&self) -> String {
         match self {
             Self::Page(video) => format!("/{video}"),
@@ -56,7 +56,8 @@ impl VideoDocument {
     }
 }
 
-/// Forgets what is kept about a video, here and now, and says how much that was: it is deleted, or has another poster.
+/// Purges the cached documents of a video in this data center, and returns their number: the video was deleted, or has
+/// another poster.
 pub(crate) async fn purge(video: VideoId, config: &Config) -> usize {
     let mut purged = 0;
     for document in [
@@ -70,8 +71,7 @@ pub(crate) async fn purge(video: VideoId, config: &Config) -> usize {
     purged
 }
 
-/// The page's address has one spelling: with a slash behind it the browser is sent to the one without. The query is that of
-/// the site that linked here.
+/// Redirects to the canonical URL of the page, without the trailing slash. The query is that of the linking site.
 pub(crate) fn redirect_without_slash(video: VideoId, query: &str) -> Reply {
     let mark = if query.is_empty() { "" } else { "?" };
     let mut reply = Reply::redirect(&format!("/{video}{mark}{query}"));
@@ -80,7 +80,7 @@ pub(crate) fn redirect_without_slash(video: VideoId, query: &str) -> Reply {
     reply
 }
 
-/// The answer to a request for a document, or the document that says why there is none.
+/// Responds with a document, or with the reason why there is none.
 pub(crate) async fn serve(
     request: &Request,
     document: VideoDocument,
@@ -97,7 +97,7 @@ async fn document_reply(
 ) -> Result<Reply, Unavailable> {
     let RequestContext { config, context, request_id, .. } = *ctx;
     let cache_key = format!("{}{}", config.public_url, document.canonical());
-    // A page has more to show to its owner, and what is private is shown to its owner only; but no other site embeds it.
+    // The owner sees more on a page, and only the owner sees a private video; other sites embed neither.
     let has_credentials =
         ["cookie", "authorization"].iter().any(|name| platform::header(request, name).is_some());
     let (is_page, is_embed) =
@@ -200,21 +200,21 @@ fn build_reply(
     reply
 }
 
-/// The headers of every document of its kind, for everybody or for its owner.
+/// The headers of all documents of a kind, public or private.
 fn apply_document_headers(reply: &mut Reply, document: VideoDocument, bucket: Option<&str>, is_shared: bool) {
     reply.set_header("content-type", document.content_type());
     reply.set_header("x-content-type-options", "nosniff");
     if matches!(document, VideoDocument::Page(_)) {
         reply.set_header("content-security-policy", &html::content_security_policy(bucket, is_shared));
         reply.set_header("referrer-policy", "no-referrer");
-        // Its owner sees more of it.
+        // The owner sees more.
         reply.set_header("vary", "Cookie, Authorization");
     } else if is_shared {
         reply.headers.extend(cors::delivery_headers());
     }
 }
 
-/// Says why there is no document: as a page to people, as a problem to programs.
+/// The response without a document: a page for people, a problem for programs.
 fn error_reply(
     unavailable: Unavailable,
     document: VideoDocument,
@@ -223,7 +223,7 @@ fn error_reply(
 ) -> Reply {
     let Unavailable { mut problem, retry_after_secs, is_public } = unavailable;
     if matches!(document, VideoDocument::Embed(_)) && problem.code == Code::Processing {
-        // 202 would look like an answer to whoever asks for a card.
+        // A consumer of oEmbed would take 202 for a success.
         problem = Problem::with_detail(Code::NotFound, problem.detail);
     }
     let code = problem.code;

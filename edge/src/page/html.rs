@@ -1,9 +1,10 @@
-//! Decides the HTML of a video's page, and of the page that says why there is none. Pure.
+//! HTML of a video's page, and of the page that reports its state. Pure.
 //!
-//! What it looks like and does is the static assets `video_page.css` and `video_page.js` of `web`.
+//! The static assets `watch.css` and `watch.js` of `web` contain its style and behavior.
 
 use glimpse_contract::Problem;
 
+use crate::page::escape::escape;
 use crate::page::meta::VideoMeta;
 use crate::page::oembed::oembed_url;
 
@@ -17,8 +18,8 @@ const HEAD: &str = r#"<!doctype html>
 <link rel="icon" href="/favicon.svg" type="image/svg+xml">
 <link rel="stylesheet" href="/watch.css">
 "#;
-/// A poster is what every site shows; the moving preview stands second for those that show more than one picture. There
-/// is no `og:video`: sites play an MP4 at that address or nothing, and none is made here.
+/// Every site shows the poster; the animation is second, for sites that show several images. There is no `og:video`:
+/// sites expect an MP4 there, and Glimpse generates none.
 const CARD: &str = r#"<meta name="theme-color" content="{color}">
 <meta name="description" content="{summary}">
 <meta property="og:type" content="video.other">
@@ -47,7 +48,7 @@ const CARD: &str = r#"<meta name="theme-color" content="{color}">
 <div id="player"><picture><source srcset="{webp}" type="image/webp"><img id="poster" src="{jpg}" width="{jpg_width}" height="{jpg_height}" alt="Poster: {title}"></picture></div>
 <h1>{title}</h1>
 <p class="soft">{summary}</p>
-<noscript><p class="soft"><a href="{gif}">See it move</a></p></noscript>
+<noscript><p class="soft"><a href="{gif}">View the animation</a></p></noscript>
 </main>
 "#;
 const STATE: &str = r#"<main id="state" data-code="{code}">
@@ -55,24 +56,7 @@ const STATE: &str = r#"<main id="state" data-code="{code}">
 <p class="soft">{detail}</p>
 "#;
 
-/// Text as it may stand in an element or a quoted attribute.
-pub(super) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            _ => escaped.push(letter),
-        }
-    }
-    escaped
-}
-
-/// Appends a template with every `{slot}` filled; there is no way to fill one without escaping. A slot that nobody fills
-/// is left empty.
+/// Appends a template with every `{slot}` filled; values are always escaped. A slot without a value stays empty.
 fn fill_template(html: &mut String, template: &str, placeholders: &[(&str, &str)]) {
     let mut rest = template;
     while let Some((before, after)) = rest.split_once('{') {
@@ -86,7 +70,7 @@ fn fill_template(html: &mut String, template: &str, placeholders: &[(&str, &str)
     html.push_str(rest);
 }
 
-/// The page of a ready video. `original` is where its owner may play the very file; `name` is what they called it.
+/// The page of a ready video. `original` is the URL at which the owner can play the source; `name` is its file name.
 pub(super) fn video_page(meta: &VideoMeta, original: Option<&str>, name: Option<&str>) -> String {
     let output_side = |file: &str, side: fn(&glimpse_contract::Output) -> u32| {
         meta.output(file).map(|picture| side(picture).to_string()).unwrap_or_default()
@@ -117,8 +101,7 @@ pub(super) fn video_page(meta: &VideoMeta, original: Option<&str>, name: Option<
     html
 }
 
-/// The page that says why there is nothing to see; it looks again after so many seconds, and offers to sign in at
-/// `sign_in`.
+/// The page that reports the state of a video without images; it reloads after `refresh_secs`, and links to `sign_in`.
 pub(super) fn state_page(problem: &Problem, refresh_secs: Option<u32>, sign_in: Option<&str>) -> String {
     let mut html = String::with_capacity(1024);
     let title = problem.code.title();
@@ -143,9 +126,9 @@ pub(super) fn state_page(problem: &Problem, refresh_secs: Option<u32>, sign_in: 
     html
 }
 
-/// What the page may load and where it may be framed. `bucket` is where the owner's film comes from.
+/// The allowed sources and embedders of the page. `bucket` is the origin of the owner's source.
 ///
-/// Other sites may frame what everybody may see: nothing on the page does more than show it.
+/// Other sites may embed public pages: a page only displays the video.
 pub(super) fn content_security_policy(bucket: Option<&str>, is_embeddable: bool) -> String {
     let frame_ancestors = if is_embeddable { "*" } else { "'none'" };
     format!(
@@ -181,7 +164,7 @@ mod tests {
                 r#"<link rel="alternate" type="application/json+oembed" href="https://v.example/oembed?url=https%3A%2F%2Fv.example%2F{id}" title="Video">"#
             ),
         ] {
-            assert!(html.contains(&tag), "{tag} is not in {html}");
+            assert!(html.contains(&tag), "{html} does not contain {tag}");
         }
         assert!(
             html.find("thumbnail.jpg").unwrap() < html.find("animated.gif").unwrap(),
@@ -191,7 +174,7 @@ mod tests {
             let at = html
                 .replace(&escape(&example_meta(&example_manifest()).to_json().to_string()), "")
                 .find(hidden);
-            assert_eq!(at, None, "{hidden} is in {html}");
+            assert_eq!(at, None, "{html} contains {hidden}");
         }
     }
 
@@ -228,7 +211,7 @@ mod tests {
         let processing = state_page(&Problem::new(Code::Processing), Some(2), None);
         assert!(
             processing.contains(r#"<meta http-equiv="refresh" content="2">"#)
-                && processing.contains("still being made")
+                && processing.contains("still being generated")
         );
         let private = state_page(&Problem::new(Code::Unauthorized), None, Some("/auth/login?return_to=/x"));
         assert!(!private.contains("refresh") && private.contains(r#"href="/auth/login?return_to=/x""#));

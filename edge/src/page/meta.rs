@@ -1,7 +1,7 @@
-//! Decides what is said about a video to whoever has its link. Pure.
+//! Public metadata of a video, for everyone with its link. Pure.
 //!
-//! The name of the uploaded file is not: it was written for its owner's eyes. What the customer called it
-//! (`metadata.title`) is.
+//! It does not contain the name of the uploaded file, which is only for its owner. The title is the customer's
+//! `metadata.title`.
 
 use glimpse_contract::{
     Code, Json, Manifest, Output, Problem, State, VideoId, Visibility, object, revision_from_etag,
@@ -10,28 +10,28 @@ use glimpse_contract::{
 use crate::config::{Config, PublicVariants};
 use crate::delivery::missing_status;
 
-/// What a video is called that nobody has named.
+/// The title of a video without one.
 const DEFAULT_TITLE: &str = "Video";
-/// The longest title that is shown, in characters: other sites cut longer ones anyhow.
+/// The longest title that is shown, in characters: other sites truncate longer ones anyway.
 const MAX_TITLE_CHARS: usize = 120;
-/// How wide posters are offered beside the one that exists, in pixels, where the deployment names no widths. Few, so that
-/// nobody has many pictures made by looking at a page.
+/// The widths of the offered posters beside the existing one, in pixels, if the deployment configures none. Few, so
+/// that a page view does not cause many renders.
 const DEFAULT_POSTER_WIDTHS: [u32; 6] = [80, 160, 320, 960, 1280, 1920];
-/// The narrowest poster that is offered to browsers, in pixels; narrower ones are for cards.
+/// The narrowest poster in `srcset`, in pixels; narrower ones are for link previews.
 const MIN_SRCSET_WIDTH: u32 = 320;
 
-/// What is said about a ready video.
+/// The metadata of a ready video.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VideoMeta {
-    /// Which video.
+    /// The video's id.
     pub video: VideoId,
-    /// What it is called.
+    /// The title.
     pub title: String,
-    /// Width as shown, in pixels.
+    /// Width as displayed, in pixels.
     pub width: u32,
-    /// Height as shown, in pixels.
+    /// Height as displayed, in pixels.
     pub height: u32,
-    /// Length in milliseconds.
+    /// Duration in milliseconds.
     pub duration_ms: u64,
     thumbhash: Option<String>,
     dominant_color: Option<String>,
@@ -40,7 +40,7 @@ pub struct VideoMeta {
     poster_widths: Vec<u32>,
 }
 
-/// The widths in which posters are made on demand, for everybody: those that the deployment names, or a few of ours.
+/// The widths of on-demand posters for all callers: those of the deployment, or the defaults.
 pub(super) fn poster_widths(config: &Config) -> Vec<u32> {
     let mut widths = match (&config.render_url, config.public_variants) {
         (None, _) | (_, PublicVariants::None) => Vec::new(),
@@ -52,7 +52,7 @@ pub(super) fn poster_widths(config: &Config) -> Vec<u32> {
 }
 
 impl VideoMeta {
-    /// The facts of a manifest; `poster_widths` are those in which posters are made on demand, the narrowest first.
+    /// Reads the metadata from a manifest; `widths` are those of on-demand posters, the narrowest first.
     pub fn from_manifest(manifest: &Manifest, public_url: &str, widths: Vec<u32>) -> Self {
         let title =
             manifest.client_metadata.metadata.get("title").map(|title| title.trim()).unwrap_or_default();
@@ -71,32 +71,32 @@ impl VideoMeta {
         }
     }
 
-    /// The address of its page.
+    /// The URL of its page.
     pub fn page_url(&self) -> String {
         format!("{}/{}", self.public_url, self.video)
     }
 
-    /// The poster's dominant colour as `#rrggbb`.
+    /// The poster's dominant color as `#rrggbb`.
     pub fn color(&self) -> &str {
         self.dominant_color.as_deref().unwrap_or("#000000")
     }
 
-    /// The origin of all addresses.
+    /// The origin of all URLs.
     pub fn origin(&self) -> &str {
         &self.public_url
     }
 
-    /// The widths in which posters are made on demand, the narrowest first.
+    /// The widths of on-demand posters, the narrowest first.
     pub fn poster_widths(&self) -> &[u32] {
         &self.poster_widths
     }
 
-    /// A picture that exists.
+    /// An existing image.
     pub fn output(&self, file: &str) -> Option<&Output> {
         self.outputs.iter().find(|output| output.variant == file)
     }
 
-    /// The address of a picture, with its revision if it exists.
+    /// The URL of an image, with its revision if it exists.
     pub fn url(&self, file: &str) -> String {
         let revision = self.output(file).and_then(|output| revision_from_etag(&output.etag));
         match revision {
@@ -105,7 +105,7 @@ impl VideoMeta {
         }
     }
 
-    /// The poster in every width that the video has, as `srcset` has it.
+    /// The poster in every available width, as the value of `srcset`.
     fn srcset(&self, file: &str) -> String {
         let own = self.output(file).map(|output| (output.width, self.url(file)));
         let is_other = |width: &&u32| {
@@ -124,7 +124,7 @@ impl VideoMeta {
         all.join(", ")
     }
 
-    /// `to_json.json`.
+    /// The content of `meta.json`.
     pub fn to_json(&self) -> Json {
         let size = |file: &str| {
             self.output(file)
@@ -151,27 +151,27 @@ impl VideoMeta {
         }
     }
 
-    /// Length and size in words.
+    /// Duration and size as text.
     pub fn summary(&self) -> String {
         format!("{} · {} × {}", format_duration(self.duration_ms), self.width, self.height)
     }
 }
 
-/// A length as players show it: `0:07`, `1:02:03`.
+/// A duration as players show it: `0:07`, `1:02:03`.
 fn format_duration(ms: u64) -> String {
     let seconds = (ms + 500) / 1000;
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
 }
 
-/// Why there is nothing to show.
+/// Why there is no document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unavailable {
-    /// What whoever asks is told.
+    /// The problem.
     pub problem: Problem,
-    /// In how many seconds they should ask again, if at all.
+    /// After how many seconds to retry, if at all.
     pub retry_after_secs: Option<u32>,
-    /// Whether everybody is told so.
+    /// Whether the response is the same for every caller.
     pub is_public: bool,
 }
 
@@ -181,20 +181,20 @@ impl From<Problem> for Unavailable {
     }
 }
 
-/// What is shown of a video.
+/// The visible part of a video.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VideoView {
     /// The video.
     pub meta: VideoMeta,
-    /// Whether that is for everybody, and may be kept where everybody finds it.
+    /// Whether it is the same for every caller, and may be cached publicly.
     pub is_public: bool,
 }
 
-/// What is shown of a video to somebody who is, or is not, its owner. Of a private one nobody else learns anything, not
-/// even what became of it.
+/// The view of a video for its owner or another caller. Other callers learn nothing about a private video, not even its
+/// outcome.
 ///
 /// # Errors
-/// It is on its way, refused, deleted, private, or unknown.
+/// A video that is in progress, rejected, deleted, private, or unknown.
 pub fn view_video(
     video: VideoId,
     manifest: Option<&Manifest>,
@@ -204,7 +204,7 @@ pub fn view_video(
 ) -> Result<VideoView, Unavailable> {
     let is_public = manifest.is_none_or(|manifest| manifest.visibility == Visibility::Public);
     if !is_public && !is_owner {
-        let detail = "This video is private: sign in as its owner to see it.";
+        let detail = "This video is private. Sign in as its owner to view it.";
         return Err(Problem::with_detail(Code::Unauthorized, detail).into());
     }
     match manifest {
@@ -297,7 +297,7 @@ pub(super) mod tests {
         let text = meta.to_string();
         let owner = example_manifest().owner.to_string();
         for hidden in ["uploads/", "media/", "secret", "source", &owner] {
-            assert!(!text.contains(hidden), "{hidden} in {text}");
+            assert!(!text.contains(hidden), "{text} contains {hidden}");
         }
     }
 

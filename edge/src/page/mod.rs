@@ -1,5 +1,6 @@
-//! Decides how a video is shown to whoever has its link: as a page, as facts for programs, as a card for other sites.
+//! Documents that present a video to visitors: its page, `meta.json`, and the oEmbed response.
 
+mod escape;
 mod handler;
 mod html;
 mod meta;

@@ -1,35 +1,35 @@
-//! Decides what other sites are told that ask how to show a link of ours: oEmbed 1.0, <https://oembed.com>. Pure.
+//! oEmbed 1.0 (<https://oembed.com>) for links to videos. Pure.
 //!
-//! The answer is a `video`: an `iframe` of the video's page, which moves and can be scrubbed. A `photo` would stand
-//! still by its definition, and of a `rich` one many sites take nothing (Mastodon) or only the `iframe` (WordPress).
+//! The response is a `video`: an `iframe` of the video's page, with animation and scrubbing. A `photo` would be static
+//! by definition, and many sites support no `rich` type (Mastodon) or only the `iframe` in it (WordPress).
 
 use glimpse_contract::{Code, Json, Problem, VideoId, object};
 use percent_encoding::percent_decode_str;
 
-use crate::page::html::escape;
+use crate::page::escape::escape;
 use crate::page::meta::VideoMeta;
 use crate::s3::sigv4::encode_query_value;
 
-/// The longer side of a frame unless asked otherwise, in pixels.
+/// The default longer side of a frame, in pixels.
 const DEFAULT_SIDE: u32 = 640;
-/// How long the answer may be kept, in seconds: the owner may choose another poster.
+/// How long the response may be cached, in seconds: the owner may choose another poster.
 const CACHE_AGE_SECS: u32 = 300;
 
-/// A question about a link.
+/// An oEmbed request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OembedRequest {
-    /// The video that the link shows.
+    /// The video of the link.
     pub video: VideoId,
     max_width: Option<u32>,
     max_height: Option<u32>,
 }
 
 impl OembedRequest {
-    /// Reads the query of `GET /oembed`. Parameters that the specification does not know are ignored, as it asks for.
+    /// Parses the query of `GET /oembed`. Parameters unknown to the specification are ignored, as it requires.
     ///
     /// # Errors
-    /// `not_found` for a link that is not the page of a video here, `bad_parameter` for a side that is no number,
-    /// `format_not_made` for XML.
+    /// `not_found` for a link that is not the page of a video of this deployment, `bad_parameter` for a side that is
+    /// not a number, `format_not_made` for XML.
     pub fn parse(query: &str, public_url: &str) -> Result<Self, Problem> {
         let mut url = None;
         let (mut max_width, mut max_height) = (None, None);
@@ -44,10 +44,7 @@ impl OembedRequest {
             }
         }
         let url = url.ok_or_else(|| {
-            Problem::with_detail(
-                Code::BadParameter,
-                "The parameter `url` must be the address of a video's page.",
-            )
+            Problem::with_detail(Code::BadParameter, "The parameter `url` must be the URL of a video's page.")
         })?;
         let video = url.strip_prefix(public_url).and_then(|rest| rest.strip_prefix('/')).and_then(|rest| {
             let end = rest.find(['?', '#']).unwrap_or(rest.len());
@@ -57,18 +54,18 @@ impl OembedRequest {
         let video = video.ok_or_else(|| {
             Problem::with_detail(
                 Code::NotFound,
-                "The parameter `url` is not the address of a video's page here.",
+                "The parameter `url` is not the URL of a video's page on this site.",
             )
         })?;
         Ok(Self { video, max_width, max_height })
     }
 
-    /// The question without limits.
+    /// The request without limits.
     pub fn without_limits(video: VideoId) -> Self {
         Self { video, max_width: None, max_height: None }
     }
 
-    /// The same question in its one spelling.
+    /// The canonical form of the request.
     pub fn canonical(&self) -> String {
         let side = |side: Option<u32>| side.map(|side| side.to_string()).unwrap_or_default();
         format!(
@@ -79,7 +76,7 @@ impl OembedRequest {
         )
     }
 
-    /// The answer.
+    /// The response.
     pub fn response(&self, meta: &VideoMeta) -> Json {
         let (width, height) = self.iframe_size((meta.width, meta.height));
         let title = escape(&meta.title);
@@ -107,7 +104,7 @@ impl OembedRequest {
         answer
     }
 
-    /// The frame: the video's shape, as large as is allowed and not larger than the video.
+    /// The size of the frame: the video's aspect ratio, as large as allowed and not larger than the video.
     fn iframe_size(&self, (width, height): (u32, u32)) -> (u32, u32) {
         let (width, height) = (u64::from(width.max(1)), u64::from(height.max(1)));
         let limit = |max: Option<u32>, other: Option<u32>| {
@@ -124,7 +121,7 @@ impl OembedRequest {
         (width as u32, height as u32)
     }
 
-    /// The largest poster that is allowed, of a few: its address, width and height.
+    /// The largest allowed poster of a few: its URL, width and height.
     fn largest_poster(&self, meta: &VideoMeta) -> Option<(String, u32, u32)> {
         let is_within_limits = |width: u32, height: u32| {
             width <= self.max_width.unwrap_or(u32::MAX) && height <= self.max_height.unwrap_or(u32::MAX)
@@ -134,7 +131,7 @@ impl OembedRequest {
             return Some((meta.url("thumbnail.jpg"), poster.width, poster.height));
         }
         meta.poster_widths().iter().rev().filter(|width| **width < poster.width).find_map(|&width| {
-            // Rounded as the picture itself is.
+            // Rounded like the image itself.
             let height = ((width * poster.height + poster.width / 2) / poster.width).max(1);
             is_within_limits(width, height)
                 .then(|| (format!("{}/thumbnail.jpg?width={width}", meta.page_url()), width, height))
@@ -142,7 +139,7 @@ impl OembedRequest {
     }
 }
 
-/// Where `url` is asked about: what a page's discovery link names.
+/// The oEmbed URL in the discovery link of a page.
 pub(super) fn oembed_url(meta: &VideoMeta) -> String {
     format!("{}/oembed?url={}", meta.origin(), encode_query_value(&meta.page_url()))
 }
@@ -251,6 +248,6 @@ mod tests {
         let html = answer["html"].as_str().unwrap();
         assert!(!html.contains("<script") && html.contains("&quot;&gt;&lt;script&gt;"), "{html}");
         assert_eq!(answer["type"], "video");
-        assert_eq!(answer["title"], "\"><script>alert(1)</script>", "JSON says it as it is");
+        assert_eq!(answer["title"], "\"><script>alert(1)</script>", "JSON needs no HTML escaping");
     }
 }

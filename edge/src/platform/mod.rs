@@ -1,5 +1,5 @@
-//! Decides nothing: the clock, randomness, fetches, the cache and WebCrypto, as the Workers runtime has them.
-//! Besides `reply.rs` and `lib.rs` it is the only file that names `worker::`.
+//! Clock, randomness, fetches, cache, rate limits and WebCrypto of the Workers runtime. Besides `http/response.rs` and
+//! `lib.rs`, it is the only module that uses `worker::`.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -18,23 +18,23 @@ use crate::auth::{Algorithm, Verification};
 use crate::http::client_address::client_key;
 use crate::http::response::Reply;
 
-/// A request to the Worker. The browser's own interface, like [`Response`]: `worker`'s wrappers around them put every kind
-/// of error that a Worker can meet into each call, and weigh a tenth of this one.
+/// A request to the Worker. It is the browser's interface, like [`Response`]: the wrappers of the `worker` crate
+/// include every error of a Worker in each call, and take up a tenth of this Worker.
 pub(crate) type Request = web_sys::Request;
-/// A response, stored or on its way.
+/// A response, cached or received.
 pub(crate) type Response = web_sys::Response;
 
-/// How long the storage may take to begin its answer, in milliseconds.
+/// Timeout until the storage starts its response, in milliseconds.
 pub(crate) const FETCH_TIMEOUT_MS: u32 = 10_000;
 
-/// Another server did not answer, or answered more than is read.
+/// Another server did not respond, or its response is too large.
 #[derive(Debug, Error)]
 pub(crate) enum FetchError {
-    /// No answer: refused, reset or too slow.
-    #[error("no answer: {0}")]
+    /// No response: refused, reset or timed out.
+    #[error("no response: {0}")]
     NoResponse(String),
-    /// More bytes than were expected at the most.
-    #[error("the answer is too long")]
+    /// More bytes than the limit.
+    #[error("the response is too large")]
     BodyTooLarge,
 }
 
@@ -44,18 +44,18 @@ pub(crate) fn now_ms() -> u64 {
 }
 
 thread_local! {
-    // Random bytes that nobody has been given yet: one call of WebCrypto's is enough for dozens of requests.
+    // Unused random bytes: one call of WebCrypto is enough for dozens of requests.
     static RANDOM_POOL: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    // Public keys as WebCrypto has imported them, for as long as this isolate lives.
+    // Public keys as imported by WebCrypto, for the lifetime of this isolate.
     static CRYPTO_KEYS: RefCell<Vec<(Json, CryptoKey)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// How many random bytes are drawn at once.
+/// How many random bytes are generated at once.
 const RANDOM_POOL_BYTES: usize = 1024;
-/// How many imported keys are kept: those of a few issuers, each with its next one.
+/// How many imported keys are cached: those of a few issuers, each with its next one.
 const MAX_CRYPTO_KEYS: usize = 16;
 
-/// Random bytes, fit for keys; none is ever given out twice.
+/// Random bytes, suitable for keys; none is used twice.
 pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
     RANDOM_POOL.with_borrow_mut(|pool| {
         if pool.len() < N {
@@ -74,14 +74,14 @@ pub(crate) fn env_var(env: &Env, name: &str) -> Option<String> {
     js_sys::Reflect::get(env, &JsValue::from_str(name)).ok()?.as_string()
 }
 
-/// A line in the log, as JSON. Never a URL with its query, a token or a cookie.
+/// Logs an error as JSON. It must not contain a URL with its query, a token or a cookie.
 pub(crate) fn log_error(event: &str, request_id: &str, detail: &str) {
     let line =
         object! { "level" => "error", "event" => event, "request_id" => request_id, "detail" => detail };
     worker::console_error!("{line}");
 }
 
-/// A line in the log that ties a request to the trace that it came with, and to the video that it begins.
+/// Logs the trace of a request, and the video that the request creates.
 pub(crate) fn log_trace(request_id: &str, video: VideoId, trace_id: TraceId) {
     let line = object! { "level" => "info", "event" => "traced", "request_id" => request_id, "video" => video,
     "trace_id" => trace_id };
@@ -91,24 +91,24 @@ pub(crate) fn log_trace(request_id: &str, video: VideoId, trace_id: TraceId) {
 /// The body of a request to another server.
 #[derive(Debug)]
 pub(crate) enum RequestBody<'a> {
-    /// None.
+    /// No body.
     Empty,
     /// A text.
     Text(&'a str),
     /// Bytes.
     Bytes(&'a [u8]),
-    /// The body of the request that is being answered, passed on without being read.
+    /// The body of the incoming request, passed through unread.
     Stream(ReadableStream),
 }
 
-/// What is sent to another server.
+/// A request to another server.
 #[derive(Debug)]
 pub(crate) struct FetchRequest<'a> {
     pub(crate) method: &'a str,
     pub(crate) url: &'a str,
     pub(crate) headers: &'a [(&'a str, &'a str)],
     pub(crate) body: RequestBody<'a>,
-    /// How long the other server may take, in milliseconds.
+    /// Timeout of the request, in milliseconds.
     pub(crate) timeout_ms: u32,
 }
 
@@ -119,7 +119,7 @@ impl<'a> FetchRequest<'a> {
     }
 }
 
-/// What another server answered.
+/// The response of another server.
 #[derive(Debug)]
 pub(crate) struct FetchResponse {
     pub(crate) status: u16,
@@ -127,34 +127,34 @@ pub(crate) struct FetchResponse {
 }
 
 impl FetchResponse {
-    /// One of its headers.
+    /// A header of the response.
     pub(crate) fn header(&self, name: &str) -> Option<String> {
         response_header(&self.response, name)
     }
 
-    /// Drops the body, so that the other server stops sending it.
+    /// Cancels the body, so that the server stops sending it.
     pub(crate) async fn discard(self) {
         if let Some(body) = self.response.body() {
             let _ = JsFuture::from(body.cancel()).await;
         }
     }
 
-    /// Its body, at most `limit` bytes of it.
+    /// Reads the body, at most `limit` bytes.
     pub(crate) async fn bytes(self, limit: usize) -> Result<Vec<u8>, FetchError> {
         let declared = self.header("content-length").and_then(|text| text.parse::<usize>().ok());
         if declared.is_some_and(|length| length > limit) {
             return Err(FetchError::BodyTooLarge);
         }
         let bytes = response_bytes(&self.response).await;
-        let bytes = bytes.ok_or_else(|| FetchError::NoResponse("broken off".to_owned()))?;
+        let bytes = bytes.ok_or_else(|| FetchError::NoResponse("interrupted".to_owned()))?;
         if bytes.len() > limit { Err(FetchError::BodyTooLarge) } else { Ok(bytes) }
     }
 }
 
-/// Sends a request to another server. Redirects are not followed: what we sign is for one address only.
+/// Sends a request to another server. Redirects are not followed: a signature is valid for one URL only.
 pub(crate) async fn fetch(request: FetchRequest<'_>) -> Result<FetchResponse, FetchError> {
     let response: Response = send(request).await.map_err(|error| {
-        // The text may hold the URL, and the URL a signature: only the error's kind is kept.
+        // The message may contain the URL, and the URL a signature: only the name of the error is used.
         let text = error.dyn_ref::<js_sys::Error>().map(|error| String::from(error.name()));
         FetchError::NoResponse(text.unwrap_or_else(|| "unknown".to_owned()))
     })?;
@@ -185,20 +185,20 @@ fn worker_scope() -> web_sys::WorkerGlobalScope {
     js_sys::global().unchecked_into()
 }
 
-/// The cache of this place, Cloudflare's `caches.default`.
+/// The cache of this data center, Cloudflare's `caches.default`.
 fn default_cache() -> Result<web_sys::Cache, JsValue> {
     let all: JsValue = worker_scope().caches()?.into();
     js_sys::Reflect::get(&all, &JsValue::from_str("default"))?.dyn_into()
 }
 
-/// The edge cache's entry for this URL.
+/// Returns the cache entry of this URL.
 pub(crate) async fn cache_get(url: &str) -> Option<Response> {
     let found = JsFuture::from(default_cache().ok()?.match_with_str(url)).await.ok()?;
     found.dyn_into().ok()
 }
 
-/// The edge cache's entry for this URL, or the cache's 304 if its ETag is among these: a body that nobody wants is then
-/// not read. <https://developers.cloudflare.com/workers/runtime-apis/cache/#match>
+/// Returns the cache entry of this URL, or the cache's 304 if its ETag is among `if_none_match`: then an unneeded body
+/// is not read. <https://developers.cloudflare.com/workers/runtime-apis/cache/#match>
 pub(crate) async fn cache_get_unless(url: &str, if_none_match: Option<&str>) -> Option<Response> {
     let Some(if_none_match) = if_none_match else { return cache_get(url).await };
     let headers = web_sys::Headers::new().ok()?;
@@ -210,7 +210,7 @@ pub(crate) async fn cache_get_unless(url: &str, if_none_match: Option<&str>) -> 
     found.dyn_into().ok()
 }
 
-/// Stores an answer under this URL. A failure costs a later miss and no more.
+/// Stores a response under this URL. Best effort: a failure only causes a later cache miss.
 pub(crate) async fn cache_put(url: &str, headers: Vec<(&'static str, String)>, body: Bytes) {
     let reply = Reply { status: 200, headers, body: crate::http::response::ReplyBody::Bytes(body) };
     if let (Ok(response), Ok(cache)) = (reply.into_response(false), default_cache()) {
@@ -218,13 +218,13 @@ pub(crate) async fn cache_put(url: &str, headers: Vec<(&'static str, String)>, b
     }
 }
 
-/// Forgets what is stored under this URL, and says whether there was anything.
+/// Deletes the cache entry of this URL. Returns whether there was one.
 pub(crate) async fn cache_delete(url: &str) -> bool {
     let Ok(cache) = default_cache() else { return false };
     JsFuture::from(cache.delete_with_str(url)).await.is_ok_and(|found| found.is_truthy())
 }
 
-/// Goes on with something after the answer has gone out, or the one who asked has gone: for 30 s at the most,
+/// Runs a future after the response was sent, or the client has disconnected: for at most 30 s,
 /// <https://developers.cloudflare.com/workers/runtime-apis/context/#waituntil>.
 pub(crate) fn wait_until(context: &Context, work: impl Future<Output = ()> + 'static) {
     context.wait_until(work);
@@ -235,13 +235,13 @@ pub(crate) fn header(request: &Request, name: &str) -> Option<String> {
     request.headers().get(name).ok().flatten()
 }
 
-/// The key under which the requests of this client are counted.
+/// The rate limit key of this client.
 pub(crate) fn request_client_key(request: &Request) -> String {
     client_key(header(request, "cf-connecting-ip").as_deref())
 }
 
-/// The body of a request, at most `limit` bytes of it; `None` if it is longer or broken off. A length that was declared is
-/// looked at first; without one, bytes are counted while they come.
+/// Reads the body of a request, at most `limit` bytes; `None` if it is longer or interrupted. A declared length is
+/// checked first; without one, bytes are counted as they arrive.
 pub(crate) async fn read_body(request: &Request, limit: usize) -> Option<Vec<u8>> {
     let length = header(request, "content-length").and_then(|text| text.parse::<usize>().ok());
     if length.is_some_and(|length| length > limit) {
@@ -260,24 +260,24 @@ pub(crate) async fn read_body(request: &Request, limit: usize) -> Option<Vec<u8>
     Some(body)
 }
 
-/// The body of a request as it comes.
+/// The body of a request as a stream.
 pub(crate) fn body_stream(request: &Request) -> Option<ReadableStream> {
     request.body()
 }
 
-/// The chunks of a stream, one after another.
+/// Reads the chunks of a stream.
 #[derive(Debug)]
 pub(crate) struct ChunkReader(ReadableStreamDefaultReader);
 
-/// The most bytes of a refused body that are read to its end.
+/// The most bytes of a rejected body that are read to its end.
 const MAX_DRAINED_BYTES: u32 = 32 * 1024 * 1024;
 
-/// A stream broke off before its end.
+/// The stream was interrupted.
 #[derive(Debug)]
 pub(crate) struct StreamError;
 
 impl ChunkReader {
-    /// Begins to read a stream that nobody else reads.
+    /// Starts to read a stream that has no other reader.
     pub(crate) fn new(stream: &ReadableStream) -> Result<Self, StreamError> {
         stream.get_reader().dyn_into().map(Self).map_err(|_| StreamError)
     }
@@ -296,8 +296,8 @@ impl ChunkReader {
         Ok(Some(js_sys::Uint8Array::new(&get("value")?)))
     }
 
-    /// Reads what is left without looking at it, up to [`MAX_DRAINED_BYTES`]: a client that is still sending when its
-    /// answer comes may see a broken connection instead.
+    /// Reads and discards the rest of the body, up to [`MAX_DRAINED_BYTES`]: a client that is still sending when it
+    /// receives the response may report a broken connection instead.
     pub(crate) async fn drain(&mut self) {
         let mut drained = 0;
         while let Ok(Some(chunk)) = self.read().await {
@@ -309,8 +309,8 @@ impl ChunkReader {
     }
 }
 
-/// Waits. `Delay` wakes whoever asked it first, and a request is first asked by nobody who could be woken (`lib.rs`): so it
-/// begins when it is asked again.
+/// Sleeps. `Delay` keeps the first waker that polls it, and the first poll of a request has a no-op waker (`lib.rs`):
+/// so the delay starts at the second poll.
 pub(crate) async fn sleep_ms(ms: u64) {
     let mut is_second_poll = false;
     poll_fn(|context| {
@@ -324,27 +324,27 @@ pub(crate) async fn sleep_ms(ms: u64) {
     Delay::from(std::time::Duration::from_millis(ms)).await;
 }
 
-/// How often somebody may do something, where the deployment limits it.
+/// The rate limits of a deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Limiter {
-    /// Begin an upload, or ask for a token.
+    /// Create an upload, or request a token.
     Grants,
-    /// Have a part signed.
+    /// Sign a part.
     Parts,
-    /// Have a picture of one video made.
+    /// Render an image, by video.
     VideoRenders,
-    /// Have a picture of one owner's videos made.
+    /// Render an image, by owner.
     OwnerRenders,
-    /// Have a picture made, by client address.
+    /// Render an image, by client address.
     ClientRenders,
-    /// Have the bucket read because the cache has no answer, by client address.
+    /// Read the bucket after a cache miss, by client address.
     Reads,
     /// Open an event stream.
     Streams,
 }
 
-/// Whether this is not too often, by Cloudflare's Rate Limiting binding. Without a binding nothing is counted; a binding
-/// that fails is no reason to turn somebody away.
+/// Checks a rate limit with Cloudflare's Rate Limiting binding. Without a binding nothing is limited; an error of the
+/// binding allows the request.
 pub(crate) async fn is_within_rate_limit(env: &Env, limiter: Limiter, key: &str) -> bool {
     let name = match limiter {
         Limiter::Grants => "GRANT_LIMITER",
@@ -375,18 +375,18 @@ pub(crate) fn response_header(response: &Response, name: &str) -> Option<String>
     response.headers().get(name).ok().flatten()
 }
 
-/// The body of a response, whole; `None` if it broke off.
+/// Reads the whole body of a response; `None` if it was interrupted.
 pub(crate) async fn response_bytes(response: &Response) -> Option<Vec<u8>> {
     let buffer = JsFuture::from(response.array_buffer().ok()?).await.ok()?;
     Some(js_sys::Uint8Array::new(&buffer).to_vec())
 }
 
-/// Whether a response has a body that can be passed on.
+/// Whether a response has a body that can be passed through.
 pub(crate) fn has_body(response: &Response) -> bool {
     response.body().is_some()
 }
 
-/// Whether a signature is the key's, by WebCrypto. The algorithm is the key's own.
+/// Verifies a signature with WebCrypto. The algorithm is that of the key.
 pub(crate) async fn verify(verification: &Verification<'_>) -> bool {
     verify_by_webcrypto(verification).await.unwrap_or(false)
 }
@@ -410,7 +410,7 @@ async fn verify_by_webcrypto(verification: &Verification<'_>) -> Result<bool, Js
     Ok(JsFuture::from(promise).await?.is_truthy())
 }
 
-/// A public key as WebCrypto knows it, imported once. Its members fix its algorithm.
+/// Imports a public key into WebCrypto, once. Its members determine its algorithm.
 async fn import_key(
     subtle: &SubtleCrypto,
     algorithm: &js_sys::Object,

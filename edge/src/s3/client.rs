@@ -1,4 +1,4 @@
-//! Decides what S3's answers mean to a client: there, not there, or trouble that is not the client's.
+//! Sends signed requests to S3, and maps its responses to results and problems.
 
 use glimpse_contract::{Code, Json, Key, Manifest, Poster, Problem, State, VideoId};
 
@@ -7,12 +7,12 @@ use crate::platform::{self, FETCH_TIMEOUT_MS, FetchRequest, FetchResponse, Reque
 use crate::s3::sigv4::SignError;
 use crate::s3::{self, S3Request};
 
-/// How long the storage may take to take a video's bytes, in milliseconds: as long as somebody's connection is slow.
+/// Timeout of sending the bytes of a video to the storage, in milliseconds: long enough for a slow client connection.
 const UPLOAD_TIMEOUT_MS: u32 = 60 * 60 * 1000;
-/// The largest JSON document or listing that is read, in bytes.
+/// The largest JSON document or list page that is read, in bytes.
 pub(crate) const MAX_DOCUMENT_BYTES: usize = 1024 * 1024;
 
-/// A signed request; what cannot be signed is our own fault.
+/// Maps an error of signing to an internal error.
 pub(crate) fn map_sign_error<T>(signed: Result<T, SignError>, request_id: &str) -> Result<T, Problem> {
     signed.map_err(|error| {
         platform::log_error("sign", request_id, &error.to_string());
@@ -26,7 +26,7 @@ pub(crate) async fn send(request: &S3Request, request_id: &str) -> Result<FetchR
     send_with_body(request, body, request_id).await
 }
 
-/// Sends a signed request with a body that is no text of ours.
+/// Sends a signed request with a body other than text.
 pub(crate) async fn send_with_body(
     request: &S3Request,
     body: RequestBody<'_>,
@@ -35,7 +35,7 @@ pub(crate) async fn send_with_body(
     let headers: Vec<(&str, &str)> = request
         .headers
         .iter()
-        // It is signed, and set by whoever sends the body.
+        // It is signed, and set by the runtime when it sends the body.
         .filter(|(name, _)| *name != "content-length")
         .map(|(name, value)| (*name, value.as_str()))
         .collect();
@@ -51,15 +51,15 @@ pub(crate) async fn send_with_body(
     })
 }
 
-/// The body of an answer of S3 as text, at most [`MAX_DOCUMENT_BYTES`] of it; what is longer or broken off is empty.
+/// The body of a response of S3 as text, at most [`MAX_DOCUMENT_BYTES`] of it; empty if it is longer or interrupted.
 pub(crate) async fn read_text(response: FetchResponse) -> String {
     let bytes = response.bytes(MAX_DOCUMENT_BYTES).await.unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The problem behind a status that should not have come: a refused signature, a missing permission, a fault.
+/// The problem for an unexpected status: a rejected signature, a missing permission, an internal error of S3.
 pub(crate) fn unexpected_status(status: u16, request_id: &str) -> Problem {
-    platform::log_error("storage", request_id, &format!("S3 answered {status}"));
+    platform::log_error("storage", request_id, &format!("S3 returned {status}"));
     Problem::new(match status {
         403 => Code::NoAccess,
         503 => Code::Busy,
@@ -67,7 +67,7 @@ pub(crate) fn unexpected_status(status: u16, request_id: &str) -> Problem {
     })
 }
 
-/// A JSON document of ours; `None` if it is not there.
+/// Reads a JSON document; `None` if it does not exist.
 pub(crate) async fn get_json(
     key: &Key,
     config: &Config,
@@ -97,7 +97,7 @@ pub(crate) async fn get_manifest(
     Manifest::from_json(&json).map(Some).ok_or_else(|| unreadable_object(&key, request_id))
 }
 
-/// The same with what a later choice of the poster has changed.
+/// The manifest with a poster that was chosen later.
 pub(crate) async fn get_manifest_with_poster(
     video: VideoId,
     config: &Config,
@@ -115,6 +115,6 @@ pub(crate) async fn get_manifest_with_poster(
 }
 
 fn unreadable_object(key: &Key, request_id: &str) -> Problem {
-    platform::log_error("storage", request_id, &format!("{key} cannot be read"));
+    platform::log_error("storage", request_id, &format!("{key} is not valid JSON"));
     Problem::new(Code::Upstream)
 }

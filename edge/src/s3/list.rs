@@ -1,4 +1,4 @@
-//! Decides what the edge lists in the bucket: an owner's sources, a token's slots, a video's pictures. Pure.
+//! S3 list requests of the edge: the sources of an owner, the reservations of a token, the images of a video. Pure.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use super::{RequestBuilder, S3Request, XmlDocument};
 use crate::config::Config;
 use crate::s3::sigv4::SignError;
 
-/// The most keys of a page, S3's own limit.
+/// The most keys on a list page, S3's limit.
 pub(crate) const MAX_KEYS: usize = 1_000;
 
-/// Lists an owner's sources, newest first, behind `after` if given, at most `limit` (S3 allows 1,000).
+/// Lists an owner's sources, newest first, after `after` if given, at most `limit` (S3 allows 1,000).
 pub fn list_sources(
     owner: &Owner,
     after: Option<VideoId>,
@@ -24,7 +24,7 @@ pub fn list_sources(
     list_objects(prefix, start_after, limit, config, now_ms)
 }
 
-/// Lists an owner's sources that were granted in the same millisecond as `video`.
+/// Lists an owner's sources whose ids have the same millisecond as `video`.
 pub fn list_sources_of_same_ms(
     owner: &Owner,
     video: VideoId,
@@ -35,7 +35,7 @@ pub fn list_sources_of_same_ms(
     list_objects(prefix, None, MAX_KEYS, config, now_ms)
 }
 
-/// Lists an owner's slots that were granted in the same millisecond as `video`.
+/// Lists an owner's reservations whose ids have the same millisecond as `video`.
 pub fn list_reservations_of_same_ms(
     owner: &Owner,
     video: VideoId,
@@ -46,12 +46,12 @@ pub fn list_reservations_of_same_ms(
     list_objects(prefix, None, MAX_KEYS, config, now_ms)
 }
 
-/// Lists everything that was made of a video.
+/// Lists all outputs of a video.
 pub fn list_media(video: VideoId, config: &Config, now_ms: u64) -> Result<S3Request, SignError> {
     list_media_after(video, None, config, now_ms)
 }
 
-/// Lists what was made of a video, behind the key `after` if given.
+/// Lists the outputs of a video, after the key `after` if given.
 pub fn list_media_after(
     video: VideoId,
     after: Option<&str>,
@@ -78,28 +78,28 @@ fn list_objects(
     request.sign(config, now_ms)
 }
 
-/// One object of a listing.
+/// An object of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectSummary {
-    /// Which video's source it is.
+    /// The video of the source.
     pub video: VideoId,
     /// Its length in bytes.
     pub bytes: u64,
 }
 
-/// One page of a listing.
+/// A list page.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ListPage {
     /// The sources, in key order: newest first.
     pub items: Vec<ObjectSummary>,
-    /// All keys of the page, sources or not.
+    /// All keys of the page, sources and others.
     pub keys: Vec<String>,
-    /// Whether there are more behind the last.
+    /// Whether another page follows.
     pub is_truncated: bool,
 }
 
 impl ListPage {
-    /// Reads ListObjectsV2's XML.
+    /// Parses the XML of ListObjectsV2.
     pub fn parse(xml: &str) -> Option<Self> {
         let document = parse_list_result(xml)?;
         let mut page = Self { is_truncated: document.is_truncated(), ..Self::default() };
@@ -114,24 +114,24 @@ impl ListPage {
     }
 }
 
-/// How many pictures of a page of [`list_media_after`] were made on demand since some moment.
+/// The images on a page of [`list_media_after`] that were rendered on demand since a given time.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RecentRenders {
-    /// How many.
+    /// Their number.
     pub count: u64,
-    /// The key behind which the next page begins, if there is one.
+    /// The key after which the next page begins, if there is one.
     pub next: Option<String>,
 }
 
 impl RecentRenders {
-    /// Reads ListObjectsV2's XML. `since` is a moment as S3 writes it, RFC 3339 with milliseconds.
+    /// Parses the XML of ListObjectsV2. `since` is a time in S3's format, RFC 3339 with milliseconds.
     pub fn parse(xml: &str, since: &str) -> Option<Self> {
         let document = parse_list_result(xml)?;
         let mut renders = Self::default();
         let is_truncated = document.is_truncated();
         for item in document.items {
             let (key, modified) = (item.get("Key")?, item.get("LastModified")?);
-            // A picture that cannot be made has cost a try, and has a note of it.
+            // A refusal record counts as well: the image cannot be rendered, but the attempt had a cost.
             let is_render = match key.parse() {
                 Ok(Key::Output(_, variant)) => !variant.is_default(),
                 Ok(Key::Refusal(..)) => true,
@@ -145,12 +145,12 @@ impl RecentRenders {
     }
 }
 
-/// The slots of a token that are taken: when (RFC 3339) and under which ETag.
+/// The reserved ids of a token, each with its time (RFC 3339) and ETag.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reservations(pub BTreeMap<VideoId, (String, String)>);
 
 impl Reservations {
-    /// Reads ListObjectsV2's XML.
+    /// Parses the XML of ListObjectsV2.
     pub fn parse(xml: &str) -> Option<Self> {
         let mut reservations = Self::default();
         for item in parse_list_result(xml)?.items {

@@ -1,4 +1,4 @@
-//! Decides how the edge asks the bucket: presigned requests of its own, and what S3's answers mean. Pure.
+//! S3 requests of the edge, and parsers of S3's responses. Pure: `client` sends them.
 
 pub(crate) mod client;
 mod list;
@@ -26,19 +26,19 @@ use sha2::{Digest as _, Sha256};
 use crate::config::Config;
 use crate::s3::sigv4::{PresignParams, SignError, presign};
 
-/// How long the edge's own requests are good for, in seconds: they are made at once.
+/// Lifetime of the signatures of the edge's own requests, in seconds: they are sent immediately.
 const REQUEST_EXPIRES_SECS: u64 = 60;
 
-/// A request to the bucket, signed.
+/// A signed request to the bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct S3Request {
     /// The method.
     pub method: &'static str,
     /// The presigned URL: a secret, never logged.
     pub url: String,
-    /// The headers that are signed with it and must be sent.
+    /// The signed headers, which must be sent.
     pub headers: Vec<(&'static str, String)>,
-    /// The body, if it is a text of ours.
+    /// The body, if it is text.
     pub body: Option<String>,
 }
 
@@ -47,16 +47,16 @@ pub fn get_object(key: &Key, config: &Config, now_ms: u64) -> Result<S3Request, 
     RequestBuilder::object("GET", key, config).sign(config, now_ms)
 }
 
-/// Asks whether an object is there, and for its headers.
+/// Checks whether an object exists, and returns its headers.
 pub fn head_object(key: &Key, config: &Config, now_ms: u64) -> Result<S3Request, SignError> {
     RequestBuilder::object("HEAD", key, config).sign(config, now_ms)
 }
 
-/// How long the address of a file that is handed over is good for, in seconds: until the download has begun.
+/// Lifetime of a download URL, in seconds: until the download has started.
 const DOWNLOAD_EXPIRES_SECS: u64 = 300;
 
-/// The address of an object that a browser saves under this name, percent-encoded as `META_NAME` holds it: just as RFC 8187
-/// wants a name in a header.
+/// The URL of an object that a browser saves under this name. `META_NAME` holds the name percent-encoded, as RFC 8187
+/// requires it in a header.
 pub fn presign_download(
     method: &'static str,
     key: &Key,
@@ -74,23 +74,23 @@ pub fn presign_download(
     request.sign(config, now_ms)
 }
 
-/// Removes an object; one that is not there counts as removed.
+/// Deletes an object; a missing one counts as deleted.
 pub fn delete_object(key: &Key, config: &Config, now_ms: u64) -> Result<S3Request, SignError> {
     RequestBuilder::object("DELETE", key, config).sign(config, now_ms)
 }
 
-/// When a document may be written.
+/// The precondition of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Condition<'a> {
-    /// Whatever is there.
+    /// No precondition.
     Always,
-    /// Only if nothing is there.
+    /// Only if the object does not exist.
     IfAbsent,
-    /// Only over the object of this ETag.
+    /// Only if the object has this ETag.
     IfMatch(&'a str),
 }
 
-/// Writes a JSON document of ours.
+/// Writes a JSON document.
 pub fn put_json(
     key: &Key,
     json: String,
@@ -108,8 +108,8 @@ pub fn put_json(
     request.sign(config, now_ms)
 }
 
-/// Removes up to 1,000 objects at once,
-/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html>. S3 wants a checksum of the list.
+/// Deletes up to 1,000 objects at once, <https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html>. S3
+/// requires a checksum of the list.
 pub fn delete_objects(keys: &[String], config: &Config, now_ms: u64) -> Result<S3Request, SignError> {
     let objects: Vec<String> =
         keys.iter().map(|key| format!("<Object><Key>{}</Key></Object>", escape(key))).collect();
@@ -122,13 +122,13 @@ pub fn delete_objects(keys: &[String], config: &Config, now_ms: u64) -> Result<S
     request.sign(config, now_ms)
 }
 
-/// The code of an error that S3 answered (`NoSuchUpload`, …).
+/// The code in an error response of S3 (`NoSuchUpload`, …).
 pub fn parse_error_code(body: &[u8]) -> Option<String> {
     let mut document = XmlDocument::parse(&String::from_utf8_lossy(body), "")?;
     (document.root == "Error").then(|| document.fields.remove("Code")).flatten()
 }
 
-/// A request that is being put together.
+/// A builder of signed requests.
 struct RequestBuilder {
     method: &'static str,
     url: String,
@@ -205,7 +205,7 @@ mod tests {
         assert_eq!(request.headers[1], ("if-none-match", "*".to_owned()));
     }
 
-    /// Row F19 of the threat table: a file is saved, and shown nowhere.
+    /// Row F19 of the threat model: a source is downloaded, never displayed.
     #[test]
     fn download_sets_content_disposition() {
         let key =

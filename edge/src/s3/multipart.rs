@@ -1,4 +1,4 @@
-//! Decides how a multipart upload is begun, signed part by part, listed, finished and given up at S3. Pure.
+//! Multipart upload requests of S3: create, upload, list, complete and abort. Pure.
 
 use glimpse_contract::{Grant, Key, Owner, VideoId, limits};
 
@@ -6,7 +6,7 @@ use super::{RequestBuilder, S3Request, XmlDocument, escape, parse_error_code};
 use crate::config::Config;
 use crate::s3::sigv4::SignError;
 
-/// Begins one: type and metadata of the grant are fixed now, and its parts cannot change them.
+/// Creates an upload: type and metadata are those of the grant, and its parts cannot change them.
 pub fn create_multipart_upload(grant: &Grant, config: &Config, now_ms: u64) -> Result<S3Request, SignError> {
     create_multipart_request(grant, config).sign(config, now_ms)
 }
@@ -21,7 +21,7 @@ fn create_multipart_request(grant: &Grant, config: &Config) -> RequestBuilder {
     request
 }
 
-/// The URL with which a client sends one part: of exactly `bytes`, if its length is known.
+/// The URL to which a client sends a part: of exactly `bytes`, if its length is known.
 pub fn presign_part(
     key: &Key,
     upload_id: &str,
@@ -38,7 +38,7 @@ pub fn presign_part(
     Ok(request.sign(config, now_ms)?.url)
 }
 
-/// Sends one part of this length from here.
+/// Uploads a part of this length from the Worker.
 pub fn upload_part(
     key: &Key,
     upload_id: &str,
@@ -64,7 +64,7 @@ fn part_request(
         .query("uploadId", upload_id)
 }
 
-/// Lists the parts behind `after` (0 for all), at most 1,000.
+/// Lists the parts after `after` (0 for all), at most 1,000.
 pub fn list_parts(
     key: &Key,
     upload_id: &str,
@@ -79,7 +79,7 @@ pub fn list_parts(
     request.query("uploadId", upload_id).sign(config, now_ms)
 }
 
-/// Finishes an upload, unless another one has already filled the key.
+/// Completes an upload, unless an object with this key already exists.
 pub fn complete_multipart_upload(
     key: &Key,
     upload_id: &str,
@@ -102,7 +102,7 @@ pub fn complete_multipart_upload(
     request.sign(config, now_ms)
 }
 
-/// Gives an upload up; S3 forgets its parts.
+/// Aborts an upload; S3 deletes its parts.
 pub fn abort_multipart_upload(
     key: &Key,
     upload_id: &str,
@@ -112,14 +112,14 @@ pub fn abort_multipart_upload(
     RequestBuilder::object("DELETE", key, config).query("uploadId", upload_id).sign(config, now_ms)
 }
 
-/// Whose unfinished uploads are listed.
+/// Selects the unfinished uploads of an owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UploadFilter {
-    /// All of an owner's.
+    /// All uploads of the owner.
     All,
     /// Those of one video.
     Video(VideoId),
-    /// Those of the videos that were granted in the same millisecond as this one, as a token's are.
+    /// Those of videos whose ids have the same millisecond as this one, such as the videos of a token.
     SameMillisecond(VideoId),
 }
 
@@ -145,15 +145,15 @@ pub fn list_multipart_uploads(
         .sign(config, now_ms)
 }
 
-/// The id in S3's answer to [`create_multipart_upload`].
+/// The upload id in S3's response to [`create_multipart_upload`].
 pub fn parse_upload_id(xml: &str) -> Option<String> {
     let mut document = XmlDocument::parse(xml, "")?;
     let is_result = document.root == "InitiateMultipartUploadResult";
     is_result.then(|| document.fields.remove("UploadId")).flatten().filter(|id| !id.is_empty())
 }
 
-/// The error in S3's answer to [`complete_multipart_upload`], which can come with status 200: S3 begins to answer before it is done.
-/// An answer that is neither a result nor an error is `Some("")`.
+/// The error in S3's response to [`complete_multipart_upload`]. It can have status 200: S3 starts the response before
+/// it has completed the upload. A response that is neither a result nor an error is `Some("")`.
 pub fn completion_error(status: u16, body: &[u8]) -> Option<String> {
     if let Some(code) = parse_error_code(body) {
         return Some(code);
@@ -164,18 +164,18 @@ pub fn completion_error(status: u16, body: &[u8]) -> Option<String> {
     (status != 200 || !is_result).then(String::new)
 }
 
-/// A part that S3 has.
+/// An uploaded part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartSummary {
     /// From 1 to 10,000.
     pub number: u64,
-    /// With its quotes, as S3 says it.
+    /// With its quotes, as in S3's response.
     pub etag: String,
     /// Length in bytes.
     pub bytes: u64,
 }
 
-/// A part that a client names to finish an upload.
+/// A part in a client's request to complete an upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompletedPart {
     /// From 1 to 10,000.
@@ -184,17 +184,17 @@ pub struct CompletedPart {
     pub etag: String,
 }
 
-/// One page of the parts of an upload.
+/// A page of the parts of an upload.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ListPartsPage {
     /// In the order of their numbers.
     pub parts: Vec<PartSummary>,
-    /// The number to go on behind, if there are more.
+    /// The part number after which the next page begins, if there is one.
     pub next: Option<u64>,
 }
 
 impl ListPartsPage {
-    /// Reads ListParts' XML.
+    /// Parses the XML of ListParts.
     pub fn parse(xml: &str) -> Option<Self> {
         let document =
             XmlDocument::parse(xml, "Part").filter(|document| document.root == "ListPartsResult")?;
@@ -218,30 +218,30 @@ impl ListPartsPage {
     }
 }
 
-/// A multipart upload that is neither finished nor given up.
+/// A multipart upload that is neither completed nor aborted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MultipartUpload {
-    /// Where it goes.
+    /// The key of the upload.
     pub key: Key,
-    /// Which video it becomes.
+    /// The video of the upload.
     pub video: VideoId,
-    /// S3's name of it.
+    /// The upload id.
     pub upload_id: String,
-    /// When it was begun, RFC 3339.
+    /// When it was created, RFC 3339.
     pub initiated_at: String,
 }
 
-/// One page of an owner's unfinished uploads.
+/// A page of an owner's unfinished uploads.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MultipartUploadsPage {
-    /// Those of the page.
+    /// The uploads of the page.
     pub uploads: Vec<MultipartUpload>,
-    /// Whether there are more.
+    /// Whether another page follows.
     pub is_truncated: bool,
 }
 
 impl MultipartUploadsPage {
-    /// Reads ListMultipartUploads' XML.
+    /// Parses the XML of ListMultipartUploads.
     pub fn parse(xml: &str) -> Option<Self> {
         let document = XmlDocument::parse(xml, "Upload")
             .filter(|document| document.root == "ListMultipartUploadsResult")?;

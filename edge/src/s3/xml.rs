@@ -1,26 +1,26 @@
-//! Decides how S3's XML is read: one level of lists and fields, whatever else is in it. Pure.
+//! Parser of S3's XML responses: the fields of the root and of one list; other elements are ignored. Pure.
 
 use std::collections::BTreeMap;
 
 use quick_xml::Reader;
 use quick_xml::events::Event;
 
-/// Texts by the names of their elements.
+/// Texts by element name.
 pub(crate) type XmlFields = BTreeMap<String, String>;
 
-/// A document of S3: a root, fields in it, and the fields of each item of its list.
+/// A response of S3: a root, its fields, and the fields of each list item.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct XmlDocument {
     /// The root's name without its namespace.
     pub(crate) root: String,
     /// The fields right below the root.
     pub(crate) fields: XmlFields,
-    /// The fields of each element that was asked for.
+    /// The fields of each element with the requested name.
     pub(crate) items: Vec<XmlFields>,
 }
 
 impl XmlDocument {
-    /// Reads a document whose list consists of elements of the name `item`. Elements that lie deeper are passed over.
+    /// Parses a document whose list consists of elements of the name `item`. Deeper elements are skipped.
     pub(crate) fn parse(xml: &str, item: &str) -> Option<Self> {
         let mut reader = Reader::from_str(xml);
         reader.config_mut().expand_empty_elements = true;
@@ -60,13 +60,13 @@ impl XmlDocument {
         }
     }
 
-    /// Whether the list goes on behind this page.
+    /// Whether another page follows.
     pub(crate) fn is_truncated(&self) -> bool {
         self.fields.get("IsTruncated").is_some_and(|text| text == "true")
     }
 }
 
-/// XML's five named characters, and numbers.
+/// Resolves XML's five named character references, and numeric ones.
 fn resolve_reference(reference: &str) -> Option<char> {
     match reference {
         "quot" => Some('"'),
@@ -85,7 +85,7 @@ fn resolve_reference(reference: &str) -> Option<char> {
     }
 }
 
-/// Text as it may stand in an element.
+/// Escapes text for an element.
 pub(crate) fn escape(text: &str) -> String {
     quick_xml::escape::escape(text).into_owned()
 }
@@ -107,7 +107,7 @@ mod tests {
         assert!(document.is_truncated());
         assert_eq!(document.items[0]["ETag"], "\"e\"");
         assert_eq!(document.items[1]["PartNumber"], "2");
-        assert!(!document.fields.contains_key("ID"), "deeper than a field");
+        assert!(!document.fields.contains_key("ID"), "nested deeper than a field");
     }
 
     #[test]

@@ -1,31 +1,30 @@
-//! Decides nothing by itself: the calls of Uppy's Companion (`/s3/…`), with `upload` for what is allowed and S3 for the
-//! rest.
+//! HTTP handlers for the API of Uppy's Companion (`/s3/…`): multipart uploads and presigned requests.
 
 use std::collections::BTreeMap;
 
 use futures_util::future::{join, try_join_all};
 use glimpse_contract::{Code, Grant, Json, Key, Problem, VideoId, object};
 
-use crate::ApiContext;
 use crate::auth::{UploadToken, upload_audience};
+use crate::context::ApiContext;
 use crate::http::response::Reply;
 use crate::platform::{self, Request};
 use crate::s3::client;
-use crate::s3::sigv4::timestamp::format_rfc3339;
-use crate::s3::{self, CompletedPart, ListPartsPage, PartSummary, S3Request};
+use crate::s3::{self, CompletedPart, ListPartsPage, PartSummary};
 use crate::uploads::reservation;
+use crate::uploads::unfinished::{abort_multipart_upload, limit_unfinished, list_unfinished, send};
 use crate::uploads::{
     PresignRequest, PresignedUpload, UploadPolicy, check_part_size, check_parts, check_total_size,
-    check_upload_key, complete_error, completed_parts, create_grant, excess_uploads, is_etag_of_parts,
-    parse_completion, parse_creation, parse_part_number, parse_part_numbers, parse_presign, parse_size,
-    parse_upload_key, parse_uppy_query, post_form_fields, presign_create_multipart, presign_upload,
-    require_size, upload_id_digest, uppy_form_response, uppy_put_response,
+    check_upload_key, complete_error, completed_parts, create_grant, is_etag_of_parts, parse_completion,
+    parse_creation, parse_part_number, parse_part_numbers, parse_presign, parse_size, parse_upload_key,
+    parse_uppy_query, post_form_fields, presign_create_multipart, presign_upload, require_size,
+    upload_id_digest, uppy_form_response, uppy_put_response,
 };
 use crate::videos::handlers;
 
-/// The longest body of a creation or of a request to be signed, in bytes.
+/// The longest body of a create or presign request, in bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
-/// The longest body that names the parts of an upload, in bytes: 10,000 of them need about 0.7 MB.
+/// The longest body that lists the parts of an upload, in bytes: 10,000 of them need about 0.7 MB.
 const MAX_PARTS_BYTES: usize = 2 * 1024 * 1024;
 
 /// `GET /s3/params`
@@ -58,7 +57,7 @@ pub(crate) async fn create(request: &Request, context: &ApiContext<'_>) -> Resul
     ))
 }
 
-/// Begins a multipart upload, and returns S3's name of it.
+/// Creates a multipart upload, and returns its upload id.
 pub(crate) async fn create_multipart_upload(
     grant: &Grant,
     context: &ApiContext<'_>,
@@ -72,45 +71,6 @@ pub(crate) async fn create_multipart_upload(
     s3::parse_upload_id(&xml).ok_or_else(|| client::unexpected_status(200, context.request_id))
 }
 
-/// Gives up what a token has of unfinished uploads beyond a few more than its videos: each keeps what was sent of it for a
-/// day. Uploads that begin side by side see each other, and the later ones go.
-async fn limit_unfinished(new_upload_id: Option<&str>, context: &ApiContext<'_>) -> Result<(), Problem> {
-    /// Room for attempts that broke off and were not aborted.
-    const SPARE_UPLOADS: usize = 4;
-    let Some(token) = &context.caller.token else { return Ok(()) };
-    let ids = token.video_ids();
-    let now_ms = platform::now_ms();
-    let uploads = s3::UploadFilter::SameMillisecond(ids[0]);
-    let found = list_unfinished(uploads, s3::MAX_KEYS, context).await?;
-    let own = found.uploads.iter().filter(|upload| ids.contains(&upload.video)).collect();
-    let stale_before = format_rfc3339(now_ms.saturating_sub(reservation::LEASE_SECS * 1000));
-    let (excess, is_kept) = excess_uploads(own, new_upload_id, ids.len() + SPARE_UPLOADS, &stale_before);
-    try_join_all(excess.iter().map(|upload| abort_multipart_upload(&upload.key, &upload.upload_id, context)))
-        .await?;
-    if is_kept {
-        return Ok(());
-    }
-    let detail =
-        "This upload token has too many unfinished uploads: finish or cancel one, or try again in an hour.";
-    Err(Problem::with_detail(Code::Busy, detail))
-}
-
-/// A page of the caller's unfinished uploads.
-pub(crate) async fn list_unfinished(
-    uploads: s3::UploadFilter,
-    limit: usize,
-    context: &ApiContext<'_>,
-) -> Result<s3::MultipartUploadsPage, Problem> {
-    let request =
-        s3::list_multipart_uploads(&context.caller.owner, uploads, limit, context.config, platform::now_ms());
-    let answer = send(request, context).await?;
-    if answer.status != 200 {
-        return Err(client::unexpected_status(answer.status, context.request_id));
-    }
-    let found = s3::MultipartUploadsPage::parse(&client::read_text(answer).await);
-    found.ok_or_else(|| client::unexpected_status(200, context.request_id))
-}
-
 /// `GET /s3/multipart/{uploadId}`
 pub(crate) async fn list_parts(
     upload_id: &str,
@@ -121,10 +81,10 @@ pub(crate) async fn list_parts(
     check_follow_up(upload_id, context)?;
     let parts = match list_all_parts(&key, upload_id, context).await? {
         Some(parts) => parts,
-        // All of them have arrived, and only the answer has not.
+        // The upload is complete, and the client did not receive the response.
         None => find_completed(&key, context).await?.ok_or_else(|| complete_error("NoSuchUpload"))?.parts,
     };
-    // A client with a follow-up token expects S3 itself.
+    // A client with a follow-up token expects the response of S3.
     if is_follow_up(context) {
         let part = |part: PartSummary| {
             let etag = s3::escape(&part.etag);
@@ -173,7 +133,7 @@ pub(crate) async fn sign_parts(
     ))
 }
 
-/// The URLs of parts of one length. For a token, what has arrived is looked at first, where one look is enough.
+/// The URLs of parts of one length. For a token, the uploaded parts are listed first, if one list page is enough.
 async fn part_urls(
     key: &Key,
     upload_id: &str,
@@ -181,7 +141,7 @@ async fn part_urls(
     size: Option<u64>,
     context: &ApiContext<'_>,
 ) -> Result<Vec<String>, Problem> {
-    /// Parts of one page of S3's list.
+    /// The number of parts on one list page of S3.
     const ONE_PAGE: u64 = 1_000;
     let policy = UploadPolicy::from_caller(context.caller, context.config);
     let size = check_part_size(size, context.caller, &policy)?;
@@ -231,7 +191,7 @@ pub(crate) async fn complete(
     ))
 }
 
-/// Checks the parts and makes them an object; what must not become one is given up.
+/// Checks the parts and completes the upload; an upload that exceeds the limits is aborted.
 pub(crate) async fn complete_multipart_upload(
     key: &Key,
     upload_id: &str,
@@ -262,14 +222,14 @@ pub(crate) async fn complete_multipart_upload(
             check_completed(key, named, context).await
         }
         Some(code) => {
-            platform::log_error("complete", context.request_id, &format!("S3 answered {status} {code}"));
+            platform::log_error("complete", context.request_id, &format!("S3 returned {status} {code}"));
             Err(complete_error(code))
         }
     }
 }
 
-/// Whether an upload that S3 no longer knows has become an object of these parts: its answer may have been lost on the
-/// way.
+/// Whether an upload that S3 no longer knows has become an object of these parts: the earlier response may have been
+/// lost.
 async fn check_completed(
     key: &Key,
     named: &[CompletedPart],
@@ -282,13 +242,13 @@ async fn check_completed(
     }
 }
 
-/// What an upload has become.
+/// The object of a completed upload.
 struct CompletedUpload {
     etag: String,
     parts: Vec<PartSummary>,
 }
 
-/// The object of an upload that is over; `None` if there is none.
+/// The object of an upload that no longer exists; `None` if there is no object.
 async fn find_completed(key: &Key, context: &ApiContext<'_>) -> Result<Option<CompletedUpload>, Problem> {
     let answer = send(s3::head_object(key, context.config, platform::now_ms()), context).await?;
     match answer.status {
@@ -302,25 +262,11 @@ async fn find_completed(key: &Key, context: &ApiContext<'_>) -> Result<Option<Co
     Ok(Some(CompletedUpload { etag, parts }))
 }
 
-/// `DELETE /s3/multipart/{uploadId}`: an upload that is over already counts as cancelled.
+/// `DELETE /s3/multipart/{uploadId}`: an upload that no longer exists counts as canceled.
 pub(crate) async fn abort(upload_id: &str, query: &str, context: &ApiContext<'_>) -> Result<Reply, Problem> {
     let (key, _) = parse_upload_key(query, context.caller)?;
     abort_multipart_upload(&key, upload_id, context).await?;
     Ok(Reply::json(200, &object! {}))
-}
-
-/// Gives an upload up.
-pub(crate) async fn abort_multipart_upload(
-    key: &Key,
-    upload_id: &str,
-    context: &ApiContext<'_>,
-) -> Result<(), Problem> {
-    let answer =
-        send(s3::abort_multipart_upload(key, upload_id, context.config, platform::now_ms()), context).await?;
-    match answer.status {
-        200 | 204 | 404 => Ok(()),
-        status => Err(client::unexpected_status(status, context.request_id)),
-    }
 }
 
 /// All parts of an upload; `None` if S3 does not know it.
@@ -356,10 +302,10 @@ pub(crate) async fn presign(request: &Request, context: &ApiContext<'_>) -> Resu
     let expires = config.upload_expires_secs;
     let parse_own_key = |key: &str| {
         check_upload_key(key, context.caller).map_err(|problem| match key.parse::<Key>() {
-            // Uppy before 6.3 continues with a key of its own.
+            // Uppy before 6.3 retries with a key that it generates.
             Err(_) => Problem::with_detail(
                 Code::ForbiddenKey,
-                "The key of an upload is the one that was given out for it. Uppy's signRequest uses it from \
+                "Use the key that was returned for this upload. Uppy's signRequest does so from \
                  @uppy/aws-s3 6.3 on.",
             ),
             Ok(_) => problem,
@@ -424,14 +370,14 @@ pub(crate) async fn presign(request: &Request, context: &ApiContext<'_>) -> Resu
     ))
 }
 
-/// The length that a file's PUT is signed for, if one is told; a storage that takes no forms needs it. What cannot be
-/// signed takes none of a token's videos.
+/// The length that the PUT of a file is signed for, if the client declares it; storage without POST forms requires it.
+/// A request that cannot be signed uses none of a token's videos.
 fn check_size(size: Option<u64>, context: &ApiContext<'_>) -> Result<Option<u64>, Problem> {
     let size = if context.config.allows_post_policy { size } else { Some(require_size(size)?) };
     size.map(|size| UploadPolicy::from_caller(context.caller, context.config).check_size(size)).transpose()
 }
 
-/// The signed PUT of exactly so many bytes.
+/// The signed PUT of exactly this many bytes.
 fn presign_sized_put(grant: &Grant, size: u64, context: &ApiContext<'_>) -> Result<PresignedUpload, Problem> {
     client::map_sign_error(
         presign_upload(grant, size, None, context.config, platform::now_ms()),
@@ -439,7 +385,8 @@ fn presign_sized_put(grant: &Grant, size: u64, context: &ApiContext<'_>) -> Resu
     )
 }
 
-/// A file whole: with its length a PUT that S3 holds to it, without it a form that S3 holds to the range.
+/// A single-request upload: a PUT with an enforced length if the length is declared, otherwise a POST form with an
+/// enforced range.
 async fn presign_put(
     name: &str,
     content_type: &str,
@@ -466,14 +413,14 @@ async fn presign_put(
     ))
 }
 
-/// What S3 knows about an upload.
+/// The status of an upload in S3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum MultipartStatus {
-    /// It is not finished.
+    /// It is in progress.
     InProgress,
-    /// It is over, and its object is there.
+    /// It is completed, and the object exists.
     Completed,
-    /// There is no such upload, and no object.
+    /// There is neither an upload nor an object.
     NotFound,
 }
 
@@ -491,12 +438,12 @@ async fn multipart_status(
     }
 }
 
-/// Whether the caller holds no more than a follow-up token.
+/// Whether the caller has only a follow-up token.
 fn is_follow_up(context: &ApiContext<'_>) -> bool {
     context.caller.token.as_ref().is_some_and(|token| token.only.is_some())
 }
 
-/// A follow-up token is good for the one upload that it was made for.
+/// Checks that a follow-up token was issued for this upload.
 fn check_follow_up(upload_id: &str, context: &ApiContext<'_>) -> Result<(), Problem> {
     let is_other = context
         .caller
@@ -506,9 +453,9 @@ fn check_follow_up(upload_id: &str, context: &ApiContext<'_>) -> Result<(), Prob
     if is_other { Err(Problem::new(Code::ForbiddenKey)) } else { Ok(()) }
 }
 
-/// Where a client that talks to S3 itself finishes an upload, and lists one that is finished: here, since only here the
-/// parts are summed first. The address carries a token that is good for this one upload, and for no longer than the
-/// caller's own proof.
+/// The URL at which a client that sends its requests to S3 completes an upload or lists a completed one: it is one of
+/// this Worker, which checks the sum of the parts first. The URL contains a token for this upload only, which does not
+/// outlive the caller's credential.
 fn follow_up_url(
     key: &Key,
     video: VideoId,
@@ -535,7 +482,7 @@ fn follow_up_url(
         only: Some(video),
     };
     let token = config.upload_keys.sign(&token).ok_or_else(|| {
-        let detail = "Uploads in parts cannot be signed one by one here: UPLOAD_TOKEN_SECRETS is not set.";
+        let detail = "Multipart requests cannot be presigned: UPLOAD_TOKEN_SECRETS is not set.";
         Problem::with_detail(Code::NotFound, detail)
     })?;
     let (upload_id, key) = (crate::s3::sigv4::encode_query_value(upload_id), key.to_string());
@@ -543,14 +490,14 @@ fn follow_up_url(
     Ok(format!("{}/u/{token}/s3/multipart/{upload_id}{suffix}?key={key}", config.public_url))
 }
 
-/// A permission for the next upload of this caller.
+/// A grant for the caller's next upload.
 async fn reserve_grant(
     name: &str,
     content_type: &str,
     context: &ApiContext<'_>,
 ) -> Result<(Grant, UploadPolicy), Problem> {
     let policy = context.upload_policy();
-    // What is wrong with the file is said before an id is taken for it.
+    // Reject an invalid file before an id is reserved for it.
     policy.resolve_type(content_type, name)?;
     let video = reservation::allocate_id(context).await?;
     let grant = create_grant(&context.caller.owner, video, name, content_type, &policy)?;
@@ -559,7 +506,7 @@ async fn reserve_grant(
 
 /// `GET /api/uploads`
 pub(crate) async fn list_uploads(context: &ApiContext<'_>) -> Result<Reply, Problem> {
-    /// Each costs two requests to the bucket, and a Worker may make only so many.
+    /// Each costs two requests to the bucket, and the number of requests of a Worker is limited.
     const MAX_LISTED: usize = 20;
     let found = list_unfinished(s3::UploadFilter::All, MAX_LISTED, context).await?;
     let each = found.uploads.iter().map(|upload| async move {
@@ -576,16 +523,9 @@ pub(crate) async fn list_uploads(context: &ApiContext<'_>) -> Result<Reply, Prob
             "bytes_uploaded" => parts.iter().map(|part| part.bytes).sum::<u64>() }
         }))
     });
-    // One that was finished in between is left out.
+    // Skip uploads that were completed in the meantime.
     let uploads: Vec<_> = try_join_all(each).await?.into_iter().flatten().collect();
     Ok(Reply::json(200, &object! { "uploads" => uploads, "more" => found.is_truncated }))
-}
-
-async fn send(
-    signed: Result<S3Request, crate::s3::sigv4::SignError>,
-    context: &ApiContext<'_>,
-) -> Result<platform::FetchResponse, Problem> {
-    client::send(&client::map_sign_error(signed, context.request_id)?, context.request_id).await
 }
 
 async fn read_body(request: &Request, limit: usize) -> Result<Vec<u8>, Problem> {

@@ -1,20 +1,20 @@
-//! Decides what a part of a form is named, in each of the ways in which clients write a name. Pure.
+//! Parses the `Content-Disposition` header of a form part, in every encoding of names that clients use. Pure.
 //!
-//! Browsers percent-encode quotes and line breaks (WHATWG), other clients every special character (RFC 7578, section 2);
-//! older HTTP libraries send `filename*` (RFC 8187), and .NET a MIME encoded word (RFC 2047).
+//! Browsers percent-encode quotes and line breaks (WHATWG), other clients every special character (RFC 7578, section
+//! 2); older HTTP libraries send `filename*` (RFC 8187), and .NET a MIME encoded word (RFC 2047).
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use percent_encoding::percent_decode_str;
 
-/// Base64 with its padding or without.
+/// Base64 with or without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// What `Content-ContentDisposition` says about a part.
+/// The parameters of a part's `Content-Disposition`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct ContentDisposition {
     /// The field's name; empty if it has none.
@@ -24,7 +24,7 @@ pub(super) struct ContentDisposition {
 }
 
 impl ContentDisposition {
-    /// Reads the header's value.
+    /// Parses the header's value.
     pub(super) fn parse(value: &str) -> Self {
         let get = |name| header_parameter(value, name);
         let name = get("name*")
@@ -35,12 +35,12 @@ impl ContentDisposition {
             get("filename")
                 .map(|text| decode_encoded_words(&text).unwrap_or_else(|| decode_percent_encoded(&text)))
         });
-        // A name in an unknown encoding is a file's name all the same.
+        // A name in an unknown encoding still marks the part as a file.
         Self { name, file_name: file_name.or_else(|| get("filename*")) }
     }
 }
 
-/// Bytes of a header or a field as text: UTF-8, or else Latin-1, which any bytes are.
+/// Decodes the bytes of a header or a field: as UTF-8, or else as Latin-1, which accepts all bytes.
 pub(super) fn decode_text(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.to_owned(),
@@ -52,14 +52,14 @@ fn decode_latin1(bytes: &[u8]) -> String {
     bytes.iter().copied().map(char::from).collect()
 }
 
-/// The first parameter of that name of a header's value, without quotes.
+/// The first parameter of that name in a header's value, without quotes.
 pub(super) fn header_parameter(value: &str, wanted: &str) -> Option<String> {
     let (_, mut rest) = value.split_once(';')?;
     loop {
         rest = rest.trim_start_matches([' ', '\t', ';']);
         let (name, after) = rest.split_once('=')?;
         let (text, next) = split_parameter_value(after.trim_start());
-        // What has no value is no parameter: the name is what stands behind it.
+        // Text without a value is not a parameter: the name follows it.
         let name = name.rsplit(';').next().unwrap_or_default().trim();
         if name.eq_ignore_ascii_case(wanted) {
             return Some(text);
@@ -68,7 +68,7 @@ pub(super) fn header_parameter(value: &str, wanted: &str) -> Option<String> {
     }
 }
 
-/// A value that may be quoted, and what follows it.
+/// A value that may be quoted, and the rest of the text.
 fn split_parameter_value(text: &str) -> (String, &str) {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find(';').unwrap_or(text.len());
@@ -79,7 +79,7 @@ fn split_parameter_value(text: &str) -> (String, &str) {
     while let Some((place, character)) = characters.next() {
         match character {
             '"' => return (value, &quoted[place + 1..]),
-            // Other backslashes are those of a path, as old browsers send it.
+            // Other backslashes belong to a path, which old browsers send.
             '\\' => match characters.next_if(|(_, next)| matches!(next, '"' | '\\')) {
                 Some((_, escaped)) => value.push(escaped),
                 None => value.push('\\'),
@@ -97,7 +97,7 @@ fn decode_extended_value(text: &str) -> Option<String> {
     decode_charset(charset, &percent_decode_str(value).collect::<Vec<u8>>())
 }
 
-/// Text of one of the encodings that are known here.
+/// Decodes text of one of the supported charsets.
 fn decode_charset(charset: &str, bytes: &[u8]) -> Option<String> {
     match charset.trim().to_ascii_lowercase().as_str() {
         "utf-8" | "utf8" | "us-ascii" => Some(String::from_utf8_lossy(bytes).into_owned()),
@@ -106,10 +106,10 @@ fn decode_charset(charset: &str, bytes: &[u8]) -> Option<String> {
     }
 }
 
-/// RFC 2047: `=?utf-8?VOP_TYPE_B?U2tp?=`, one word or several; `None` if there is none that can be read.
+/// RFC 2047: `=?utf-8?B?U2tp?=`, one or more encoded words; `None` if none can be decoded.
 fn decode_encoded_words(text: &str) -> Option<String> {
     let mut whole = String::new();
-    // Neighbors are joined before they are decoded: some clients cut within a character.
+    // Adjacent words are joined before they are decoded: some clients split within a character.
     let mut pending: Option<(&str, Vec<u8>)> = None;
     let mut rest = text;
     let mut has_words = false;
@@ -140,7 +140,7 @@ fn decode_encoded_words(text: &str) -> Option<String> {
     has_words.then(|| whole + rest)
 }
 
-/// One word at the beginning of a text: its encoding, its bytes, and what follows.
+/// An encoded word at the beginning of a text: its charset, its bytes, and the rest.
 fn parse_encoded_word(text: &str) -> Option<(&str, Vec<u8>, &str)> {
     let mut parts = text.strip_prefix("=?")?.splitn(3, '?');
     let (charset, encoding, rest) = (parts.next()?, parts.next()?, parts.next()?);
@@ -152,7 +152,7 @@ fn parse_encoded_word(text: &str) -> Option<(&str, Vec<u8>, &str)> {
         }
         _ => return None,
     };
-    // RFC 2231 lets a language follow the encoding.
+    // RFC 2231 allows a language after the charset.
     let charset = charset.split('*').next().unwrap_or_default();
     Some((charset, bytes, after))
 }
@@ -165,7 +165,7 @@ fn decode_percent_encoded(text: &str) -> String {
         rest.len() >= 2 && digits.clone().all(|byte| matches!(byte, b'0'..=b'9' | b'A'..=b'F'))
     });
     if text.contains('%') && all_escapes && text.bytes().all(is_plain) {
-        // Nothing is left that would have been encoded: the client encodes names whole.
+        // No character is left that the client would have encoded: it encodes whole names.
         if let Ok(name) = percent_decode_str(text).decode_utf8() {
             return name.into_owned();
         }
@@ -206,7 +206,7 @@ mod tests {
         check("; filename*=utf-8'en'%e2%82%ac.mp4; filename=\"_.mp4\"", Some("\u{20ac}.mp4"));
         check("; filename=\"_.mp4\"; filename*=\"utf-8''a%2Fb.mp4\"", Some("a/b.mp4"));
         check("; filename*=iso-8859-1''tr%EDp.mp4", Some("tr\u{ed}p.mp4"));
-        // What cannot be decoded does not hide the other name, nor that it is a file.
+        // An undecodable name hides neither the other name nor that the part is a file.
         check("; filename*=koi8-r''%C1.mp4; filename=a.mp4", Some("a.mp4"));
         check("; filename*=a.mp4", Some("a.mp4"));
         let named = ContentDisposition::parse("form-data; name*=utf-8''metadata");
@@ -218,7 +218,7 @@ mod tests {
         check("; filename=\"=?utf-8?B?U2tpIHRyw61wLm1wNA==?=\"", Some("Ski tr\u{ed}p.mp4"));
         check("; filename=\"=?UTF-8?Q?Ski_tr=C3=ADp_100%.mp4?=\"", Some("Ski tr\u{ed}p 100%.mp4"));
         check("; filename=\"=?iso-8859-1*de?q?tr=EDp?=.mp4\"", Some("tr\u{ed}p.mp4"));
-        // A character that is cut in two, and spaces between words, which are not part of the name.
+        // A character that is split in two, and spaces between words, which are not part of the name.
         check("; filename=\"=?utf-8?B?w60=?= =?utf-8?B?w6w=?=.mp4\"", Some("\u{ed}\u{ec}.mp4"));
         check("; filename=\"=?utf-8?B?ww==?= =?utf-8?B?rQ==?=.mp4\"", Some("\u{ed}.mp4"));
         for plain in ["=?x.mp4", "=?utf-8?B?!?=", "=?utf-8?X?a?=", "=?koi8-r?B?wQ==?=", "a=?b"] {

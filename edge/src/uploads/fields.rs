@@ -1,4 +1,4 @@
-//! Decides what may be said about a video beside the file itself, and by whom. Pure.
+//! Form fields that describe a video: their limits and parsing, and which callers may send them. Pure.
 
 use glimpse_contract::{ClientMetadata, Code, Json, Problem, Visibility, limits};
 
@@ -6,17 +6,17 @@ use crate::auth::Caller;
 use crate::config::Config;
 use crate::uploads::UploadPolicy;
 
-/// What somebody said about a video.
+/// The fields that were sent with a video.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UploadFields {
-    /// Who may see the pictures, if it was said.
+    /// The visibility of the images, if it was sent.
     pub visibility: Option<Visibility>,
-    /// What comes back in the manifest.
+    /// The client metadata, which the manifest returns.
     pub client_metadata: ClientMetadata,
 }
 
 impl UploadFields {
-    /// Whether a field of a form may be so long.
+    /// Checks the length of a form field.
     ///
     /// # Errors
     /// `bad_parameter`
@@ -27,7 +27,7 @@ impl UploadFields {
         Err(invalid_field(format!("The field `{}` is too long.", sanitize_for_message(name))))
     }
 
-    /// Whether a form may have a field of that name beside its file.
+    /// Checks that the form may have a field of this name.
     ///
     /// # Errors
     /// `bad_parameter`
@@ -35,22 +35,22 @@ impl UploadFields {
         Err(invalid_field(match name {
             "external_id" | "metadata" | "visibility" => return Ok(()),
             "" => "A part of the form has no name.".to_owned(),
-            "file" => "The field `file` has no file name: send the file with its name.".to_owned(),
-            _ => format!("The field `{}` is not known here.", sanitize_for_message(name)),
+            "file" => "The field `file` has no file name.".to_owned(),
+            _ => format!("Unknown field `{}`.", sanitize_for_message(name)),
         }))
     }
 
-    /// Takes a field of a form.
+    /// Parses a form field.
     ///
     /// # Errors
-    /// A field that is not known, or a value that it cannot have.
+    /// An unknown field or an invalid value.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), Problem> {
         match name {
             "external_id" => self.client_metadata.external_id = Some(value.to_owned()),
             "metadata" => {
                 let texts = Json::parse_lenient(value.as_bytes()).and_then(|json| json.as_str_map());
                 self.client_metadata.metadata = texts.ok_or_else(|| {
-                    invalid_field("The field `metadata` must be a JSON object of texts.".to_owned())
+                    invalid_field("The field `metadata` must be a JSON object of strings.".to_owned())
                 })?;
             }
             "visibility" => {
@@ -65,25 +65,23 @@ impl UploadFields {
                 });
             }
             _ => {
-                return Err(invalid_field(format!(
-                    "The field `{}` is not known here.",
-                    sanitize_for_message(name)
-                )));
+                return Err(invalid_field(format!("Unknown field `{}`.", sanitize_for_message(name))));
             }
         }
         Ok(())
     }
 
-    /// What may be uploaded, with this said about it.
+    /// The upload policy with these fields.
     ///
     /// # Errors
-    /// Somebody who holds no more than an upload token: then the token has said it.
+    /// `bad_parameter` for a caller with only an upload token: the token contains these fields.
     pub fn apply(&self, mut policy: UploadPolicy, caller: &Caller) -> Result<UploadPolicy, Problem> {
         if *self == Self::default() {
             return Ok(policy);
         }
         if caller.token.is_some() {
-            let detail = "`visibility`, `external_id` and `metadata` are the upload token's to say.";
+            let detail =
+                "With an upload token, `visibility`, `external_id` and `metadata` are set by the token.";
             return Err(invalid_field(detail.to_owned()));
         }
         self.client_metadata.check().map_err(|why| invalid_field(format!("{why}.")))?;
@@ -94,11 +92,11 @@ impl UploadFields {
     }
 }
 
-/// A request that is too large to come through this Worker.
+/// The problem for a request that is too large for this Worker.
 pub fn body_too_large(config: &Config) -> Problem {
     let detail = format!(
-        "At most {} bytes come through here in one call: for a larger file ask for a signed upload, by POST /api/videos \
-         with JSON, and send it straight to the storage.",
+        "This endpoint accepts at most {} bytes. For larger files, request a presigned upload with POST /api/videos and \
+         JSON, and upload directly to the storage.",
         config.max_body_bytes
     );
     Problem::with_detail(Code::TooLarge, detail)
@@ -108,7 +106,7 @@ fn invalid_field(detail: String) -> Problem {
     Problem::with_detail(Code::BadParameter, detail)
 }
 
-/// As much of a name as is safe to repeat.
+/// The part of a name that is safe to repeat in a message.
 pub(crate) fn sanitize_for_message(name: &str) -> String {
     name.chars().filter(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).take(40).collect()
 }
@@ -143,7 +141,7 @@ mod tests {
         let applied = fields.apply(policy.clone(), &caller(false)).unwrap();
         assert_eq!(applied.visibility, Visibility::Signed);
         assert_eq!(applied.client_metadata.external_id.as_deref(), Some("order 7"));
-        assert!(fields.apply(policy.clone(), &caller(true)).is_err(), "a token has said it");
+        assert!(fields.apply(policy.clone(), &caller(true)).is_err(), "the token sets these fields");
         assert!(UploadFields::default().apply(policy.clone(), &caller(true)).is_ok());
         for (name, value) in
             [("metadata", "[]"), ("metadata", r#"{"a":1}"#), ("visibility", "x"), ("size", "5")]

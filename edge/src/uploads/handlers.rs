@@ -1,10 +1,10 @@
-//! Decides nothing by itself: decodes an API request, asks the pure modules, encodes the answer.
+//! HTTP handlers for uploads, posters and tokens: parses requests and encodes responses.
 
 use glimpse_contract::video::{UploadDetails, Video};
 use glimpse_contract::{Code, Json, Problem, VideoId, limits, object};
 use percent_encoding::percent_decode_str;
 
-use crate::ApiContext;
+use crate::context::ApiContext;
 use crate::delivery;
 use crate::delivery::token_request::{issue_tokens, parse as parse_delivery};
 use crate::http::response::Reply;
@@ -60,7 +60,7 @@ pub(crate) async fn create_video(
         "application/json" => create_presigned(request, context).await,
         "multipart/form-data" => {
             let boundary = parse_boundary(&content_type).ok_or_else(|| {
-                Problem::with_detail(Code::BadParameter, "The form does not say its boundary.")
+                Problem::with_detail(Code::BadParameter, "The form's `Content-Type` has no boundary.")
             })?;
             proxy::upload_form(request, &boundary, context).await
         }
@@ -80,7 +80,7 @@ pub(crate) async fn upload_body(
         percent_decode_str(&value.replace('+', " ")).decode_utf8().ok().map(std::borrow::Cow::into_owned)
     };
     let name = name.or_else(name_from_query).ok_or_else(|| {
-        let detail = "Send JSON with name, size and type for a signed upload, a form with the field `file`, or the file \
+        let detail = "Send JSON with name, size and type for a presigned upload, a form with the field `file`, or the file \
                       itself with its name: PUT /api/videos/clip.mp4, or POST /api/videos?name=clip.mp4.";
         Problem::with_detail(Code::BadParameter, detail)
     })?;
@@ -88,7 +88,7 @@ pub(crate) async fn upload_body(
     proxy::upload_raw(request, &name, &content_type, context).await
 }
 
-/// A signed upload for a file that is described.
+/// A presigned upload for a described file.
 async fn create_presigned(request: &Request, context: &ApiContext<'_>) -> Result<Reply, Problem> {
     let body = read_json_body(request).await?;
     let policy = context.upload_policy();
@@ -118,7 +118,7 @@ async fn create_presigned(request: &Request, context: &ApiContext<'_>) -> Result
     .with_header("location", format!("/api/videos/{id}")))
 }
 
-/// `PUT /api/videos/{video}/poster`: another frame becomes the poster.
+/// `PUT /api/videos/{video}/poster`: sets another frame as the poster.
 pub(crate) async fn set_poster(
     video: VideoId,
     request: &Request,
@@ -128,22 +128,20 @@ pub(crate) async fn set_poster(
         Json::parse_lenient(&read_json_body(request).await?).filter(Json::is_object).unwrap_or_default();
     let bad_parameter = |detail: String| Err(Problem::with_detail(Code::BadParameter, detail));
     if let Some(name) = json.unknown_member(&["time"]) {
-        return bad_parameter(format!("The parameter `{}` is not known here.", sanitize_for_message(name)));
+        return bad_parameter(format!("Unknown parameter `{}`.", sanitize_for_message(name)));
     }
     match poster_ms(json.get("time")) {
         Some(ms) => update_poster(video, Some(ms), context).await,
-        None => {
-            bad_parameter("The parameter `time` must be seconds from 0 to 86400, as a number.".to_owned())
-        }
+        None => bad_parameter("The parameter `time` must be a number of seconds from 0 to 86400.".to_owned()),
     }
 }
 
-/// `DELETE /api/videos/{video}/poster`: the best frame is the poster again.
+/// `DELETE /api/videos/{video}/poster`: restores the best frame as the poster.
 pub(crate) async fn reset_poster(video: VideoId, context: &ApiContext<'_>) -> Result<Reply, Problem> {
     update_poster(video, None, context).await
 }
 
-/// Seconds as a number, in milliseconds.
+/// Converts a number of seconds to milliseconds.
 fn poster_ms(time: &Json) -> Option<u64> {
     let ms = match time {
         Json::Integer(seconds) => seconds.checked_mul(1000)?,
@@ -185,7 +183,7 @@ pub(crate) async fn create_upload_token(
     let text = context.config.upload_keys.sign(&token).ok_or_else(|| {
         Problem::with_detail(
             Code::NotFound,
-            "There are no upload tokens here: UPLOAD_TOKEN_SECRETS is not set.",
+            "Upload tokens are not configured: UPLOAD_TOKEN_SECRETS is not set.",
         )
     })?;
     let url = format!("{}/u/{text}", context.config.public_url);

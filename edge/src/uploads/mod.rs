@@ -1,4 +1,4 @@
-//! Decides what may be uploaded, and turns a permission into a request that S3 itself enforces. Pure.
+//! Uploads: policies and grants, and the presigned requests through which S3 enforces them.
 
 pub(crate) mod companion;
 mod content_disposition;
@@ -13,6 +13,7 @@ pub(crate) mod reservation;
 pub(crate) mod reservation_choice;
 mod single_put;
 mod token_request;
+pub(crate) mod unfinished;
 mod uppy;
 
 pub(crate) use crate::uploads::fields::sanitize_for_message;
@@ -36,7 +37,7 @@ pub use crate::uploads::uppy::{
 
 use glimpse_contract::{Code, Grant, Owner, Problem, VideoId, truncate_name};
 
-/// A permission to upload one file, or the reason why there is none.
+/// Creates the grant to upload one file, or returns why it is rejected.
 pub(crate) fn create_grant(
     owner: &Owner,
     video: VideoId,
@@ -78,7 +79,7 @@ pub(crate) mod tests {
     #[test]
     fn strips_control_characters_from_names() {
         assert_eq!(clean_name(" Ski\u{0}\r\n trip.mp4 ").unwrap(), "Ski trip.mp4");
-        assert_eq!(clean_name("../../x").unwrap(), "../../x", "only ever shown, never in a key");
+        assert_eq!(clean_name("../../x").unwrap(), "../../x", "only displayed, never part of a key");
         assert!(clean_name("\u{7f}").is_err());
         assert_eq!(clean_name(&("x".repeat(300) + ".mov  ")).unwrap(), "x".repeat(251) + ".mov");
     }

@@ -1,4 +1,4 @@
-//! Decides what a client may say about a multipart upload, and what S3's parts must be before they become a video. Pure.
+//! Parses requests for multipart uploads, and checks the parts in S3 before an upload is completed. Pure.
 
 use std::collections::BTreeMap;
 
@@ -14,17 +14,17 @@ use crate::uploads::uppy::{UppyFile, decode_form_value};
 
 /// The longest upload id that is passed on, in bytes; S3's have about 130.
 const MAX_UPLOAD_ID_BYTES: usize = 1024;
-/// The most parts that are signed by one call of `batch`.
+/// The most parts that one `batch` request signs.
 const MAX_BATCH: usize = 100;
 
 fn bad_parameter(detail: impl Into<String>) -> Problem {
     Problem::with_detail(Code::BadParameter, detail)
 }
 
-/// Reads the body of `POST /s3/multipart`.
+/// Parses the body of `POST /s3/multipart`.
 ///
 /// # Errors
-/// What is missing or wrong. `metadata` may say anything: the file's name is what counts.
+/// A missing or invalid member. `metadata` may have any content: only the file's name is used.
 pub fn parse_creation(body: &[u8]) -> Result<UppyFile, Problem> {
     let json = Json::parse_lenient(body).filter(Json::is_object);
     let json = json.ok_or_else(|| bad_parameter("The body must be a JSON object with filename and type."))?;
@@ -35,20 +35,20 @@ pub fn parse_creation(body: &[u8]) -> Result<UppyFile, Problem> {
     Ok(UppyFile { filename, content_type: get("type")?.unwrap_or_default(), size: None })
 }
 
-/// The key that a query names, if the caller may touch it.
+/// The key in a query, if the caller may access it.
 ///
 /// # Errors
-/// A missing key; one that is not the caller's, or lies outside of what their token is for.
+/// A missing key; a key of another owner, or one outside of the token's videos.
 pub fn parse_upload_key(query: &str, caller: &Caller) -> Result<(Key, VideoId), Problem> {
     let text = query_parameter(query, "key")
-        .ok_or_else(|| bad_parameter("The parameter `key` is required, as it was given out."))?;
+        .ok_or_else(|| bad_parameter("The parameter `key` is required, unchanged."))?;
     check_upload_key(&text, caller)
 }
 
-/// The same for a key that stands elsewhere.
+/// The same for a key from another place.
 ///
 /// # Errors
-/// A key that is not the caller's, or lies outside of what their token is for.
+/// A key of another owner, or one outside of the token's videos.
 pub fn check_upload_key(key: &str, caller: &Caller) -> Result<(Key, VideoId), Problem> {
     let forbidden = || Problem::new(Code::ForbiddenKey);
     let Ok(Key::Source { owner, video }) = key.parse() else { return Err(forbidden()) };
@@ -65,31 +65,31 @@ fn query_parameter(query: &str, wanted: &str) -> Option<String> {
     })
 }
 
-/// An upload id as it stands in a path.
+/// Parses the upload id in a path.
 ///
 /// # Errors
-/// One that cannot be S3's.
+/// A text that cannot be an upload id.
 pub fn parse_upload_id(segment: &str) -> Result<String, Problem> {
     let text = percent_decode_str(segment).decode_utf8().map_err(|_| Problem::new(Code::NotFound))?;
     is_upload_id(&text).then(|| text.into_owned()).ok_or_else(|| Problem::new(Code::NotFound))
 }
 
-/// Whether a text can be an upload id of S3's.
+/// Whether a text can be an upload id of S3.
 pub(super) fn is_upload_id(text: &str) -> bool {
     (1..=MAX_UPLOAD_ID_BYTES).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// A part's number.
+/// Parses a part number.
 ///
 /// # Errors
-/// One that no file of the allowed length can have.
+/// A number that no file of the allowed length can have.
 pub fn parse_part_number(text: &str, policy: &UploadPolicy) -> Result<u64, Problem> {
     let max_parts = policy.max_parts();
     let number = text.parse().ok().filter(|number| (1..=limits::MAX_PARTS).contains(number));
     let number = number.ok_or_else(|| bad_parameter("The part number must be a number from 1 to 10000."))?;
     if number > max_parts {
         let detail = format!(
-            "A file of at most {} bytes has at most {max_parts} parts of 5 MiB; part {number} was asked for.",
+            "A file of at most {} bytes has at most {max_parts} parts of 5 MiB, not {number}.",
             policy.max_bytes
         );
         return Err(Problem::with_detail(Code::TooLarge, detail));
@@ -97,11 +97,10 @@ pub fn parse_part_number(text: &str, policy: &UploadPolicy) -> Result<u64, Probl
     Ok(number)
 }
 
-/// The length of a part that a client names before it sends it (`size=`): S3 then takes no other.
+/// Checks the length of a part that a client declares (`size=`): S3 then accepts no other.
 ///
 /// # Errors
-/// One that no part can have. Also none at all, where one part is as long as the whole file may be: nothing else would
-/// limit it.
+/// An invalid length. Also a missing one, if one part may be as long as the whole file: nothing else would limit it.
 pub fn check_part_size(
     size: Option<u64>,
     caller: &Caller,
@@ -110,12 +109,12 @@ pub fn check_part_size(
     match size {
         None if caller.token.is_some() && policy.max_parts() == 1 => {
             let detail = format!(
-                "Files of at most {} bytes are sent whole, or in a part whose `size` in bytes is named.",
+                "Send files of at most {} bytes in one request, or declare the `size` of the part.",
                 policy.max_bytes
             );
             Err(bad_parameter(detail))
         }
-        Some(0) => Err(bad_parameter("A part has at least one byte.")),
+        Some(0) => Err(bad_parameter("A part must have at least one byte.")),
         Some(size) if size > policy.max_single_bytes() => {
             Err(policy.too_large_problem(&format!("has a part of {size} bytes")))
         }
@@ -126,16 +125,16 @@ pub fn check_part_size(
 /// The `size` of a query.
 ///
 /// # Errors
-/// One that is no number.
+/// Not a number.
 pub fn parse_size(query: &str) -> Result<Option<u64>, Problem> {
     let size = query_parameter(query, "size").map(|text| text.parse());
     size.transpose().map_err(|_| bad_parameter("The parameter `size` must be a number of bytes."))
 }
 
-/// Whether parts of this length may follow what S3 has of an upload; a length that is not named counts as one byte.
+/// Checks that parts of this length fit beside the uploaded parts; an undeclared length counts as one byte.
 ///
 /// # Errors
-/// `too_large`: then the upload is to be given up.
+/// `too_large`: then the upload has to be aborted.
 pub fn check_total_size(
     stored: &[PartSummary],
     numbers: &[u64],
@@ -154,43 +153,43 @@ pub fn check_total_size(
 /// The part numbers of `batch?partNumbers=1,2,3`.
 ///
 /// # Errors
-/// None, too many, or one that is wrong.
+/// No number, too many, or an invalid one.
 pub fn parse_part_numbers(query: &str, policy: &UploadPolicy) -> Result<Vec<u64>, Problem> {
     let text = query_parameter(query, "partNumbers").unwrap_or_default();
     let numbers: Vec<&str> = text.split(',').map(str::trim).filter(|number| !number.is_empty()).collect();
     if numbers.is_empty() || numbers.len() > MAX_BATCH {
         return Err(bad_parameter(
-            "The parameter `partNumbers` must name 1 to 100 parts, separated by commas.",
+            "The parameter `partNumbers` must list 1 to 100 parts, separated by commas.",
         ));
     }
     numbers.into_iter().map(|number| parse_part_number(number, policy)).collect()
 }
 
-/// What a client says to finish an upload, and in which language.
+/// The body of a request to complete an upload, and its format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompletionBody {
     /// The parts, in the order of their numbers.
     pub parts: Vec<CompletedPart>,
-    /// Whether it was S3's own XML, and S3's own answer is expected.
+    /// Whether the body was S3's XML, so that the response must be XML as well.
     pub is_xml: bool,
 }
 
-/// Reads the body of `POST …/complete`: Companion's JSON, or the XML that a client means for S3.
+/// Parses the body of `POST …/complete`: Companion's JSON, or S3's XML.
 ///
 /// # Errors
-/// A body that is neither, or names no part, or one twice.
+/// A body that is neither, or lists no part or a duplicate part.
 pub fn parse_completion(body: &[u8]) -> Result<CompletionBody, Problem> {
     let is_xml = body.trim_ascii_start().starts_with(b"<");
     let mut parts = if is_xml { parse_completion_xml(body) } else { parse_completion_json(body) }
         .ok_or_else(|| {
-            bad_parameter("`parts` must be an array of objects with a number PartNumber and a text ETag.")
+            bad_parameter("`parts` must be an array of objects with a number PartNumber and a string ETag.")
         })?;
     parts.sort_unstable_by_key(|part| part.number);
     if parts.is_empty() || parts.len() as u64 > limits::MAX_PARTS {
-        return Err(bad_parameter("1 to 10000 parts make an upload."));
+        return Err(bad_parameter("An upload has 1 to 10000 parts."));
     }
     if let Some(duplicate) = parts.windows(2).find(|pair| pair[0].number == pair[1].number) {
-        return Err(bad_parameter(format!("Part {} is named twice.", duplicate[0].number)));
+        return Err(bad_parameter(format!("Duplicate part {}.", duplicate[0].number)));
     }
     Ok(CompletionBody { parts, is_xml })
 }
@@ -213,7 +212,7 @@ fn parse_completion_xml(body: &[u8]) -> Option<Vec<CompletedPart>> {
     document.items.iter().map(part).collect()
 }
 
-/// Uppy v5 passes an ETag on with its quotes, v6 without.
+/// Uppy v5 sends an ETag with its quotes, v6 without.
 fn normalized_part(number: u64, etag: &str) -> CompletedPart {
     CompletedPart { number, etag: strip_quotes(etag).to_owned() }
 }
@@ -222,16 +221,16 @@ fn strip_quotes(etag: &str) -> &str {
     etag.trim().trim_matches('"')
 }
 
-/// The length of the video that these parts make, in bytes.
+/// The length of the video of these parts, in bytes.
 ///
 /// # Errors
-/// A part that S3 does not have so, an empty file, or one that is too large: then the upload is to be given up.
+/// A part that does not match S3's, an empty file, or one that is too large: then the upload has to be aborted.
 pub fn check_parts(
     named: &[CompletedPart],
     stored: &[PartSummary],
     policy: &UploadPolicy,
 ) -> Result<u64, Problem> {
-    // S3 lists parts by their numbers, and the named ones are in order too: one walk through both.
+    // S3 lists parts by number, and the client's parts are in order too: one pass over both.
     let mut stored = stored.iter().peekable();
     let mut total = 0_u64;
     for part in named {
@@ -246,8 +245,8 @@ pub fn check_parts(
     policy.check_size(total)
 }
 
-/// The parts of an upload that has become an object, as a list says them: S3 no longer has them one by one, so each has the
-/// object's own ETag, which [`is_etag_of_parts`] takes for a part's. `None` if the object was not sent in parts.
+/// The list of parts of a completed upload. S3 no longer has the parts, so each gets the ETag of the object, which
+/// [`is_etag_of_parts`] accepts. `None` if the object was not uploaded in parts.
 pub fn completed_parts(etag: &str, bytes: u64) -> Option<Vec<PartSummary>> {
     let count = etag_part_count(strip_quotes(etag))?;
     let each = bytes.div_ceil(count);
@@ -259,8 +258,8 @@ pub fn completed_parts(etag: &str, bytes: u64) -> Option<Vec<PartSummary>> {
     Some((1..=count).map(part).collect())
 }
 
-/// Whether an object of this ETag was made of these parts: S3's ETag of an upload in parts is the MD5 of the MD5s of its
-/// parts, and their number. Of a storage with ETags of another kind, the number alone is compared.
+/// Whether an object with this ETag consists of these parts: S3's ETag of a multipart upload is the MD5 of the MD5s of
+/// its parts, and their number. For storage with other ETags, only the number is compared.
 pub fn is_etag_of_parts(etag: &str, named: &[CompletedPart]) -> bool {
     let etag = strip_quotes(etag);
     if etag_part_count(etag) != Some(named.len() as u64) {
@@ -289,14 +288,14 @@ fn etag_part_count(etag: &str) -> Option<u64> {
     count.parse().ok().filter(|count| (1..=limits::MAX_PARTS).contains(count))
 }
 
-/// What names an upload in the follow-up token that is good for it alone.
+/// The hash of an upload id, which a follow-up token contains.
 pub fn upload_id_digest(upload_id: &str) -> String {
     hex::encode(&Sha256::digest(upload_id)[..16])
 }
 
-/// The uploads to give up, so that a token has no more unfinished uploads than it may: those that were begun before
-/// `stale_before` (RFC 3339), and the latest if too many others are left; and whether the new one may stay. One that is
-/// yet to be begun has no id. Of requests side by side the last one lists all uploads, so it gives up the rest.
+/// The uploads to abort, so that a token stays within its number of unfinished uploads: those that were created before
+/// `stale_before` (RFC 3339), and the latest if too many others are left; and whether the new one may stay. An upload
+/// that is not created yet has no id. Of concurrent requests, the last one lists all uploads, so it aborts the rest.
 pub fn excess_uploads<'a>(
     mut uploads: Vec<&'a MultipartUpload>,
     new: Option<&str>,
@@ -316,17 +315,17 @@ pub fn excess_uploads<'a>(
     (excess, position < max_uploads)
 }
 
-/// What a client is told when S3 does not finish an upload.
+/// The problem for an S3 error while completing an upload.
 pub fn complete_error(code: &str) -> Problem {
     match code {
         "PreconditionFailed" => Problem::new(Code::AlreadyUploaded),
         "ConditionalRequestConflict" | "SlowDown" | "ServiceUnavailable" => Problem::new(Code::Busy),
-        "InvalidPart" => bad_parameter("A part was not uploaded, or has changed since."),
+        "InvalidPart" => bad_parameter("A part was not uploaded, or has changed."),
         "InvalidPartOrder" => bad_parameter("The parts are not in order."),
-        "EntityTooSmall" => bad_parameter("A part that is not the last has less than 5 MiB."),
+        "EntityTooSmall" => bad_parameter("Parts other than the last must have at least 5 MiB."),
         "NoSuchUpload" => Problem::with_detail(
             Code::NotFound,
-            "This upload is over: finished, cancelled or too old. Begin it again.",
+            "This upload is completed, canceled or expired. Start a new one.",
         ),
         _ => Problem::new(Code::Upstream),
     }
@@ -354,7 +353,7 @@ mod tests {
         }
     }
 
-    /// Rows U4 and U11 of the threat table.
+    /// Rows U4 and U11 of the threat model.
     #[test]
     fn rejects_keys_of_other_owners() {
         let ann = caller(false);
@@ -425,7 +424,7 @@ mod tests {
         }
     }
 
-    /// Row U11 of the threat table.
+    /// Row U11 of the threat model.
     #[test]
     fn check_parts_enforces_total_size() {
         let policy = UploadPolicy::from_config(&example_with(&[("MAX_UPLOAD_BYTES", "11")]));
@@ -462,8 +461,8 @@ mod tests {
         for other in [&[b, a][..], &[a], &[a, b, a], &[]] {
             assert!(!is_etag_of_parts(&etag, &named(other)), "{other:?}");
         }
-        assert!(!is_etag_of_parts(a, &named(&[a])), "an object that was sent whole");
-        // As they are listed once the upload is over.
+        assert!(!is_etag_of_parts(a, &named(&[a])), "an object of a single-request upload");
+        // The list of parts after completion.
         let listed = completed_parts(&etag, 11).unwrap();
         assert_eq!(listed.iter().map(|part| part.bytes).collect::<Vec<_>>(), [6, 5]);
         let listed: Vec<_> = listed.iter().map(|part| part.etag.trim_matches('"')).collect();
@@ -515,13 +514,13 @@ mod tests {
             (excess.iter().map(|upload| upload.upload_id.clone()).collect::<Vec<_>>(), is_kept)
         };
         let excess = |most, stale_before| excess_for(Some("new"), most, stale_before);
-        assert_eq!(excess(4, "10:00"), (vec![], true), "all may stay");
+        assert_eq!(excess(4, "10:00"), (vec![], true), "all are kept");
         assert_eq!(excess(3, "10:00"), (vec!["a".to_owned()], true), "one that is old makes room");
         assert_eq!(excess(2, "10:00"), (vec!["a".to_owned(), "new".to_owned()], false));
         assert_eq!(excess(3, "08:00"), (vec!["new".to_owned()], false));
-        // A request that lists later than others gives up theirs, and keeps its own earlier upload.
+        // A request that lists later than others aborts their uploads, and keeps its own earlier upload.
         assert_eq!(excess_for(Some("b"), 2, "08:00"), (vec!["c".to_owned(), "new".to_owned()], true));
-        // One that is yet to be begun needs a place of its own.
+        // An upload that is not created yet needs a free place.
         assert_eq!(excess_for(None, 5, "08:00"), (vec![], true));
         assert_eq!(excess_for(None, 4, "08:00"), (vec![], false));
         assert_eq!(excess_for(None, 4, "10:00"), (vec!["a".to_owned()], true));

@@ -1,7 +1,8 @@
-//! Decides how a form with a file is read: in one pass over its bytes, with narrow limits before the file. Pure.
+//! Streaming parser of `multipart/form-data` with one file: one pass over the bytes, with tight limits before the file.
+//! Pure.
 //!
-//! RFC 7578 for forms, RFC 2046 section 5.1 for the delimiters. Each byte is examined once, however the body is cut into
-//! chunks, and no more than [`MAX_BEFORE_FILE_BYTES`] are ever held besides the chunk that came last.
+//! RFC 7578 for forms, RFC 2046 section 5.1 for the delimiters. Each byte is examined once, independent of the chunks
+//! of the body, and at most [`MAX_BEFORE_FILE_BYTES`] are buffered besides the last chunk.
 
 use glimpse_contract::{Code, Problem};
 use memchr::memchr;
@@ -10,7 +11,7 @@ use crate::uploads::UploadFields;
 use crate::uploads::content_disposition::{ContentDisposition, decode_text, header_parameter};
 use crate::uploads::fields::sanitize_for_message;
 
-/// The most bytes before the file: fields, headers of parts, and what stands before the first part.
+/// The most bytes before the file: fields, part headers, and the preamble.
 const MAX_BEFORE_FILE_BYTES: usize = 64 * 1024;
 /// The most fields before the file.
 const MAX_FIELDS: usize = 20;
@@ -20,7 +21,7 @@ const MAX_BOUNDARY_BYTES: usize = 70;
 const MAX_PADDING_BYTES: usize = 64;
 const END_OF_HEADERS: &[u8] = b"\r\n\r\n";
 
-/// What a form holds, in the order of its bytes.
+/// The events of a form, in the order of its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FormEvent {
     /// A field without a file.
@@ -34,7 +35,7 @@ pub enum FormEvent {
     File {
         /// The file's name, decoded.
         name: String,
-        /// The type that its part declares; empty if it declares none.
+        /// The declared type of the part; empty if there is none.
         content_type: String,
     },
     /// Bytes of the file.
@@ -52,20 +53,20 @@ enum State {
     End,
 }
 
-/// A place in the buffer where a delimiter is, or may be.
+/// The result of searching the buffer for a delimiter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DelimiterMatch {
-    /// None up to here, and no beginning of one at the end.
+    /// No delimiter, and no beginning of one at the end.
     Absent,
-    /// The beginning of one at this place: more bytes decide.
+    /// The beginning of a possible delimiter at this position: more bytes are needed.
     Partial(usize),
-    /// One at this place; the next part, or nothing, follows at `end`.
+    /// A delimiter at this position; the next part, or nothing, follows at `end`.
     Full { at: usize, end: usize, is_last: bool },
 }
 
-/// What the headers of a part begin.
+/// The kind of part that the headers describe.
 enum PartStart {
-    /// Nothing yet: they have not arrived whole.
+    /// Unknown: the headers are incomplete.
     Incomplete,
     /// A field, whose value follows.
     Field,
@@ -73,17 +74,17 @@ enum PartStart {
     File(FormEvent),
 }
 
-/// Reads a form that arrives in chunks.
+/// Parses a form that arrives in chunks.
 #[derive(Debug)]
 pub struct FormReader {
     delimiter: Vec<u8>,
     buffer: Vec<u8>,
-    /// Bytes of the buffer that are done with.
+    /// Consumed bytes of the buffer.
     start: usize,
-    /// Bytes behind `start` in which nothing was found.
+    /// Bytes after `start` that were searched without a match.
     searched: usize,
     state: State,
-    /// Bytes that are done with, other than the file's: before it, then behind it.
+    /// Consumed bytes outside of the file: before it, then after it.
     bytes_outside_file: usize,
     field_count: usize,
     has_file: bool,
@@ -99,11 +100,11 @@ pub fn parse_boundary(content_type: &str) -> Option<String> {
 }
 
 impl FormReader {
-    /// A reader for a form with this boundary.
+    /// A parser for a form with this boundary.
     pub fn new(boundary: &str) -> Self {
         Self {
             delimiter: [b"\r\n--", boundary.as_bytes()].concat(),
-            // The first delimiter need not stand behind a line break: one is added.
+            // The first delimiter need not follow a line break: one is prepended.
             buffer: b"\r\n".to_vec(),
             start: 0,
             searched: 0,
@@ -114,7 +115,7 @@ impl FormReader {
         }
     }
 
-    /// Adds the bytes that arrived.
+    /// Appends received bytes.
     pub fn push(&mut self, chunk: Vec<u8>) {
         if self.start == self.buffer.len() {
             self.buffer = chunk;
@@ -125,10 +126,10 @@ impl FormReader {
         self.start = 0;
     }
 
-    /// What comes next; `None` if more bytes are needed to know it.
+    /// The next event; `None` if more bytes are needed.
     ///
     /// # Errors
-    /// A form that is malformed, or has too much before its file or anything behind it.
+    /// A form that is malformed, or has too many bytes before its file or any content after it.
     pub fn next_event(&mut self) -> Result<Option<FormEvent>, Problem> {
         loop {
             match self.state {
@@ -143,7 +144,7 @@ impl FormReader {
                         self.bytes_outside_file = 0;
                         let _ = self.skip_delimiter(end, is_last);
                     }
-                    // The delimiter is found again behind the data, at once.
+                    // The search finds the delimiter again after the data, immediately.
                     DelimiterMatch::Full { at, .. } | DelimiterMatch::Partial(at) if at > 0 => {
                         return Ok(Some(FormEvent::Data(self.take_file_bytes(at))));
                     }
@@ -172,14 +173,14 @@ impl FormReader {
         &self.buffer[self.start..]
     }
 
-    /// More bytes are needed, if what is here already is not too much.
+    /// Requests more bytes, unless the limit is exceeded.
     fn need_more_bytes(&mut self) -> Result<Option<FormEvent>, Problem> {
         match &self.state {
             State::File => return Ok(None),
             State::Field(name) => {
                 UploadFields::check_length(name, self.pending().len().saturating_sub(self.delimiter.len()))?;
             }
-            // What stands before the first part is of no interest, and is not kept.
+            // The preamble is ignored and not buffered.
             State::Preamble if self.searched > 0 => self.consume(self.searched),
             State::Preamble | State::Headers | State::End => {}
         }
@@ -191,26 +192,26 @@ impl FormReader {
         if self.bytes_outside_file + pending <= MAX_BEFORE_FILE_BYTES {
             return Ok(());
         }
-        let position = if self.has_file { "behind" } else { "before" };
+        let position = if self.has_file { "after" } else { "before" };
         Err(invalid_form(format!(
             "The form has more than {MAX_BEFORE_FILE_BYTES} bytes {position} its file."
         )))
     }
 
-    /// Is done with so many bytes outside of the file.
+    /// Consumes bytes outside of the file.
     fn consume(&mut self, bytes: usize) {
         self.start += bytes;
         self.searched = 0;
         self.bytes_outside_file += bytes;
     }
 
-    /// Is done with a delimiter that ends there, and returns the state before it.
+    /// Consumes the delimiter that ends at `end`, and returns the state before it.
     fn skip_delimiter(&mut self, end: usize, is_last: bool) -> State {
         self.consume(end);
         std::mem::replace(&mut self.state, if is_last { State::End } else { State::Headers })
     }
 
-    /// Takes so many bytes of the file.
+    /// Consumes bytes of the file.
     fn take_file_bytes(&mut self, bytes: usize) -> Vec<u8> {
         self.searched = 0;
         if self.start == 0 {
@@ -222,7 +223,7 @@ impl FormReader {
         data
     }
 
-    /// The next delimiter, from where the last search ended.
+    /// Finds the next delimiter, from the end of the last search.
     fn find_delimiter(&mut self) -> DelimiterMatch {
         let pending = &self.buffer[self.start..];
         let mut position = self.searched;
@@ -240,7 +241,7 @@ impl FormReader {
         DelimiterMatch::Absent
     }
 
-    /// Whether a delimiter stands at this place. A line that only begins like one is no delimiter.
+    /// Whether a delimiter is at this position. A line that only begins like one is not a delimiter.
     fn match_delimiter(&self, at: usize) -> DelimiterMatch {
         let rest = &self.pending()[at..];
         if rest.len() < self.delimiter.len() {
@@ -261,7 +262,7 @@ impl FormReader {
         }
     }
 
-    /// Reads the headers of a part.
+    /// Parses the headers of a part.
     fn read_part_headers(&mut self) -> Result<PartStart, Problem> {
         let pending = &self.buffer[self.start..];
         let end = if pending.starts_with(b"\r\n") {
@@ -274,7 +275,7 @@ impl FormReader {
                 .map(|at| from + at)
         };
         let Some(end) = end else {
-            // A part of what is searched for may stand at the end.
+            // The end of the buffer may contain the beginning of the searched bytes.
             self.searched = pending.len().saturating_sub(END_OF_HEADERS.len() - 1);
             return Ok(PartStart::Incomplete);
         };
@@ -297,10 +298,10 @@ impl FormReader {
             return Ok(PartStart::Field);
         };
         if name.trim().is_empty() {
-            return Err(invalid_form("The form has no file: the name of its file is empty.".to_owned()));
+            return Err(invalid_form("The form has no file: the file name is empty.".to_owned()));
         }
         if part.is_encoded {
-            let detail = "The form's file is encoded for mail: send its bytes as they are, without \
+            let detail = "The file in the form must be sent as raw bytes, without \
                           Content-Transfer-Encoding.";
             return Err(invalid_form(detail.to_owned()));
         }
@@ -310,7 +311,7 @@ impl FormReader {
     }
 }
 
-/// The headers of a part that matter.
+/// The relevant headers of a part.
 #[derive(Debug, Default)]
 struct PartHeaders {
     disposition: ContentDisposition,
@@ -321,7 +322,7 @@ struct PartHeaders {
 impl PartHeaders {
     fn read(headers: &str) -> Self {
         let mut part = Self::default();
-        // A line that begins with a space continues the one before, by RFC 5322.
+        // A line that begins with a space continues the previous one, by RFC 5322.
         let whole = headers.replace("\r\n ", " ").replace("\r\n\t", " ");
         for line in whole.split("\r\n") {
             let Some((name, value)) = line.split_once(':') else { continue };
@@ -340,10 +341,10 @@ impl PartHeaders {
     }
 }
 
-/// A field of a form that comes when the file has begun its way with what was said before it.
+/// The problem for a field after the file: the upload has already started with the earlier fields.
 fn field_after_file_problem(name: &str) -> Problem {
     invalid_form(format!(
-        "The field `{}` stands after the file: fields must stand before it, and one file is sent.",
+        "The field `{}` is after the file: fields must precede the only file.",
         sanitize_for_message(name)
     ))
 }
@@ -361,7 +362,7 @@ mod tests {
     const FILE: &str = "--XX\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.mp4\"\r\n\
                         Content-Type: video/mp4\r\n\r\n";
 
-    /// All events of a body in chunks of this length, with the file's bytes joined, or what is wrong.
+    /// All events of a body in chunks of this length, with the file's bytes joined; or the detail of the problem.
     fn read_all(body: &[u8], chunk: usize) -> Result<(Vec<FormEvent>, Vec<u8>), Problem> {
         let mut reader = FormReader::new("XX");
         let (mut events, mut file) = (Vec::new(), Vec::new());
@@ -380,7 +381,7 @@ mod tests {
                 },
             }
             let max_buffered = MAX_BEFORE_FILE_BYTES.saturating_add(2 * chunk.min(body.len()));
-            assert!(reader.buffer.len() <= max_buffered + 128, "{} bytes are held", reader.buffer.len());
+            assert!(reader.buffer.len() <= max_buffered + 128, "{} bytes are buffered", reader.buffer.len());
         }
     }
 
@@ -455,7 +456,7 @@ mod tests {
         assert_eq!(read_all(&body, 9).unwrap().1, b"xyz");
     }
 
-    /// Row U16 of the threat table: what stands before the file costs a bounded amount of work and memory.
+    /// Row U16 of the threat model: the bytes before the file cost a bounded amount of work and memory.
     #[test]
     fn bytes_before_file_are_limited() {
         let endless = |start: &[u8], unit: &[u8]| {
@@ -494,9 +495,9 @@ mod tests {
     #[test]
     fn rejects_fields_after_file() {
         let body = |more: &str| format!("{FILE}y\r\n{more}").into_bytes();
-        assert_rejected(&body(&field("visibility", "signed")), "`visibility` stands after the file");
-        assert_rejected(&body(FILE), "`file` stands after the file");
-        assert_rejected(&body(&format!("--XX\r\n{}", "x".repeat(100_000))), "bytes behind");
+        assert_rejected(&body(&field("visibility", "signed")), "`visibility` is after the file");
+        assert_rejected(&body(FILE), "`file` is after the file");
+        assert_rejected(&body(&format!("--XX\r\n{}", "x".repeat(100_000))), "bytes after");
     }
 
     #[test]
@@ -506,7 +507,7 @@ mod tests {
             "no file",
         );
         assert_rejected(field("file", "x").as_bytes(), "`file` has no file name");
-        assert_rejected(field("colour", "x").as_bytes(), "`colour` is not known");
+        assert_rejected(field("colour", "x").as_bytes(), "Unknown field `colour`");
         assert_rejected(b"--XX\r\n\r\nx\r\n--XX--", "has no name");
         let encoded = FILE.replace("Content-Type: video/mp4", "Content-Transfer-Encoding: base64");
         assert_rejected(encoded.as_bytes(), "Content-Transfer-Encoding");

@@ -1,25 +1,25 @@
-//! Decides how much of what somebody may upload: the deployment's limits, narrowed by an upload token. Pure.
+//! Upload policies: the deployment's limits, restricted by an upload token. Pure.
 
 use glimpse_contract::{ClientMetadata, Code, Problem, Visibility, limits};
 
 use crate::auth::{Caller, UploadToken};
 use crate::config::Config;
 
-/// What somebody may upload.
+/// The limits of a caller's uploads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UploadPolicy {
-    /// The most bytes of one video.
+    /// The maximum size of one video in bytes.
     pub max_bytes: u64,
     /// The media types; all of [`limits::UPLOAD_TYPES`] if `None`.
     pub types: Option<Vec<String>>,
-    /// Who may see the pictures.
+    /// The visibility of the images.
     pub visibility: Visibility,
-    /// What comes back in the manifest.
+    /// The client metadata, which the manifest returns.
     pub client_metadata: ClientMetadata,
 }
 
 impl UploadPolicy {
-    /// What the deployment lets everybody do who is signed in.
+    /// The policy of every signed-in user.
     pub fn from_config(config: &Config) -> Self {
         Self {
             max_bytes: config.max_upload_bytes,
@@ -29,7 +29,7 @@ impl UploadPolicy {
         }
     }
 
-    /// What this caller may do.
+    /// The policy of this caller.
     pub fn from_caller(caller: &Caller, config: &Config) -> Self {
         let deployment_policy = Self::from_config(config);
         caller.token.as_ref().map_or(deployment_policy.clone(), |token| deployment_policy.restrict(token))
@@ -44,17 +44,17 @@ impl UploadPolicy {
         }
     }
 
-    /// The most bytes that one signed request may carry.
+    /// The most bytes of one signed request.
     pub fn max_single_bytes(&self) -> u64 {
         self.max_bytes.min(limits::MAX_SINGLE_UPLOAD_BYTES)
     }
 
-    /// The most parts of one upload: none but the last is smaller than S3 lets it be.
+    /// The most parts of one upload, by the minimum size of all parts but the last.
     pub fn max_parts(&self) -> u64 {
         self.max_bytes.div_ceil(limits::MIN_PART_BYTES).clamp(1, limits::MAX_PARTS)
     }
 
-    /// The length, if it is allowed.
+    /// Returns the length if it is allowed.
     pub fn check_size(&self, bytes: u64) -> Result<u64, Problem> {
         if bytes == 0 {
             return Err(Problem::new(Code::Empty));
@@ -65,7 +65,7 @@ impl UploadPolicy {
         Ok(bytes)
     }
 
-    /// The problem of a file that `is` too large.
+    /// The problem for a file that is too large; `reason` completes "The file …".
     pub fn too_large_problem(&self, reason: &str) -> Problem {
         Problem::with_detail(
             Code::TooLarge,
@@ -73,23 +73,23 @@ impl UploadPolicy {
         )
     }
 
-    /// The type that an upload is signed with, for what its uploader declares and what the file is called. A limit of
-    /// types holds for the type that is signed, by whichever of its names.
+    /// The type that an upload is signed with, from the declared type and the file's name. The allowed types apply to
+    /// the signed type, by any of its names.
     ///
     /// # Errors
-    /// `type_not_allowed`: a type that a browser would run, or one that the limit leaves out.
+    /// `type_not_allowed`: a type that a browser would execute, or one that is not allowed.
     pub fn resolve_type(&self, declared: &str, name: &str) -> Result<&'static str, Problem> {
         let bare = limits::mime_essence(declared);
         let reject = |detail: String| Err(Problem::with_detail(Code::TypeNotAllowed, detail));
         if limits::is_active_type(&bare) {
             let printable: String =
                 bare.chars().filter(|c| c.is_ascii_alphanumeric() || "/.+-".contains(*c)).take(64).collect();
-            return reject(format!("Files of type {printable} are not accepted: upload a video."));
+            return reject(format!("Files of type {printable} are not accepted. Upload a video."));
         }
         let resolved = limits::resolve_type(&bare, name);
         match &self.types {
             Some(types) if !types.iter().any(|kind| limits::is_same_type(kind, resolved)) => {
-                reject(format!("Only files of type {} are accepted here.", types.join(", ")))
+                reject(format!("Only files of type {} are accepted.", types.join(", ")))
             }
             _ => Ok(resolved),
         }

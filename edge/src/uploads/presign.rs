@@ -1,66 +1,66 @@
-//! Decides which of S3's requests a client may sign through `POST /s3/presign`, as Uppy v6's `signRequest` asks. Pure.
+//! Parses `POST /s3/presign`, the `signRequest` of Uppy v6: S3 requests that a client wants to have signed. Pure.
 
 use glimpse_contract::{Code, InvalidMember, Json, Problem};
 
 use crate::uploads::multipart::is_upload_id;
 
-/// A request that a client wants to make to S3 itself.
+/// A request that a client wants to send to S3.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PresignRequest {
-    /// Upload a file whole, under a new key.
+    /// Upload a whole file under a new key.
     Put {
         /// The file's name.
         name: String,
         /// Its media type.
         content_type: String,
-        /// Its length in bytes, if the client says so.
+        /// Its length in bytes, if declared.
         size: Option<u64>,
     },
-    /// Begin a multipart upload, under a new key.
+    /// Create a multipart upload under a new key.
     Create {
         /// The file's name.
         name: String,
         /// Its media type.
         content_type: String,
     },
-    /// Send a part.
+    /// Upload a part.
     UploadPart {
-        /// Where the upload goes.
+        /// The key of the upload.
         key: String,
-        /// S3's name of the upload.
+        /// The upload id.
         upload_id: String,
-        /// The part's number, not checked.
+        /// The part number, not checked.
         number: String,
-        /// Its length in bytes, if the client says so.
+        /// Its length in bytes, if declared.
         size: Option<u64>,
     },
     /// List the parts.
     ListParts {
-        /// Where the upload goes.
+        /// The key of the upload.
         key: String,
-        /// S3's name of the upload.
+        /// The upload id.
         upload_id: String,
     },
-    /// Finish the upload.
+    /// Complete the upload.
     Complete {
-        /// Where the upload goes.
+        /// The key of the upload.
         key: String,
-        /// S3's name of the upload.
+        /// The upload id.
         upload_id: String,
     },
-    /// Give the upload up.
+    /// Abort the upload.
     Abort {
-        /// Where the upload goes.
+        /// The key of the upload.
         key: String,
-        /// S3's name of the upload.
+        /// The upload id.
         upload_id: String,
     },
 }
 
-/// Reads the body of `POST /s3/presign`.
+/// Parses the body of `POST /s3/presign`.
 ///
 /// # Errors
-/// What is missing or wrong, or is no part of an upload.
+/// A missing or invalid member, or a request that is not part of an upload.
 pub fn parse_presign(body: &[u8]) -> Result<PresignRequest, Problem> {
     let bad = |detail: &str| Problem::with_detail(Code::BadParameter, detail);
     let json = Json::parse_lenient(body).filter(Json::is_object);
@@ -70,8 +70,8 @@ pub fn parse_presign(body: &[u8]) -> Result<PresignRequest, Problem> {
         (json.get_str("method").map_err(bad_member)?, json.get_str("key").map_err(bad_member)?);
     let upload_id = json.get_opt_str("uploadId").map_err(bad_member)?;
     if upload_id.as_deref().is_some_and(|id| !is_upload_id(id)) {
-        // Without an id S3 would take it for a request about the object itself.
-        return Err(bad("`uploadId` must be the id that S3 has given out."));
+        // Without an id, S3 would treat it as a request for the object itself.
+        return Err(bad("`uploadId` must be an upload id of S3."));
     }
     let part_number = json.get_opt_u64("partNumber").map_err(bad_member)?;
     let content_type = json.get_opt_str("contentType").map_err(bad_member)?.unwrap_or_default();
@@ -85,11 +85,11 @@ pub fn parse_presign(body: &[u8]) -> Result<PresignRequest, Problem> {
         ("GET", Some(upload_id), None) => PresignRequest::ListParts { key, upload_id },
         ("POST", Some(upload_id), None) => PresignRequest::Complete { key, upload_id },
         ("DELETE", Some(upload_id), None) => PresignRequest::Abort { key, upload_id },
-        _ => return Err(bad("Only requests that upload a file are signed here.")),
+        _ => return Err(bad("Only requests that upload a file can be signed.")),
     })
 }
 
-/// The file's name in a key that Uppy made up: `{uuid}-{name}`.
+/// The file name in a key that Uppy generated: `{uuid}-{name}`.
 pub fn name_of_key(key: &str) -> &str {
     const UUID_LEN: usize = 36;
     let is_uuid = |text: &str| {

@@ -1,31 +1,31 @@
-//! Decides nothing by itself: takes a video in one call and passes it on to the bucket while it comes.
+//! HTTP handlers for single-request uploads: streams the file to the bucket while it is received.
 //!
-//! A body whose length is known goes through without being looked at. Otherwise (a form, or chunks) it is sent on in
-//! parts, one at a time, so that no more than one part is ever held.
+//! A body of known length is passed through unread. Otherwise (a form, or chunked encoding) it is uploaded in parts,
+//! one at a time, so that at most one part is in memory.
 
 use glimpse_contract::{Code, Grant, Problem, object};
 
-use crate::ApiContext;
+use crate::context::ApiContext;
 use crate::http::response::Reply;
 use crate::platform::{self, ChunkReader, Request, RequestBody};
 use crate::s3::client;
 use crate::s3::{self, CompletedPart, S3Request};
-use crate::uploads::companion;
 use crate::uploads::reservation;
 use crate::uploads::{
     FormEvent, FormReader, UploadFields, UploadPolicy, body_too_large, complete_error, create_grant,
     presign_upload,
 };
+use crate::uploads::{companion, unfinished};
 use crate::videos::handlers;
 
-/// The length of a part, in bytes: a Worker has 128 MB for everything, and each part is there twice for a moment.
+/// The length of a part, in bytes: a Worker has 128 MB in total, and each part is in memory twice for a moment.
 const PART_BYTES: usize = 8 * 1024 * 1024;
-/// How often somebody who waits looks again, in milliseconds.
+/// How often the outcome is checked for a client that waits, in milliseconds.
 const POLL_INTERVAL_MS: u64 = 700;
-/// The longest that somebody may wish to wait, in seconds: so many looks a Worker may take.
+/// The longest wait that a client may request, in seconds: limited by the number of requests that a Worker may make.
 const MAX_WAIT_SECS: u64 = 30;
 
-/// A file whose bytes are the body.
+/// Uploads a file that is the body.
 pub(crate) async fn upload_raw(
     request: &Request,
     name: &str,
@@ -60,7 +60,7 @@ async fn copy_chunks(chunks: &mut ChunkReader, writer: &mut UploadWriter<'_>) ->
     Ok(())
 }
 
-/// A form with the file in it, as `curl -F` and a page's `FormData` send it.
+/// Uploads the file in a form, as sent by `curl -F` or a page's `FormData`.
 pub(crate) async fn upload_form(
     request: &Request,
     boundary: &str,
@@ -82,7 +82,7 @@ pub(crate) async fn upload_form(
     }
 }
 
-/// A form that is being read.
+/// A form that is being received.
 struct FormUpload {
     chunks: ChunkReader,
     reader: FormReader,
@@ -96,7 +96,7 @@ impl FormUpload {
                 FormEvent::Field { name, value } => fields.set(&name, &value)?,
                 FormEvent::File { name, content_type } => break (name, content_type),
                 FormEvent::Data(_) | FormEvent::End => {
-                    let detail = "The form has no file: send it as the field `file`, after the others.";
+                    let detail = "The form has no file. Send it as the last field, `file`.";
                     return Err(Problem::with_detail(Code::BadParameter, detail));
                 }
             }
@@ -117,13 +117,14 @@ impl FormUpload {
             if let Some(event) = self.reader.next_event()? {
                 return Ok(event);
             }
-            // A client that is gone ends here as well.
+            // A disconnected client ends here as well.
             let chunk = self.chunks.next().await.ok().flatten().ok_or_else(client_disconnected)?;
             self.reader.push(chunk);
         }
     }
 
-    /// Sends the file on. The form has to end behind it: what would be said there would not be heard.
+    /// Uploads the file. The form must end after it: the upload is already signed, so later fields would have no
+    /// effect.
     async fn copy_file(&mut self, writer: &mut UploadWriter<'_>) -> Result<(), Problem> {
         while let FormEvent::Data(data) = self.next_event().await? {
             writer.write(&data).await?;
@@ -132,7 +133,7 @@ impl FormUpload {
     }
 }
 
-/// A video on its way into the bucket.
+/// A multipart upload of the received file to the bucket.
 struct UploadWriter<'a> {
     grant: Grant,
     policy: UploadPolicy,
@@ -159,7 +160,7 @@ impl<'a> UploadWriter<'a> {
         self.bytes += chunk.len() as u64;
         if self.bytes > self.policy.max_bytes {
             self.abort().await?;
-            return Err(self.policy.too_large_problem("is larger than is allowed"));
+            return Err(self.policy.too_large_problem("is too large"));
         }
         if self.bytes > self.context.config.max_body_bytes {
             self.abort().await?;
@@ -203,11 +204,11 @@ impl<'a> UploadWriter<'a> {
         Ok(())
     }
 
-    /// What was begun is taken back, so that nobody pays for it.
+    /// Aborts the upload, so that its parts do not cost anything.
     async fn abort(&mut self) -> Result<(), Problem> {
         match self.upload_id.take() {
             Some(upload_id) => {
-                companion::abort_multipart_upload(&self.grant.key(), &upload_id, self.context).await
+                unfinished::abort_multipart_upload(&self.grant.key(), &upload_id, self.context).await
             }
             None => Ok(()),
         }
@@ -260,16 +261,16 @@ async fn reserve_grant(
     create_grant(&context.caller.owner, video, name, content_type, &policy)
 }
 
-/// Whether the network before this Worker passes such a body on at all; where it does not, it answers in words of its own.
+/// Rejects a body that exceeds the limit of Cloudflare's network, which would reject it without a problem document.
 fn check_body_size(length: u64, context: &ApiContext<'_>) -> Result<(), Problem> {
     if length > context.config.max_body_bytes { Err(body_too_large(context.config)) } else { Ok(()) }
 }
 
 fn client_disconnected() -> Problem {
-    Problem::with_detail(Code::BadParameter, "The upload broke off before its end.")
+    Problem::with_detail(Code::BadParameter, "The upload was interrupted.")
 }
 
-/// 201 with the video, or 200 if the client wished to wait and the outcome is known.
+/// 201 with the video, or 200 if the client requested to wait and the outcome is known.
 async fn wait_and_respond(
     request: &Request,
     grant: Grant,

@@ -1,26 +1,26 @@
-//! Decides nothing by itself: which id the next upload gets, as `upload::slots` lays it out, with what the bucket knows.
+//! Reserves the id of the next upload in the bucket, in the order of `reservation_choice`.
 
 use std::collections::BTreeSet;
 
 use futures_util::future::join;
 use glimpse_contract::{Code, Grant, Key, Owner, Problem, VideoId, object};
 
-use crate::ApiContext;
 use crate::auth::UploadToken;
+use crate::context::ApiContext;
 use crate::platform;
 use crate::s3::client;
 use crate::s3::{self, Condition, ListPage, Reservations, S3Request};
 use crate::uploads::{ReservationCandidate, reservation_candidates};
 
-/// How long an id stays taken although nothing is uploaded, in seconds: as long as a signed upload may live.
+/// How long an id stays reserved without an upload, in seconds: the maximum lifetime of a signed upload.
 pub(crate) const LEASE_SECS: u64 = glimpse_contract::limits::MAX_UPLOAD_EXPIRES_SECS;
-/// How many ids are tried before somebody is asked to come again.
+/// How many ids are tried before the client has to retry later.
 const MAX_ATTEMPTS: usize = 8;
 
-/// The id of the next upload of this caller.
+/// The id of the caller's next upload.
 ///
 /// # Errors
-/// `token_used_up` if the caller's token makes no further video; `busy` if all that it has left are being uploaded.
+/// `token_used_up` if the caller's token allows no further video; `busy` if all remaining ones are being uploaded.
 pub(crate) async fn allocate_id(context: &ApiContext<'_>) -> Result<VideoId, Problem> {
     let video = pick_id(context).await?;
     if let Some(trace_id) = context.trace_id {
@@ -80,7 +80,7 @@ async fn reserve_one_of(
         return Err(Problem::new(Code::TokenUsedUp));
     }
     let candidates = reservation_candidates(ids, &uploaded, &slots, LEASE_SECS, now_ms);
-    // Uploads that begin side by side see the same choices: each starts at another one.
+    // Concurrent uploads see the same candidates: each starts at a random one.
     let start = usize::from(u16::from_be_bytes(platform::random_bytes())) % candidates.len().max(1);
     let mut is_used_up = true;
     for candidate in candidates.iter().cycle().skip(start).take(candidates.len().min(MAX_ATTEMPTS)) {
@@ -95,20 +95,20 @@ async fn reserve_one_of(
     if is_used_up && (1..=MAX_ATTEMPTS).contains(&candidates.len()) {
         return Err(Problem::new(Code::TokenUsedUp));
     }
-    let detail = "All videos of this upload token are being uploaded. Try again when one has failed, or ask for a token \
-                  for more videos.";
+    let detail = "All videos of this upload token are being uploaded. Try again if one fails, or request a token for \
+                  more videos.";
     Err(Problem::with_detail(Code::Busy, detail))
 }
 
-/// Whether the video has been: one that was deleted has no source, and does not come back.
+/// Whether the video has a manifest: a deleted video has no source, and its id is not reused.
 async fn has_manifest(video: VideoId, context: &ApiContext<'_>) -> Result<bool, Problem> {
     let manifest =
         client::get_manifest(video, context.config, platform::now_ms(), context.request_id).await?;
     Ok(manifest.is_some())
 }
 
-/// Notes the file's name beside an upload in parts: S3 tells nobody what it was told at the beginning. The note goes with
-/// the mark, and is nobody's loss: what went wrong with it is in the log.
+/// Stores the file's name beside a multipart upload, since S3 does not return the metadata of unfinished uploads. It is
+/// stored in the reservation. Best effort: failures are only logged.
 pub(crate) async fn remember_name(grant: &Grant, context: &ApiContext<'_>) {
     let now_ms = platform::now_ms();
     let json = object! { "name" => &grant.name, "taken_at" => now_ms }.to_string();
@@ -122,7 +122,7 @@ pub(crate) async fn remember_name(grant: &Grant, context: &ApiContext<'_>) {
     }
 }
 
-/// The name that was noted.
+/// The stored name.
 pub(crate) async fn load_name(video: VideoId, context: &ApiContext<'_>) -> Result<Option<String>, Problem> {
     let key = reservation_key(&context.caller.owner, video);
     let note = client::get_json(&key, context.config, platform::now_ms(), context.request_id).await?;
@@ -141,7 +141,7 @@ async fn fetch_list_page(request: &S3Request, context: &ApiContext<'_>) -> Resul
     }
 }
 
-/// Whether the mark could be set: nobody else was faster.
+/// Writes the reservation; `false` if another request was faster.
 async fn reserve(
     candidate: &ReservationCandidate,
     token: &UploadToken,

@@ -1,8 +1,8 @@
-//! Decides which of its videos the next upload under a token becomes. Pure.
+//! Selects which video of an upload token the next upload becomes. Pure.
 //!
-//! The ids follow from the token, and an upload cannot be replaced, so the number of ids is the number of videos. A
-//! token for one video needs nothing more. With several, uploads that begin side by side must not get the same id: each
-//! marks its own in the bucket by a conditional write, and a mark whose upload never came is free again later.
+//! The ids are derived from the token, and an upload cannot be replaced, so the number of ids is the number of videos.
+//! A token for one video needs nothing more. With several, concurrent uploads must not get the same id: each reserves
+//! its id in the bucket by a conditional write, and a reservation without an upload expires.
 
 use std::collections::BTreeSet;
 
@@ -11,17 +11,17 @@ use glimpse_contract::VideoId;
 use crate::s3::Reservations;
 use crate::s3::sigv4::timestamp::format_rfc3339;
 
-/// One id to try.
+/// An id to try.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReservationCandidate {
     /// The id.
     pub video: VideoId,
-    /// The ETag of the mark that is to be replaced, if an old one is there.
+    /// The ETag of the expired reservation to replace, if there is one.
     pub replaced_etag: Option<String>,
 }
 
-/// The ids that may be taken now, in the order in which they are tried: those that nobody has marked, then those whose
-/// mark is older than `lease_secs` although nothing was uploaded.
+/// The available ids, in the order in which they are tried: those without a reservation, then those whose reservation
+/// is older than `lease_secs` without an upload.
 pub fn reservation_candidates(
     ids: &[VideoId],
     uploaded: &BTreeSet<VideoId>,
@@ -35,7 +35,7 @@ pub fn reservation_candidates(
     for &video in not_uploaded {
         match reservations.0.get(&video) {
             None => free.push(ReservationCandidate { video, replaced_etag: None }),
-            // Both are RFC 3339 in UTC with milliseconds, so their order is that of their texts.
+            // Both are RFC 3339 in UTC with milliseconds, so they can be compared as strings.
             Some((reserved_at, etag)) if *reserved_at < expired_before => {
                 expired.push(ReservationCandidate { video, replaced_etag: Some(etag.clone()) });
             }

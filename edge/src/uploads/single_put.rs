@@ -1,4 +1,4 @@
-//! Decides the answer to `POST /api/videos` with JSON: one presigned PUT that binds everything it can.
+//! `POST /api/videos` with JSON: one presigned PUT that binds length, type, checksum and metadata.
 
 use std::collections::BTreeMap;
 
@@ -14,33 +14,33 @@ use crate::s3::sigv4::timestamp::format_rfc3339;
 use crate::s3::sigv4::{PresignParams, SignError, presign};
 use crate::uploads::UploadPolicy;
 
-/// What somebody wants to upload.
+/// A request to upload a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreateVideoRequest {
     /// The file's name.
     pub name: String,
     /// Its length in bytes.
     pub size: u64,
-    /// Its media type as declared; empty if none is.
+    /// Its declared media type; empty if there is none.
     pub content_type: String,
-    /// Base64 of its SHA-256: then S3 refuses any other bytes.
+    /// Base64 of its SHA-256: S3 then rejects any other content.
     pub checksum_sha256: Option<String>,
-    /// Who may see the pictures, if not everybody who knows the URL.
+    /// The visibility of the images, if not the default.
     pub visibility: Option<Visibility>,
-    /// The customer's own name of the video and fields; they come back in the manifest.
+    /// The customer's id and fields of the video; they are returned in the manifest.
     pub client_metadata: ClientMetadata,
 }
 
-/// A request that the client makes to S3, exactly so.
+/// A presigned request that the client sends to S3 unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PresignedUpload {
     /// The method.
     pub method: &'static str,
-    /// The address with its signature.
+    /// The presigned URL.
     pub url: String,
     /// Every header that the client must set; a browser adds `content-length` by itself.
     pub headers: BTreeMap<&'static str, String>,
-    /// When the signature ends, RFC 3339.
+    /// Expiry of the signature, RFC 3339.
     pub expires_at: String,
 }
 
@@ -62,7 +62,7 @@ impl CreateVideoRequest {
 }
 
 impl PresignedUpload {
-    /// As the API answers it.
+    /// The JSON of the API.
     pub fn to_json(&self) -> Json {
         object! {
             "method" => self.method,
@@ -72,7 +72,7 @@ impl PresignedUpload {
         }
     }
 
-    /// Its headers, as the API answers them.
+    /// The headers in the JSON of the API.
     pub fn headers_json(&self) -> Json {
         let mut headers = object! {};
         for (name, value) in &self.headers {
@@ -82,10 +82,10 @@ impl PresignedUpload {
     }
 }
 
-/// Reads the body of a request.
+/// Parses the body of a request.
 ///
 /// # Errors
-/// What is missing or wrong, by name.
+/// `bad_parameter`, with the name of the missing or invalid member.
 pub fn parse_new_video(body: &[u8], policy: &UploadPolicy) -> Result<CreateVideoRequest, Problem> {
     let bad = |detail: &str| Problem::with_detail(Code::BadParameter, detail);
     let json = Json::parse_lenient(body).filter(Json::is_object);
@@ -93,7 +93,8 @@ pub fn parse_new_video(body: &[u8], policy: &UploadPolicy) -> Result<CreateVideo
     let video = CreateVideoRequest::from_json(&json).map_err(|wrong| bad(&format!("{wrong}.")))?;
     policy.check_size(video.size)?;
     if video.size > limits::MAX_SINGLE_UPLOAD_BYTES {
-        let detail = "One request carries at most 5368709120 bytes: send a larger file in parts, by POST /s3/multipart.";
+        let detail =
+            "One request can upload at most 5368709120 bytes. Use POST /s3/multipart for larger files.";
         return Err(Problem::with_detail(Code::TooLarge, detail));
     }
     video.client_metadata.check().map_err(|why| bad(&format!("{why}.")))?;
@@ -104,10 +105,10 @@ pub fn parse_new_video(body: &[u8], policy: &UploadPolicy) -> Result<CreateVideo
     Ok(video)
 }
 
-/// A presigned request that begins a multipart upload, for clients that talk to S3 themselves.
+/// A presigned request that creates a multipart upload, for clients that send their requests to S3.
 ///
 /// # Errors
-/// None that a client could cause: a checked grant can always be signed.
+/// None that a client can cause: a checked grant can always be signed.
 pub fn presign_create_multipart(
     grant: &Grant,
     config: &Config,
@@ -123,11 +124,11 @@ fn grant_headers(grant: &Grant) -> BTreeMap<&'static str, String> {
     headers
 }
 
-/// The presigned PUT: length, type, checksum, metadata and `if-none-match` are all signed, so that S3 refuses a
-/// body of another length or type, other metadata, and a second upload to the same key.
+/// The presigned PUT: length, type, checksum, metadata and `if-none-match` are all signed, so that S3 rejects a body of
+/// another length or type, other metadata, and a second upload to the same key.
 ///
 /// # Errors
-/// None that a client could cause: a checked grant can always be signed.
+/// None that a client can cause: a checked grant can always be signed.
 pub fn presign_upload(
     grant: &Grant,
     bytes: u64,
@@ -204,7 +205,7 @@ mod tests {
         assert!(upload.url.contains(&format!("X-Amz-SignedHeaders={signed}&")), "{}", upload.url);
         assert_eq!(upload.headers["x-amz-meta-name"], "Ski%20trip.mp4");
         assert_eq!(upload.expires_at, "2023-11-14T22:28:20.000Z");
-        assert!(!upload.headers.contains_key("content-length"), "a page may not set it");
+        assert!(!upload.headers.contains_key("content-length"), "browsers do not let pages set it");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Decides what an upload token that is asked for may say. Pure.
+//! Parses requests for upload tokens, and issues the tokens. Pure.
 
 use std::collections::BTreeMap;
 
@@ -12,22 +12,22 @@ use crate::uploads::fields::sanitize_for_message;
 const KNOWN_MEMBERS: &[&str] =
     &["max_bytes", "types", "videos", "expires_in", "visibility", "external_id", "metadata"];
 
-/// What the body of `POST /api/upload-tokens` may say; all of it may be left out.
+/// The body of `POST /api/upload-tokens`; every member is optional.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UploadTokenRequest {
-    /// The most bytes of each video.
+    /// The maximum size of each video in bytes.
     pub max_bytes: Option<u64>,
     /// The media types that may be uploaded.
     pub types: Option<Vec<String>>,
-    /// How many videos; one if absent.
+    /// The number of videos; one if absent.
     pub videos: Option<u32>,
-    /// How long it lives, in seconds; an hour if absent.
+    /// The lifetime in seconds; an hour if absent.
     pub expires_in: Option<u64>,
-    /// Who may see the pictures.
+    /// The visibility of the images.
     pub visibility: Option<Visibility>,
-    /// The customer's own name of the video.
+    /// The customer's id of the video.
     pub external_id: Option<String>,
-    /// The customer's own fields.
+    /// The customer's fields.
     pub metadata: BTreeMap<String, String>,
 }
 
@@ -45,10 +45,10 @@ impl UploadTokenRequest {
     }
 }
 
-/// Reads the body; an empty one asks for a token with all defaults.
+/// Parses the body; an empty one requests a token with all defaults.
 ///
 /// # Errors
-/// What is wrong, by name.
+/// `bad_parameter`, with the name of the invalid member.
 pub fn parse_token_request(body: &[u8]) -> Result<UploadTokenRequest, Problem> {
     if body.is_empty() {
         return Ok(UploadTokenRequest::default());
@@ -57,7 +57,7 @@ pub fn parse_token_request(body: &[u8]) -> Result<UploadTokenRequest, Problem> {
     let json = Json::parse_lenient(body).filter(Json::is_object);
     let json = json.ok_or_else(|| bad("The body must be a JSON object.".to_owned()))?;
     if let Some(name) = json.unknown_member(KNOWN_MEMBERS) {
-        return Err(bad(format!("The member `{}` is not known here.", sanitize_for_message(name))));
+        return Err(bad(format!("Unknown member `{}`.", sanitize_for_message(name))));
     }
     UploadTokenRequest::from_json(&json).map_err(|wrong| bad(format!("{wrong}.")))
 }
@@ -65,7 +65,7 @@ pub fn parse_token_request(body: &[u8]) -> Result<UploadTokenRequest, Problem> {
 /// The token for this caller.
 ///
 /// # Errors
-/// A claim that no token may have.
+/// An invalid claim.
 pub fn build_upload_token(
     request: UploadTokenRequest,
     caller: &Caller,

@@ -1,4 +1,4 @@
-//! Decides the answer to `GET /s3/params`: what unmodified Uppy clients of v4, v5 and v6 ask Companion for.
+//! `GET /s3/params`, the single-request upload of Uppy's Companion, for unmodified Uppy clients of v4, v5 and v6.
 
 use std::collections::BTreeMap;
 
@@ -9,21 +9,21 @@ use crate::config::Config;
 use crate::s3::sigv4::{PostPolicy, sign_post_policy};
 use crate::uploads::PresignedUpload;
 
-/// What Uppy says about a file.
+/// Uppy's description of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UppyFile {
     /// The file's name.
     pub filename: String,
     /// Its media type.
     pub content_type: String,
-    /// Its length in bytes: `size`, or `metadata[size]`, which an app may set for each file. Uppy itself tells none.
+    /// Its length in bytes: `size`, or `metadata[size]`, which an app may set for each file. Uppy itself sends neither.
     pub size: Option<u64>,
 }
 
-/// Reads the query: form-encoded, `metadata[…]` allowed and not needed.
+/// Parses the query: form-encoded, with optional `metadata[…]`.
 ///
 /// # Errors
-/// A missing or empty name, or a name that comes twice.
+/// A missing or empty name, or a duplicate parameter.
 pub fn parse_uppy_query(query: &str) -> Result<UppyFile, Problem> {
     let mut filename = None;
     let mut content_type = None;
@@ -38,10 +38,7 @@ pub fn parse_uppy_query(query: &str) -> Result<UppyFile, Problem> {
             _ => continue,
         };
         if target.replace(decode_form_value(value)).is_some() {
-            return Err(Problem::with_detail(
-                Code::BadParameter,
-                format!("The parameter `{name}` is given twice."),
-            ));
+            return Err(Problem::with_detail(Code::BadParameter, format!("Duplicate parameter `{name}`.")));
         }
     }
     let filename = filename.filter(|name| !name.is_empty()).ok_or_else(|| {
@@ -50,18 +47,18 @@ pub fn parse_uppy_query(query: &str) -> Result<UppyFile, Problem> {
             "The parameter `filename` is required and must not be empty.",
         )
     })?;
-    // What is no number of bytes is no length; where one is needed, that is said.
+    // An invalid length is ignored here; the error is returned where a length is required.
     let size = size.or(metadata_size).and_then(|text| text.parse().ok());
     Ok(UppyFile { filename, content_type: content_type.unwrap_or_default(), size })
 }
 
-/// A text of a query, form-encoded.
+/// Decodes a form-encoded value of a query.
 pub(crate) fn decode_form_value(text: &str) -> String {
     percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 
-/// The form that S3 accepts, for a file of any allowed length, as Companion answers it; Uppy v6 ignores everything but
-/// `url` and `fields`. (The length is not known here: Uppy does not tell it, so the range is what S3 enforces.)
+/// The POST form that S3 accepts, for a file of any allowed length, in Companion's format; Uppy v6 ignores everything
+/// but `url` and `fields`. (The length is not known here: Uppy does not send it, so S3 enforces the range.)
 pub fn uppy_form_response(grant: &Grant, max_bytes: u64, config: &Config, now_ms: u64) -> Json {
     object! {
         "method" => "POST",
@@ -71,8 +68,8 @@ pub fn uppy_form_response(grant: &Grant, max_bytes: u64, config: &Config, now_ms
     }
 }
 
-/// The signed PUT for a storage that takes no forms, as Companion would answer it: Uppy v5 sends the file so. Uppy v6
-/// heeds no `method` here and asks by `signRequest` instead.
+/// The signed PUT for storage without POST forms, in Companion's format, which Uppy v5 uses. Uppy v6 ignores `method`
+/// and uses `signRequest` instead.
 pub fn uppy_put_response(upload: &PresignedUpload, config: &Config) -> Json {
     object! {
         "method" => upload.method,
@@ -83,13 +80,13 @@ pub fn uppy_put_response(upload: &PresignedUpload, config: &Config) -> Json {
     }
 }
 
-/// The length of a file that is to be sent whole to a storage that takes no forms.
+/// The length of a file for a single-request upload to storage without POST forms.
 ///
 /// # Errors
-/// It was not told: without it nothing would limit what is sent.
+/// A missing length: without it nothing would limit the upload.
 pub fn require_size(size: Option<u64>) -> Result<u64, Problem> {
     size.ok_or_else(|| {
-        let detail = "The storage takes no forms, so that a file's length is signed: say its `size` in bytes, or send it in parts.";
+        let detail = "The storage does not support POST forms. Send the file's `size` in bytes, or use a multipart upload.";
         Problem::with_detail(Code::BadParameter, detail)
     })
 }

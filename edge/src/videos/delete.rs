@@ -1,27 +1,27 @@
-//! Decides nothing by itself: removes a video of its owner, in an order after which it cannot come back.
+//! HTTP handler that deletes a video, in an order after which it cannot reappear.
 //!
-//! First a manifest that says so takes the place of the present one: from then on no picture is served, and a function
-//! that is still at work loses the race for the manifest. Then the source goes, then every picture.
+//! First, a tombstone replaces the manifest: from then on no image is served, and a function that is still running
+//! loses the race for the manifest. Then the source is deleted, then all images.
 
 use futures_util::future::try_join_all;
 use glimpse_contract::{Code, Key, MANIFEST_VERSION, Manifest, Problem, VideoId, Visibility, object};
 
-use crate::ApiContext;
+use crate::context::ApiContext;
 use crate::delivery;
 use crate::http::response::Reply;
 use crate::page;
 use crate::platform;
 use crate::s3::client;
 use crate::s3::{self, Condition, ListPage, MAX_KEYS, UploadFilter};
-use crate::uploads::companion;
+use crate::uploads::unfinished;
 
-/// Uploads of one video that are given up side by side.
+/// How many uploads of one video are aborted concurrently.
 const MAX_CONCURRENT_ABORTS: usize = 6;
-/// How long a copy that was sent before may be kept where nothing here reaches it, in seconds: a picture under a URL that
-/// fixes it, for a year.
+/// How long caches out of reach may keep a copy that was already sent, in seconds: a year, for an immutable image.
 const MAX_CACHED_COPY_SECS: u32 = 31_536_000;
 
-/// `DELETE /api/videos/{video}`: removes source and pictures, and says what it removed; a second time it finds nothing.
+/// `DELETE /api/videos/{video}`: deletes source and images, and returns what was deleted; a second request finds
+/// nothing.
 pub(crate) async fn delete(video: VideoId, context: &ApiContext<'_>) -> Result<Reply, Problem> {
     let (config, request_id, owner) = (context.config, context.request_id, &context.caller.owner);
     let now_ms = platform::now_ms();
@@ -36,7 +36,7 @@ pub(crate) async fn delete(video: VideoId, context: &ApiContext<'_>) -> Result<R
         404 => false,
         status => return Err(client::unexpected_status(status, request_id)),
     };
-    let mut unfinished = companion::list_unfinished(UploadFilter::Video(video), MAX_KEYS, context).await?;
+    let mut unfinished = unfinished::list_unfinished(UploadFilter::Video(video), MAX_KEYS, context).await?;
     if manifest.is_none() && !has_source && unfinished.uploads.is_empty() {
         return Err(Problem::new(Code::NotFound));
     }
@@ -49,13 +49,13 @@ pub(crate) async fn delete(video: VideoId, context: &ApiContext<'_>) -> Result<R
         for batch in unfinished.uploads.chunks(MAX_CONCURRENT_ABORTS) {
             let aborts = batch
                 .iter()
-                .map(|upload| companion::abort_multipart_upload(&upload.key, &upload.upload_id, context));
+                .map(|upload| unfinished::abort_multipart_upload(&upload.key, &upload.upload_id, context));
             aborted += try_join_all(aborts).await?.len();
         }
         if !unfinished.is_truncated || unfinished.uploads.is_empty() {
             break;
         }
-        unfinished = companion::list_unfinished(UploadFilter::Video(video), MAX_KEYS, context).await?;
+        unfinished = unfinished::list_unfinished(UploadFilter::Video(video), MAX_KEYS, context).await?;
     }
     if has_source {
         let request =
@@ -65,7 +65,7 @@ pub(crate) async fn delete(video: VideoId, context: &ApiContext<'_>) -> Result<R
             status => return Err(client::unexpected_status(status, request_id)),
         }
     }
-    // Its mark may hold the file's name.
+    // The reservation may contain the file's name.
     let reservation =
         s3::delete_object(&Key::Reservation { owner: owner.clone(), video }, config, platform::now_ms());
     let status = client::send(&client::map_sign_error(reservation, request_id)?, request_id).await?.status;
@@ -87,14 +87,14 @@ pub(crate) async fn delete(video: VideoId, context: &ApiContext<'_>) -> Result<R
             "caches" => object! {
                 "purged" => purged,
                 "may_last_secs" => MAX_CACHED_COPY_SECS,
-                "note" => "Copies in browsers and at other places of the CDN last as long as their Cache-Control says.",
+                "note" => "Copies in browsers and other data centers of the CDN expire by their Cache-Control.",
             },
         },
     ))
 }
 
-/// Removes the sources of videos that were deleted before: a signed upload cannot be taken back, and what it brings later
-/// is shown nowhere. What goes wrong is in the log, and is tried again with the next listing.
+/// Deletes the sources of videos that were deleted earlier: a signed upload cannot be revoked, and its file is never
+/// shown. Errors are logged, and the deletion is retried with the next listing.
 pub(crate) async fn delete_late_sources(videos: &[VideoId], context: &ApiContext<'_>) {
     let source =
         |video: &VideoId| Key::Source { owner: context.caller.owner.clone(), video: *video }.to_string();
@@ -118,7 +118,7 @@ async fn delete_keys(keys: &[String], context: &ApiContext<'_>) -> Result<(), Pr
     Ok(())
 }
 
-/// Nothing of the file is kept in it: no name, no length.
+/// It contains nothing about the file: no name, no length.
 async fn put_tombstone(
     video: VideoId,
     manifest: Option<&Manifest>,
@@ -150,7 +150,7 @@ async fn put_tombstone(
     }
 }
 
-/// Removes everything that was made of a video but the manifest, and says what that was.
+/// Deletes all outputs of a video but the manifest, and returns their keys.
 async fn delete_outputs(video: VideoId, context: &ApiContext<'_>) -> Result<Vec<String>, Problem> {
     let manifest = Key::Manifest(video).to_string();
     let mut removed = Vec::new();

@@ -1,25 +1,25 @@
-//! Decides what somebody who watches a video is told, and when they are asked next. Pure.
+//! Event stream of a video's state: its events, and the intervals at which the state is polled. Pure.
 //!
-//! Server-sent events as HTML defines them, <https://html.spec.whatwg.org/multipage/server-sent-events.html>. The id of
-//! an event is how far the video has come, so that a browser that connects again is told nothing twice.
+//! Server-sent events as defined by HTML, <https://html.spec.whatwg.org/multipage/server-sent-events.html>. The id of
+//! an event is the stage of the video, so that a browser that reconnects gets no event twice.
 
 use glimpse_contract::video::Video;
 
-/// How far a video has come, as the events name it.
+/// The stage of a video, as the events name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum VideoStage {
     /// Granted, and not in the bucket yet.
     Uploading,
-    /// In the bucket, seen for the first time.
+    /// In the bucket, first seen.
     Uploaded,
-    /// In the bucket, and no outcome yet.
+    /// In the bucket, without an outcome.
     Processing,
-    /// The outcome is known for good, or the last try has failed.
+    /// The outcome is final, or the last attempt failed.
     Finished,
 }
 
 impl VideoStage {
-    /// The stage behind a `Last-Event-ID`.
+    /// The stage of a `Last-Event-ID`.
     pub fn from_id(id: &str) -> Option<Self> {
         Some(match id {
             "1" => Self::Uploading,
@@ -35,21 +35,21 @@ impl VideoStage {
     }
 }
 
-/// Whether a client that connects again has seen the last event of this video: then it is answered 204, which ends the
-/// connecting of an `EventSource`, <https://html.spec.whatwg.org/multipage/server-sent-events.html#processing-model>.
+/// Whether a reconnecting client has already received the last event of this video: then the response is 204, which
+/// stops an `EventSource`, <https://html.spec.whatwg.org/multipage/server-sent-events.html#processing-model>.
 pub fn is_finished(last_event_id: Option<&str>, video: &Video) -> bool {
     let has_outcome = !matches!(video.state(), "uploading" | "processing");
     has_outcome && last_event_id.and_then(VideoStage::from_id) == Some(VideoStage::Finished)
 }
 
-/// How often a video is looked at before the stream ends, and the browser connects again by itself: each look costs up to
+/// How often a video is polled before the stream ends, and the browser reconnects by itself: each poll costs up to
 /// three requests to the bucket, and a Worker of Cloudflare's free plan may make 50,
 /// <https://developers.cloudflare.com/workers/platform/limits/#subrequests>.
 pub const MAX_POLLS: u32 = 15;
-/// How long a browser waits before it connects again, in milliseconds.
+/// How long a browser waits before it reconnects, in milliseconds.
 const RETRY_MS: u32 = 1000;
 
-/// How long to wait before the look of that number, in milliseconds: soon at first, since most videos take seconds.
+/// The delay before the poll of that number, in milliseconds: short at first, since most videos take seconds.
 pub fn poll_delay_ms(poll: u32) -> u64 {
     match poll {
         0 => 0,
@@ -59,7 +59,7 @@ pub fn poll_delay_ms(poll: u32) -> u64 {
     }
 }
 
-/// What one watcher has been told.
+/// The state of one event stream.
 #[derive(Debug, Clone, Default)]
 pub struct EventStream {
     last_sent: Option<VideoStage>,
@@ -68,21 +68,21 @@ pub struct EventStream {
 }
 
 impl EventStream {
-    /// Begins behind what a browser has seen before. Behind an outcome it begins again: a video that had failed is being
-    /// processed once more.
+    /// Resumes after the last event that the browser received. After an outcome it starts again: a video that had
+    /// failed is being processed again.
     pub fn resume_after(last_event_id: Option<&str>) -> Self {
         let last_sent =
             last_event_id.and_then(VideoStage::from_id).filter(|stage| *stage != VideoStage::Finished);
         Self { last_sent, ..Self::default() }
     }
 
-    /// The same for a watcher who holds no more than an upload token, and sees no more than the state.
+    /// Restricts the stream to the state, for a caller with only an upload token.
     #[must_use]
     pub fn with_status_only(self, is_status_only: bool) -> Self {
         Self { is_status_only, ..self }
     }
 
-    /// What to send after a look, and whether that was the end.
+    /// The events to send after a poll, and whether the stream ends.
     pub fn observe(&mut self, video: &Video) -> (String, bool) {
         let mut text = String::new();
         if !self.has_started {
@@ -105,7 +105,7 @@ impl EventStream {
             text.extend(lines);
             self.last_sent = Some(stage);
         } else {
-            // A heartbeat: networks close connections on which nothing happens.
+            // A heartbeat: networks close idle connections.
             text += ": \n\n";
         }
         (text, stage == VideoStage::Finished)
@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(
             event_names(&resumed.observe(&video("processing")).0),
             ["uploaded"],
-            "it is tried once more"
+            "it is being processed again"
         );
         assert_eq!(event_names(&resumed.observe(&video("failed")).0), ["failed"]);
     }

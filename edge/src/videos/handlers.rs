@@ -1,4 +1,4 @@
-//! Decides nothing by itself: shows, lists and watches an owner's videos, from what lies in the bucket.
+//! HTTP handlers that show, list and watch an owner's videos, from the objects in the bucket.
 
 use futures_util::future::{join, join_all};
 use futures_util::stream;
@@ -8,9 +8,9 @@ use glimpse_contract::{
     decode_name, limits, object,
 };
 
-use crate::ApiContext;
 use crate::auth::Caller;
 use crate::config::Config;
+use crate::context::ApiContext;
 use crate::http::response::{ChunkStream, Reply, ReplyBody};
 use crate::platform::{self, Request};
 use crate::s3::client;
@@ -19,18 +19,18 @@ use crate::videos::delete;
 use crate::videos::events::{EventStream, MAX_POLLS, is_finished, poll_delay_ms};
 use crate::videos::links::SignedLinks;
 
-/// Videos a page of a listing, unless asked otherwise.
+/// The default number of videos on a page.
 const DEFAULT_PAGE_SIZE: usize = 12;
-/// The most videos a page: each costs up to three requests to the bucket, and a Worker of Cloudflare's free plan
-/// may make 50, <https://developers.cloudflare.com/workers/platform/limits/#subrequests>.
+/// The maximum number of videos on a page: each costs up to three requests to the bucket, and a Worker of Cloudflare's
+/// free plan may make 50, <https://developers.cloudflare.com/workers/platform/limits/#subrequests>.
 const MAX_PAGE_SIZE: usize = 16;
 
-/// A video as this caller may see it: the holder of an upload token sees its state alone.
+/// The JSON of a video for this caller: with an upload token, the state only.
 pub(crate) fn json_for(video: &Video, caller: &Caller) -> Json {
     if caller.token.is_some() { video.status_json() } else { video.to_json() }
 }
 
-/// The same in the answer to the request that began the upload, which may be part of a trace.
+/// The same in the response to the request that created the upload, which may be part of a trace.
 pub(crate) fn created_json_for(video: &Video, caller: &Caller) -> Json {
     let mut json = json_for(video, caller);
     if caller.token.is_some() {
@@ -62,7 +62,7 @@ pub(crate) async fn list(query: &str, context: &ApiContext<'_>) -> Result<Reply,
     let (mut videos, mut late_sources) = (Vec::with_capacity(listing.items.len()), Vec::new());
     for (item, found) in listing.items.iter().zip(join_all(lookups).await) {
         match found {
-            // One that was deleted is left out, and its source came later; trouble with the storage is not hidden.
+            // Skip deleted videos, and delete a source that was uploaded later; do not hide storage errors.
             Err(problem) if problem.code == Code::Deleted => late_sources.push(item.video),
             found => videos.extend(found?.map(|video| video.to_json())),
         }
@@ -72,12 +72,12 @@ pub(crate) async fn list(query: &str, context: &ApiContext<'_>) -> Result<Reply,
     Ok(Reply::json(200, &object! { "videos" => Json::Array(videos), "cursor" => cursor }))
 }
 
-/// A video of this caller, from its manifest or, before there is one, from its upload.
+/// Finds a video of this caller, by its manifest or, before there is one, by its upload.
 ///
-/// Somebody else's video is `None`, like one that never was: whether an id exists is nobody else's business.
+/// A video of another owner is `None`, like one that never existed: the response does not reveal whether an id exists.
 ///
 /// # Errors
-/// `deleted`, or trouble with the storage.
+/// `deleted`, or a storage error.
 pub(crate) async fn find(video: VideoId, context: &ApiContext<'_>) -> Result<Option<Video>, Problem> {
     if context.caller.token.as_ref().is_some_and(|token| !token.allows_video(video)) {
         return Ok(None);
@@ -113,7 +113,8 @@ pub(crate) async fn find(video: VideoId, context: &ApiContext<'_>) -> Result<Opt
         client_metadata: ClientMetadata::from_headers(|name| head.header(name)),
         visibility: head.header(META_VISIBILITY).map(|word| Visibility::parse(&word)),
     };
-    // Recorded before the last try, for a function that is killed: it counts once that try is over.
+    // A failure record is written before the last attempt, for a function that is killed: it counts once that attempt
+    // is over.
     let failure = failure?
         .filter(|json| !Attempt::from_failure_json(json).is_some_and(|attempt| attempt.is_running(now_ms)));
     let failure = failure.as_ref().and_then(Failure::from_json);
@@ -127,7 +128,7 @@ pub(crate) async fn watch(
     context: ApiContext<'_>,
 ) -> Result<Reply, Problem> {
     let last_event_id = platform::header(request, "last-event-id");
-    // What is wrong with the question is said by a status, and not in the stream.
+    // An error in the request is reported by the status, not in the stream.
     let first = load_video(video, false, &context).await?;
     if is_finished(last_event_id.as_deref(), &first) {
         return Ok(Reply::empty(204).with_header("cache-control", "no-store"));
@@ -168,13 +169,13 @@ struct WatchState {
     stream: EventStream,
     video: VideoId,
     first: Option<Video>,
-    /// Whether nothing had arrived at the last look.
+    /// Whether the last poll found no upload.
     was_uploading: bool,
     polls: u32,
     context: OwnedContext,
 }
 
-/// An [`ApiContext`] that outlives the function that answers it.
+/// An [`ApiContext`] that outlives the function that handles it.
 struct OwnedContext {
     caller: Caller,
     config: &'static Config,
@@ -195,8 +196,8 @@ impl OwnedContext {
     }
 }
 
-/// The video as it is now; one that was granted not long ago and is not there yet is being uploaded. While it is, a look
-/// costs one request: a made-up id is never more than this.
+/// The current state of the video; a recently granted video that does not exist yet is being uploaded. During the
+/// upload, a poll costs one request, which is also the cost of an invalid id.
 async fn load_video(video: VideoId, was_uploading: bool, context: &ApiContext<'_>) -> Result<Video, Problem> {
     if (!was_uploading || has_source(video, context).await?)
         && let Some(found) = find(video, context).await?
@@ -239,10 +240,10 @@ fn parse_list_query(query: &str) -> Result<(usize, Option<VideoId>), Problem> {
                     .ok_or_else(|| bad("The parameter `limit` must be a number from 1 to 16."))?;
             }
             Some(("cursor", text)) => {
-                let found = text.parse().map_err(|_| bad("The parameter `cursor` is not one of ours."))?;
+                let found = text.parse().map_err(|_| bad("The parameter `cursor` is invalid."))?;
                 cursor = Some(found);
             }
-            _ => return Err(bad("Only the parameters `limit` and `cursor` are known here.")),
+            _ => return Err(bad("Unknown parameter: only `limit` and `cursor` are allowed.")),
         }
     }
     Ok((limit, cursor))

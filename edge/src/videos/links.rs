@@ -1,15 +1,15 @@
-//! Decides which links to pictures the API hands out: a private video's owner gets them with a token. Pure.
+//! Links to images in API responses: the owner of a private video gets signed links. Pure.
 
 use glimpse_contract::{Visibility, video};
 
 use crate::auth::DeliveryKeys;
 use crate::config::Config;
 
-/// How long the links of a private video are good for, in seconds, at least. They end at the end of an hour, so that
-/// they stay the same for a while, and a browser keeps what it has.
+/// The minimum lifetime of links to a private video, in seconds. They expire at the end of an hour, so that they stay
+/// the same for a while, and the browser's cache can be used.
 const LINK_SECS: u64 = 60 * 60;
 
-/// From what the URLs of a video's pictures are made.
+/// Builds the URLs of a video's images.
 #[derive(Debug, Clone, Copy)]
 pub struct SignedLinks<'a> {
     public_url: &'a str,
@@ -29,7 +29,7 @@ impl video::LinkBuilder for SignedLinks<'_> {
         self.public_url
     }
 
-    /// With a token for the owner of a private one, where this deployment can sign one.
+    /// Signs the path for the owner of a private video, if this deployment has a secret.
     fn signed_path(&self, path: String, visibility: Option<Visibility>) -> String {
         if visibility != Some(Visibility::Signed) {
             return path;

@@ -1,5 +1,5 @@
-//! Decides how a function answers at a URL of its own, as Lambda's function URLs do with `AuthType: AWS_IAM`: who may
-//! call, and what becomes of it.
+//! HTTP access to a function, like Lambda's function URLs with `AuthType: AWS_IAM`: verifies the caller's signature and
+//! invokes the function.
 
 mod payload;
 
@@ -18,17 +18,17 @@ use crate::config::S3Settings;
 use crate::lambda::Function;
 use crate::sigv4::{self, CredentialScope};
 
-/// The largest body of a request, in bytes: as much as an invocation's payload.
+/// The maximum size of a request body, in bytes: that of an invocation's payload.
 const MAX_BODY_BYTES: usize = 6 * 1024 * 1024;
 
-/// A function behind a URL. Clones share it.
+/// A function with a URL. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct FunctionUrl(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     function: Function,
-    /// The one key pair and its region.
+    /// The only key pair and its region.
     credentials: S3Settings,
     clock: WallClock,
     entropy: Entropy,
@@ -44,7 +44,7 @@ impl FunctionUrl {
         Self(Arc::new(Inner { function, credentials, clock, entropy }))
     }
 
-    /// Answers one request. A fault of the function is an answer too.
+    /// Handles one request. An internal error becomes a response, too.
     pub(crate) async fn handle(
         self,
         request: Request<Incoming>,
@@ -68,7 +68,7 @@ impl FunctionUrl {
             service: "lambda",
         };
         if let Err(why) = sigv4::verify(parts, body, scope, &signer.secret_access_key, clock.now()) {
-            tracing::info!(target: "function_url", %why, "a signature does not count");
+            tracing::info!(target: "function_url", %why, "invalid signature");
             return payload::message_response(StatusCode::FORBIDDEN, "Forbidden");
         }
         let origin = RequestMetadata {

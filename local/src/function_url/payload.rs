@@ -1,4 +1,4 @@
-//! Decides how HTTP and a function's JSON are translated into each other: payload format 2.0,
+//! Conversion between HTTP and a function's JSON: payload format 2.0,
 //! <https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html>. Pure.
 
 use std::collections::BTreeMap;
@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 
 use crate::lambda::InvocationOutcome;
 
-/// The largest answer of a function, in bytes,
+/// The maximum size of a function's response, in bytes,
 /// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>.
 pub(super) const MAX_RESPONSE_BYTES: usize = 6 * 1024 * 1024;
 
-/// Who asks, and when.
+/// The caller and time of a request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RequestMetadata<'a> {
     pub(super) access_key_id: &'a str,
@@ -26,11 +26,11 @@ pub(super) struct RequestMetadata<'a> {
     pub(super) now_ms: i64,
 }
 
-/// The event of a request whose signature counts.
+/// The event for a request with a valid signature.
 pub(super) fn from_request(parts: &Parts, body: &[u8], metadata: RequestMetadata<'_>) -> Value {
     let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
     let mut headers: BTreeMap<&str, String> = BTreeMap::new();
-    // The signature is AWS's business, and no function sees it.
+    // AWS verifies the signature; functions do not receive it.
     for (name, value) in parts.headers.iter().filter(|(name, _)| *name != header::AUTHORIZATION) {
         let value = String::from_utf8_lossy(value.as_bytes());
         headers
@@ -89,8 +89,8 @@ struct FunctionResponse {
     is_base64_encoded: bool,
 }
 
-/// The response that a function's answer means. An error of the function, an answer that is too long or makes no
-/// sense is 502, and nothing of it is told.
+/// The HTTP response for a function's result. An error of the function, and a response that is too long or malformed,
+/// is a 502 without details.
 pub(super) fn to_response(outcome: &InvocationOutcome) -> Response<Bytes> {
     let payload = match outcome {
         InvocationOutcome::Success(answer) if answer.len() <= MAX_RESPONSE_BYTES => answer,
@@ -100,7 +100,7 @@ pub(super) fn to_response(outcome: &InvocationOutcome) -> Response<Bytes> {
         return message_response(StatusCode::BAD_GATEWAY, "Internal Server Error");
     };
     if value.get("statusCode").is_none() {
-        // Whatever else a function says is taken as the body.
+        // Any other payload is the body.
         let mut response = Response::new(payload.clone());
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(header::CONTENT_TYPE, json);
@@ -126,7 +126,7 @@ fn parse_response(value: Value) -> Option<Response<Bytes>> {
     Some(response)
 }
 
-/// The sentence that AWS itself says.
+/// A response with a message in AWS's wording.
 pub(super) fn message_response(status: StatusCode, message: &str) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(json!({ "Message": message }).to_string()));
     *response.status_mut() = status;

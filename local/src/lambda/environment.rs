@@ -1,4 +1,4 @@
-//! Decides the life of one environment: one process that is started, given work, and killed when it must be.
+//! One execution environment: a process that is started, given work, and killed if necessary.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,29 +17,29 @@ use crate::clock::WallClock;
 use crate::config::FunctionSettings;
 use crate::process::{ProcessHandle, ProgramSpec, Watchdog, peak_memory_bytes, spawn, wait_for_exit};
 
-/// How long the last lines of an invocation may take through the pipe once the function has asked for more work.
+/// How long the last lines of an invocation may take through the pipe after the function has requested more work.
 const LINE_GRACE: Duration = Duration::from_millis(5);
 
-/// What every environment of a function shares.
+/// The settings that all environments of a function share.
 #[derive(Debug)]
 pub(crate) struct FunctionSpec {
     pub(crate) settings: FunctionSettings,
     pub(crate) arn: String,
-    /// What Lambda and the cloud set, with the function's own.
+    /// The variables of Lambda, of the cloud and of the function.
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) watchdog: Watchdog,
     pub(crate) clock: WallClock,
     pub(crate) log: InvocationLog,
 }
 
-/// A process that has asked for work at least once.
+/// A process that has requested work at least once.
 #[derive(Debug)]
 pub(crate) struct ExecutionEnvironment {
     number: u64,
     api: RuntimeApi,
     process: Process,
     current: Arc<Mutex<Option<String>>>,
-    /// Told of with the first invocation only.
+    /// Reported with the first invocation only.
     init_duration: Option<Duration>,
     spec: Arc<FunctionSpec>,
     _tmp: TempDir,
@@ -52,7 +52,7 @@ struct Process {
     guard: crate::process::KillGuard,
 }
 
-/// Why there is no environment: what a caller gets.
+/// The reason why there is no environment, as the caller receives it.
 #[derive(Debug)]
 pub(crate) struct InitFailure {
     pub(crate) error_type: String,
@@ -65,7 +65,7 @@ impl InitFailure {
     }
 }
 
-/// An invocation on its way.
+/// An invocation in progress.
 #[derive(Debug)]
 pub(crate) struct InvokeRequest {
     pub(crate) request_id: String,
@@ -74,7 +74,7 @@ pub(crate) struct InvokeRequest {
 }
 
 impl ExecutionEnvironment {
-    /// Starts a process and waits until it asks for work.
+    /// Starts a process and waits until it requests work.
     pub(crate) async fn start(
         number: u64,
         spec: Arc<FunctionSpec>,
@@ -142,13 +142,13 @@ impl ExecutionEnvironment {
         }
     }
 
-    /// Whether the process is still there.
+    /// Whether the process is still running.
     pub(crate) fn is_alive(&self) -> bool {
         self.process.exit_status.borrow().is_none()
     }
 
-    /// Runs one invocation. Returns what came of it, and the environment once it has asked for work again;
-    /// without one it is gone.
+    /// Runs one invocation. Returns the result, and the environment once it has requested work again; without one, the
+    /// process has ended.
     pub(crate) async fn invoke(mut self, request: InvokeRequest) -> (InvocationOutcome, Cooldown) {
         let spec = Arc::clone(&self.spec);
         let id = request.request_id.clone();
@@ -211,7 +211,7 @@ impl ExecutionEnvironment {
     }
 }
 
-/// An environment whose function has answered and has not yet asked for more work.
+/// An environment whose function has responded and has not yet requested more work.
 #[derive(Debug)]
 pub(crate) struct Cooldown {
     environment: ExecutionEnvironment,
@@ -222,7 +222,7 @@ pub(crate) struct Cooldown {
 }
 
 impl Cooldown {
-    /// Waits until the function asks for work again, and closes the invocation's log.
+    /// Waits until the function requests work again, and closes the invocation's log.
     pub(crate) async fn wait_until_idle(self) -> Option<ExecutionEnvironment> {
         let Self { mut environment, mut is_alive, polls_before, id, time_left } = self;
         if is_alive {
@@ -261,7 +261,7 @@ fn exit_message(status: Option<ExitStatus>) -> String {
     format!("Runtime exited with error: {status}")
 }
 
-/// The document that a caller gets for a fault that the function did not report itself.
+/// The document that the caller receives for an error that the function did not report itself.
 fn failure_outcome(request_id: &str, kind: &str, message: &str) -> InvocationOutcome {
     let document =
         json!({ "errorType": kind, "errorMessage": format!("RequestId: {request_id} Error: {message}") });
@@ -273,7 +273,7 @@ fn error_message(payload: &[u8]) -> Option<String> {
     Some(document["errorMessage"].as_str()?.to_owned())
 }
 
-/// The program with the environment that Lambda gives,
+/// The program with Lambda's environment variables,
 /// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html>.
 fn program(spec: &FunctionSpec, api: &RuntimeApi, number: u64, tmp: &Path) -> ProgramSpec {
     let settings = &spec.settings;
@@ -293,7 +293,7 @@ fn program(spec: &FunctionSpec, api: &RuntimeApi, number: u64, tmp: &Path) -> Pr
         ("TZ", ":UTC".into()),
         ("LANG", "en_US.UTF-8".into()),
         ("PATH", "/usr/local/bin:/usr/bin:/bin:/opt/bin".into()),
-        // A sandbox has a /tmp of its own; here each environment has its own folder.
+        // A Lambda sandbox has its own /tmp; here each environment has its own folder.
         ("TMPDIR", tmp.to_string_lossy().into_owned()),
     ]
     .into_iter()
@@ -311,7 +311,7 @@ fn program(spec: &FunctionSpec, api: &RuntimeApi, number: u64, tmp: &Path) -> Pr
     }
 }
 
-/// What the log begins with.
+/// The initial log entry of an invocation.
 pub(crate) fn new_invocation(request: &InvokeRequest) -> Invocation {
     Invocation {
         request_id: request.request_id.clone(),

@@ -1,4 +1,4 @@
-//! Decides what is kept of an invocation: its lines, how it ended, what it cost.
+//! The log of recent invocations: lines, result, duration and memory.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,56 +6,57 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-/// How many invocations are kept.
+/// The maximum number of logged invocations.
 const MAX_INVOCATIONS: usize = 500;
-/// How many lines of one invocation are kept; the first ones go.
+/// The maximum number of lines per invocation; the first ones are dropped.
 const MAX_LINES: usize = 1000;
 
-/// How an invocation ended.
+/// The result of an invocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InvocationOutcome {
-    /// It is still running.
+    /// The invocation is still running.
     Running,
-    /// The function answered.
+    /// The function returned a response.
     Success(Bytes),
-    /// The function reported an error, or its environment ended or ran out of time.
+    /// The function reported an error, or its environment exited or timed out.
     Failure {
-        /// `errorType` of the answer, Lambda's own or the function's.
+        /// `errorType` of the response, Lambda's or the function's.
         error_type: String,
-        /// The JSON that a caller gets.
+        /// The JSON that the caller receives.
         payload: Bytes,
     },
 }
 
 impl InvocationOutcome {
-    /// Whether the function answered.
+    /// Whether the function returned a response.
     pub fn is_success(&self) -> bool {
         matches!(self, Self::Success(_))
     }
 }
 
-/// What is kept of one invocation.
+/// The log of one invocation.
 #[derive(Debug, Clone)]
 pub struct Invocation {
-    /// The request's id.
+    /// The request id.
     pub request_id: String,
-    /// Which environment ran it; a reused one has the same number.
+    /// The number of the environment that ran it; a reused environment keeps its number.
     pub environment: u64,
-    /// What the function was given.
+    /// The payload of the function.
     pub payload: Bytes,
-    /// How it ended.
+    /// The result.
     pub outcome: InvocationOutcome,
-    /// Every line, those of the function and Lambda's own START, END and REPORT.
+    /// All lines: those of the function, and Lambda's START, END and REPORT.
     pub lines: Vec<String>,
-    /// From handing over to the answer.
+    /// The time from the handover of the payload to the response.
     pub duration: Duration,
-    /// From the start of the process to its first request for work; only for an environment's first invocation.
+    /// The time from the start of the process to its first request for work; only for an environment's first
+    /// invocation.
     pub init_duration: Option<Duration>,
-    /// The most memory that the function's own process held, in bytes; programs that it starts are not counted.
+    /// The peak memory of the function's process, in bytes, without that of its children.
     pub max_memory_bytes: Option<u64>,
 }
 
-/// The invocations of late. Clones share them.
+/// The recent invocations. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct InvocationLog(Arc<Mutex<VecDeque<Invocation>>>);
 
@@ -98,7 +99,7 @@ impl InvocationLog {
     }
 }
 
-/// The line that closes an invocation, as Lambda prints it.
+/// The last line of an invocation's log, as Lambda prints it.
 pub(crate) fn report_line(invocation: &Invocation, memory_mb: u32) -> String {
     let ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
     let billed = ms(invocation.duration + invocation.init_duration.unwrap_or_default()).ceil();

@@ -1,4 +1,5 @@
-//! Decides which environment runs an invocation: a warm one if there is one, else a new one, never too many.
+//! The pool of a function's environments: uses a warm one if there is one, else starts a new one, up to the concurrency
+//! limit.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,7 +30,7 @@ struct Inner {
 }
 
 impl Function {
-    /// A function without environments yet. `env` comes on top of what Lambda sets.
+    /// A function without environments yet. `env` is added to Lambda's variables.
     pub fn new(
         settings: FunctionSettings,
         region: &str,
@@ -52,7 +53,7 @@ impl Function {
         }))
     }
 
-    /// Invokes the function and waits for what comes of it; waits for an environment if all are busy.
+    /// Invokes the function and waits for its result; waits for an environment if all are busy.
     pub async fn invoke(&self, payload: impl Into<Bytes>) -> InvocationOutcome {
         let inner = &self.0;
         let Ok(permit) = Arc::clone(&inner.permits).acquire_owned().await else {
@@ -100,7 +101,7 @@ impl Function {
             let warm = self.0.warm().pop();
             match warm {
                 Some((_, environment)) if environment.is_alive() => return Ok(environment),
-                // It ended while it was idle.
+                // The environment exited while it was idle.
                 Some(_) => {}
                 None => break,
             }
@@ -120,7 +121,7 @@ impl Function {
             tokio::spawn(async move {
                 tokio::time::sleep(idle).await;
                 let mut warm = function.0.warm();
-                // Still the same ticket: nobody has used it since.
+                // The same ticket: the environment has not been used since.
                 let index = warm.iter().position(|(other, _)| *other == ticket);
                 let environment = index.map(|index| warm.remove(index));
                 drop(warm);
@@ -129,22 +130,22 @@ impl Function {
         }
     }
 
-    /// The invocations of late, oldest first.
+    /// The recent invocations, oldest first.
     pub fn invocations(&self) -> Vec<Invocation> {
         self.0.spec.log.list()
     }
 
-    /// How many environments have been started so far.
+    /// The number of environments started so far.
     pub fn environments_started(&self) -> u64 {
         self.0.environments_started.load(Ordering::Relaxed)
     }
 
-    /// How many environments wait for work.
+    /// The number of idle environments.
     pub fn warm_environments(&self) -> usize {
         self.0.warm().len()
     }
 
-    /// How long one invocation may take.
+    /// The timeout of an invocation.
     pub fn timeout(&self) -> Duration {
         self.0.spec.settings.timeout
     }
@@ -153,7 +154,7 @@ impl Function {
         self.0.spec.settings.concurrency.max(1)
     }
 
-    /// Ends every idle environment and takes no more work.
+    /// Ends every idle environment and accepts no more work.
     pub fn stop(&self) {
         self.0.permits.close();
         self.0.warm().clear();

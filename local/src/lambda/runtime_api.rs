@@ -1,5 +1,4 @@
-//! The Runtime API, one server an environment,
-//! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>.
+//! The Runtime API, one server for each environment, <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,10 +14,11 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot, watch};
 
-/// The largest answer of a function, <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>.
+/// The maximum size of a function's response,
+/// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>.
 const MAX_RESPONSE_BYTES: usize = 6 * 1024 * 1024;
 
-/// One invocation on its way to the function.
+/// An invocation that the function is about to receive.
 #[derive(Debug)]
 pub(crate) struct PendingInvocation {
     pub(crate) request_id: String,
@@ -29,26 +29,26 @@ pub(crate) struct PendingInvocation {
     pub(crate) reply: oneshot::Sender<RuntimeReply>,
 }
 
-/// What the function said.
+/// The function's response.
 #[derive(Debug)]
 pub(crate) enum RuntimeReply {
     Response(Bytes),
     Error { error_type: String, payload: Bytes },
 }
 
-/// The server's end of an environment.
+/// The server side of an environment.
 #[derive(Debug)]
 pub(crate) struct RuntimeApi {
     pub(crate) address: SocketAddr,
     pub(crate) pending: mpsc::Sender<PendingInvocation>,
-    /// How often the function has asked for work.
+    /// The number of the function's requests for work.
     pub(crate) polls: watch::Receiver<u64>,
-    /// What it said instead, if it could not start.
+    /// The error that the function reported if it could not start.
     pub(crate) init_error: watch::Receiver<Option<InitErrorReport>>,
     server: tokio::task::JoinHandle<()>,
 }
 
-/// An error at start: its type and its document.
+/// An initialization error: its type and its document.
 pub(crate) type InitErrorReport = (String, Bytes);
 
 impl Drop for RuntimeApi {
@@ -57,7 +57,7 @@ impl Drop for RuntimeApi {
     }
 }
 
-/// The invocation that the function works on, and who waits for its answer.
+/// The invocation that the function works on, and the receiver of its response.
 type CurrentInvocation = (String, oneshot::Sender<RuntimeReply>);
 
 #[derive(Clone)]
@@ -69,7 +69,7 @@ struct RuntimeApiState {
 }
 
 impl RuntimeApi {
-    /// Listens on a port of its own.
+    /// Listens on a new port.
     pub(crate) async fn start() -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
@@ -90,7 +90,7 @@ impl RuntimeApi {
             .layer(DefaultBodyLimit::max(MAX_RESPONSE_BYTES))
             .with_state(state);
         let server = tokio::spawn(async move {
-            // It ends when the environment drops it.
+            // The server stops when the environment drops the task.
             let _ = axum::serve(listener, router).await;
         });
         Ok(Self { address, pending, polls, init_error, server })
@@ -100,7 +100,7 @@ impl RuntimeApi {
 async fn next_invocation(State(state): State<RuntimeApiState>) -> Response {
     state.polls.send_modify(|polls| *polls += 1);
     let Some(pending) = state.pending.lock().await.recv().await else {
-        // The environment is going away: a real one is frozen here.
+        // The environment is shutting down: Lambda freezes it at this point.
         return std::future::pending().await;
     };
     let headers = [
@@ -151,7 +151,7 @@ fn complete(state: &RuntimeApiState, id: &str, reply: RuntimeReply) -> Response 
         let body = json!({ "errorType": "InvalidRequestID", "errorMessage": "Invalid request ID" });
         return (StatusCode::BAD_REQUEST, Json(body)).into_response();
     };
-    // Nobody waits any more if the time was up; the function need not know.
+    // The receiver is gone after a timeout; the function does not need to know.
     let _ = sender.send(reply);
     accepted_response()
 }
@@ -160,7 +160,7 @@ fn accepted_response() -> Response {
     (StatusCode::ACCEPTED, Json(json!({ "status": "OK" }))).into_response()
 }
 
-/// The error's type, as the header or the document gives it.
+/// The error's type, from the header or the document.
 fn error_type(headers: &HeaderMap, body: &[u8]) -> String {
     let document: Option<serde_json::Value> = serde_json::from_slice(body).ok();
     let in_body = document.as_ref().and_then(|value| value["errorType"].as_str());

@@ -1,4 +1,4 @@
-//! Decides how one program is started, when it counts as ready, and how it is stopped.
+//! Child processes: start, readiness and shutdown.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,78 +17,78 @@ use tokio::sync::{mpsc, watch};
 use super::tree;
 use super::watchdog::Watchdog;
 
-/// The longest line that is passed on whole, in bytes.
+/// The maximum length of a line that is passed on whole, in bytes.
 const MAX_LINE_BYTES: u64 = 64 * 1024;
-/// How long a program may take to end by itself before it is killed.
+/// The time that a program has to exit by itself before it is killed.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// A program to run.
 #[derive(Debug, Clone)]
 pub struct ProgramSpec {
-    /// What it is called in messages and before its lines.
+    /// Its name in messages and in front of its output.
     pub name: &'static str,
     /// The file to run.
     pub file: PathBuf,
     /// Its arguments.
     pub args: Vec<String>,
-    /// Added to our environment, or all of it if `clear_env`.
+    /// Added to this process's environment, or the whole environment if `clear_env`.
     pub env: BTreeMap<String, String>,
-    /// Whether it sees nothing of our own environment.
+    /// Whether it inherits nothing of this process's environment.
     pub clear_env: bool,
-    /// Where it runs.
+    /// Its working directory.
     pub current_dir: PathBuf,
 }
 
-/// When a program counts as ready.
+/// The condition under which a program counts as ready.
 #[derive(Debug, Clone)]
 pub enum Readiness {
-    /// When a line that it prints begins so.
+    /// It has printed a line that starts with this text.
     Line(String),
-    /// When an HTTP server answers there, with whatever status.
+    /// An HTTP server responds at this address, with any status.
     Http(SocketAddr),
 }
 
-/// Why a program is not running.
+/// The reason why a program is not running.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// There is no such file, or it cannot be run.
+    /// The file does not exist, or cannot be executed.
     #[error("{name} cannot be started: {file} ({source})", file = file.display())]
     Spawn {
-        /// Which program.
+        /// The program.
         name: &'static str,
         /// Its file.
         file: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// It ended before it was ready.
+    /// It exited before it was ready.
     #[error("{name} ended before it was ready ({status}); its last lines:\n{tail}")]
     Ended {
-        /// Which program.
+        /// The program.
         name: &'static str,
-        /// How it ended.
+        /// Its exit status.
         status: String,
-        /// What it said last.
+        /// Its last lines of output.
         tail: String,
     },
     /// It was not ready in time.
     #[error("{name} was not ready within {} s; its last lines:\n{tail}", timeout.as_secs())]
     NotReady {
-        /// Which program.
+        /// The program.
         name: &'static str,
-        /// How long it had.
+        /// The time limit.
         timeout: Duration,
-        /// What it said last.
+        /// Its last lines of output.
         tail: String,
     },
 }
 
-/// A process group that can be killed, and everything that came out of it.
+/// A process group that can be killed with all its descendants.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ProcessGroupId(Pid);
 
 impl ProcessGroupId {
-    /// Sends a signal to the group, and to the groups that its members' children have made.
+    /// Sends a signal to the group, and to the groups that its members' children have created.
     pub(crate) fn signal(self, signal: Signal) {
         let leader = self.0.as_raw_nonzero().get();
         let own_group = rustix::process::getpgrp().as_raw_nonzero().get();
@@ -97,7 +97,7 @@ impl ProcessGroupId {
                 && group != own_group
                 && let Some(group) = Pid::from_raw(group)
             {
-                // One that has just ended is no error.
+                // A group that has just ended is not an error.
                 let _ = kill_process_group(group, signal);
             }
         }
@@ -113,7 +113,7 @@ impl ProcessGroupId {
     }
 }
 
-/// A started program: its lines, its end, and the guard that ends it.
+/// A started program: its output, its exit status, and the guard that kills it.
 #[derive(Debug)]
 pub(crate) struct ProcessHandle {
     pub(crate) lines: mpsc::UnboundedReceiver<String>,
@@ -135,7 +135,7 @@ impl Drop for KillGuard {
     }
 }
 
-/// Starts the program in its own group.
+/// Starts the program in its own process group.
 pub(crate) fn spawn(program: &ProgramSpec, watchdog: &Watchdog) -> io::Result<ProcessHandle> {
     let mut command = Command::new(&program.file);
     if program.clear_env {
@@ -173,7 +173,7 @@ async fn forward_lines(stream: impl AsyncRead + Unpin, lines: mpsc::UnboundedSen
     let mut line = Vec::new();
     loop {
         line.clear();
-        // A line without an end must not fill the memory: it goes out in pieces.
+        // An endless line must not fill the memory: it is passed on in pieces.
         match (&mut stream).take(MAX_LINE_BYTES).read_until(b'\n', &mut line).await {
             Ok(0) | Err(_) => return,
             Ok(_) => {}
@@ -185,7 +185,7 @@ async fn forward_lines(stream: impl AsyncRead + Unpin, lines: mpsc::UnboundedSen
     }
 }
 
-/// A program that became ready. Dropped, it is killed.
+/// A ready program. Dropping it kills it.
 #[derive(Debug)]
 pub struct ManagedProcess {
     name: &'static str,
@@ -194,10 +194,10 @@ pub struct ManagedProcess {
 }
 
 impl ManagedProcess {
-    /// Starts the program and waits until it is ready. Every line that it prints goes to `print`.
+    /// Starts the program and waits until it is ready. Its output goes to `print`, line by line.
     ///
     /// # Errors
-    /// If it cannot be started, ends, or is not ready in time; then nothing of it is left.
+    /// If it cannot be started, exits, or is not ready in time; then none of its processes remain.
     pub async fn start(
         program: ProgramSpec,
         ready: Readiness,
@@ -221,7 +221,7 @@ impl ManagedProcess {
                 biased;
                 line = handle.lines.recv() => {
                     let Some(line) = line else {
-                        // Without lines left the program has ended, or is about to.
+                        // The output has ended, so the program has exited or is about to.
                         wait_for_exit(&mut exit_status).await;
                         let status = exit_status.borrow().map_or_else(String::new, |status| status.to_string());
                         return Err(StartError::Ended { name, status, tail: tail.join("\n") });
@@ -258,7 +258,7 @@ impl ManagedProcess {
         self.name
     }
 
-    /// Returns when the program has ended by itself, with how.
+    /// Waits until the program exits by itself, and returns its exit status.
     pub async fn wait(&self) -> String {
         let mut exit_status = self.exit_status.clone();
         wait_for_exit(&mut exit_status).await;
@@ -266,7 +266,7 @@ impl ManagedProcess {
         status.map_or_else(|| "unknown".to_owned(), |status| status.to_string())
     }
 
-    /// Asks the whole group to end, and kills what is left of it after three seconds.
+    /// Terminates the whole group, and kills the rest after three seconds.
     pub async fn stop(self) {
         self.guard.group.signal(Signal::TERM);
         let mut exit_status = self.exit_status.clone();
@@ -277,14 +277,14 @@ impl ManagedProcess {
             }
         };
         if tokio::time::timeout(GRACE, all_ended).await.is_err() {
-            tracing::debug!(name = self.name, "killed: it did not end when asked");
+            tracing::debug!(name = self.name, "killed: it did not exit on SIGTERM");
         }
         self.guard.group.signal(Signal::KILL);
     }
 }
 
 pub(crate) async fn wait_for_exit(exit_status: &mut watch::Receiver<Option<ExitStatus>>) {
-    // The sender lives until the process has been waited for; without it there is nothing to wait for either.
+    // The sender exists until the process has been waited for; without it there is nothing left to wait for.
     let _ = exit_status.wait_for(Option::is_some).await;
 }
 

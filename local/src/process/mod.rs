@@ -1,4 +1,4 @@
-//! Decides how programs live and die: each in a process group of its own, and none of them outlives us.
+//! Child processes, each in its own process group; none outlives this process.
 
 mod child;
 mod tree;

@@ -1,9 +1,9 @@
-//! Decides which process groups a program has made: a grandchild may have left the group that we gave it.
+//! Finds the process groups of a program's descendants: a grandchild may have left the group of its parent.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 
-/// The groups of the process and of all that descend from it. Empty where there is no `/proc`.
+/// The groups of the process and of all its descendants. Empty on systems without `/proc`.
 pub(crate) fn descendant_groups(root: i32) -> BTreeSet<i32> {
     let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
     let mut group_by_pid = HashMap::new();
@@ -25,14 +25,15 @@ pub(crate) fn descendant_groups(root: i32) -> BTreeSet<i32> {
     groups
 }
 
-/// Parent and group out of `/proc/PID/stat`; the name in the middle may hold anything, so it is read from behind.
+/// Parses the parent and the group from `/proc/PID/stat`; the name in the middle may contain any character, so parsing
+/// starts at its end.
 fn parse_stat(stat: &str) -> Option<(i32, i32)> {
     let (_, rest) = stat.rsplit_once(')')?;
     let mut words = rest.split_whitespace().skip(1);
     Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
 }
 
-/// The most memory that the process ever held, in bytes.
+/// The peak memory of the process, in bytes.
 pub(crate) fn peak_memory_bytes(pid: i32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

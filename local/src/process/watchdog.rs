@@ -1,14 +1,14 @@
-//! Decides what happens to our children if we are killed: a shell that waits on a pipe kills their groups.
+//! Kills the children when this process is killed: a shell that waits on a pipe kills their groups.
 //!
-//! Nothing else works without unsafe code: a handler does not run on SIGKILL, and a death signal has to be asked
-//! for inside the child, between fork and exec.
+//! Nothing else works without unsafe code: a handler does not run on SIGKILL, and a parent-death signal must be set
+//! inside the child, between fork and exec.
 
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Reads `add GROUP` and `del GROUP`; at the end of the pipe, which is our end, it kills what is left.
+/// Reads `add GROUP` and `del GROUP`; when the pipe closes because this process ended, it kills the remaining groups.
 const SCRIPT: &str = r#"
 groups=
 while read -r verb group; do
@@ -24,26 +24,26 @@ done
 for group in $groups; do kill -s KILL -- "-$group" 2>/dev/null; done
 "#;
 
-/// Kills the groups it knows when this process ends, however it ends. Clones share it.
+/// Kills its registered groups when this process ends for any reason. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Watchdog(Arc<Mutex<ChildStdin>>);
 
 impl Watchdog {
-    /// Starts it.
+    /// Starts the watchdog.
     ///
     /// # Errors
     /// If there is no `/bin/sh`.
     pub fn start() -> io::Result<Self> {
         let mut child = Command::new("/bin/sh")
             .args(["-c", SCRIPT])
-            // Out of our group, so that a Ctrl-C in the terminal does not end it before us.
+            // In another process group, so that Ctrl-C in the terminal does not end it before this process.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        let pipe = child.stdin.take().expect("it was asked for");
-        // It ends by itself when the pipe does; until then somebody has to wait for it.
+        let pipe = child.stdin.take().expect("stdin was requested as a pipe");
+        // It exits when the pipe closes; a thread waits for it until then.
         std::thread::Builder::new().name("watchdog".into()).spawn(move || child.wait())?;
         Ok(Self(Arc::new(Mutex::new(pipe))))
     }
@@ -59,7 +59,7 @@ impl Watchdog {
     fn send(&self, verb: &str, group: i32) {
         let mut pipe = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = writeln!(pipe, "{verb} {group}") {
-            tracing::warn!(%error, "the watchdog is gone: a crash of ours would leave programs behind");
+            tracing::warn!(%error, "the watchdog has exited: programs would survive a crash of this process");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Decides how bodies travel: from the network to a file, checked on the way, and from files back out.
-//! No more than a few buffers of an object are ever in memory.
+//! Transfer of bodies: from the network to a file, verified on the way, and from files to the network. At most a few
+//! buffers of an object are in memory.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -23,7 +23,7 @@ use super::store::ObjectStore;
 const WRITE_BUFFER: usize = 256 * 1024;
 const READ_BUFFER: usize = 128 * 1024;
 
-/// What is known of a body before it comes.
+/// The expected properties of a body, known before it arrives.
 #[derive(Default)]
 pub(crate) struct ExpectedBody {
     pub(crate) bytes: Option<u64>,
@@ -31,13 +31,13 @@ pub(crate) struct ExpectedBody {
     pub(crate) max_bytes: Option<u64>,
     pub(crate) md5: Option<Vec<u8>>,
     pub(crate) checksums: Checksums,
-    /// To be computed although the client gives no value.
+    /// Checksums to compute although the client sends no value.
     pub(crate) algorithms: Vec<ChecksumAlgorithm>,
     pub(crate) trailers: Option<TrailingHeaders>,
 }
 
 impl ExpectedBody {
-    /// Adds what the headers announce: the algorithm, or the trailers that will carry a value.
+    /// Adds the announcements of the headers: the algorithm, or the trailers that will contain a value.
     pub(crate) fn with_headers(mut self, headers: &HeaderMap) -> Self {
         let words =
             headers.get_all("x-amz-trailer").iter().chain(headers.get_all("x-amz-sdk-checksum-algorithm"));
@@ -50,26 +50,26 @@ impl ExpectedBody {
     }
 }
 
-/// Why a body was not taken.
+/// The reason why a body was rejected.
 #[derive(Debug, Error)]
 pub(crate) enum BodyError {
-    #[error("the body is shorter or longer than was said")]
+    #[error("the body's length is not the announced one")]
     Incomplete,
-    #[error("the body is larger than is allowed")]
+    #[error("the body is larger than allowed")]
     TooLarge,
-    #[error("the body is smaller than is allowed")]
+    #[error("the body is smaller than allowed")]
     TooSmall,
-    #[error("the body is not the one that its MD5 or checksum was made of")]
+    #[error("the body does not match its MD5 or checksum")]
     BadDigest,
-    #[error("the body is not the one that was signed")]
+    #[error("the body does not match its signature")]
     PayloadMismatch,
-    #[error("the body broke off")]
+    #[error("the body is incomplete")]
     Interrupted(#[source] s3s::StdError),
-    #[error("the disk failed")]
+    #[error("disk error")]
     Io(#[from] io::Error),
 }
 
-/// A body that has been taken.
+/// A stored body.
 #[derive(Debug)]
 pub(crate) struct ReceivedBody {
     pub(crate) content: StoredContent,
@@ -78,7 +78,7 @@ pub(crate) struct ReceivedBody {
     pub(crate) checksums: Checksums,
 }
 
-/// Writes the body to a file of the store. If anything is not as expected, nothing stays.
+/// Writes the body to a file of the store. If a check fails, the file is removed.
 pub(crate) async fn receive<S, E>(
     store: &ObjectStore,
     body: Option<S>,
@@ -130,8 +130,8 @@ where
     Ok(ReceivedBody { content: StoredContent { name, bytes, blob }, etag: hex::encode(md5), checksums })
 }
 
-/// s3s reports through the stream when a body is not the one that was signed; its error types are private, their
-/// texts are stable within the version that the manifest fixes and pinned by a test.
+/// s3s reports through the stream that a body does not match its signature; its error types are private, their texts
+/// are stable within the version that the Cargo manifest pins, and a test checks them.
 fn classify_error(error: s3s::StdError) -> BodyError {
     let text = error.to_string();
     if text.contains("Sha256Mismatch") || text.contains("SignatureMismatch") {
@@ -161,7 +161,7 @@ pub(crate) fn read_range(
     }
     stream::iter(spans)
         .then(move |(index, offset, bytes)| {
-            // The stream holds the object, so that its files outlive an overwrite until the last byte is out.
+            // The stream holds the object, so that its files outlive an overwrite until the last byte is sent.
             let object = Arc::clone(&object);
             async move {
                 let mut file = File::open(object.blobs[index].path()).await?;

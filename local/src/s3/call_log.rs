@@ -1,6 +1,7 @@
-//! Decides who a request is of and what it asks for, in the words that permissions are judged by; and writes that down.
+//! Identifies the caller and the operation of a request, in the terms of IAM policies, and logs them.
 //!
-//! The edge has the key pair. A function has it too, and a session token besides, as on AWS; here that is its name.
+//! The edge has the key pair. A function has it too, and also a session token, as on AWS; here the token is the
+//! function's name.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::OpenOptions;
@@ -14,26 +15,26 @@ use serde::Serialize;
 
 use crate::s3::form;
 
-/// The header that holds the session token.
+/// The header with the session token.
 const SESSION_TOKEN_HEADER: &str = "x-amz-security-token";
-/// The header that holds an object's tags.
+/// The header with an object's tags.
 const TAGGING_HEADER: &str = "x-amz-tagging";
 
-/// The most calls that are kept in memory.
+/// The maximum number of calls kept in memory.
 const MAX_CALLS: usize = 10_000;
 
-/// One call and what was answered.
+/// One call and its response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoggedCall {
-    /// `edge`, or the name of a function without the project's.
+    /// `edge`, or the name of a function without the project's prefix.
     pub caller: String,
     /// The method.
     pub method: String,
-    /// Empty if the bucket itself is asked.
+    /// Empty for calls of the bucket itself.
     pub key: String,
-    /// The status of the answer.
+    /// The status of the response.
     pub status: u16,
-    /// The length of the answer's body, as it was announced.
+    /// The length of the response's body, as announced.
     pub bytes: u64,
 }
 
@@ -42,7 +43,7 @@ pub struct LoggedCall {
 pub struct CallLog(Arc<Mutex<VecDeque<LoggedCall>>>);
 
 impl CallLog {
-    /// Removes the calls that were kept so far, and returns them.
+    /// Removes and returns the calls logged so far.
     pub fn take(&self) -> Vec<LoggedCall> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect()
     }
@@ -57,22 +58,22 @@ impl CallLog {
     }
 }
 
-/// One request, before it is known how it ends.
+/// One request, before its response is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct S3Call {
-    /// `edge`, or the name of a function without the project's.
+    /// `edge`, or the name of a function without the project's prefix.
     who: String,
     method: String,
-    /// Empty if the bucket itself is asked.
+    /// Empty for calls of the bucket itself.
     key: String,
-    /// The parameters but for those of the signature.
+    /// The parameters, without those of the signature.
     query: BTreeMap<String, String>,
-    /// Whether it gives the object tags, for which a role needs another permission.
+    /// Whether it sets object tags, which require another permission.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     tagged: bool,
 }
 
-/// What is written down.
+/// The logged line.
 #[derive(Serialize)]
 struct CallLogLine<'a> {
     #[serde(flatten)]
@@ -81,8 +82,8 @@ struct CallLogLine<'a> {
 }
 
 impl S3Call {
-    /// What the request is; `None` if nobody has signed it. A preflight is nobody's, though its URL may be a signed one:
-    /// the bucket's CORS rules alone answer it.
+    /// Identifies the request; `None` if it is not signed. A preflight has no caller, though its URL may be signed:
+    /// only the bucket's CORS rules apply to it.
     pub(crate) fn from_request<B>(request: &Request<B>, key: &str) -> Option<Self> {
         let query = request.uri().query().unwrap_or_default();
         let is_form = form::is_form(request);
@@ -113,22 +114,22 @@ impl S3Call {
         })
     }
 
-    /// Whether an answer that something is not there has to be a refusal: a function's role may not list the bucket, and
-    /// S3 tells only those who may, <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>.
+    /// Whether a 404 has to become a 403: a function's role may not list the bucket, and S3 reports missing keys only
+    /// to callers who may, <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>.
     pub(crate) fn is_hidden_not_found(&self, status: StatusCode) -> bool {
         let is_read = ["GET", "HEAD"].contains(&self.method.as_str()) && !self.key.is_empty();
         self.who != "edge" && is_read && status == StatusCode::NOT_FOUND
     }
 
-    /// Adds a line to the file. What cannot be written is missed by whoever reads it.
+    /// Appends a line to the file. A write error is logged, and the line is missing.
     pub(crate) fn append_to(&self, status: StatusCode, file: &Path) {
         let line = CallLogLine { call: self, status: status.as_u16() };
         let Ok(mut text) = serde_json::to_string(&line) else { return };
         text.push('\n');
-        // One write of a short line: those of others fall before or behind it.
+        // One write of a short line: lines of concurrent writers do not mix.
         let file_result = OpenOptions::new().append(true).create(true).open(file);
         if let Err(error) = file_result.and_then(|mut file| file.write_all(text.as_bytes())) {
-            tracing::error!(target: "s3", %error, file = %file.display(), "a call is not written down");
+            tracing::error!(target: "s3", %error, file = %file.display(), "cannot log a call");
         }
     }
 }
@@ -159,7 +160,7 @@ mod tests {
         assert_eq!(
             call("OPTIONS", "/glimpse/a/b?X-Amz-Signature=00", &[]),
             None,
-            "a browser asks, with no name"
+            "a browser's preflight has no caller"
         );
         let role = [("authorization", "AWS4-HMAC-SHA256 …"), (SESSION_TOKEN_HEADER, "glimpse-preview")];
         assert_eq!(call("HEAD", "/glimpse/a/b", &role).unwrap().who, "preview");

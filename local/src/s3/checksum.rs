@@ -1,4 +1,4 @@
-//! Decides which checksums of a body are computed, and whether they are what the client said.
+//! Checksums of a body: computes them and compares them with the client's.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use s3s::checksum::ChecksumHasher;
 use s3s::crypto::{Checksum as _, Crc32, Crc32c, Crc64Nvme, Sha1, Sha256};
 use s3s::dto;
 
-/// Checksums by algorithm: base64, as they stand in the headers.
+/// Checksums by algorithm, in base64 as in the headers.
 pub(crate) type Checksums = BTreeMap<ChecksumAlgorithm, String>;
 
 /// An algorithm of `x-amz-checksum-*`,
@@ -37,7 +37,7 @@ impl ChecksumAlgorithm {
         }
     }
 
-    /// The algorithm as `x-amz-checksum-algorithm` and its kin spell it.
+    /// Parses a name as in `x-amz-checksum-algorithm` and similar headers.
     pub(crate) fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
     }
@@ -53,7 +53,7 @@ impl ChecksumAlgorithm {
     }
 }
 
-/// Picks the checksum members of one of s3s's inputs.
+/// Collects the checksum members of one of s3s's inputs.
 macro_rules! checksums_of {
     ($input:expr) => {
         $crate::s3::checksum::collect([
@@ -65,7 +65,7 @@ macro_rules! checksums_of {
         ])
     };
 }
-/// Fills the checksum members of one of s3s's outputs.
+/// Sets the checksum members of one of s3s's outputs.
 macro_rules! set_checksums {
     ($output:expr, $checksums:expr) => {{
         let get = |algorithm| $checksums.get(&algorithm).cloned();
@@ -82,12 +82,12 @@ pub(crate) fn collect(members: [(ChecksumAlgorithm, &Option<String>); 5]) -> Che
     members.into_iter().filter_map(|(algorithm, value)| Some((algorithm, value.clone()?))).collect()
 }
 
-/// The checksums that a header map carries.
+/// The checksums in a header map.
 pub(crate) fn from_headers(headers: &HeaderMap) -> Checksums {
     from_texts(|name| Some(headers.get(name)?.to_str().ok()?.trim().to_owned()))
 }
 
-/// The checksums that the values of those header names give.
+/// The checksums in the values of those headers, by name.
 pub(crate) fn from_texts(lookup: impl Fn(&str) -> Option<String>) -> Checksums {
     ChecksumAlgorithm::ALL
         .into_iter()
@@ -123,8 +123,8 @@ impl ChecksumHashers {
     }
 }
 
-/// The checksum of checksums that S3 gives a multipart object: over the parts' raw digests, with their number.
-/// `None` if a part has no checksum of that algorithm.
+/// S3's checksum of checksums for a multipart object: over the parts' raw digests, with their number. `None` if a part
+/// has no checksum of that algorithm.
 pub(crate) fn composite_checksum<'a>(
     algorithm: ChecksumAlgorithm,
     parts: impl ExactSizeIterator<Item = &'a Checksums>,

@@ -1,4 +1,4 @@
-//! Decides whether a conditional request goes ahead, by RFC 9110 section 13.2.2 and S3's rules for writes.
+//! Evaluates conditional requests by RFC 9110 section 13.2.2 and S3's rules for writes.
 
 use s3s::dto::{ETag, ETagCondition, Timestamp};
 
@@ -12,7 +12,7 @@ pub(crate) struct ReadConditions {
     pub(crate) if_unmodified_since: Option<Timestamp>,
 }
 
-/// What the conditions of a read come to.
+/// The result of a read's conditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReadOutcome {
     Proceed,
@@ -21,7 +21,8 @@ pub(crate) enum ReadOutcome {
 }
 
 impl ReadConditions {
-    /// Judges an object that exists by its ETag (without quotes) and its time, in whole seconds.
+    /// Evaluates the conditions for an existing object with this ETag (without quotes) and modification time, in whole
+    /// seconds.
     pub(crate) fn evaluate(&self, etag: &str, modified: &Timestamp) -> ReadOutcome {
         match (&self.if_match, &self.if_unmodified_since) {
             (Some(condition), _) if !etag_matches(condition, etag) => return ReadOutcome::Failed,
@@ -47,13 +48,13 @@ fn etag_matches(condition: &ETagCondition, etag: &str) -> bool {
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct WriteConditions {
-    /// `If-None-Match: *`: there must be no object yet.
+    /// `If-None-Match: *`: the object must not exist yet.
     pub(crate) if_absent: bool,
-    /// `If-Match`: the object must be this one.
+    /// `If-Match`: the object must have this ETag.
     pub(crate) if_match: Option<ETagCondition>,
 }
 
-/// Why a write does not go ahead.
+/// The reason why a write is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WriteConditionError {
     PreconditionFailed,
@@ -61,7 +62,7 @@ pub(crate) enum WriteConditionError {
 }
 
 impl WriteConditions {
-    /// Reads the two headers. `None` stands for `If-None-Match` with an ETag, which S3 does not implement.
+    /// Parses the two headers. `None` stands for `If-None-Match` with an ETag, which S3 does not implement.
     pub(crate) fn from_input(
         if_match: Option<ETagCondition>,
         if_none_match: Option<&ETagCondition>,
@@ -72,7 +73,7 @@ impl WriteConditions {
         }
     }
 
-    /// Judges by the ETag of the object that lies under the key now, if one does.
+    /// Evaluates the conditions with the ETag of the current object of the key, if there is one.
     pub(crate) fn evaluate(&self, current: Option<&str>) -> Result<(), WriteConditionError> {
         if self.if_absent && current.is_some() {
             return Err(WriteConditionError::PreconditionFailed);
@@ -105,7 +106,7 @@ mod tests {
     fn read_conditions_follow_rfc_9110() {
         use ReadOutcome::{Failed, NotModified, Proceed};
         type ReadCase = (Option<&'static str>, Option<u64>, Option<&'static str>, Option<u64>, ReadOutcome);
-        // The object has the ETag `a` and is of second 100.
+        // The object has the ETag `a` and was modified at second 100.
         let cases: [ReadCase; 16] = [
             (None, None, None, None, Proceed),
             (Some("a"), None, None, None, Proceed),

@@ -1,4 +1,4 @@
-//! Decides which pages may call the bucket from a browser, as S3's CORS configuration does,
+//! Evaluates S3's CORS configuration of a bucket,
 //! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/ManageCorsUsing.html>.
 
 use http::header::{
@@ -12,21 +12,21 @@ use serde::{Deserialize, Serialize};
 /// One rule of a bucket's CORS configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CorsRule {
-    /// Origins, each with one `*` at the most.
+    /// Origins, each with at most one `*`.
     pub allowed_origins: Vec<String>,
-    /// Methods, in capitals.
+    /// Methods, in upper case.
     pub allowed_methods: Vec<String>,
-    /// Request headers, each with one `*` at the most; case does not matter.
+    /// Request headers, each with at most one `*`; case-insensitive.
     pub allowed_headers: Vec<String>,
     /// Response headers that a script may read.
     pub expose_headers: Vec<String>,
-    /// How long a browser may remember a preflight, in seconds.
+    /// How long a browser may cache a preflight, in seconds.
     pub max_age_secs: Option<u32>,
 }
 
 impl CorsRule {
-    /// What uploads from those origins need: PUT, POST, GET and HEAD, any header, and the ETag to be read; DELETE for
-    /// clients that give a multipart upload up at S3 itself, as Uppy v6 does with `signRequest`.
+    /// The rule for uploads from these origins: PUT, POST, GET and HEAD, any header, and a readable ETag; DELETE for
+    /// clients that abort a multipart upload at S3 itself, as Uppy v6 does with `signRequest`.
     pub fn for_uploads(origins: impl IntoIterator<Item = String>) -> Self {
         let to_strings = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         Self {
@@ -39,18 +39,18 @@ impl CorsRule {
     }
 }
 
-/// What a preflight is answered.
+/// The response to a preflight.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Preflight {
     /// 200 with these headers.
     Allowed(HeaderMap),
     /// 403.
     Forbidden,
-    /// 400: without an origin or a method it is no preflight.
+    /// 400: without an origin or a method the request is not a preflight.
     Incomplete,
 }
 
-/// Judges an `OPTIONS` request.
+/// Evaluates an `OPTIONS` request.
 pub(crate) fn evaluate_preflight(rules: &[CorsRule], request: &HeaderMap) -> Preflight {
     let (Some(origin), Some(method)) =
         (header_text(request, &ORIGIN), header_text(request, &ACCESS_CONTROL_REQUEST_METHOD))
@@ -80,7 +80,7 @@ pub(crate) fn evaluate_preflight(rules: &[CorsRule], request: &HeaderMap) -> Pre
     Preflight::Forbidden
 }
 
-/// The headers that an actual response gets, whatever its status; none if no rule fits.
+/// The headers of the actual response, whatever its status; none if no rule matches.
 pub(crate) fn response_headers(rules: &[CorsRule], request: &HeaderMap, method: &str) -> HeaderMap {
     let Some(origin) = header_text(request, &ORIGIN) else { return HeaderMap::new() };
     rules.iter().find_map(|rule| rule_headers(rule, origin, method)).unwrap_or_default()
@@ -116,7 +116,7 @@ fn insert_header(headers: &mut HeaderMap, name: &http::HeaderName, value: &str) 
     headers.extend(HeaderValue::try_from(value).ok().map(|value| (name.clone(), value)));
 }
 
-/// Whether a text with one `*` at the most covers the value.
+/// Whether a pattern with at most one `*` matches the value.
 fn matches_pattern(pattern: &str, value: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == value,

@@ -1,4 +1,4 @@
-//! Decides how bytes get onto the disk: contents as files that are never changed, records by atomic rename.
+//! Files on disk: immutable content files, and records that are replaced by an atomic rename.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A file of content. Once written it is never changed; it goes away with the last reader that holds it,
-/// if by then nothing on disk refers to it.
+/// A content file. It is never changed once written; it is deleted with its last reader, unless a record on disk refers
+/// to it.
 #[derive(Debug)]
 pub(crate) struct Blob {
     path: PathBuf,
@@ -18,12 +18,12 @@ pub(crate) struct Blob {
 }
 
 impl Blob {
-    /// A file that is to be written: it goes away unless it is kept.
+    /// A file to be written: it is deleted unless a record refers to it.
     pub(crate) fn new(path: PathBuf) -> Arc<Self> {
         Arc::new(Self { path, is_unreferenced: AtomicBool::new(true) })
     }
 
-    /// A file that a record on disk refers to.
+    /// A file to which a record on disk refers.
     pub(crate) fn existing(path: PathBuf) -> Arc<Self> {
         Arc::new(Self { path, is_unreferenced: AtomicBool::new(false) })
     }
@@ -46,14 +46,14 @@ impl Blob {
 impl Drop for Blob {
     fn drop(&mut self) {
         if self.is_unreferenced.load(Ordering::Acquire) {
-            // What cannot be removed now is swept when the store is opened the next time.
+            // If it cannot be removed now, the next opening of the store removes it.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Writes a record under a temporary name and renames it: a reader, or a start after a crash, sees the old one
-/// or the new one and nothing in between.
+/// Writes a record to a temporary file and renames it: a reader, or a start after a crash, sees either the old or the
+/// new record.
 pub(crate) fn write_record(path: &Path, record: &impl Serialize) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
     let mut file = fs::File::create(&temporary)?;
@@ -63,7 +63,7 @@ pub(crate) fn write_record(path: &Path, record: &impl Serialize) -> io::Result<(
     fs::rename(&temporary, path)
 }
 
-/// Removes a record; one that is not there is fine.
+/// Removes a record; a missing one is not an error.
 pub(crate) fn remove_record(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -71,7 +71,7 @@ pub(crate) fn remove_record(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Every record below the folder, with its path. What a crash left under a temporary name is removed.
+/// Every record below the folder, with its path. Temporary files that a crash left behind are removed.
 pub(crate) fn read_records<T: DeserializeOwned>(folder: &Path) -> io::Result<Vec<(PathBuf, T)>> {
     let mut records = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -84,7 +84,7 @@ pub(crate) fn read_records<T: DeserializeOwned>(folder: &Path) -> io::Result<Vec
                     let record = serde_json::from_slice(&fs::read(&path)?).map_err(|error| {
                         io::Error::new(
                             io::ErrorKind::InvalidData,
-                            format!("{} is not a record of ours: {error}", path.display()),
+                            format!("{} is not a valid record: {error}", path.display()),
                         )
                     })?;
                     records.push((path, record));
@@ -123,7 +123,7 @@ mod tests {
         blob.mark_referenced();
         blob.mark_unreferenced();
         drop(blob);
-        assert!(path.exists(), "somebody still reads it");
+        assert!(path.exists(), "a reader still has it");
         drop(reader);
         assert!(!path.exists());
     }

@@ -1,5 +1,4 @@
-//! Decides which of S3's errors a fault of ours is,
-//! <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>.
+//! Maps internal errors to S3's error responses, <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>.
 
 use s3s::{S3Error, S3ErrorCode, s3_error};
 

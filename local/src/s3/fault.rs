@@ -1,4 +1,4 @@
-//! Decides which answers go wrong on purpose, so that a test can see what its subject does about it.
+//! Injects faults into responses, for tests of how clients handle them.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,57 +8,57 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
 use http::Method;
 
-/// How long the bytes before a cut have to reach whoever reads them: a broken connection drops what lies unread.
+/// Time for the bytes before a cut to reach the reader: a broken connection drops unread data.
 const FLUSH_DELAY: Duration = Duration::from_millis(400);
 
-/// How an answer goes wrong.
+/// The kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FaultKind {
-    /// 503 SlowDown, and nothing is done.
+    /// 503 SlowDown, without any effect.
     SlowDown,
-    /// 500 InternalError, and nothing is done.
+    /// 500 InternalError, without any effect.
     InternalError,
-    /// 403 AccessDenied, as to a role that may not, and nothing is done.
+    /// 403 AccessDenied, as for a role without the permission, without any effect.
     AccessDenied,
-    /// The answer comes that much later.
+    /// The response is delayed by this time.
     Delay(Duration),
-    /// The connection breaks after so many bytes of the body.
+    /// The connection breaks after this many bytes of the body.
     Truncate {
-        /// Bytes of the body that still arrive.
+        /// The bytes of the body that still arrive.
         after_bytes: u64,
     },
 }
 
-/// Which requests go wrong, how, and how often.
+/// A fault, the requests that it applies to, and how often.
 #[derive(Debug, Clone)]
 pub struct InjectedFault {
     /// The requests' method.
     pub method: Method,
-    /// What their keys begin with; empty: every key.
+    /// The prefix of their keys; empty: every key.
     pub prefix: String,
-    /// How many of them; each one that is hit counts down.
+    /// The number of responses; each affected one counts down.
     pub times: u32,
-    /// How.
+    /// The kind of fault.
     pub kind: FaultKind,
 }
 
-/// The faults that wait to happen. Clones share them.
+/// The pending faults. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct FaultInjector(Arc<Mutex<Vec<InjectedFault>>>);
 
 impl FaultInjector {
-    /// Adds a fault; the ones added first hit first.
+    /// Adds a fault; faults apply in the order in which they were added.
     pub fn add(&self, fault: InjectedFault) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(fault);
     }
 
-    /// Takes back what has not happened yet, and says how many answers that is.
+    /// Removes all pending faults, and returns their number of responses.
     pub fn clear(&self) -> u32 {
         let mut faults = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         faults.drain(..).map(|fault| fault.times).sum()
     }
 
-    /// The fault of this request, if it has one.
+    /// The fault for this request, if there is one.
     pub(crate) fn take(&self, method: &Method, key: &str) -> Option<FaultKind> {
         let mut faults = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let index = faults
@@ -73,7 +73,7 @@ impl FaultInjector {
     }
 }
 
-/// The body up to so many bytes, and then an error, which makes the server break the connection.
+/// The body up to this many bytes, followed by an error, which makes the server close the connection.
 pub(crate) fn truncate<S, E>(
     body: S,
     after_bytes: u64,
@@ -83,7 +83,7 @@ where
     E: Into<s3s::StdError>,
 {
     let mut bytes_left = usize::try_from(after_bytes).unwrap_or(usize::MAX);
-    // A body that comes in one piece ends before more than the cut is asked of it: its end is a cut, too.
+    // A body in one piece ends before the consumer polls beyond the cut: the end of the body is a cut, too.
     let chunks = body.map(|data| data.map(Some).map_err(Into::into));
     chunks.chain(stream::once(std::future::ready(Ok(None)))).then(move |data: Result<_, s3s::StdError>| {
         let data = data.map(|data: Option<Bytes>| {
@@ -96,7 +96,8 @@ where
             if let Some(data) = data? {
                 return Ok(data);
             }
-            // The server gives up a connection with all that it has not sent yet: what was promised goes first.
+            // When the server closes the connection, it discards unsent data: this delay lets the bytes before the cut
+            // out first.
             tokio::time::sleep(FLUSH_DELAY).await;
             Err(io::Error::from(io::ErrorKind::ConnectionReset).into())
         }

@@ -1,4 +1,4 @@
-//! Decides how a form upload is read: the fields, then the file as a stream to disk, then the answer.
+//! Handles form uploads: reads the fields, then streams the file to disk, then responds.
 
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -16,19 +16,19 @@ use super::reply;
 use super::store::EventOrigin;
 use crate::s3::middleware::S3Server;
 
-/// The most bytes of one field, and of all fields, that S3 reads before the file: 20 KB in its words.
+/// The maximum size of one field, and of all fields before the file; S3 documents 20 KB.
 const MAX_FIELDS_BYTES: usize = 64 * 1024;
-/// How much of a refused upload is still read, so that a browser gets to see the answer.
+/// How much of a rejected upload is still read, so that a browser receives the response.
 const MAX_DRAINED_BYTES: usize = 64 * 1024 * 1024;
 
-/// Whether the request is a form upload: its body says who may do what.
+/// Whether the request is a form upload, whose authorization is in the body.
 pub(crate) fn is_form<B>(request: &Request<B>) -> bool {
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     request.method() == http::Method::POST
         && content_type.is_some_and(|kind| kind.to_ascii_lowercase().starts_with("multipart/form-data"))
 }
 
-/// Takes a form upload.
+/// Handles a form upload.
 pub(crate) async fn handle(
     server: &S3Server,
     request: Request<Incoming>,
@@ -63,8 +63,8 @@ async fn handle_stream(
     let content_type =
         headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let boundary = multer::parse_boundary(content_type).map_err(post::malformed_form)?;
-    // The reader of forms wants to own its stream, and a refused one has to be drained: so it goes through a
-    // channel that holds one buffer.
+    // The form parser needs an owned stream, and a rejected body must be drained: the body goes through a channel that
+    // holds one buffer.
     let (sender, receiver) = futures::channel::mpsc::channel::<Result<Bytes, hyper::Error>>(1);
     let pump = async {
         let mut sender = sender;
@@ -75,7 +75,7 @@ async fn handle_stream(
         }
     };
     let form_result = read_form(server, multer::Multipart::new(receiver, boundary), headers, id);
-    // When the form has been judged, nobody waits for the pump.
+    // Once the form has been handled, the pump is dropped.
     match futures::future::select(std::pin::pin!(form_result), std::pin::pin!(pump)).await {
         futures::future::Either::Left((response, _)) => response,
         futures::future::Either::Right(((), read)) => read.await,
@@ -111,7 +111,7 @@ async fn read_form(
         }
         let value = String::from_utf8(value).map_err(|_| s3_error!(MalformedPOSTRequest))?;
         if fields.insert(name.clone(), value).is_some() {
-            return Err(s3_error!(InvalidArgument, "the form has the field '{name}' twice"));
+            return Err(s3_error!(InvalidArgument, "the form contains the field '{name}' twice"));
         }
     }
     Err(s3_error!(InvalidArgument, "POST requires exactly one file upload per request."))

@@ -1,4 +1,4 @@
-//! Decides what a page of a listing holds. Pure: ordered keys in, a page out.
+//! Computes the pages of a listing. Pure: ordered keys in, a page out.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -6,27 +6,27 @@ use std::ops::Bound;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// The most entries of one page, <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>.
+/// The maximum number of entries per page, <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>.
 pub(crate) const MAX_KEYS: usize = 1000;
 
-/// What is asked for.
+/// The parameters of a listing.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ListQuery<'a> {
     pub(crate) prefix: &'a str,
-    /// Keys are rolled up to this text after the prefix; empty: not at all.
+    /// Keys are rolled up to this text after the prefix; empty: not rolled up.
     pub(crate) delimiter: &'a str,
     pub(crate) after: ListAfter<'a>,
     pub(crate) max_keys: usize,
 }
 
-/// Where the page begins.
+/// The start of the page.
 #[derive(Debug, Clone, Default)]
 pub(crate) enum ListAfter<'a> {
     #[default]
     Start,
-    /// Behind this key, `start-after`.
+    /// After this key, `start-after`.
     Key(&'a str),
-    /// Behind the last entry of the page before, a key or a common prefix with all that lies under it.
+    /// After the last entry of the previous page: a key, or a common prefix with all keys below it.
     Entry(&'a str),
 }
 
@@ -35,7 +35,7 @@ pub(crate) enum ListAfter<'a> {
 pub(crate) struct ListingPage<'a, T> {
     pub(crate) entries: Vec<(&'a str, &'a T)>,
     pub(crate) prefixes: Vec<String>,
-    /// The last entry, if there is more behind it.
+    /// The last entry, if more entries follow.
     pub(crate) next: Option<String>,
 }
 
@@ -64,7 +64,7 @@ pub(crate) fn list_page<'a, T>(
             (is_common_prefix.then(|| entry.to_owned()), entry)
         }
     };
-    // An empty text is no key, so that excluding it leaves nothing out.
+    // No key is empty, so excluding the empty text skips nothing.
     let from = if after < query.prefix { Bound::Included(query.prefix) } else { Bound::Excluded(after) };
     let mut last = None;
     for (key, value) in objects.range::<str, _>((from, Bound::Unbounded)) {
@@ -90,11 +90,11 @@ pub(crate) fn list_page<'a, T>(
     page
 }
 
-/// What S3 leaves alone when it encodes a key in a form's way: Java's `URLEncoder` and the slash.
+/// The characters that S3 does not escape in its form encoding of keys: Java's `URLEncoder` and the slash.
 const KEY_ESCAPES: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'*').remove(b'/').remove(b' ');
 
-/// A key as listings with `encoding-type=url` and events spell it: `+` for a space, `%XX` for the rest.
+/// A key as in listings with `encoding-type=url` and in events: `+` for a space, `%XX` for other characters.
 pub(crate) fn form_encode(key: &str) -> String {
     let text: Cow<'_, str> = utf8_percent_encode(key, KEY_ESCAPES).into();
     text.replace(' ', "+")

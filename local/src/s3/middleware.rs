@@ -1,4 +1,4 @@
-//! Decides what happens before and after the protocol: CORS, faults, form uploads, headers that nobody signed.
+//! Request handling around the protocol: CORS, faults, form uploads, unsigned headers.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -24,7 +24,7 @@ use crate::s3::presigned::{self, AnonymousAccess, StaticCredentials};
 use crate::s3::service::BucketService;
 use crate::s3::store::ObjectStore;
 
-/// The server's outer face: one request in, one answer out. Clones share everything.
+/// The server's entry point: one request in, one response out. Clones share everything.
 #[derive(Clone)]
 pub(crate) struct S3Server {
     pub(crate) settings: Arc<S3Settings>,
@@ -53,7 +53,7 @@ impl S3Server {
         Self { settings, store, fault_injector, call_log, s3_service: builder.build() }
     }
 
-    /// Answers one request. A fault of ours is an answer too.
+    /// Handles one request. An internal error becomes a response, too.
     pub(crate) async fn handle(
         self,
         mut request: Request<Incoming>,
@@ -76,7 +76,7 @@ impl S3Server {
             }
         }
         if let Some(call) = call {
-            // A HEAD announces the length of what a GET would send.
+            // A HEAD announces the length of the body that a GET would have.
             let length = response.headers().get(header::CONTENT_LENGTH).filter(|_| method != Method::HEAD);
             let bytes = length.and_then(|length| length.to_str().ok()?.parse().ok());
             self.call_log.push(&call, response.status(), bytes.unwrap_or(0));
@@ -86,11 +86,11 @@ impl S3Server {
         }
         tracing::debug!(target: "s3", %method, key, status = response.status().as_u16());
         if response.status() == StatusCode::OK && response.headers().contains_key(header::CONTENT_RANGE) {
-            // s3s says 206 to a GET and forgets it for a HEAD.
+            // s3s responds to a ranged GET with 206, but not to a HEAD.
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
         }
         if response.status() == StatusCode::NOT_MODIFIED {
-            // s3s writes its error document even here, where there can be no body.
+            // s3s writes its error document also to responses that cannot have a body.
             *response.body_mut() = Body::empty();
             response.headers_mut().remove(header::CONTENT_TYPE);
             response.headers_mut().remove(header::CONTENT_LENGTH);
@@ -148,7 +148,7 @@ impl S3Server {
     }
 }
 
-/// A refusal as an answer.
+/// An error as a response.
 fn error_response(mut error: S3Error, id: &RequestId) -> Response<Body> {
     error.set_request_id(id.name.clone());
     error.to_http_response().unwrap_or_else(|_| {
@@ -187,8 +187,8 @@ fn key_from_path(path: &str) -> String {
     percent_encoding::percent_decode_str(key).decode_utf8_lossy().into_owned()
 }
 
-/// Refuses `x-amz-*` headers that the signature does not cover, as S3 does: otherwise whoever holds a presigned
-/// URL could add metadata, an ACL or a storage class. s3s lets them through.
+/// Rejects `x-amz-*` headers that the signature does not cover, as S3 does: otherwise the holder of a presigned URL
+/// could add metadata, an ACL or a storage class. s3s accepts them.
 fn check_signed_headers(request: &Request<Incoming>) -> S3Result<()> {
     let Some(signed) = signed_headers(request) else { return Ok(()) };
     let unsigned: Vec<_> = request
@@ -208,7 +208,7 @@ fn check_signed_headers(request: &Request<Incoming>) -> S3Result<()> {
     ))
 }
 
-/// The names that the request says are signed, in the query or in the header; `None` if it is not signed.
+/// The signed headers that the request names, in the query or in the header; `None` if it is not signed.
 fn signed_headers(request: &Request<Incoming>) -> Option<HashSet<String>> {
     let query = request.uri().query().unwrap_or_default();
     let from_query = query.split('&').find_map(|pair| pair.strip_prefix("X-Amz-SignedHeaders="));

@@ -1,4 +1,5 @@
-//! The S3 server: s3s speaks the protocol, [`ObjectStore`] keeps the objects, `S3Server` is what stands before both.
+//! The S3 server: s3s implements the protocol, [`ObjectStore`] stores the objects, `S3Server` handles requests before
+//! both.
 
 mod body;
 pub mod call_log;
@@ -26,10 +27,10 @@ pub(crate) use list::form_encode;
 pub use storage::StoredObject;
 pub use store::{EventFilter, EventOrigin, EventSink, ObjectCreatedEvent, ObjectStore, ObjectStoreError};
 
-/// Who a request is, for logs, answers and events.
+/// Identifies a request in logs, responses and events.
 #[derive(Debug, Clone)]
 pub(crate) struct RequestId {
-    /// 16 digits, as AWS makes them.
+    /// 16 digits, in AWS's format.
     pub(crate) name: String,
     /// The client's address.
     pub(crate) client_ip: String,

@@ -1,4 +1,4 @@
-//! Decides the life of a multipart upload: begun, given parts, completed or aborted.
+//! Multipart uploads: create, upload parts, complete or abort.
 //!
 //! Limits from <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>.
 
@@ -15,12 +15,12 @@ use super::disk::{Blob, read_records, write_record};
 use super::record::{NewObject, PartEntry, PartRecord, Segment, StoredContent, UploadEntry, UploadRecord};
 use super::store::{EventOrigin, Inner, ObjectStore, ObjectStoreError};
 
-/// The highest number of a part.
+/// The highest part number.
 pub(crate) const MAX_PART_NUMBER: u16 = 10_000;
-/// The smallest part that is not the last one.
+/// The minimum size of a part, except the last one.
 const MIN_PART_BYTES: u64 = 5 * 1024 * 1024;
 
-/// A part as the completing client names it.
+/// A part as named in the completion request.
 #[derive(Debug, Clone)]
 pub(crate) struct PartReference {
     pub(crate) number: i32,
@@ -29,20 +29,21 @@ pub(crate) struct PartReference {
     pub(crate) checksums: Checksums,
 }
 
-/// A wish to complete an upload.
+/// A request to complete an upload.
 #[derive(Debug)]
 pub(crate) struct CompletionRequest {
     pub(crate) key: String,
     pub(crate) id: String,
     pub(crate) parts: Vec<PartReference>,
-    /// What the client says of the whole.
+    /// The client's checksums of the whole object.
     pub(crate) checksums: Checksums,
     pub(crate) bytes: Option<u64>,
     pub(crate) conditions: WriteConditions,
     pub(crate) origin: EventOrigin,
 }
 
-/// Reads the uploads under way. One whose parts belong to an object was completed just before a crash: it goes.
+/// Loads the unfinished uploads. An upload whose parts belong to an object was completed just before a crash, and is
+/// removed.
 pub(crate) fn load_uploads(
     root: &Path,
     referenced_blobs: &mut HashSet<String>,
@@ -78,7 +79,7 @@ pub(crate) fn load_uploads(
 }
 
 impl ObjectStore {
-    /// Begins an upload.
+    /// Creates an upload.
     pub(crate) async fn create_upload(&self, record: UploadRecord) -> Result<(), ObjectStoreError> {
         self.run_blocking(move |inner| {
             let folder = inner.upload_folder(&record.id);
@@ -92,13 +93,13 @@ impl ObjectStore {
         .await
     }
 
-    /// The upload under way, as it is now.
+    /// The current state of an unfinished upload.
     pub(crate) fn upload(&self, key: &str, id: &str) -> Result<UploadEntry, ObjectStoreError> {
         let name = (key.to_owned(), id.to_owned());
         self.0.state().uploads.get(&name).cloned().ok_or(ObjectStoreError::NoSuchUpload)
     }
 
-    /// Makes the content the part of that number, in place of an earlier one.
+    /// Stores the content as the part with this number, and replaces an earlier one.
     pub(crate) async fn add_part(
         &self,
         (key, id): (String, String),
@@ -136,7 +137,7 @@ impl ObjectStore {
         .await
     }
 
-    /// Ends the upload with an object out of the named parts; no byte of them is copied.
+    /// Completes the upload as an object of the named parts, without copying a byte.
     pub(crate) async fn complete(
         &self,
         request: CompletionRequest,
@@ -155,8 +156,8 @@ impl Inner {
         request: CompletionRequest,
     ) -> Result<std::sync::Arc<super::record::ObjectEntry>, ObjectStoreError> {
         let name = (request.key, request.id);
-        // Reading all bytes for a checksum may take long, so it is done outside the lock. Parts that change
-        // meanwhile have another ETag, which the second look finds.
+        // Reading all bytes for a checksum may take long, so it happens outside the lock. Parts that change in the
+        // meantime have another ETag, which the second check detects.
         let upload = self.state().uploads.get(&name).cloned().ok_or(ObjectStoreError::NoSuchUpload)?;
         let new_object = assemble(&upload, &request.parts)?;
         let total_bytes: u64 = new_object.content.iter().map(|content| content.bytes).sum();
@@ -174,7 +175,7 @@ impl Inner {
         select_parts(current, &request.parts)?;
         let kept_blobs: HashSet<_> = new_object.content.iter().map(|content| content.name.clone()).collect();
         let (object, created) = self.commit(&mut state, new_object, &request.conditions, request.origin)?;
-        let upload = state.uploads.remove(&name).expect("it was there under the same lock");
+        let upload = state.uploads.remove(&name).expect("the upload was found under the same lock");
         drop(state);
         for part in upload.parts.values().filter(|part| !kept_blobs.contains(&part.record.segment.blob)) {
             part.blob.mark_unreferenced();
@@ -185,7 +186,7 @@ impl Inner {
     }
 }
 
-/// The parts that are named, checked by S3's rules.
+/// The named parts, checked by S3's rules.
 fn select_parts<'a>(
     upload: &'a UploadEntry,
     parts: &[PartReference],
@@ -255,12 +256,12 @@ fn assemble(upload: &UploadEntry, parts: &[PartReference]) -> Result<NewObject, 
     })
 }
 
-/// The MD5 of the parts' MD5s, and their number.
+/// The MD5 of the parts' MD5s, with their number.
 fn etag_of_parts<'a>(etags: impl ExactSizeIterator<Item = &'a str>) -> String {
     let count = etags.len();
     let mut hasher = Md5::new();
     for etag in etags {
-        hasher.update(hex::decode(etag).expect("a part's ETag is the MD5 that we made"));
+        hasher.update(hex::decode(etag).expect("a part's ETag is the MD5 computed here"));
     }
     format!("{}-{count}", hex::encode(hasher.finalize()))
 }

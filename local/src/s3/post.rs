@@ -1,7 +1,7 @@
-//! Decides what a browser's form upload (`POST` with a policy) comes to, and with AWS's own answers.
+//! Authorizes browser form uploads (`POST` with a policy), with AWS's responses.
 //!
-//! s3s parses policies; the rest is here because s3s holds the whole file in memory, refuses a policy older than
-//! 15 minutes whatever its expiration says, and answers 400 where AWS answers 403.
+//! s3s parses policies; the rest is here because s3s holds the whole file in memory, rejects a policy older than 15
+//! minutes whatever its expiration is, and responds with 400 where AWS responds with 403.
 //! <https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-HTTPPOSTConstructPolicy.html>
 
 use std::collections::BTreeMap;
@@ -12,10 +12,10 @@ use s3s::post_policy::{PostPolicy, PostPolicyCondition};
 use s3s::{S3ErrorCode, S3Result, s3_error};
 use sha2::Sha256;
 
-/// A form's fields, names in lower case, as they came before the file.
+/// A form's fields, names in lower case, in front of the file.
 pub(crate) type FormFields = BTreeMap<String, String>;
 
-/// Who may post: the one key pair.
+/// The only key pair that may sign forms.
 #[derive(Clone, Copy)]
 pub(crate) struct PostSigner<'a> {
     pub(crate) access_key_id: &'a str,
@@ -23,14 +23,14 @@ pub(crate) struct PostSigner<'a> {
     pub(crate) region: &'a str,
 }
 
-/// What an accepted form still has to keep.
+/// The limits that an accepted form's file must keep.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct LengthLimits {
     pub(crate) min_bytes: u64,
     pub(crate) max_bytes: Option<u64>,
 }
 
-/// Judges the fields: the signature first, then the policy, then every field by the policy.
+/// Checks the fields: the signature first, then the policy, then every field against the policy.
 pub(crate) fn authorize(
     fields: &FormFields,
     bucket: &str,
@@ -67,7 +67,7 @@ fn expiration(policy: &PostPolicy) -> Timestamp {
         .unwrap_or(Timestamp::MIN)
 }
 
-/// Checks the signature, which is made over the policy as it stands in the form.
+/// Verifies the signature, which covers the policy as encoded in the form.
 fn verify_signature(
     policy: &str,
     signature: &str,
@@ -94,14 +94,17 @@ fn verify_signature(
         ));
     }
     if !date.starts_with(day) || day.len() != 8 {
-        return Err(s3_error!(AccessDenied, "Invalid according to Policy: the credential is of another day"));
+        return Err(s3_error!(
+            AccessDenied,
+            "Invalid according to Policy: the credential's date is another day"
+        ));
     }
     let secret = format!("AWS4{}", signer.secret_access_key);
     let key = [day, region, "s3", "aws4_request"]
         .iter()
         .fold(secret.into_bytes(), |key, text| hmac(&key, text.as_bytes()).finalize().into_bytes().to_vec());
     let signature_bytes = hex::decode(signature).unwrap_or_default();
-    // Compared in constant time by the crate.
+    // The crate compares in constant time.
     hmac(&key, policy.as_bytes()).verify_slice(&signature_bytes).map_err(|_| {
         s3_error!(
             SignatureDoesNotMatch,
@@ -165,12 +168,12 @@ fn check_policy(policy: &PostPolicy, fields: &FormFields, bucket: &str) -> S3Res
         ));
     }
     if fields.get("bucket").is_some_and(|field| field != bucket) {
-        return Err(s3_error!(AccessDenied, "Invalid according to Policy: the bucket is another one"));
+        return Err(s3_error!(AccessDenied, "Invalid according to Policy: the bucket does not match"));
     }
     Ok(limits)
 }
 
-/// The headers that the object gets out of the form.
+/// The object's headers from the form.
 pub(crate) fn object_headers(fields: &FormFields) -> BTreeMap<String, String> {
     const STORED_HEADERS: [&str; 6] = [
         "cache-control",
@@ -187,7 +190,7 @@ pub(crate) fn object_headers(fields: &FormFields) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The metadata that the object gets out of the form.
+/// The object's metadata from the form.
 pub(crate) fn object_metadata(fields: &FormFields) -> BTreeMap<String, String> {
     fields
         .iter()
@@ -195,18 +198,18 @@ pub(crate) fn object_metadata(fields: &FormFields) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// How a finished upload is answered.
+/// The response to a finished upload.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum SuccessAction {
     /// 200 or 204, empty.
     Empty(http::StatusCode),
     /// 201 with a document.
     Document,
-    /// 303 to that address.
+    /// 303 to this URL.
     Redirect(http::Uri),
 }
 
-/// What the form asks for; an address that is none is passed over, as S3 does.
+/// The response that the form requests; an invalid URL is ignored, as S3 does.
 pub(crate) fn success_action(fields: &FormFields) -> SuccessAction {
     let redirect = fields
         .get("success_action_redirect")
@@ -221,7 +224,7 @@ pub(crate) fn success_action(fields: &FormFields) -> SuccessAction {
     }
 }
 
-/// The code for a form that cannot be read.
+/// The error for a form that cannot be parsed.
 pub(crate) fn malformed_form(error: multer::Error) -> s3s::S3Error {
     s3s::S3Error::with_source(S3ErrorCode::MalformedPOSTRequest, Box::new(error))
 }

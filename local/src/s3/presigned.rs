@@ -1,5 +1,5 @@
-//! Decides what S3 refuses of a signed URL beyond its signature, and of a request without one: another region, a time that
-//! is not S3's, a key that nobody has, and who may come without a signature at all.
+//! Checks of presigned URLs beyond their signature, and of unsigned requests: the region, the time by S3's clock, the
+//! key, and anonymous access.
 //!
 //! <https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html>
 
@@ -20,7 +20,7 @@ use crate::config::S3Settings;
 /// How far a signer's clock may be ahead, in seconds.
 const SKEW_SECS: i64 = 15 * 60;
 
-/// The one key pair that there is.
+/// The only key pair.
 pub(crate) struct StaticCredentials(pub(crate) Arc<S3Settings>);
 
 #[async_trait]
@@ -36,9 +36,9 @@ impl S3Auth for StaticCredentials {
     }
 }
 
-/// Who may come in without a signature.
+/// Access without a signature.
 pub(crate) struct AnonymousAccess {
-    /// Whether everybody may read.
+    /// Whether the bucket is publicly readable.
     pub(crate) is_public: bool,
 }
 
@@ -53,7 +53,7 @@ impl S3Access for AnonymousAccess {
     }
 }
 
-/// Refuses a signed URL that is for another region, or not for now by S3's clock.
+/// Rejects a presigned URL for another region, or outside its validity by S3's clock.
 pub(crate) fn check(query: &str, settings: &S3Settings, now: Timestamp) -> S3Result<()> {
     let value = |name: &str| {
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
@@ -73,7 +73,7 @@ pub(crate) fn check(query: &str, settings: &S3Settings, now: Timestamp) -> S3Res
         error.set_status_code(StatusCode::BAD_REQUEST);
         return Err(error);
     }
-    // With a clock that is right, s3s does the same.
+    // With a correct clock, s3s does the same.
     if settings.clock_skew_secs == 0 {
         return Ok(());
     }
@@ -93,7 +93,7 @@ pub(crate) fn check(query: &str, settings: &S3Settings, now: Timestamp) -> S3Res
     Ok(())
 }
 
-/// The `Date` of an answer by S3's clock; `None` if that is the machine's.
+/// The `Date` of a response by S3's clock; `None` if that is the system clock.
 pub(crate) fn date_header(settings: &S3Settings, now: Timestamp) -> Option<HeaderValue> {
     if settings.clock_skew_secs == 0 {
         return None;

@@ -1,4 +1,4 @@
-//! Decides what is kept of an object and of an unfinished upload, in memory and as records on disk.
+//! Objects and unfinished uploads, in memory and as records on disk.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::checksum::{ChecksumAlgorithm, Checksums};
 use super::disk::Blob;
 
-/// The headers that an object is served with, names in lower case.
+/// The headers with which an object is served, names in lower case.
 pub(crate) type ObjectHeaders = BTreeMap<String, String>;
 
-/// A file with content that is not yet, or already, part of an object.
+/// A content file that is not yet, or already, part of an object.
 #[derive(Debug, Clone)]
 pub(crate) struct StoredContent {
     pub(crate) name: String,
@@ -20,14 +20,14 @@ pub(crate) struct StoredContent {
     pub(crate) blob: Arc<Blob>,
 }
 
-/// A part of an object's content, as its record names it.
+/// A part of an object's content, as named in its record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Segment {
     pub(crate) blob: String,
     pub(crate) bytes: u64,
 }
 
-/// What is kept of an object.
+/// The record of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ObjectRecord {
     pub(crate) key: String,
@@ -35,18 +35,18 @@ pub(crate) struct ObjectRecord {
     /// Without quotes.
     pub(crate) etag: String,
     pub(crate) modified_ms: i64,
-    /// Grows with every change of any object: what events carry to be put in order.
+    /// Increases with every change of any object, so that events can be ordered.
     pub(crate) sequencer: u64,
     pub(crate) headers: ObjectHeaders,
     pub(crate) metadata: BTreeMap<String, String>,
     pub(crate) checksums: Checksums,
-    /// Whether the checksums are over all bytes and not over the parts' checksums.
+    /// Whether the checksums cover all bytes instead of the parts' checksums.
     pub(crate) checksum_of_all: bool,
     pub(crate) multipart: bool,
     pub(crate) segments: Vec<Segment>,
 }
 
-/// An object: its record and the files that it consists of.
+/// An object: its record and its content files.
 #[derive(Debug)]
 pub(crate) struct ObjectEntry {
     pub(crate) record: ObjectRecord,
@@ -59,13 +59,13 @@ impl ObjectEntry {
     }
 }
 
-/// A moment as HTTP tells it: whole seconds.
+/// A time with HTTP's precision: whole seconds.
 pub(crate) fn http_time(unix_ms: i64) -> s3s::dto::Timestamp {
     let secs = u64::try_from(unix_ms.div_euclid(1000)).unwrap_or(0);
     (SystemTime::UNIX_EPOCH + Duration::from_secs(secs)).into()
 }
 
-/// An object that is to be.
+/// An object to be committed.
 #[derive(Debug)]
 pub(crate) struct NewObject {
     pub(crate) key: String,
@@ -78,7 +78,7 @@ pub(crate) struct NewObject {
     pub(crate) content: Vec<StoredContent>,
 }
 
-/// What is kept of a multipart upload, besides its parts.
+/// The record of a multipart upload, without its parts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct UploadRecord {
     pub(crate) id: String,
@@ -90,7 +90,7 @@ pub(crate) struct UploadRecord {
     pub(crate) checksum_of_all: bool,
 }
 
-/// What is kept of one part.
+/// The record of one part.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct PartRecord {
     pub(crate) number: u16,
@@ -107,7 +107,7 @@ pub(crate) struct PartEntry {
     pub(crate) blob: Arc<Blob>,
 }
 
-/// A multipart upload under way.
+/// An unfinished multipart upload.
 #[derive(Debug, Clone)]
 pub(crate) struct UploadEntry {
     pub(crate) record: UploadRecord,

@@ -1,4 +1,4 @@
-//! Decides what a reader is told of an object: which bytes, which headers, or that nothing has changed.
+//! Responses to reads of an object: ranges, headers, conditions.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,27 +14,27 @@ use super::condition::{ReadConditions, ReadOutcome};
 use super::list::{MAX_KEYS, form_encode};
 use super::record::{ObjectEntry, UploadEntry, http_time};
 
-/// What S3 calls a type that the client did not give.
+/// S3's type of objects without a declared type.
 const DEFAULT_TYPE: &str = "binary/octet-stream";
 
-/// Which bytes of an object go out.
+/// The selected bytes of an object.
 #[derive(Debug)]
 pub(crate) struct ByteSelection {
     pub(crate) bytes: Range<u64>,
-    /// Whether it is a range: 206.
+    /// Whether they are a range: 206.
     pub(crate) is_partial: bool,
     parts_count: Option<i32>,
 }
 
-/// The moment as HTTP writes it.
+/// The time in HTTP's format.
 pub(crate) fn http_date(time: &Timestamp) -> String {
     let mut text = Vec::new();
-    // Years beyond 9999 cannot be written; a client that sends one gets no such header back.
+    // Years beyond 9999 cannot be formatted; a client that sends one gets no such header back.
     let _ = time.format(TimestampFormat::HttpDate, &mut text);
     String::from_utf8(text).unwrap_or_default()
 }
 
-/// Answers 304 or 412 where the conditions say so.
+/// Returns 304 or 412 if the conditions require it.
 pub(crate) fn check_conditions(object: &ObjectEntry, conditions: &ReadConditions) -> S3Result<()> {
     match conditions.evaluate(&object.record.etag, &object.modified()) {
         ReadOutcome::Proceed => Ok(()),
@@ -62,7 +62,7 @@ pub(crate) fn check_conditions(object: &ObjectEntry, conditions: &ReadConditions
     }
 }
 
-/// Which bytes are asked for, by range or by part.
+/// The requested bytes, by range or by part.
 pub(crate) fn select_bytes(
     object: &ObjectEntry,
     range: Option<dto::Range>,
@@ -141,7 +141,7 @@ macro_rules! object_output {
     }};
 }
 
-/// The answer to a GET, but for its body.
+/// The response to a GET, without its body.
 pub(crate) fn get_output(
     object: &Arc<ObjectEntry>,
     part: &ByteSelection,
@@ -150,7 +150,7 @@ pub(crate) fn get_output(
     object_output!(GetObjectOutput, object, part, with_checksums)
 }
 
-/// The answer to a HEAD.
+/// The response to a HEAD.
 pub(crate) fn head_output(
     object: &Arc<ObjectEntry>,
     part: &ByteSelection,
@@ -159,7 +159,7 @@ pub(crate) fn head_output(
     object_output!(HeadObjectOutput, object, part, with_checksums)
 }
 
-/// `response-*` parameters replace headers; s3s does it for GET and leaves HEAD to us.
+/// Replaces headers by `response-*` parameters; s3s does this for GET, but not for HEAD.
 pub(crate) fn override_headers(headers: &mut HeaderMap, input: &dto::HeadObjectInput) -> S3Result<()> {
     let overrides = [
         (header::CACHE_CONTROL, input.response_cache_control.clone()),
@@ -171,25 +171,24 @@ pub(crate) fn override_headers(headers: &mut HeaderMap, input: &dto::HeadObjectI
     ];
     for (name, value) in overrides {
         let Some(value) = value else { continue };
-        let value = HeaderValue::try_from(value).map_err(|_| {
-            s3_error!(InvalidArgument, "a response header holds characters that it cannot hold")
-        })?;
+        let value = HeaderValue::try_from(value)
+            .map_err(|_| s3_error!(InvalidArgument, "a response header contains invalid characters"))?;
         headers.insert(name, value);
     }
     Ok(())
 }
 
-/// Unreserved characters and the slash stay: how a key stands in a path.
+/// Everything except unreserved characters and the slash is escaped in a path.
 const PATH_ESCAPES: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
-/// The address of an object, under the host that the client used.
+/// The URL of an object, under the host that the client used.
 pub(crate) fn object_location(headers: &HeaderMap, bucket: &str, key: &str) -> String {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
     format!("http://{host}/{bucket}/{}", utf8_percent_encode(key, PATH_ESCAPES))
 }
 
-/// A page of the uploads under way, by key and then by age of their ids.
+/// A page of the unfinished uploads, by key and then by age of their ids.
 pub(crate) fn list_uploads(
     uploads: &BTreeMap<(String, String), UploadEntry>,
     input: dto::ListMultipartUploadsInput,
@@ -197,7 +196,7 @@ pub(crate) fn list_uploads(
     let limit = match input.max_uploads.map(usize::try_from) {
         None => MAX_KEYS,
         Some(Ok(wanted)) => wanted.min(MAX_KEYS),
-        Some(Err(_)) => return Err(s3_error!(InvalidArgument, "max-uploads is a number from 0")),
+        Some(Err(_)) => return Err(s3_error!(InvalidArgument, "max-uploads must not be negative")),
     };
     let prefix = input.prefix.clone().unwrap_or_default();
     let delimiter = input.delimiter.clone().unwrap_or_default();

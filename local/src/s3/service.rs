@@ -1,4 +1,4 @@
-//! Decides what each S3 operation answers: decode, one call to the store, encode.
+//! S3's operations: each decodes, calls the store once, and encodes.
 
 use std::sync::Arc;
 
@@ -17,10 +17,10 @@ use super::record::{NewObject, ObjectEntry, ObjectHeaders, StoredContent, Upload
 use super::reply;
 use super::store::{EventOrigin, ObjectStore};
 
-/// S3's own limit for the name of an object, in bytes of UTF-8.
+/// S3's limit for the length of a key, in bytes of UTF-8.
 const MAX_KEY_BYTES: usize = 1024;
 
-/// The operations on our bucket.
+/// The operations on the only bucket.
 #[derive(Debug, Clone)]
 pub(crate) struct BucketService {
     pub(crate) store: ObjectStore,
@@ -29,7 +29,7 @@ pub(crate) struct BucketService {
     pub(crate) started_ms: i64,
 }
 
-/// Gathers the headers that an object is served with out of one of s3s's inputs.
+/// Collects the headers with which an object is served from one of s3s's inputs.
 macro_rules! headers_of {
     ($input:expr) => {
         headers_from([
@@ -50,13 +50,13 @@ fn headers_from(pairs: [(&str, Option<String>); 6]) -> ObjectHeaders {
         .collect()
 }
 
-/// `aws-chunked` is how a body travels, not how an object is encoded.
+/// `aws-chunked` is a transfer encoding, not an encoding of the object.
 fn without_aws_chunked(encoding: &str) -> Option<String> {
     let left: Vec<_> = encoding.split(',').map(str::trim).filter(|word| *word != "aws-chunked").collect();
     (!left.is_empty()).then(|| left.join(","))
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "it is the last line of operations that fail in other ways")]
+#[expect(clippy::unnecessary_wraps, reason = "it ends operations that return a Result")]
 fn ok<T>(output: T) -> S3Result<S3Response<T>> {
     Ok(S3Response::new(output))
 }
@@ -84,13 +84,13 @@ fn write_conditions(
     if_none_match: Option<&ETagCondition>,
 ) -> S3Result<WriteConditions> {
     WriteConditions::from_input(if_match, if_none_match)
-        .ok_or_else(|| s3_error!(NotImplemented, "a write understands If-None-Match with `*` only"))
+        .ok_or_else(|| s3_error!(NotImplemented, "writes support If-None-Match with `*` only"))
 }
 
 fn parse_md5(text: Option<&str>) -> S3Result<Option<Vec<u8>>> {
     let Some(text) = text else { return Ok(None) };
     let digest = STANDARD.decode(text).ok().filter(|digest| digest.len() == 16);
-    digest.map(Some).ok_or_else(|| s3_error!(InvalidDigest, "Content-MD5 is not the base64 of 16 bytes"))
+    digest.map(Some).ok_or_else(|| s3_error!(InvalidDigest, "Content-MD5 must be the base64 of 16 bytes"))
 }
 
 fn part_number(number: i32) -> S3Result<u16> {
@@ -110,7 +110,7 @@ impl BucketService {
         self.store.find(key).ok_or_else(|| s3_error!(NoSuchKey, "The specified key does not exist."))
     }
 
-    /// The source of a copy: the object, judged by its conditions.
+    /// The source of a copy: the object, if its conditions hold.
     fn copy_source(
         &self,
         source: &dto::CopySource,
@@ -119,7 +119,7 @@ impl BucketService {
         let dto::CopySource::Bucket { bucket, key, version_id: None } = source else {
             return Err(s3_error!(
                 NotImplemented,
-                "a copy's source is a key of this bucket, without a version"
+                "the source of a copy must be a key of this bucket, without a version"
             ));
         };
         let object = self.find(bucket, key)?;
@@ -129,7 +129,7 @@ impl BucketService {
         }
     }
 
-    /// The object's files under new names: no byte is copied where the disk can link.
+    /// The object's files under new names: nothing is copied if the disk supports links.
     async fn link_content(&self, object: &Arc<ObjectEntry>) -> S3Result<Vec<StoredContent>> {
         let object = Arc::clone(object);
         let copying = self.store.run_blocking(move |inner| {
@@ -185,7 +185,8 @@ impl S3 for BucketService {
         req: S3Request<dto::GetBucketLocationInput>,
     ) -> S3Result<S3Response<dto::GetBucketLocationOutput>> {
         self.check_bucket(&req.input.bucket)?;
-        // us-east-1 is said by an empty answer, https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetBucketLocation.html.
+        // An empty response means us-east-1,
+        // https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetBucketLocation.html.
         let location = (self.region != "us-east-1").then(|| self.region.clone().into());
         ok(dto::GetBucketLocationOutput { location_constraint: location })
     }
@@ -208,7 +209,7 @@ impl S3 for BucketService {
     ) -> S3Result<S3Response<dto::PutObjectOutput>> {
         self.check_bucket(&req.input.bucket)?;
         let conditions = write_conditions(req.input.if_match.take(), req.input.if_none_match.as_ref())?;
-        // A look ahead saves the transfer; the commit looks again.
+        // This early check saves the transfer; the commit checks again.
         let current = self.store.find(&req.input.key);
         conditions
             .evaluate(current.as_ref().map(|object| object.record.etag.as_str()))
@@ -281,7 +282,7 @@ impl S3 for BucketService {
         self.check_bucket(&req.input.bucket)?;
         let dto::Delete { objects, quiet } = req.input.delete;
         if objects.is_empty() || objects.len() > MAX_KEYS {
-            return Err(s3_error!(MalformedXML, "between 1 and 1000 keys are deleted at once"));
+            return Err(s3_error!(MalformedXML, "a deletion must name 1 to 1000 keys"));
         }
         let (mut deleted, mut errors) = (Vec::new(), Vec::new());
         for object in objects {
@@ -312,7 +313,7 @@ impl S3 for BucketService {
         if source.record.key == req.input.key && !replace {
             return Err(s3_error!(
                 InvalidRequest,
-                "an object is copied onto itself only to change its metadata"
+                "an object can be copied to itself only to change its metadata"
             ));
         }
         let (headers, metadata) = if replace {
@@ -393,7 +394,7 @@ impl S3 for BucketService {
         let is_url_encoded = input.encoding_type.is_some();
         let state = self.store.0.state();
         let page = list_page(&state.objects, &query);
-        // Without a delimiter the caller takes the last key instead.
+        // Without a delimiter the client uses the last key instead.
         let next = page.next.as_deref().filter(|_| !query.delimiter.is_empty());
         ok(dto::ListObjectsOutput {
             is_truncated: Some(page.next.is_some()),
@@ -418,7 +419,7 @@ impl S3 for BucketService {
         let algorithm_name = req.input.checksum_algorithm.as_ref().map(|word| word.as_str().to_owned());
         let algorithm = algorithm_name.as_deref().and_then(ChecksumAlgorithm::parse);
         let checksum_type = req.input.checksum_type.as_ref().map(|word| word.as_str().to_owned());
-        // CRC64NVME knows no checksum of checksums.
+        // CRC64NVME supports no checksum of checksums.
         let is_full_object = checksum_type.as_deref() == Some("FULL_OBJECT")
             || algorithm == Some(ChecksumAlgorithm::Crc64nvme);
         let record = UploadRecord {
@@ -478,7 +479,7 @@ impl S3 for BucketService {
         let source = self.copy_source(&req.input.copy_source, &source_conditions!(req.input))?;
         let range = match req.input.copy_source_range.as_deref() {
             None => 0..source.record.bytes,
-            // Unlike a GET's, this range must lie within the source, and have both its ends.
+            // Unlike a GET's, this range must be within the source, and have both ends.
             Some(text) => dto::Range::parse(text)
                 .ok()
                 .and_then(|range| match range {
@@ -487,7 +488,7 @@ impl S3 for BucketService {
                     }
                     _ => None,
                 })
-                .ok_or_else(|| s3_error!(InvalidArgument, "the range does not lie within the source"))?,
+                .ok_or_else(|| s3_error!(InvalidArgument, "the range is not within the source"))?,
         };
         let expected = ExpectedBody {
             algorithms: upload.record.algorithm.into_iter().collect(),
@@ -573,7 +574,7 @@ impl S3 for BucketService {
         let completed_parts =
             req.input.multipart_upload.take().and_then(|upload| upload.parts).unwrap_or_default();
         if completed_parts.is_empty() {
-            return Err(s3_error!(MalformedXML, "an upload is completed with one part at least"));
+            return Err(s3_error!(MalformedXML, "a completion must name at least one part"));
         }
         let parts = completed_parts
             .into_iter()
@@ -613,7 +614,7 @@ fn max_keys(requested: Option<i32>) -> S3Result<usize> {
     match requested.map(usize::try_from) {
         None => Ok(MAX_KEYS),
         Some(Ok(requested)) => Ok(requested.min(MAX_KEYS)),
-        Some(Err(_)) => Err(s3_error!(InvalidArgument, "the most entries of a page is a number from 0")),
+        Some(Err(_)) => Err(s3_error!(InvalidArgument, "the maximum number of entries must not be negative")),
     }
 }
 

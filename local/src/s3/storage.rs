@@ -1,4 +1,4 @@
-//! Decides how a test looks into the store without the protocol.
+//! Direct access of tests to the store, without the protocol.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -11,25 +11,25 @@ use super::condition::WriteConditions;
 use super::record::NewObject;
 use super::store::{EventOrigin, ObjectStore, ObjectStoreError};
 
-/// An object as a test sees it.
+/// An object, as tests see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredObject {
-    /// The key as it is.
+    /// The key, unescaped.
     pub key: String,
     /// The size.
     pub bytes: u64,
     /// Without quotes.
     pub etag: String,
-    /// When it was made, in Unix milliseconds.
+    /// The modification time, in Unix milliseconds.
     pub modified_ms: i64,
-    /// The headers that it is served with, names in lower case.
+    /// The headers with which it is served, names in lower case.
     pub headers: BTreeMap<String, String>,
-    /// What came as `x-amz-meta-*`, without that prefix.
+    /// The values of `x-amz-meta-*`, without that prefix.
     pub metadata: BTreeMap<String, String>,
 }
 
 impl ObjectStore {
-    /// What is known of the object under the key.
+    /// The properties of the object under the key.
     pub fn head(&self, key: &str) -> Option<StoredObject> {
         let object = self.find(key)?;
         Some(StoredObject {
@@ -45,7 +45,7 @@ impl ObjectStore {
     /// All bytes of the object under the key.
     ///
     /// # Errors
-    /// If there is none, or the disk fails.
+    /// If there is none, or on a disk error.
     pub async fn get(&self, key: &str) -> Result<Vec<u8>, ObjectStoreError> {
         let object = self.find(key).ok_or(ObjectStoreError::NoSuchKey)?;
         let mut bytes = Vec::new();
@@ -56,17 +56,17 @@ impl ObjectStore {
         Ok(bytes)
     }
 
-    /// The keys that begin so, in the order of their bytes.
+    /// The keys with this prefix, in byte order.
     pub fn list(&self, prefix: &str) -> Vec<String> {
         let state = self.0.state();
         let keys = state.objects.range(prefix.to_owned()..).map(|(key, _)| key);
         keys.take_while(|key| key.starts_with(prefix)).cloned().collect()
     }
 
-    /// Puts an object, as a client would; its event follows if its key asks for one.
+    /// Stores an object, as a client would; it sends an event if its key matches the notification filter.
     ///
     /// # Errors
-    /// If the disk fails.
+    /// On a disk error.
     pub async fn put(&self, key: &str, bytes: Vec<u8>, content_type: &str) -> Result<(), ObjectStoreError> {
         let body = futures::stream::iter([Ok::<_, Infallible>(Bytes::from(bytes))]);
         let received = receive(self, Some(body), ExpectedBody::default())
@@ -94,12 +94,12 @@ impl ObjectStore {
     /// Deletes the object under the key, if there is one.
     ///
     /// # Errors
-    /// If the disk fails.
+    /// On a disk error.
     pub async fn delete(&self, key: &str) -> Result<(), ObjectStoreError> {
         self.remove(key.to_owned(), WriteConditions::default()).await
     }
 
-    /// How many multipart uploads are under way.
+    /// The number of unfinished multipart uploads.
     pub fn multipart_upload_count(&self) -> usize {
         self.0.state().uploads.len()
     }

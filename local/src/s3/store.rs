@@ -1,7 +1,7 @@
-//! Decides where objects lie on disk and when a change is done: the moment its record is renamed into place.
+//! Objects on disk. A change is complete once its record is renamed into place.
 //!
-//! Layout of the folder: `objects/{hh}/{sha256 of the key}.json` records, `blobs/{name}` contents that are never
-//! changed, `uploads/{id}/…` multipart uploads under way, `outbox/{sequencer}.json` events not yet in the queue.
+//! Layout of the folder: `objects/{hh}/{sha256 of the key}.json` records, `blobs/{name}` immutable content,
+//! `uploads/{id}/…` unfinished multipart uploads, `outbox/{sequencer}.json` events that are not in the queue yet.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -18,7 +18,7 @@ use super::disk::{Blob, read_records, remove_record, write_record};
 use super::record::{NewObject, ObjectEntry, ObjectRecord, Segment, StoredContent, UploadEntry};
 use crate::clock::{Entropy, WallClock};
 
-/// Why the store did not do what it was asked.
+/// The reason why an operation of the store failed.
 #[derive(Debug, Error)]
 pub enum ObjectStoreError {
     /// There is no object under the key.
@@ -27,63 +27,63 @@ pub enum ObjectStoreError {
     /// A condition of the write does not hold.
     #[error("precondition failed")]
     PreconditionFailed,
-    /// There is no such multipart upload, or it is another key's.
+    /// The multipart upload does not exist, or belongs to another key.
     #[error("no such upload")]
     NoSuchUpload,
-    /// A part is not there, or it is another one than was meant.
-    #[error("part {0} is not there or has another ETag or checksum")]
+    /// A part is missing, or is not the expected one.
+    #[error("part {0} is missing or has another ETag or checksum")]
     InvalidPart(i32),
-    /// Parts are not in rising order.
-    #[error("the parts are not in rising order")]
+    /// Parts are not in ascending order.
+    #[error("the parts are not in ascending order")]
     InvalidPartOrder,
     /// A part that is not the last one is smaller than 5 MiB.
     #[error("part {0} is smaller than 5 MiB and not the last one")]
     PartTooSmall(u16),
-    /// The whole is not what the client said it would be.
-    #[error("the object's size or checksum is not the one given")]
+    /// The object does not match the client's size or checksum.
+    #[error("the object does not match the given size or checksum")]
     BadDigest,
-    /// The disk did not do it.
-    #[error("the disk failed")]
+    /// A disk operation failed.
+    #[error("disk error")]
     Io(#[from] io::Error),
 }
 
-/// How an object came to be, in the words of its event.
+/// The origin of an object, as described in its event.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct EventOrigin {
-    /// `ObjectCreated:Put` and its kin.
+    /// `ObjectCreated:Put` and similar names.
     pub event: String,
-    /// The request that made the object.
+    /// The request that created the object.
     pub request_id: String,
-    /// Who asked for it, an access key.
+    /// The caller's access key id.
     pub principal: String,
-    /// From which address.
+    /// The caller's IP address.
     pub source_ip: String,
 }
 
-/// An object was made: what its event tells.
+/// The creation of an object, as described in its event.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ObjectCreatedEvent {
-    /// The key as it is.
+    /// The key, unescaped.
     pub key: String,
     /// The object's size.
     pub bytes: u64,
     /// Without quotes.
     pub etag: String,
-    /// Grows with every change.
+    /// Increases with every change.
     pub sequencer: u64,
-    /// When, in Unix milliseconds.
+    /// The time, in Unix milliseconds.
     pub at_ms: i64,
-    /// How.
+    /// The origin.
     pub origin: EventOrigin,
 }
 
-/// Takes events out of the store; returns when the event can no longer be lost.
+/// Receives events from the store; returns once the event can no longer be lost.
 pub type EventSink = Arc<dyn Fn(&ObjectCreatedEvent) -> io::Result<()> + Send + Sync>;
 
-/// Which keys' objects send events.
+/// Selects the keys whose objects send events.
 pub type EventFilter = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
-/// The objects of the one bucket. Clones share them.
+/// The objects of the only bucket. Clones share them.
 #[derive(Clone)]
 pub struct ObjectStore(pub(crate) Arc<Inner>);
 
@@ -110,10 +110,10 @@ pub(crate) struct State {
 }
 
 impl ObjectStore {
-    /// Opens the folder: reads every record, sends events that a crash held back, sweeps what nothing refers to.
+    /// Opens the folder: reads every record, sends events that a crash left in the outbox, removes unreferenced files.
     ///
     /// # Errors
-    /// If the folder cannot be read or written, or holds a record that is not ours.
+    /// If the folder cannot be read or written, or contains an invalid record.
     pub fn open(
         root: &Path,
         has_event: EventFilter,
@@ -168,12 +168,12 @@ impl ObjectStore {
         self.0.state().objects.get(key).cloned()
     }
 
-    /// A file for content that is to come.
+    /// A new file for content.
     pub(crate) fn new_blob(&self) -> (String, Arc<Blob>) {
         self.0.new_blob()
     }
 
-    /// Runs a change of the store where it may block.
+    /// Runs a change of the store on a thread that may block.
     pub(crate) async fn run_blocking<T, F>(&self, change: F) -> Result<T, ObjectStoreError>
     where
         T: Send + 'static,
@@ -185,7 +185,7 @@ impl ObjectStore {
             .map_err(|error| ObjectStoreError::Io(io::Error::other(error)))?
     }
 
-    /// Makes the draft the object of its key, if the conditions hold; the event follows.
+    /// Makes the draft the object of its key, if the conditions hold, and sends the event.
     pub(crate) async fn commit(
         &self,
         new_object: NewObject,
@@ -200,7 +200,7 @@ impl ObjectStore {
         .await
     }
 
-    /// Takes the object away, if the conditions hold. Nothing under the key is fine.
+    /// Removes the object, if the conditions hold. A missing object is not an error.
     pub(crate) async fn remove(
         &self,
         key: String,
@@ -232,7 +232,7 @@ impl From<WriteConditionError> for ObjectStoreError {
 
 impl Inner {
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        // A change is done when its record is in place, so a panic in between leaves nothing half done.
+        // A change is complete once its record is in place, so a panic leaves no partial change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -251,7 +251,7 @@ impl Inner {
         self.root.join("outbox").join(format!("{sequencer:020}.json"))
     }
 
-    /// The commit itself, under the lock: of two writers that want the key absent, one finds it there.
+    /// The commit, under the lock: of two writers that require the key to be absent, one fails.
     pub(crate) fn commit(
         &self,
         state: &mut State,
@@ -263,7 +263,7 @@ impl Inner {
             new_object;
         conditions.evaluate(state.objects.get(&key).map(|object| object.record.etag.as_str()))?;
         let now = self.clock.now();
-        // Microseconds, so that the number grows over restarts too, whatever was deleted in between.
+        // Microseconds, so that the number also increases across restarts, whatever was deleted in between.
         let sequencer = (state.sequencer + 1).max(u64::try_from(now.as_microsecond()).unwrap_or(0));
         let record = ObjectRecord {
             bytes: content.iter().map(|content| content.bytes).sum(),
@@ -293,7 +293,7 @@ impl Inner {
             write_record(&self.outbox_path(sequencer), event)?;
         }
         let path = self.record_path(&key);
-        fs::create_dir_all(path.parent().expect("a record lies in a folder"))?;
+        fs::create_dir_all(path.parent().expect("a record's path has a folder"))?;
         if let Err(error) = write_record(&path, &record) {
             remove_record(&self.outbox_path(sequencer))?;
             return Err(error.into());
@@ -312,13 +312,13 @@ impl Inner {
         Ok((object, event))
     }
 
-    /// Hands the event over. One that cannot be handed over stays in the outbox for the next start.
+    /// Sends the event. If that fails, it stays in the outbox until the next start.
     pub(crate) fn send_event(&self, event: Option<ObjectCreatedEvent>) {
         let Some(event) = event else { return };
         let result =
             (self.event_sink)(&event).and_then(|()| remove_record(&self.outbox_path(event.sequencer)));
         if let Err(error) = result {
-            tracing::error!(key = event.key, %error, "the event waits in the outbox for the next start");
+            tracing::error!(key = event.key, %error, "the event stays in the outbox until the next start");
         }
     }
 }

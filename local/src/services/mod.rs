@@ -1,4 +1,4 @@
-//! Decides how the cloud's queue and topic are asked over HTTP, as SQS and SNS are: who may ask, and for what.
+//! HTTP endpoint of the cloud's queue and topic, like SQS and SNS: verifies signatures and dispatches requests.
 
 mod sns;
 mod sqs;
@@ -19,15 +19,15 @@ use crate::config::{FunctionSettings, NotifySettings, S3Settings};
 use crate::queue::LocalQueue;
 use crate::sigv4::{self, CredentialScope, SignatureError};
 
-/// The largest body of a request, in bytes: a message of SQS with its envelope.
+/// The maximum size of a request body, in bytes: a message of SQS with its envelope.
 const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
-/// The account that queues and topics are said to belong to.
+/// The account id in the ARNs of queues and topics.
 const ACCOUNT: &str = "000000000000";
 
-/// Something that was published to the topic.
+/// A message that was published to the topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublishedMessage {
-    /// The subject of a mail.
+    /// The subject of the email.
     pub subject: String,
     /// The text.
     pub message: String,
@@ -35,7 +35,7 @@ pub struct PublishedMessage {
     pub attributes: Vec<(String, String)>,
 }
 
-/// A queue and a topic with an address. Clones share it.
+/// The endpoint of a queue and a topic. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct ServicesEndpoint(Arc<Inner>);
 
@@ -46,16 +46,16 @@ struct Inner {
     queue_url: String,
     topic_arn: String,
     published: Mutex<Vec<PublishedMessage>>,
-    /// So many requests to come are answered with an error.
+    /// The number of coming requests that get an error.
     failures_left: AtomicU32,
-    /// The one key pair and its region.
+    /// The only key pair and its region.
     credentials: S3Settings,
     clock: WallClock,
     entropy: Entropy,
 }
 
 impl ServicesEndpoint {
-    /// The services at that address.
+    /// The services at this address.
     pub(crate) fn new(
         address: SocketAddr,
         queue: LocalQueue,
@@ -88,12 +88,12 @@ impl ServicesEndpoint {
         &self.0.endpoint
     }
 
-    /// What was published so far, oldest first.
+    /// The messages published so far, oldest first.
     pub(crate) fn published_messages(&self) -> Vec<PublishedMessage> {
         self.0.published.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The function with what it finds of them in its environment.
+    /// The function with the services' addresses in its environment.
     pub(crate) fn function_settings(&self, settings: NotifySettings) -> Option<FunctionSettings> {
         let NotifySettings { function, has_topic, public_url, .. } = settings;
         let Inner { endpoint, queue_url, topic_arn, .. } = &*self.0;
@@ -109,12 +109,12 @@ impl ServicesEndpoint {
         Some(function)
     }
 
-    /// Answers so many requests with an error.
+    /// Responds to this many requests with an error.
     pub(crate) fn fail_next(&self, times: u32) {
         self.0.failures_left.store(times, Ordering::Relaxed);
     }
 
-    /// Answers one request.
+    /// Handles one request.
     pub(crate) async fn handle(
         self,
         request: Request<Incoming>,
@@ -160,7 +160,7 @@ impl Inner {
         let scope = CredentialScope { access_key_id, region, service };
         let result = sigv4::verify(parts, body, scope, secret_access_key, self.clock.now());
         if let Err(why) = &result {
-            tracing::info!(target: "services", %why, service, "a signature does not count");
+            tracing::info!(target: "services", %why, service, "invalid signature");
         }
         result
     }

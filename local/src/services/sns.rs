@@ -1,4 +1,4 @@
-//! Decides what the topic answers: SNS's query protocol, as far as the functions use it,
+//! The topic: SNS's query protocol, as far as the functions use it,
 //! <https://docs.aws.amazon.com/sns/latest/api/API_Publish.html>.
 
 use std::collections::BTreeMap;
@@ -9,12 +9,12 @@ use percent_encoding::percent_decode_str;
 
 use super::PublishedMessage;
 
-/// The largest message, in bytes.
+/// The maximum size of a message, in bytes.
 const MAX_MESSAGE_BYTES: usize = 256 * 1024;
-/// The longest subject, in characters.
+/// The maximum length of a subject, in characters.
 const MAX_SUBJECT_CHARS: usize = 100;
 
-/// Why nothing was published.
+/// The reason why a message was not published.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct SnsError {
     status: StatusCode,
@@ -32,12 +32,12 @@ impl SnsError {
     }
 }
 
-/// Reads a request whose signature is right.
+/// Handles a request with a valid signature.
 pub(super) fn publish(body: &[u8], topic_arn: &str) -> Result<PublishedMessage, SnsError> {
     let form = parse_form(body).ok_or_else(|| SnsError::invalid_parameter("the form is not UTF-8"))?;
     let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     if (field("Action"), field("Version")) != ("Publish", "2010-03-31") {
-        return Err(SnsError::invalid_parameter("only Publish of 2010-03-31 is known here"));
+        return Err(SnsError::invalid_parameter("only Publish of 2010-03-31 is supported"));
     }
     if field("TopicArn") != topic_arn {
         return Err(SnsError {
@@ -53,7 +53,7 @@ pub(super) fn publish(body: &[u8], topic_arn: &str) -> Result<PublishedMessage, 
         && subject.len() < MAX_SUBJECT_CHARS
         && !subject.starts_with(' ');
     if !is_subject || message.is_empty() || message.len() > MAX_MESSAGE_BYTES {
-        return Err(SnsError::invalid_parameter("a subject or a message that SNS does not take"));
+        return Err(SnsError::invalid_parameter("invalid subject or message"));
     }
     let mut attributes = Vec::new();
     for number in 1..=10 {
@@ -62,7 +62,7 @@ pub(super) fn publish(body: &[u8], topic_arn: &str) -> Result<PublishedMessage, 
             break;
         }
         if entry("Value.DataType") != "String" || entry("Value.StringValue").is_empty() {
-            return Err(SnsError::invalid_parameter("an attribute is a String that is not empty"));
+            return Err(SnsError::invalid_parameter("an attribute must be a String that is not empty"));
         }
         attributes.push((entry("Name").to_owned(), entry("Value.StringValue").to_owned()));
     }
@@ -80,7 +80,7 @@ fn parse_form(body: &[u8]) -> Option<BTreeMap<String, String>> {
         .collect()
 }
 
-/// The answer: the message's id, or why there is none.
+/// The response: the message's id, or the error.
 pub(super) fn to_response(result: Result<String, SnsError>) -> http::Result<Response<Bytes>> {
     let (status, body) = match result {
         Ok(id) => (

@@ -1,4 +1,4 @@
-//! Decides what the queue answers: SQS's JSON protocol, as far as the functions use it,
+//! The queue: SQS's JSON protocol, as far as the functions use it,
 //! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/Welcome.html>.
 
 use std::time::Duration;
@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 
 use crate::queue::{LocalQueue, QueueError};
 
-/// The largest message, in bytes: what every queue takes.
+/// The maximum size of a message, in bytes, which every queue accepts.
 const MAX_MESSAGE_BYTES: usize = 256 * 1024;
-/// The longest time that a message may be hidden for, in seconds.
+/// The maximum visibility timeout, in seconds.
 const MAX_VISIBILITY_TIMEOUT_SECS: u64 = 12 * 60 * 60;
 
-/// An answer of SQS.
+/// A response of SQS.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct SqsResponse {
     status: StatusCode,
@@ -65,7 +65,7 @@ impl SqsResponse {
     }
 }
 
-/// Does what a request asks for, whose signature is right.
+/// Handles a request with a valid signature.
 pub(super) fn dispatch(target: &str, body: &[u8], queue: &LocalQueue, queue_url: &str) -> SqsResponse {
     let result = match target {
         "AmazonSQS.SendMessage" => parse_request(body).and_then(|request| send(&request, queue, queue_url)),
@@ -74,7 +74,7 @@ pub(super) fn dispatch(target: &str, body: &[u8], queue: &LocalQueue, queue_url:
         }
         _ => Err(SqsResponse::bad_request(
             "com.amazon.coral.service#UnknownOperationException",
-            "not known here",
+            "not supported",
         )),
     };
     result.map_or_else(|refusal| refusal, SqsResponse::ok)
@@ -91,7 +91,7 @@ fn send(request: &SendMessage, queue: &LocalQueue, queue_url: &str) -> Result<Va
     check_queue_url(&request.queue_url, queue_url)?;
     let SendMessage { message_body: text, .. } = request;
     if text.is_empty() || text.len() > MAX_MESSAGE_BYTES {
-        let message = "a message has between 1 and 262144 bytes";
+        let message = "a message must have 1 to 262144 bytes";
         return Err(SqsResponse::bad_request(
             "com.amazon.coral.service#InvalidParameterValueException",
             message,
@@ -108,7 +108,7 @@ fn change_visibility(
 ) -> Result<Value, SqsResponse> {
     check_queue_url(&request.queue_url, queue_url)?;
     if request.visibility_timeout > MAX_VISIBILITY_TIMEOUT_SECS {
-        let message = "a message is hidden for 12 hours at the most";
+        let message = "the visibility timeout is at most 12 hours";
         return Err(SqsResponse::bad_request(
             "com.amazon.coral.service#InvalidParameterValueException",
             message,

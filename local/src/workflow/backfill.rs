@@ -1,5 +1,4 @@
-//! Decides how a backfill runs on this machine: by the definition that is deployed, over the bucket here, with the function
-//! that makes pictures.
+//! Runs a backfill on this machine: the deployed definition, over the local bucket, with the preview function.
 
 use std::fs;
 use std::path::Path;
@@ -17,10 +16,10 @@ use crate::lambda::Function;
 
 const LIST_OBJECTS: &str = "arn:aws:states:::s3:listObjectsV2";
 const PUT_OBJECT: &str = "arn:aws:states:::s3:putObject";
-/// By what the definition here calls its function.
+/// The name of the function in the definition.
 const PREVIEW: &str = "preview";
 
-/// The state machine, and what it calls.
+/// The state machine, and the resources that it calls.
 #[derive(Debug)]
 pub(crate) struct Backfill {
     machine: StateMachine,
@@ -35,7 +34,7 @@ struct BackfillTasks {
 }
 
 impl Backfill {
-    /// That of this file.
+    /// Opens the definition in this file.
     pub(crate) fn open(
         file: &Path,
         bucket: BucketClient,
@@ -68,7 +67,7 @@ impl TaskRunner for BackfillTasks {
             LAMBDA_INVOKE if parameters["FunctionName"] == PREVIEW => {
                 invoke(&self.preview, &parameters).await
             }
-            other => Err(ExecutionError::runtime_error(format!("{other} of {parameters} is not known here"))),
+            other => Err(ExecutionError::runtime_error(format!("{other} of {parameters} is not supported"))),
         }
     }
 }

@@ -1,5 +1,4 @@
-//! Decides how a state machine asks S3, as its role: requests that are signed, over HTTP, and their answers in the words of
-//! the states.
+//! S3 as a state machine calls it, with its role: signed requests over HTTP, and responses in the format of the states.
 //!
 //! <https://docs.aws.amazon.com/step-functions/latest/dg/input-output-itemreader.html>.
 
@@ -27,19 +26,19 @@ use super::engine::ExecutionError;
 use crate::clock::WallClock;
 use crate::config::S3Settings;
 
-/// RFC 3986's unreserved characters stay.
+/// RFC 3986's unreserved characters are not escaped.
 const QUERY_ESCAPES: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 const PATH_ESCAPES: &AsciiSet = &QUERY_ESCAPES.remove(b'/');
 
-/// The bucket as a role sees it.
+/// The bucket, accessed with a role.
 #[derive(Debug)]
 pub(crate) struct BucketClient {
     pub(crate) address: SocketAddr,
-    /// The one key pair.
+    /// The only key pair.
     pub(crate) settings: S3Settings,
-    /// The role's name, its session token.
+    /// The role's name, which is its session token.
     pub(crate) role: String,
-    /// How many names are asked for at once.
+    /// The number of keys per list request.
     pub(crate) max_keys: u32,
     pub(crate) clock: WallClock,
 }
@@ -65,7 +64,7 @@ struct ListEntry {
 }
 
 impl ListEntry {
-    /// As a batch holds it.
+    /// The item in a batch.
     fn to_item(self) -> Result<Value, ExecutionError> {
         let modified: Timestamp = self.last_modified.parse().map_err(s3_exception)?;
         Ok(
@@ -76,7 +75,7 @@ impl ListEntry {
 }
 
 impl BucketClient {
-    /// A page of names.
+    /// A page of keys.
     pub(super) async fn list(&self, parameters: &Value) -> Result<Value, ExecutionError> {
         let mut query = vec![("list-type", "2".to_owned()), ("max-keys", self.max_keys.to_string())];
         for (name, member) in [("prefix", "Prefix"), ("continuation-token", "ContinuationToken")] {
@@ -92,7 +91,7 @@ impl BucketClient {
         Ok(json!({ "Contents": items?, "NextContinuationToken": page.next_continuation_token }))
     }
 
-    /// Puts an object whose body is a document.
+    /// Puts an object with a JSON document as its body.
     pub(super) async fn put(&self, parameters: &Value) -> Result<Value, ExecutionError> {
         let key = parameters["Key"].as_str().unwrap_or_default();
         let key = utf8_percent_encode(key, PATH_ESCAPES).to_string();
@@ -159,7 +158,7 @@ impl BucketClient {
     }
 }
 
-/// As the engine calls what S3 refused.
+/// An S3 error under Step Functions' name.
 fn s3_exception(cause: impl std::fmt::Display) -> ExecutionError {
     ExecutionError::new("S3.S3Exception", cause)
 }

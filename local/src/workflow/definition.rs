@@ -1,5 +1,5 @@
-//! Decides what a state machine may consist of. Unknown fields, states that cannot be reached and names that lead nowhere
-//! are errors here, and not surprises of an execution.
+//! Parses and validates state machines. Unknown fields, unreachable states and names of missing states are errors here,
+//! instead of failures of an execution.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,13 +11,13 @@ use thiserror::Error;
 use super::path;
 use super::retry::Retrier;
 
-/// Why a definition is refused.
+/// The reason why a definition is rejected.
 #[derive(Debug, Error)]
 pub enum DefinitionError {
-    /// It is not JSON, or has a field or kind of state that is not known here.
-    #[error("not a state machine that is known here: {0}")]
+    /// It is not JSON, or has an unsupported field or kind of state.
+    #[error("unsupported state machine: {0}")]
     Parse(#[from] serde_json::Error),
-    /// It does not hang together.
+    /// It is inconsistent.
     #[error("{0}")]
     Invalid(String),
 }
@@ -61,15 +61,15 @@ pub(crate) enum State {
     Fail(FailState),
 }
 
-/// Where a state's result goes in its input: `ResultPath`.
+/// The place of a state's result in its input: `ResultPath`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum ResultPath {
-    /// In its place: `$`, or nothing said.
+    /// Replaces the input: `$`, or no `ResultPath`.
     #[default]
     Replace,
-    /// Nowhere: `null`.
+    /// Discarded: `null`.
     Discard,
-    /// To that path.
+    /// Inserted at this path.
     Path(String),
 }
 
@@ -96,7 +96,7 @@ pub(crate) struct TaskState {
     pub(crate) result_path: ResultPath,
     #[serde(default)]
     pub(crate) output_path: Option<String>,
-    /// Required here: a task that may take for ever is a mistake.
+    /// Required here: a task without a timeout is a mistake.
     pub(crate) timeout_seconds: u64,
     #[serde(default)]
     pub(crate) retry: Vec<Retrier>,
@@ -130,7 +130,7 @@ pub(crate) struct ChoiceState {
     #[serde(default, rename = "Comment")]
     _comment: Option<IgnoredAny>,
     pub(crate) choices: Vec<ChoiceRule>,
-    /// Required here: what no rule fits is not to end an execution.
+    /// Required here: a value that matches no rule must not end the execution.
     pub(crate) default: String,
 }
 
@@ -161,9 +161,9 @@ pub(crate) struct PassState {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum MapState {
-    /// Over what a listing has, in batches, each an execution of its own.
+    /// Over the entries of a listing, in batches, each in a child execution.
     Distributed(DistributedMap),
-    /// Over a list in the input, one after another, in the same execution.
+    /// Over a list in the input, one item after another, in the same execution.
     Inline(InlineMap),
 }
 
@@ -192,7 +192,7 @@ impl MapState {
         }
     }
 
-    /// What is wrong with it, if anything is.
+    /// Validates the map, and returns its templates.
     fn check(&self) -> Result<Vec<&Value>, DefinitionError> {
         let (machine, mode) = match self {
             Self::Distributed(map) => (&map.item_processor, "DISTRIBUTED"),
@@ -214,7 +214,8 @@ impl MapState {
         if has_mode && is_supported {
             return Ok(templates);
         }
-        let message = "only distributed maps with batches, and inline maps of one at a time, are known here";
+        let message =
+            "only distributed maps with batches, and inline maps with a concurrency of 1, are supported";
         Err(DefinitionError::Invalid(message.into()))
     }
 }
@@ -238,7 +239,7 @@ pub(crate) struct DistributedMap {
     end: bool,
 }
 
-/// Where items come from, or results go.
+/// The source of items, or the destination of results.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub(crate) struct ItemReader {
@@ -272,22 +273,23 @@ pub(crate) struct Catcher {
 }
 
 impl StateMachine {
-    /// Reads a definition in which `${MemberName}` stands for what `substitutions` say.
+    /// Parses a definition after replacing `${MemberName}` by the values in `substitutions`.
     ///
     /// # Errors
-    /// What is not known here, or does not hang together; a name that is not substituted, or one that stands nowhere.
+    /// Anything unsupported or inconsistent; a placeholder without a substitution, or a substitution without a
+    /// placeholder.
     pub fn parse(text: &str, substitutions: &[(&str, &str)]) -> Result<Self, DefinitionError> {
         let mut text = text.to_owned();
         for (name, value) in substitutions {
             let placeholder = format!("${{{name}}}");
             if !text.contains(&placeholder) {
-                return Err(DefinitionError::Invalid(format!("nothing stands for {placeholder}")));
+                return Err(DefinitionError::Invalid(format!("the definition has no {placeholder}")));
             }
             text = text.replace(&placeholder, value);
         }
         if let Some((_, rest)) = text.split_once("${") {
             let name = rest.split('}').next().unwrap_or_default();
-            return Err(DefinitionError::Invalid(format!("nothing is said for ${{{name}}}")));
+            return Err(DefinitionError::Invalid(format!("${{{name}}} has no substitution")));
         }
         let machine: Self = serde_json::from_str(&text)?;
         machine.check(true)?;
@@ -297,10 +299,10 @@ impl StateMachine {
     fn check(&self, is_top_level: bool) -> Result<(), DefinitionError> {
         let invalid = |why: String| Err(DefinitionError::Invalid(why));
         if is_top_level && self.query_language.as_deref() != Some("JSONPath") {
-            return invalid("it does not say QueryLanguage JSONPath".into());
+            return invalid("QueryLanguage must be JSONPath".into());
         }
         if is_top_level && self.comment.as_ref().is_none_or(String::is_empty) {
-            return invalid("it does not say what it is for".into());
+            return invalid("Comment is missing".into());
         }
         if let Some(config) = &self.processor_config
             && !matches!(
@@ -308,7 +310,10 @@ impl StateMachine {
                 ("DISTRIBUTED", Some("STANDARD")) | ("INLINE", None)
             )
         {
-            return invalid(format!("a map that is {} and {:?}", config.mode, config.execution_type));
+            return invalid(format!(
+                "unsupported map: mode {}, execution type {:?}",
+                config.mode, config.execution_type
+            ));
         }
         let mut reachable = BTreeSet::new();
         let mut pending = vec![self.start_at.as_str()];
@@ -363,7 +368,7 @@ impl State {
             Self::Choice(_) | Self::Succeed { .. } | Self::Fail(_) => (&None, true),
         };
         if next.is_some() == end {
-            return invalid("it has either a Next or an End");
+            return invalid("it must have either a Next or an End");
         }
         let (templates, errors): (Vec<&Value>, Vec<&Vec<String>>) = match self {
             Self::Task(task) => (
@@ -390,13 +395,13 @@ impl State {
             }
             _ => &[],
         };
-        // States.ALL stands alone and last, in retriers as in catchers.
+        // States.ALL must be alone and last, in retriers and in catchers.
         let catchers: Vec<&Vec<String>> = catch.iter().map(|c| &c.error_equals).collect();
         for list in [errors, catchers] {
             for (index, names) in list.iter().enumerate() {
                 let has_all = names.iter().any(|name| name == "States.ALL");
                 if names.is_empty() || (has_all && (names.len() > 1 || index + 1 < list.len())) {
-                    return invalid("States.ALL stands alone, and last");
+                    return invalid("States.ALL must be alone, and last");
                 }
             }
         }

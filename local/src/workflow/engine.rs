@@ -1,4 +1,4 @@
-//! Decides what an execution does next: one state after another, what is tried again, what is caught, how it ends.
+//! Runs executions: one state after another, with retries, catches and an outcome.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,26 +15,26 @@ use super::definition::{
 use super::path;
 use super::retry::{Retrier, matches_error};
 
-/// The largest input or output of a state, in bytes,
+/// The maximum size of a state's input or output, in bytes,
 /// <https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>.
 const MAX_STATE_BYTES: usize = 256 * 1024;
 
-/// An error as a state machine sees it.
+/// An error of a state machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExecutionError {
-    /// Its name: a retrier or a catcher knows it by that.
+    /// Its name, which retriers and catchers match.
     pub error: String,
-    /// For people.
+    /// A description for people.
     pub cause: String,
 }
 
 impl ExecutionError {
-    /// An error of that name.
+    /// An error with this name.
     pub fn new(error: impl Into<String>, cause: impl fmt::Display) -> Self {
         Self { error: error.into(), cause: cause.to_string() }
     }
 
-    /// The execution itself is wrong: nothing catches that.
+    /// An error of the execution itself, which cannot be caught.
     pub(crate) fn runtime_error(cause: impl fmt::Display) -> Self {
         Self::new("States.Runtime", cause)
     }
@@ -44,41 +44,41 @@ impl ExecutionError {
     }
 }
 
-/// What states call: functions, the bucket, other state machines.
+/// The resources that states call: functions, the bucket, other state machines.
 #[async_trait]
 pub trait TaskRunner: Send + Sync {
-    /// Calls a resource with these parameters.
+    /// Calls a resource with parameters.
     async fn call(&self, resource: &str, parameters: Value) -> Result<Value, ExecutionError>;
 }
 
-/// How an execution waits before it tries again: a test's clock need not.
+/// Waits between retries; a test need not really wait.
 pub type SleepFn = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// One thing that happened.
+/// An event in an execution's history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExecutionEvent {
     /// A state was entered.
     Entered(String),
-    /// A state failed, and is tried again.
+    /// A state failed and is retried.
     Retried {
-        /// Which.
+        /// The state.
         state: String,
-        /// By which error.
+        /// The error's name.
         error: String,
-        /// How often before, by the same retrier.
+        /// The number of earlier retries by the same retrier.
         retry: u32,
-        /// After how long.
+        /// The wait before the retry.
         wait: Duration,
-        /// The longest that it could have been.
+        /// The longest possible wait.
         max_wait: Duration,
     },
-    /// A state failed for good, and another one goes on.
+    /// A state failed permanently, and the error was caught.
     Caught {
-        /// Which.
+        /// The state.
         state: String,
-        /// By which error.
+        /// The error's name.
         error: String,
-        /// Where it goes on.
+        /// The next state.
         next: String,
     },
 }
@@ -98,7 +98,7 @@ impl fmt::Debug for Execution {
 }
 
 impl Execution {
-    /// An execution that calls `tasks`, waits by `sleep`, and spreads its waits by `random`, from 0 to 1.
+    /// An execution that calls `tasks`, waits with `sleep`, and spreads its waits with `random`, from 0 to 1.
     pub fn new(
         tasks: Arc<dyn TaskRunner>,
         sleep: SleepFn,
@@ -107,12 +107,12 @@ impl Execution {
         Self { tasks, sleep, random: Arc::new(random), events: Mutex::default() }
     }
 
-    /// What happened so far, of every branch.
+    /// All events so far, of every branch.
     pub fn events(&self) -> Vec<ExecutionEvent> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How many states were entered or tried again: what a Standard execution is paid by.
+    /// The number of entered and retried states, by which Standard executions are billed.
     pub fn transitions(&self) -> usize {
         self.events().iter().filter(|event| !matches!(event, ExecutionEvent::Caught { .. })).count()
     }
@@ -120,7 +120,7 @@ impl Execution {
     /// Runs a machine to its end.
     ///
     /// # Errors
-    /// That with which the execution fails.
+    /// The error with which the execution fails.
     pub async fn run(&self, machine: &StateMachine, input: Value) -> Result<Value, ExecutionError> {
         let time_limit = Duration::from_secs(machine.timeout_seconds.unwrap_or(u64::from(u32::MAX)));
         timeout(time_limit, self.run_machine(machine, input))
@@ -128,10 +128,11 @@ impl Execution {
             .unwrap_or_else(|_| Err(ExecutionError::new("States.Timeout", "the execution took too long")))
     }
 
-    /// A name that no other has, by the same chance.
+    /// A unique name, from the same source of randomness.
     pub(crate) fn random_name(&self) -> String {
-        let digit =
-            |_| char::from_digit(((self.random)() * 15.0) as u32, 16).expect("a chance is from 0 to 1");
+        let digit = |_| {
+            char::from_digit(((self.random)() * 15.0) as u32, 16).expect("the random number is from 0 to 1")
+        };
         (0..32).map(digit).collect()
     }
 
@@ -139,7 +140,7 @@ impl Execution {
         &self.tasks
     }
 
-    /// An execution of its own by the same means, with this one's history.
+    /// Runs a nested machine with the same resources and history.
     pub(crate) fn run_machine<'a>(
         &'a self,
         machine: &'a StateMachine,
@@ -154,7 +155,7 @@ impl Execution {
                 if output.to_string().len() > MAX_STATE_BYTES {
                     return Err(ExecutionError::new(
                         "States.DataLimitExceeded",
-                        format!("{name} has too much to say"),
+                        format!("the input or output of {name} is too large"),
                     ));
                 }
                 match next {
@@ -165,7 +166,7 @@ impl Execution {
         })
     }
 
-    /// Where it goes on, and with what.
+    /// Returns the next state and its input.
     async fn run_state(
         &self,
         name: &str,
@@ -224,7 +225,7 @@ impl Execution {
         }
     }
 
-    /// Waits for another try, if there is one.
+    /// Waits for the next attempt, if there is one.
     async fn wait_for_retry(
         &self,
         name: &str,
@@ -257,8 +258,8 @@ impl Execution {
 
     async fn run_parallel(&self, parallel: &ParallelState, input: &Value) -> Result<Value, ExecutionError> {
         let branches = parallel.branches.iter().map(|branch| self.run_machine(branch, input.clone()));
-        // The engine ends the others when one fails; a function that runs is not ended by that, and here all come to
-        // their end, so that what a test sees does not hang on who was faster.
+        // Step Functions cancels the other branches when one fails, but does not stop a running function; here all
+        // branches run to their end, so that a test's observations do not depend on timing.
         let results: Result<Vec<Value>, ExecutionError> = join_all(branches).await.into_iter().collect();
         apply_result_path(&parallel.result_path, input.clone(), Value::Array(results?))
     }
@@ -314,7 +315,7 @@ fn evaluate_choice(choice: &ChoiceState, input: &Value) -> Result<String, Execut
 fn fail_error(fail: &FailState, input: &Value) -> Result<ExecutionError, ExecutionError> {
     let resolve_text = |path: &str| match path::resolve(path, input) {
         Ok(Value::String(text)) => Ok(text),
-        Ok(_) => Err(ExecutionError::runtime_error(format!("{path} is no text"))),
+        Ok(_) => Err(ExecutionError::runtime_error(format!("{path} is not a string"))),
         Err(why) => Err(ExecutionError::runtime_error(why)),
     };
     Ok(ExecutionError { error: resolve_text(&fail.error_path)?, cause: resolve_text(&fail.cause_path)? })
@@ -326,7 +327,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers in order; then always the last one.
+    /// Returns the results in order; then always the last one.
     struct ScriptedRunner(Mutex<VecDeque<Result<Value, ExecutionError>>>, Mutex<Vec<Value>>);
 
     #[async_trait]

@@ -1,5 +1,5 @@
-//! Decides how a distributed map goes over what a listing has: in batches, so many at once, until too many have failed; and
-//! how an inline map goes over a list.
+//! Map states: a distributed map over a listing, in concurrent batches, until too many have failed; and an inline map
+//! over a list.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,13 +10,13 @@ use super::definition::{DistributedMap, InlineMap};
 use super::engine::{Execution, ExecutionError, apply_result_path};
 use super::path;
 
-/// The most child executions that run at once, if nothing is said,
+/// The default maximum of concurrent child executions,
 /// <https://docs.aws.amazon.com/step-functions/latest/dg/state-map-distributed.html>.
 const MAX_CONCURRENCY: usize = 10_000;
-/// How a batch ends that was not begun any more.
+/// The error of a batch that was not started.
 const ABORTED: &str = "Aborted";
 
-/// How one batch ended.
+/// The result of one batch.
 struct BatchResult {
     input: Value,
     result: Result<Value, ExecutionError>,
@@ -32,7 +32,7 @@ impl Execution {
             |template: &Value| path::fill(template, input).map_err(ExecutionError::runtime_error);
         let resolve_number = |path: &str| {
             let value = path::resolve(path, input).map_err(ExecutionError::runtime_error)?;
-            value.as_u64().ok_or_else(|| ExecutionError::runtime_error(format!("{path} is no number")))
+            value.as_u64().ok_or_else(|| ExecutionError::runtime_error(format!("{path} is not a number")))
         };
         let concurrency =
             match usize::try_from(resolve_number(&map.max_concurrency_path)?).unwrap_or(MAX_CONCURRENCY) {
@@ -55,7 +55,7 @@ impl Execution {
             let (failed, is_over) = (&failed, &is_threshold_exceeded);
             async move {
                 if is_over() {
-                    let error = ExecutionError::new(ABORTED, "too many failed before it");
+                    let error = ExecutionError::new(ABORTED, "too many batches failed before it");
                     return BatchResult { input: child, result: Err(error) };
                 }
                 let result = self.run_machine(&map.item_processor, child.clone()).await;
@@ -76,7 +76,7 @@ impl Execution {
         Ok(json!({ "ResultWriterDetails": details }))
     }
 
-    /// Goes over a list of the input, one item after another.
+    /// Runs over a list of the input, one item after another.
     pub(crate) async fn run_inline_map(
         &self,
         map: &InlineMap,
@@ -85,7 +85,7 @@ impl Execution {
         let items = path::resolve(&map.items_path, &input).map_err(ExecutionError::runtime_error)?;
         let items = items
             .as_array()
-            .ok_or_else(|| ExecutionError::runtime_error(format!("{} is no list", map.items_path)))?;
+            .ok_or_else(|| ExecutionError::runtime_error(format!("{} is not a list", map.items_path)))?;
         let mut results = Vec::new();
         for item in items {
             let child_input = path::fill_for_item(&map.item_selector, &input, item)
@@ -95,7 +95,7 @@ impl Execution {
         apply_result_path(&map.result_path, input, Value::Array(results))
     }
 
-    /// Everything that is there, page by page.
+    /// All entries, page by page.
     async fn list_items(&self, resource: &str, mut parameters: Value) -> Result<Vec<Value>, ExecutionError> {
         let mut items = Vec::new();
         loop {
@@ -108,7 +108,7 @@ impl Execution {
         }
     }
 
-    /// Writes what became of the batches, a file for each way to end, and a manifest that says where those are,
+    /// Writes the results of the batches, one file for each status, and a manifest with the files' names,
     /// <https://docs.aws.amazon.com/step-functions/latest/dg/input-output-resultwriter.html>.
     async fn write_results(
         &self,

@@ -1,4 +1,4 @@
-//! Runs state machines as AWS Step Functions does, as far as Glimpse's need it, and refuses whatever it does not know.
+//! Runs state machines as AWS Step Functions does, as far as Glimpse's need it, and rejects unsupported features.
 //!
 //! The states language: <https://states-language.net/spec.html>, with JSONPath; Distributed Map:
 //! <https://docs.aws.amazon.com/step-functions/latest/dg/state-map-distributed.html>.

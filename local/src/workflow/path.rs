@@ -1,8 +1,8 @@
-//! Decides what a path, a template or an intrinsic function comes to. A subset of JSONPath: `$` and names behind it. Pure.
+//! Evaluates paths, templates and intrinsic functions. A subset of JSONPath: `$` followed by names. Pure.
 
 use serde_json::{Map, Value};
 
-/// What stands in a template behind a name that ends in `.$`.
+/// The value of a template's field whose name ends in `.$`.
 #[derive(Debug, Clone, PartialEq)]
 enum Expression {
     Path(Vec<String>),
@@ -10,15 +10,16 @@ enum Expression {
     Number(u64),
     Bool(bool),
     Intrinsic(String, Vec<Expression>),
-    /// What an inline map is at.
+    /// The current item of an inline map.
     Item,
 }
 
-/// How the context object names what an inline map is at,
-/// <https://docs.aws.amazon.com/step-functions/latest/dg/input-output-contextobject.html>. Nothing else of it is known here.
+/// The context object's path of an inline map's current item,
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/input-output-contextobject.html>. No other path of it is
+/// supported.
 const ITEM: &str = "$$.Map.Item.Value";
 
-/// The intrinsic functions that are known here, and how many arguments each takes at least.
+/// The supported intrinsic functions, and the minimum number of arguments of each.
 const INTRINSIC_FUNCTIONS: &[(&str, usize)] = &[
     ("States.Array", 1),
     ("States.Format", 1),
@@ -27,24 +28,24 @@ const INTRINSIC_FUNCTIONS: &[(&str, usize)] = &[
     ("States.JsonMerge", 3),
 ];
 
-/// What a path names.
+/// The value at a path.
 ///
 /// # Errors
-/// It is none that is known here, or there is nothing.
+/// The path is unsupported, or has no value.
 pub(crate) fn resolve(path: &str, input: &Value) -> Result<Value, String> {
     let segments = parse_path(path)?;
-    lookup(&segments, input).cloned().ok_or_else(|| format!("there is nothing at {path}"))
+    lookup(&segments, input).cloned().ok_or_else(|| format!("{path} has no value"))
 }
 
 /// A template filled in from `input`.
 ///
 /// # Errors
-/// A path that leads nowhere, or a function that cannot be computed.
+/// A path without a value, or a function that cannot be computed.
 pub(crate) fn fill(template: &Value, input: &Value) -> Result<Value, String> {
     fill_inner(template, input, None)
 }
 
-/// As [`fill`], in a map that is at `item`.
+/// As [`fill`], within a map whose current item is `item`.
 ///
 /// # Errors
 /// As [`fill`].
@@ -61,7 +62,7 @@ fn fill_inner(template: &Value, input: &Value, item: Option<&Value>) -> Result<V
                     (Some(name), Value::String(text)) => {
                         (name, evaluate(&parse_expression(text)?, input, item)?)
                     }
-                    (Some(_), _) => return Err(format!("{name} is no text")),
+                    (Some(_), _) => return Err(format!("{name} is not a string")),
                     (None, value) => (name.as_str(), fill_inner(value, input, item)?),
                 };
                 filled.insert(name.to_owned(), value);
@@ -73,16 +74,16 @@ fn fill_inner(template: &Value, input: &Value, item: Option<&Value>) -> Result<V
     }
 }
 
-/// Whether every expression of a template is one that is known here.
+/// Checks that every expression of a template is supported.
 ///
 /// # Errors
-/// What is not.
+/// The first unsupported one.
 pub(crate) fn check_template(template: &Value) -> Result<(), String> {
     match template {
         Value::Object(members) => {
             members.iter().try_for_each(|(name, value)| match (name.ends_with(".$"), value) {
                 (true, Value::String(text)) => parse_expression(text).map(drop),
-                (true, _) => Err(format!("{name} is no text")),
+                (true, _) => Err(format!("{name} is not a string")),
                 (false, value) => check_template(value),
             })
         }
@@ -91,16 +92,17 @@ pub(crate) fn check_template(template: &Value) -> Result<(), String> {
     }
 }
 
-/// `result` put into `input` at a path; what is missing on the way is made.
+/// Inserts `result` into `input` at a path, and creates missing objects on the way.
 ///
 /// # Errors
-/// The path is none that is known here, or leads through what is no object.
+/// The path is unsupported, or leads through a value that is not an object.
 pub(crate) fn insert(path: &str, input: Value, result: Value) -> Result<Value, String> {
     let mut output = input;
     let mut target = &mut output;
     for name in parse_path(path)? {
-        let object =
-            target.as_object_mut().ok_or_else(|| format!("{path} leads through what is no object"))?;
+        let object = target
+            .as_object_mut()
+            .ok_or_else(|| format!("{path} leads through a value that is not an object"))?;
         target = object.entry(name).or_insert_with(|| Value::Object(Map::new()));
     }
     *target = result;
@@ -108,21 +110,17 @@ pub(crate) fn insert(path: &str, input: Value, result: Value) -> Result<Value, S
 }
 
 fn parse_path(path: &str) -> Result<Vec<String>, String> {
-    let rest = path.strip_prefix('$').ok_or_else(|| format!("{path} is no path"))?;
+    let rest = path.strip_prefix('$').ok_or_else(|| format!("{path} is not a path"))?;
     if rest.is_empty() {
         return Ok(Vec::new());
     }
-    let rest = rest.strip_prefix('.').ok_or_else(|| format!("the path {path} is not known here"))?;
+    let rest = rest.strip_prefix('.').ok_or_else(|| format!("the path {path} is not supported"))?;
     let is_name = |name: &str| {
         !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
     };
     rest.split('.')
         .map(|name| {
-            if is_name(name) {
-                Ok(name.to_owned())
-            } else {
-                Err(format!("the path {path} is not known here"))
-            }
+            if is_name(name) { Ok(name.to_owned()) } else { Err(format!("the path {path} is not supported")) }
         })
         .collect()
 }
@@ -133,15 +131,16 @@ fn lookup<'a>(segments: &[String], input: &'a Value) -> Option<&'a Value> {
 
 fn parse_expression(text: &str) -> Result<Expression, String> {
     let (expression, rest) = parse_prefix(text.trim())?;
-    if rest.trim().is_empty() { Ok(expression) } else { Err(format!("{text}: what is {rest}?")) }
+    if rest.trim().is_empty() { Ok(expression) } else { Err(format!("{text}: unexpected {rest}")) }
 }
 
 fn parse_prefix(text: &str) -> Result<(Expression, &str), String> {
     let text = text.trim_start();
     if let Some(inner) = text.strip_prefix('\'') {
-        let (literal, rest) = inner.split_once('\'').ok_or_else(|| format!("{text}: a quote is open"))?;
+        let (literal, rest) =
+            inner.split_once('\'').ok_or_else(|| format!("{text}: a quote is not closed"))?;
         if literal.contains('\\') {
-            return Err(format!("{text}: escapes are not known here"));
+            return Err(format!("{text}: escapes are not supported"));
         }
         return Ok((Expression::Text(literal.to_owned()), rest));
     }
@@ -152,10 +151,10 @@ fn parse_prefix(text: &str) -> Result<(Expression, &str), String> {
         let (_, min_arguments) = INTRINSIC_FUNCTIONS
             .iter()
             .find(|(name, _)| *name == word)
-            .ok_or_else(|| format!("the function {word} is not known here"))?;
+            .ok_or_else(|| format!("the function {word} is not supported"))?;
         let (list, rest) = parse_arguments(arguments)?;
         if list.len() < *min_arguments {
-            return Err(format!("{word} wants {min_arguments} arguments"));
+            return Err(format!("{word} requires {min_arguments} arguments"));
         }
         return Ok((Expression::Intrinsic(word.to_owned(), list), rest));
     }
@@ -180,16 +179,16 @@ fn parse_arguments(mut text: &str) -> Result<(Vec<Expression>, &str), String> {
         if let Some(rest) = rest.strip_prefix(')') {
             return Ok((list, rest));
         }
-        text = rest.strip_prefix(',').ok_or_else(|| format!("{rest}: a bracket is open"))?;
+        text = rest.strip_prefix(',').ok_or_else(|| format!("{rest}: a bracket is not closed"))?;
     }
 }
 
 fn evaluate(expression: &Expression, input: &Value, item: Option<&Value>) -> Result<Value, String> {
     Ok(match expression {
         Expression::Item => item.cloned().ok_or_else(|| format!("{ITEM} outside of a map"))?,
-        Expression::Path(names) => lookup(names, input)
-            .cloned()
-            .ok_or_else(|| format!("there is nothing at $.{}", names.join(".")))?,
+        Expression::Path(names) => {
+            lookup(names, input).cloned().ok_or_else(|| format!("$.{} has no value", names.join(".")))?
+        }
         Expression::Text(text) => text.clone().into(),
         Expression::Number(number) => (*number).into(),
         Expression::Bool(bool) => (*bool).into(),
@@ -221,7 +220,7 @@ fn call_intrinsic(name: &str, arguments: &[Value]) -> Result<Value, String> {
             text.into()
         }
         ("States.Array", values) => Value::Array(values.to_vec()),
-        // Empty pieces are left out, as AWS does.
+        // Empty pieces are dropped, as on AWS.
         ("States.StringSplit", [Value::String(text), Value::String(separators)]) => text
             .split(|c| separators.contains(c))
             .filter(|piece| !piece.is_empty())

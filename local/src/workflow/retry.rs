@@ -1,11 +1,12 @@
-//! Decides whether an error is tried again, and after how long:
-//! <https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html>. Pure: chance is an argument.
+//! Retry rules: which errors are retried, and after which wait,
+//! <https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html>. Pure: randomness is an
+//! argument.
 
 use std::time::Duration;
 
 use serde::Deserialize;
 
-/// What is done about some errors.
+/// A retrier for some errors.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub(crate) struct Retrier {
@@ -43,7 +44,7 @@ fn three() -> u32 {
 }
 
 impl Retrier {
-    /// The longest wait before that retry, counted from 0.
+    /// The longest wait before this retry, counted from 0.
     pub(crate) fn max_wait(&self, retry: u32) -> Duration {
         let backoff_secs = f64::from(self.interval_seconds)
             * self.backoff_rate.powi(i32::try_from(retry).unwrap_or(i32::MAX));
@@ -51,7 +52,7 @@ impl Retrier {
         Duration::from_secs_f64(backoff_secs.min(max_secs))
     }
 
-    /// The wait before that retry; `chance` is from 0 to 1.
+    /// The wait before this retry; `random` is from 0 to 1.
     pub(crate) fn wait(&self, retry: u32, random: f64) -> Duration {
         match self.jitter_strategy {
             Jitter::None => self.max_wait(retry),
@@ -60,8 +61,8 @@ impl Retrier {
     }
 }
 
-/// Whether one of these names means that error. `States.ALL` is not everything: an execution that is wrong by itself, or
-/// carries too much, ends.
+/// Whether one of these names matches the error. `States.ALL` does not match everything: an invalid execution, or one
+/// with too much data, ends.
 pub(crate) fn matches_error(names: &[String], error: &str) -> bool {
     names.iter().any(|name| match name.as_str() {
         "States.ALL" => !matches!(error, "States.Runtime" | "States.DataLimitExceeded"),

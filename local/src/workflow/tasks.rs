@@ -1,4 +1,4 @@
-//! Decides what the states of Glimpse's workflows call on this machine: the functions here, and each other.
+//! The resources that Glimpse's workflows call on this machine: functions, and other workflows.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,17 +22,17 @@ const START_EXECUTION: &str = "arn:aws:states:::states:startExecution";
 /// An execution of an upload's workflow, or of a backfill.
 #[derive(Debug, Clone)]
 pub struct ExecutionRecord {
-    /// Its name, by which its twins are known.
+    /// Its name, by which duplicates are recognized.
     pub name: String,
-    /// What it was given: an upload's, an event of EventBridge.
+    /// Its input; for an upload, an event of EventBridge.
     pub input: Value,
-    /// Its result; none while it runs.
+    /// Its result; `None` while it runs.
     pub result: Option<Result<Value, ExecutionError>>,
-    /// What happened.
+    /// Its history.
     pub events: Vec<ExecutionEvent>,
 }
 
-/// The workflows, and what they call. Clones share it.
+/// The workflows, and the resources that they call. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Workflows(Arc<Inner>);
 
@@ -52,7 +52,7 @@ impl std::fmt::Debug for Workflows {
 }
 
 impl Workflows {
-    /// Those of that folder, with these functions: probe, poster, animation, storyboard, publish.
+    /// Opens the definitions in this folder, with these functions: probe, poster, animation, storyboard, publish.
     pub(crate) fn open(
         folder: &Path,
         functions: BTreeMap<String, Function>,
@@ -82,7 +82,7 @@ impl Workflows {
         })))
     }
 
-    /// Begins an upload's execution, as EventBridge does. Executions wait for nothing before they try again.
+    /// Starts an upload's execution, as EventBridge does. Executions do not wait before retries.
     pub(crate) fn start_upload(&self, event: Value) {
         let this = self.clone();
         self.0.running().spawn(async move {
@@ -91,13 +91,13 @@ impl Workflows {
                 tracing::error!(
                     error = fault.error,
                     cause = fault.cause,
-                    "an upload's workflow did not begin"
+                    "cannot start the workflow of an upload"
                 );
             }
         });
     }
 
-    /// Every execution that was begun, oldest first.
+    /// All executions, oldest first.
     pub(crate) fn list(&self) -> Vec<ExecutionRecord> {
         self.records().clone()
     }
@@ -122,7 +122,8 @@ impl Workflows {
         new_execution(Arc::new(self.clone()), &self.0.entropy)
     }
 
-    /// <https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html>: a name is used once.
+    /// <https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html>: a name can be used
+    /// only once.
     fn start_execution(&self, parameters: &Value) -> Result<Value, ExecutionError> {
         let (Some("preview"), Some(name)) =
             (parameters["StateMachineArn"].as_str(), parameters["Name"].as_str())
@@ -166,7 +167,7 @@ impl Workflows {
     }
 }
 
-/// An execution that waits for nothing before it tries again.
+/// An execution that does not wait before retries.
 pub(super) fn new_execution(tasks: Arc<dyn TaskRunner>, entropy: &Entropy) -> Execution {
     let sleep: SleepFn = Arc::new(|_| Box::pin(tokio::task::yield_now()));
     let entropy = entropy.clone();
@@ -185,7 +186,7 @@ pub(super) async fn invoke(function: &Function, parameters: &Value) -> Result<Va
             Err(ExecutionError::new(kind, String::from_utf8_lossy(&payload)))
         }
         InvocationOutcome::Running => {
-            Err(ExecutionError::new("Lambda.ServiceException", "it did not come to an end"))
+            Err(ExecutionError::new("Lambda.ServiceException", "the invocation did not end"))
         }
     }
 }
@@ -202,13 +203,13 @@ impl TaskRunner for Workflows {
         match resource {
             LAMBDA_INVOKE => self.invoke(&parameters).await,
             START_EXECUTION => self.start_execution(&parameters),
-            other => Err(ExecutionError::runtime_error(format!("{other} is not known here"))),
+            other => Err(ExecutionError::runtime_error(format!("{other} is not supported"))),
         }
     }
 }
 
-/// What EventBridge says of a new object, <https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html>. `id` is
-/// the event's own: its twins have others.
+/// EventBridge's event for a new object, <https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html>. `id`
+/// is the event's id: duplicates have other ids.
 pub fn eventbridge_event(created: &ObjectCreatedEvent, bucket: &str, region: &str, id: &str) -> Value {
     let time = Timestamp::from_millisecond(created.at_ms).unwrap_or_default();
     json!({

@@ -1,6 +1,6 @@
-//! What the tests share: a cloud in a folder of its own, and a client that signs with AWS's own crate.
+//! Test support: a cloud in a temporary folder, and a client that signs with AWS's crate.
 
-#![allow(dead_code, reason = "every test file uses its own part")]
+#![allow(dead_code, reason = "each test file uses some of it")]
 
 use std::time::{Duration, SystemTime};
 
@@ -40,7 +40,7 @@ impl TestBed {
         Self { cloud, client, folder }
     }
 
-    /// Stops everything and starts it again in the same folder.
+    /// Stops the cloud and restarts it in the same folder.
     pub(crate) async fn restart(self) -> Self {
         let Self { cloud, folder, .. } = self;
         cloud.stop().await;
@@ -163,7 +163,7 @@ impl S3Client {
         self.send(Method::GET, key, headers, b"").await
     }
 
-    /// A URL that whoever holds it may use, with those headers.
+    /// A presigned URL with those signed headers.
     pub(crate) fn presign(
         &self,
         method: &Method,
@@ -182,7 +182,7 @@ impl S3Client {
     }
 }
 
-/// The headers that AWS's own crate signs a request to a service with, without those of S3.
+/// The headers with which AWS's crate signs a request to a service, without those of S3.
 pub(crate) fn signed_headers<'a>(
     bed: &TestBed,
     (method, url, service): (&'a str, &'a str, &str),
@@ -205,18 +205,18 @@ pub(crate) fn signed_headers<'a>(
     instructions.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// The wall clock: s3s has its own, so signatures must be of now.
+/// The wall clock: s3s reads the system clock, so signatures need the current time.
 #[expect(clippy::disallowed_methods, reason = "a test is where time enters")]
 pub(crate) fn now() -> SystemTime {
     SystemTime::now()
 }
 
-/// The text between two tags, wherever they are first.
+/// The text between the first two tags of this name.
 pub(crate) fn xml_text(xml: &str, name: &str) -> String {
     xml_texts(xml, name).into_iter().next().unwrap_or_else(|| panic!("no <{name}> in {xml}"))
 }
 
-/// The texts of every such element, in order.
+/// The texts of all elements of this name, in order.
 pub(crate) fn xml_texts(xml: &str, name: &str) -> Vec<String> {
     let (open, close) = (format!("<{name}>"), format!("</{name}>"));
     let unescape = |text: &str| {
@@ -238,14 +238,14 @@ pub(crate) fn assert_status(response: &Response, status: u16) {
     assert_eq!(response.status().as_u16(), status, "{} {:?}", response.url(), response.headers());
 }
 
-/// Status and S3's error code.
+/// The status, and S3's error code.
 pub(crate) async fn s3_error(response: Response) -> (u16, String) {
     let status = response.status().as_u16();
     let text = response.text().await.unwrap();
     (status, xml_texts(&text, "Code").into_iter().next().unwrap_or(text))
 }
 
-/// Polls until the function gives a value, for ten seconds.
+/// Polls until the function returns a value, for ten seconds.
 pub(crate) async fn wait_for<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
     loop {

@@ -1,4 +1,4 @@
-//! Any bytes as a file of which a digest is made, as for the default pictures.
+//! Fuzz target: reads arbitrary bytes as a file, and writes the excerpts of its default outputs.
 #![no_main]
 #![allow(dead_code)]
 

@@ -1,4 +1,4 @@
-//! Any bytes as a Flash video.
+//! Fuzz target: reads arbitrary bytes as a Flash video.
 #![no_main]
 #![allow(dead_code)]
 

@@ -1,4 +1,4 @@
-//! Any bytes as a Matroska file.
+//! Fuzz target: reads arbitrary bytes as a Matroska file.
 #![no_main]
 #![allow(dead_code)]
 

@@ -1,4 +1,4 @@
-//! Any bytes as an MP4.
+//! Fuzz target: reads arbitrary bytes as an MP4.
 #![no_main]
 #![allow(dead_code)]
 

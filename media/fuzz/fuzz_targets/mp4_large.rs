@@ -1,4 +1,4 @@
-//! Any bytes as a fragmented MP4 that is too large to be read whole.
+//! Fuzz target: reads arbitrary bytes as a fragmented MP4 that is too large to be read completely.
 #![no_main]
 #![allow(dead_code)]
 

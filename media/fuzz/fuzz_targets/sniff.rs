@@ -1,4 +1,4 @@
-//! Any bytes as the beginning of a file.
+//! Fuzz target: reads arbitrary bytes as the beginning of a file.
 #![no_main]
 #![allow(dead_code)]
 

@@ -1,8 +1,7 @@
-//! Decides how much work demuxing one file may take: so many steps, in proportion to its bytes, and until when.
+//! The work budget of one file: a number of steps in proportion to its bytes, and a deadline.
 //!
-//! A step is a few nanoseconds of work: a quarter of a sample that is indexed, a quarter of a look at bytes that are
-//! known. Everything that is asked about one file has one budget together, so that questions that are asked again cost
-//! as much as they take.
+//! A step is a few nanoseconds of work: a quarter of indexing a sample, or a quarter of a lookup of buffered bytes. All
+//! operations on one file share one budget, so that repeated requests are charged each time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,27 +9,28 @@ use std::time::Instant;
 
 use glimpse_contract::Code;
 
-use crate::demux::buffer::ReadError;
+use crate::demux::error::ReadError;
 
-/// The steps of every file, however small: a hundredfold of what a film of a minute takes.
+/// Base number of steps for a file of any size: 100 times the steps of a one-minute video.
 const BASE_STEPS: u64 = 32_000_000;
-/// The steps for each byte of a file. Films take less than one in a hundred bytes.
+/// Steps for each byte of a file. Real videos use less than one step per hundred bytes.
 const STEPS_PER_BYTE: u64 = 4;
-/// The most bytes that add steps: a longer file has more data for each sample, and not more samples than are indexed.
+/// The number of bytes above which no steps are added: larger files have more data per sample, and the number of
+/// indexed samples is limited.
 const MAX_BYTES: u64 = 100 << 20;
-/// How many steps may pass between two looks at the clock: a millisecond or less.
+/// Steps between two reads of the clock: a millisecond or less.
 const CLOCK_CHECK_STEPS: u64 = 1 << 16;
 
-/// The steps to index one sample, and to use it later.
+/// Steps to index one sample, including its later use.
 pub(super) const STEPS_PER_SAMPLE: u64 = 4;
-/// The steps to look up bytes among those that are known.
+/// Steps for a lookup of buffered bytes.
 pub(super) const STEPS_PER_LOOKUP: u64 = 4;
-/// The bytes that are copied, or searched for a mark, in one step.
+/// Bytes that are copied, or searched for a pattern, in one step.
 pub(super) const BYTES_PER_STEP: u64 = 64;
-/// The bytes of nested boxes or elements that are parsed in one step.
+/// Bytes of nested boxes or elements that are parsed in one step.
 pub(super) const PARSED_BYTES_PER_STEP: u64 = 8;
 
-/// How much work demuxing a file may take. Its clones are the same budget.
+/// The work budget of a file. Clones share the budget.
 #[derive(Debug, Clone)]
 pub struct WorkBudget {
     max_steps: u64,
@@ -51,29 +51,29 @@ impl Default for WorkBudget {
 }
 
 impl WorkBudget {
-    /// The budget of a file of so many bytes.
+    /// Creates the budget of a file of this many bytes.
     pub fn new(bytes: u64) -> Self {
         Self { max_steps: Self::max_steps(bytes), deadline: None, usage: Arc::default() }
     }
 
-    /// How many steps a file of so many bytes may take.
+    /// The number of steps for a file of this many bytes.
     pub fn max_steps(bytes: u64) -> u64 {
         BASE_STEPS + STEPS_PER_BYTE * bytes.min(MAX_BYTES)
     }
 
-    /// How many steps were used.
+    /// The number of steps that have been used.
     pub fn used_steps(&self) -> u64 {
         self.usage.steps.load(Ordering::Relaxed)
     }
 
-    /// Ends the work at a moment, however many steps are left then.
+    /// Stops the work at this time, even if steps are left.
     pub(super) fn set_deadline(&mut self, deadline: Instant) {
         self.deadline = Some(deadline);
     }
 
-    /// Uses steps, for work that checks later whether there are any left.
+    /// Uses steps without checking the budget, for work that checks it later.
     pub(super) fn charge(&self, steps: u64) {
-        // Work that ends a little later than it should must not start from zero again.
+        // Limits each addition so that the counter cannot overflow to zero if work continues past the limit.
         let before = self.usage.steps.fetch_add(steps.min(u64::MAX >> 16), Ordering::Relaxed);
         let after = before.saturating_add(steps);
         if before / CLOCK_CHECK_STEPS != after / CLOCK_CHECK_STEPS
@@ -83,25 +83,25 @@ impl WorkBudget {
         }
     }
 
-    /// Uses steps.
+    /// Uses steps and checks the budget.
     ///
     /// # Errors
-    /// As [`WorkBudget::check`].
+    /// See [`WorkBudget::check`].
     pub(super) fn spend(&self, steps: u64) -> Result<(), ReadError> {
         self.charge(steps);
         self.check()
     }
 
-    /// Whether there is nothing left.
+    /// Whether the budget is exhausted.
     pub(super) fn is_exhausted(&self) -> bool {
         self.check().is_err()
     }
 
-    /// Whether the work may continue.
+    /// Checks that the budget is not exhausted.
     ///
     /// # Errors
-    /// [`Code::TimedOut`] where the file took all of its steps: no other try changes that, and a file of this kind would
-    /// keep ffmpeg as busy. [`ReadError::DeadlineExceeded`] where the deadline has passed.
+    /// [`Code::TimedOut`] if the file used all of its steps. Retrying does not help, and such a file would keep ffmpeg
+    /// as busy. [`ReadError::DeadlineExceeded`] if the deadline has passed.
     pub(super) fn check(&self) -> Result<(), ReadError> {
         if self.used_steps() > self.max_steps {
             Err(ReadError::Rejected(Code::TimedOut))
@@ -138,7 +138,7 @@ mod tests {
     fn ends_with_its_deadline() {
         let mut budget = WorkBudget::new(1000);
         budget.set_deadline(Instant::now());
-        assert_eq!(budget.spend(1), Ok(()), "the clock is read once in a while");
+        assert_eq!(budget.spend(1), Ok(()), "the clock is read only once per CLOCK_CHECK_STEPS");
         assert_eq!(budget.spend(CLOCK_CHECK_STEPS), Err(ReadError::DeadlineExceeded));
         assert_eq!(budget.check(), Err(ReadError::DeadlineExceeded));
     }

@@ -1,7 +1,7 @@
-//! Decides what a demuxer may look at: the bytes of a source that were fetched so far, and which it asks for next.
+//! The bytes of a source that have been fetched so far, from which demuxers read.
 //!
-//! A demuxer is a pure function of what is known. Where it needs more, it ends with [`ReadError::NeedMore`]; the bytes are
-//! fetched, and it is asked again. So it does no IO, and any bytes at all can be put before it.
+//! Demuxers are pure functions of the buffered bytes and do no IO. If bytes are missing, a demuxer returns
+//! [`ReadError::NeedMore`]; the caller fetches them and calls it again. Tests can therefore pass any bytes to it.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -9,103 +9,46 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use glimpse_contract::Code;
-use thiserror::Error;
 
 use crate::demux::budget::{BYTES_PER_STEP, STEPS_PER_LOOKUP, WorkBudget};
+use crate::demux::error::ReadError;
 
-/// Why a demuxer has no answer, by what happens next.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum ReadError {
-    /// These bytes of the source have to be known first: all that are missing as far as can be told now, so that one
-    /// round trip fetches them. Never empty, no range is empty or reaches over the end.
-    #[error("{} ranges are not known yet", .0.len())]
-    NeedMore(Vec<Range<u64>>),
-    /// The file is refused for good.
-    #[error("refused: {}", .0.as_str())]
-    Rejected(Code),
-    /// It may be a good file, but one that this demuxer does not take: ffmpeg reads it through the relay.
-    #[error("left to the relay: {0}")]
-    Unsupported(&'static str),
-    /// The deadline of the work has passed: another try may have more time.
-    #[error("the deadline has passed")]
-    DeadlineExceeded,
-}
-
-/// Keeps what is missing apart from the rest, so that all of it is asked for at once.
-///
-/// # Errors
-/// Any other fault.
-pub fn collect_missing<T>(
-    result: Result<T, ReadError>,
-    missing: &mut Vec<Range<u64>>,
-) -> Result<Option<T>, ReadError> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(ReadError::NeedMore(ranges)) => {
-            missing.extend(ranges);
-            Ok(None)
-        }
-        Err(other) => Err(other),
-    }
-}
-
-impl ReadError {
-    /// What is missing for several questions at once: in order, and nothing twice.
-    pub fn from_missing_ranges(mut missing: Vec<Range<u64>>) -> Self {
-        missing.sort_by_key(|gap| gap.start);
-        let mut merged: Vec<Range<u64>> = Vec::with_capacity(missing.len());
-        for gap in missing {
-            match merged.last_mut() {
-                Some(last) if gap.start <= last.end => last.end = last.end.max(gap.end),
-                _ => merged.push(gap),
-            }
-        }
-        Self::NeedMore(merged)
-    }
-
-    /// One range that is missing.
-    pub fn from_missing_range(range: Range<u64>) -> Self {
-        Self::NeedMore(vec![range])
-    }
-}
-
-/// The bytes of a source that are known.
+/// The buffered byte ranges of a source.
 #[derive(Debug, Clone, Default)]
 pub struct SparseBuffer {
     total_bytes: u64,
-    /// By where they begin; they neither overlap nor touch an equal start.
+    /// Pieces by their start offset. They do not overlap.
     pieces: BTreeMap<u64, Bytes>,
-    /// What reading them may take.
+    /// The work budget for reading the source.
     budget: WorkBudget,
 }
 
 impl SparseBuffer {
-    /// Nothing of a source of this length.
+    /// Creates an empty buffer for a source of this length.
     pub fn new(total_bytes: u64) -> Self {
         Self { total_bytes, pieces: BTreeMap::new(), budget: WorkBudget::new(total_bytes) }
     }
 
-    /// Nothing of the same source, with the same budget.
+    /// Returns an empty buffer for the same source, with the same budget.
     #[must_use]
     pub fn to_empty(&self) -> Self {
         Self { pieces: BTreeMap::new(), ..self.clone() }
     }
 
-    /// What reading the source may take, and what it took.
+    /// The work budget for reading the source, with the steps used so far.
     pub fn budget(&self) -> &WorkBudget {
         &self.budget
     }
 
-    /// Ends all reading of the source at a moment.
+    /// Stops all reading of the source at this time.
     pub fn set_deadline(&mut self, deadline: Instant) {
         self.budget.set_deadline(deadline);
     }
 
-    /// An answer, unless it took more than the budget: work that came to its end without steps has found anything or
-    /// nothing.
+    /// Returns `result`, unless the budget is exhausted: the result of work that ran out of steps is not reliable.
     ///
     /// # Errors
-    /// That of `answer`, or why there is no budget left.
+    /// The error of `result`, or the reason why the budget is exhausted.
     pub(super) fn check_budget<T>(&self, result: Result<T, ReadError>) -> Result<T, ReadError> {
         self.budget.check().and(result)
     }
@@ -115,12 +58,12 @@ impl SparseBuffer {
         self.total_bytes
     }
 
-    /// How many bytes are known.
+    /// The number of buffered bytes.
     pub fn buffered_bytes(&self) -> u64 {
         self.pieces.values().map(|piece| piece.len() as u64).sum()
     }
 
-    /// Learns the bytes that lie at `at`. What is known already stays as it is.
+    /// Adds the bytes at `offset`. Bytes that are already buffered are kept.
     pub fn insert(&mut self, offset: u64, bytes: &Bytes) {
         let end = offset.saturating_add(bytes.len() as u64).min(self.total_bytes);
         for gap in self.missing_ranges(offset..end) {
@@ -129,7 +72,7 @@ impl SparseBuffer {
         }
     }
 
-    /// Forgets what lies outside of every one of `ranges`, in whole pieces.
+    /// Removes pieces that do not overlap any of `ranges`. Pieces are removed or kept as a whole.
     pub fn retain(&mut self, ranges: &[Range<u64>]) {
         self.pieces.retain(|start, piece| {
             let end = start + piece.len() as u64;
@@ -137,7 +80,7 @@ impl SparseBuffer {
         });
     }
 
-    /// The parts of `range` that are not known, as far as the source reaches.
+    /// The parts of `range` that are not buffered, up to the end of the source.
     pub fn missing_ranges(&self, range: Range<u64>) -> Vec<Range<u64>> {
         let end = range.end.min(self.total_bytes);
         let mut at = range.start;
@@ -159,11 +102,11 @@ impl SparseBuffer {
         gaps
     }
 
-    /// These bytes, whole. A copy is made only where they come in several pieces.
+    /// Returns all bytes of the range. They are copied only if they span several pieces.
     ///
     /// # Errors
-    /// [`ReadError::NeedMore`] with what is not known of them; [`Code::Truncated`] if the source ends before they do; why there
-    /// is no budget left.
+    /// [`ReadError::NeedMore`] with the missing ranges; [`Code::Truncated`] if the range extends past the end of the
+    /// source; the reason why the budget is exhausted.
     pub fn get(&self, range: Range<u64>) -> Result<Bytes, ReadError> {
         self.budget.spend(STEPS_PER_LOOKUP)?;
         if range.end > self.total_bytes || range.start > range.end {
@@ -179,7 +122,7 @@ impl SparseBuffer {
         Ok(self.copy_range(range))
     }
 
-    /// As many of the bytes from `range.start` on as are known without a gap, at most up to `range.end`.
+    /// Returns the contiguous buffered bytes from `range.start`, at most up to `range.end`.
     pub fn get_available(&self, range: Range<u64>) -> Bytes {
         self.budget.charge(STEPS_PER_LOOKUP);
         let end = range.end.min(self.total_bytes);
@@ -193,7 +136,7 @@ impl SparseBuffer {
         self.copy_range(range.start..end)
     }
 
-    /// Copies the bytes from `at` on, as far as they are known without a gap, and says how many those are.
+    /// Copies the contiguous buffered bytes from `at` and returns their number.
     pub(super) fn peek(&self, at: u64, into: &mut [u8]) -> usize {
         self.budget.charge(STEPS_PER_LOOKUP);
         let mut filled = 0;
@@ -210,7 +153,7 @@ impl SparseBuffer {
         filled
     }
 
-    /// These bytes, if one piece has all of them.
+    /// Returns the range if a single piece contains it.
     fn get_contiguous(&self, range: &Range<u64>) -> Option<Bytes> {
         let (start, piece) = self.pieces.range(..=range.start).next_back()?;
         let (from, to) = ((range.start - start) as usize, (range.end - start) as usize);

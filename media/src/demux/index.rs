@@ -1,27 +1,29 @@
-//! Decides which samples a moment needs, out of a list of all that are known, in decoding order.
+//! An index of samples in decoding order, and selection of the samples that a time range needs.
 
 use glimpse_contract::Code;
 
 use crate::demux::budget::{STEPS_PER_LOOKUP, STEPS_PER_SAMPLE, WorkBudget};
-use crate::demux::buffer::{ReadError, SparseBuffer};
+use crate::demux::buffer::SparseBuffer;
 use crate::demux::demuxer::{Sample, SampleRequest, SeekMode};
+use crate::demux::error::ReadError;
 use crate::demux::reference::{RandomAccess, random_access};
 
-/// The most samples that are indexed: 18 hours at 60 frames a second. Kept in columns of 26 bytes a sample.
+/// The most samples that are indexed: 18 hours at 60 frames per second. They are stored in columns of 26 bytes per
+/// sample.
 pub(super) const MAX_SAMPLES: usize = 4_000_000;
-/// The most samples of a run: of pictures of 5,000 pixels more are not decoded at once. Where a moment needs more, the
-/// keyframe before it stands for it.
+/// The most samples of a run: more frames of 5,000 pixels cannot be decoded at once. If a time needs more, the
+/// preceding keyframe is returned instead.
 const MAX_RUN_SAMPLES: usize = 1 << 19;
-/// The fewest bytes of a file in which so many samples can be real ones: 16 for each.
+/// The smallest file in which `MAX_SAMPLES` samples are plausible: 16 bytes for each.
 const MAX_SAMPLES_BYTES: u64 = 16 * MAX_SAMPLES as u64;
 
-/// The most samples that are indexed of a file of `total` bytes: each has one at least.
+/// The most samples that are indexed in a file of `total` bytes: each has at least one byte.
 pub(super) fn max_samples(total: u64) -> usize {
     usize::try_from(total).unwrap_or(MAX_SAMPLES).min(MAX_SAMPLES)
 }
 
-/// Why a file of `total` bytes with more samples than are indexed is not read here. One that has no room for so many
-/// describes the same bytes again and again, which would keep every reader busy.
+/// The error for a file of `total` bytes with more samples than are indexed. A file that is too small for that many
+/// samples references the same bytes repeatedly, which would keep every reader busy.
 pub(super) fn too_many_samples(total: u64) -> ReadError {
     if total < MAX_SAMPLES_BYTES {
         ReadError::Rejected(Code::TimedOut)
@@ -30,45 +32,45 @@ pub(super) fn too_many_samples(total: u64) -> ReadError {
     }
 }
 
-/// Up to so many bytes of samples are read to find the keyframes among them.
+/// Up to this many bytes of samples are read completely to find the keyframes.
 pub(super) const VERIFY_ALL_BYTES: u64 = 32 * 1024 * 1024;
-/// Of more, the largest samples of each of so many parts of the film, and so many bytes of each: parameter sets and
-/// messages stand before the first slice.
+/// For larger files, the video is divided into this many parts, of each of which the largest samples are checked, by
+/// their first bytes: parameter sets and SEI messages precede the first slice.
 const VERIFY_PARTS: i64 = 200;
 const VERIFY_PER_PART: usize = 2;
 pub(super) const VERIFY_HEAD_BYTES: u64 = 4 * 1024;
 
-/// Samples in decoding order. Times are those of the track until [`SampleIndex::map_to_presentation`] was called.
+/// Samples in decoding order. Times are media times until [`SampleIndex::map_to_presentation`] is called.
 #[derive(Debug, Clone, Default)]
 pub(super) struct SampleIndex {
     offsets: Vec<u64>,
     sizes: Vec<u32>,
     dts: Vec<i64>,
-    /// When each is shown, from its `dts` on.
+    /// Presentation time of each sample, relative to its `dts`.
     composition_offsets: Vec<i32>,
     entries: Vec<u16>,
-    /// The places of keyframes, ascending.
+    /// Indexes of keyframes, ascending.
     keys: Vec<u32>,
-    /// The places of keyframes among them that are shown later than every one before: searched by time.
+    /// Indexes of the keyframes whose presentation time is later than that of all earlier keyframes. Searched by time.
     keys_by_time: Vec<u32>,
-    /// Recovery points, and the places of the first pictures after them that are right; ascending.
+    /// Indexes of recovery points, and of the first correct frame after each; ascending.
     recovery_points: Vec<(u32, u32)>,
-    /// How much earlier than it is decoded a picture is shown at most, as a negative number, or 0.
+    /// The smallest composition offset (presentation time minus decoding time), if negative; otherwise 0.
     min_composition_offset: i64,
-    /// When the first picture is shown, and when nothing more is.
+    /// Presentation time of the first frame, and end of the last.
     start: i64,
     end: i64,
 }
 
-/// What of a track is shown, in its own ticks.
+/// The presented part of a track, in ticks of the track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PresentedSpan {
-    /// Where it begins in the media, and where it ends.
+    /// Start and end of the span in media time.
     pub(super) media_start: i64,
     pub(super) media_end: i64,
-    /// When it begins to be shown.
+    /// Presentation time at which the span starts.
     pub(super) presentation_start: i64,
-    /// Whether `presentation_start` is the moment of the first picture that is shown, rather than that of `media_start`.
+    /// Whether `presentation_start` is the time of the first presented frame rather than of `media_start`.
     pub(super) starts_at_frame: bool,
 }
 
@@ -81,9 +83,9 @@ impl SampleIndex {
         self.sizes.is_empty()
     }
 
-    /// Appends a sample. Its decoding time must not be before that of the last one.
+    /// Appends a sample. Its decoding time must not be earlier than that of the previous sample.
     pub(super) fn push(&mut self, sample: Sample) {
-        // A picture is shown at most hours after it was decoded: what does not fit 32 bits is damaged.
+        // Frames are shown at most hours after they are decoded. Offsets that do not fit in 32 bits are invalid.
         let offset = i32::try_from(sample.pts.saturating_sub(sample.dts)).unwrap_or(0);
         let dts = self.dts.last().map_or(sample.dts, |last| sample.dts.max(*last));
         if sample.is_key {
@@ -101,30 +103,30 @@ impl SampleIndex {
         !self.keys.is_empty()
     }
 
-    /// Pictures a second, of so many ticks a second; 0 if there are too few.
+    /// Frames per second, with `timescale` ticks per second; 0 if there are too few samples.
     pub(super) fn frame_rate(&self, timescale: u32) -> f64 {
         let (Some(first), Some(last)) = (self.dts.first(), self.dts.last()) else { return 0.0 };
         let ticks = last.saturating_sub(*first);
         if ticks > 0 { (self.len() - 1) as f64 * f64::from(timescale) / ticks as f64 } else { 0.0 }
     }
 
-    /// When the first keyframe is shown.
+    /// Presentation time of the first keyframe.
     pub(super) fn first_key_pts(&self) -> Option<i64> {
         self.keys.first().map(|place| self.pts(*place as usize))
     }
 
-    /// When the last picture is decoded.
+    /// Decoding time of the last sample.
     pub(super) fn last_dts(&self) -> Option<i64> {
         self.dts.last().copied()
     }
 
-    /// See [`SampleIndex::min_composition_offset`].
+    /// See the field [`SampleIndex::min_composition_offset`].
     pub(super) fn min_composition_offset(&self) -> i64 {
         self.min_composition_offset
     }
 
-    /// Moves all times so that 0 is the first moment shown, and remembers where the last one ends.
-    /// `last_duration` is how long the picture that comes last is shown.
+    /// Shifts all times so that 0 is the start of the presentation, and stores the end of the last frame.
+    /// `last_duration` is the duration of the last frame.
     pub(super) fn map_to_presentation(&mut self, span: PresentedSpan, last_duration: i64) {
         let inside = |pts: &i64| (span.media_start..span.media_end).contains(pts);
         let first_pts = (0..self.len()).map(|place| self.pts(place)).filter(inside).min();
@@ -138,7 +140,7 @@ impl SampleIndex {
         let late = i32::try_from(span.presentation_start).unwrap_or(i32::MAX);
         for (dts, offset_ticks) in self.dts.iter_mut().zip(&mut self.composition_offsets) {
             if dts.saturating_add((*offset_ticks).into()) < span.media_start {
-                // Never shown, therefore before 0 even where the track begins later.
+                // Never shown. Keeps it negative even if the track starts later than 0.
                 *offset_ticks = offset_ticks.saturating_sub(late);
             }
             *dts = dts.saturating_sub(offset);
@@ -162,11 +164,12 @@ impl SampleIndex {
         self.keys = keys;
     }
 
-    /// The keyframes as the coded pictures tell them: of all of them, or of those that are large for their surroundings
-    /// where that would be too much to read. The first picture counts as one where there is no other.
+    /// Replaces the keyframes with those that the samples themselves indicate. Checks all samples, or only those that
+    /// are large relative to their neighbors if reading all would be too much. If no keyframe is found, the first
+    /// sample becomes one.
     ///
     /// # Errors
-    /// What is missing of them.
+    /// The bytes that are missing.
     pub(super) fn verify_keyframes(
         &mut self,
         buffer: &SparseBuffer,
@@ -186,7 +189,7 @@ impl SampleIndex {
             return Err(ReadError::from_missing_ranges(missing));
         }
         let (mut keys, mut recovery_points) = (Vec::new(), Vec::new());
-        // Counts of recovery points are of reference pictures: where pictures are reordered, up to three are shown for each.
+        // Recovery counts refer to reference pictures. With reordering, up to three frames are shown for each.
         let frames_per_count =
             if self.composition_offsets.iter().any(|shift| *shift != self.composition_offsets[0]) {
                 3
@@ -202,7 +205,7 @@ impl SampleIndex {
                         recovery_points.push((place as u32, first_correct as u32));
                     }
                 }
-                // A picture that says nothing is what the index calls it.
+                // If the sample is inconclusive, the index decides.
                 RandomAccess::Unknown if self.keys.binary_search(&(place as u32)).is_ok() => {
                     keys.push(place as u32);
                 }
@@ -216,11 +219,11 @@ impl SampleIndex {
         Ok(())
     }
 
-    /// As [`SampleIndex::verify_keyframes`], of the sample at the place `first` and those behind it that are called keyframes: those of a
-    /// fragment.
+    /// Like [`SampleIndex::verify_keyframes`], for the sample at index `first` and the samples after it that are marked
+    /// as keyframes: those of a fragment.
     ///
     /// # Errors
-    /// What is missing of them.
+    /// The bytes that are missing.
     pub(super) fn verify_keyframes_from(
         &mut self,
         first: usize,
@@ -243,7 +246,7 @@ impl SampleIndex {
             |place: &u32| match random_access(codec, &buffer.get_available(head(*place)), nal_length_size) {
                 RandomAccess::Point => true,
                 RandomAccess::Dependent => false,
-                // Where nothing better is at hand, what follows a recovery point is about right.
+                // Without a better keyframe, frames after a recovery point are approximately correct.
                 RandomAccess::RecoveryPoint(_) | RandomAccess::Unknown => marked.contains(place),
             };
         let keys: Vec<u32> = places.into_iter().filter(is_key).collect();
@@ -251,20 +254,20 @@ impl SampleIndex {
         Ok(())
     }
 
-    /// Has the first picture count as a keyframe where no other does: decoding has to begin somewhere.
+    /// Makes the first sample a keyframe if there is no other: decoding has to start somewhere.
     pub(super) fn ensure_keyframe(&mut self) {
         if self.keys.is_empty() && !self.is_empty() {
             self.keys.push(0);
         }
     }
 
-    /// Whether pictures are renewed bit by bit, and keyframes are rare.
+    /// Whether frames are refreshed gradually and keyframes are rare.
     pub(super) fn is_intra_refresh(&self) -> bool {
         !self.recovery_points.is_empty()
     }
 
-    /// The places of the samples that are the largest for a while, and of those that are called keyframes if those are few;
-    /// ascending. Keyframes are among them.
+    /// Indexes of the largest samples of each part, and of the marked keyframes if those are few; ascending. They
+    /// include the real keyframes.
     fn largest_samples(&self) -> Vec<usize> {
         let (first, last) = (self.dts.first().copied().unwrap_or(0), self.dts.last().copied().unwrap_or(0));
         let step = ((last - first) / VERIFY_PARTS + 1).max(1);
@@ -286,17 +289,17 @@ impl SampleIndex {
         places
     }
 
-    /// When the first picture is shown, in ticks.
+    /// Presentation time of the first frame, in ticks.
     pub(super) fn start(&self) -> i64 {
         self.start
     }
 
-    /// When nothing more is shown, in ticks.
+    /// End of the last frame, in ticks.
     pub(super) fn end(&self) -> i64 {
         self.end
     }
 
-    /// When the keyframes are shown that are shown at all.
+    /// Presentation times of the keyframes that are shown.
     pub(super) fn key_times(&self) -> Vec<i64> {
         self.presented_keys().map(|(_, pts)| pts).collect()
     }
@@ -310,7 +313,7 @@ impl SampleIndex {
             .take_while(|(_, pts)| *pts < self.end)
     }
 
-    /// Every sample, in decoding order.
+    /// All samples, in decoding order.
     pub(super) fn samples(&self) -> impl Iterator<Item = Sample> {
         let mut keys = self.keys.iter().peekable();
         (0..self.len()).filter_map(move |place| {
@@ -335,11 +338,11 @@ impl SampleIndex {
         })
     }
 
-    /// The samples of a want, in decoding order, beginning with a keyframe. See [`SeekMode`].
-    /// Where no keyframe is ever shown, every aim is exact.
+    /// Returns the samples of a request, in decoding order, starting with a keyframe. See [`SeekMode`]. If no keyframe
+    /// is ever shown, every request is exact.
     ///
     /// # Errors
-    /// Why there is no budget left.
+    /// The reason why the budget is exhausted.
     pub(super) fn find_samples(
         &self,
         request: SampleRequest,
@@ -368,7 +371,7 @@ impl SampleIndex {
         self.samples_in_range((*key).max(*recovery.unwrap_or(key)) as usize, from, until, budget)
     }
 
-    /// The last keyframe shown at or before `media_start`, else the first that is shown.
+    /// The last keyframe shown at or before `from`, otherwise the first one that is shown.
     fn presented_key_before(&self, from: i64) -> Option<(usize, i64)> {
         let before = self.keys_by_time.partition_point(|place| self.pts(*place as usize) <= from);
         let place = before
@@ -381,9 +384,9 @@ impl SampleIndex {
             .or_else(|| self.presented_keys().next())
     }
 
-    /// The samples from the keyframe at the place `key` on that are needed to show `media_start..media_end`; if that is empty,
-    /// the picture that is shown at `media_start`. What follows the keyframe but is shown before it may need what came
-    /// before it (an open GOP), and is not among them.
+    /// Returns the samples from the keyframe at index `key` that are needed to show `from..until`, or, if that range is
+    /// empty, the frame that is shown at `from`. Samples that follow the keyframe in decoding order but are shown
+    /// before it are excluded: they may depend on earlier samples (an open GOP).
     fn samples_in_range(
         &self,
         key: usize,
@@ -394,7 +397,7 @@ impl SampleIndex {
         let floor = self.pts(key);
         let from = from.max(floor);
         let bound = until.max(from.saturating_add(1));
-        // Nothing is shown earlier than `min_composition_offset` after it is decoded.
+        // No sample is shown earlier than `dts + min_composition_offset`.
         let stop = self
             .dts
             .partition_point(|dts| dts.saturating_add(self.min_composition_offset) < bound)
@@ -420,22 +423,22 @@ impl SampleIndex {
     }
 }
 
-/// Stretches of a track that are shown one after another, in another order than that of the media or with parts left
-/// out. Each is an index of its own, of the samples that it needs.
+/// Spans of a track that are presented one after another, in an order other than that of the media or with parts left
+/// out. Each span has a separate index of the samples that it needs.
 #[derive(Debug, Clone)]
 pub(super) struct EditedIndex {
-    /// All samples, not placed.
+    /// All samples, with media times.
     media: SampleIndex,
     spans: Vec<PresentedSpan>,
-    /// How long the last sample is shown.
+    /// Duration of the last sample.
     last_duration: i64,
-    /// By when they begin to be shown; at least one.
+    /// Ordered by presentation start; at least one.
     parts: Vec<SampleIndex>,
 }
 
 impl EditedIndex {
     /// # Errors
-    /// Why there are more samples than are indexed, or why there is no budget left.
+    /// The reason why there are more samples than are indexed, or why the budget is exhausted.
     pub(super) fn new(
         media: SampleIndex,
         spans: Vec<PresentedSpan>,
@@ -450,7 +453,7 @@ impl EditedIndex {
         Ok(edited)
     }
 
-    /// Makes the parts, of at most so many samples.
+    /// Builds the parts, with at most `max_samples` samples in total.
     fn build_parts(&mut self, budget: &WorkBudget, max_samples: usize) -> Result<(), ReadError> {
         self.media.sort_keys();
         let mut count = 0;
@@ -459,11 +462,11 @@ impl EditedIndex {
             let range = self.media.decode_range(*span);
             count += range.len();
             if count > max_samples {
-                return Err(ReadError::Unsupported("an edit list that repeats more than there is"));
+                return Err(ReadError::Unsupported("edit list repeats more samples than are indexed"));
             }
             budget.spend(range.len() as u64 * STEPS_PER_SAMPLE)?;
             let part = self.media.presented_part(range, *span, self.last_duration);
-            // Nothing of the media lies in such a stretch.
+            // The media has no samples in such a span.
             if !part.is_empty() && part.start < part.end {
                 self.parts.push(part);
             }
@@ -496,7 +499,7 @@ impl EditedIndex {
     /// See [`SampleIndex::verify_keyframes`].
     ///
     /// # Errors
-    /// What is missing, or why there is no budget left.
+    /// The bytes that are missing, or the reason why the budget is exhausted.
     pub(super) fn verify_keyframes(
         &mut self,
         buffer: &SparseBuffer,
@@ -505,7 +508,7 @@ impl EditedIndex {
     ) -> Result<(), ReadError> {
         self.media.verify_keyframes(buffer, codec, nal_length_size)?;
         let mut edited = self.clone();
-        // The same stretches may need more samples now: where those are too many, what was there is better than nothing.
+        // The same spans may need more samples now. If those are too many, keep the previous parts.
         match edited.build_parts(buffer.budget(), MAX_SAMPLES) {
             Ok(()) => *self = edited,
             Err(ReadError::Unsupported(_)) => {}
@@ -514,11 +517,11 @@ impl EditedIndex {
         Ok(())
     }
 
-    /// The samples of a want, in decoding order. Where it reaches over several stretches, what each needs follows what the
-    /// one before needs. Samples that are never shown have times below 0, or none that is ever reached.
+    /// Returns the samples of a request, in decoding order. If it covers several spans, the samples of each span follow
+    /// those of the one before. Samples that are never shown have negative presentation times, or `i64::MAX`.
     ///
     /// # Errors
-    /// Why there is no budget left.
+    /// The reason why the budget is exhausted.
     pub(super) fn find_samples(
         &self,
         request: SampleRequest,
@@ -530,7 +533,7 @@ impl EditedIndex {
             let request = if place == first {
                 request
             } else {
-                // How far the first one came from the moment that was wanted, the others come, too.
+                // Later spans are shifted as far as the keyframe of the first is from the requested time.
                 let until = match request.mode {
                     SeekMode::Keyframe => {
                         let key = run.first().filter(|key| key.pts >= 0);
@@ -545,7 +548,7 @@ impl EditedIndex {
                 SampleRequest { from: part.start, until, mode: SeekMode::Exact }
             };
             let last_dts = run.last().map_or(i64::MIN, |sample| sample.dts);
-            // What is shown when the stretch is over, others need, and it is not shown itself.
+            // Samples that would be shown after the end of the span are not shown, but others depend on them.
             let hidden = |pts: i64| if pts < part.end { pts } else { i64::MAX };
             let samples = part.find_samples(request, budget)?.into_iter();
             run.extend(samples.map(|sample| Sample {
@@ -559,7 +562,7 @@ impl EditedIndex {
 }
 
 impl SampleIndex {
-    /// The places of the samples that a stretch of the media needs: from the keyframe before it on. Keys are sorted.
+    /// Indexes of the samples that a span needs, from the keyframe before it. Keys are sorted.
     fn decode_range(&self, span: PresentedSpan) -> std::ops::Range<usize> {
         let before = self.keys_by_time.partition_point(|place| self.pts(*place as usize) <= span.media_start);
         let key = self.keys_by_time.get(before.saturating_sub(1)).map_or(0, |place| *place as usize);
@@ -568,7 +571,7 @@ impl SampleIndex {
         key..stop.max(key)
     }
 
-    /// An index of some of the samples, placed.
+    /// Builds an index of some of the samples, with presentation times.
     fn presented_part(&self, range: std::ops::Range<usize>, span: PresentedSpan, last_duration: i64) -> Self {
         let mut part = Self::default();
         let first = self.keys.partition_point(|key| (*key as usize) < range.start);
@@ -593,7 +596,7 @@ mod tests {
     const ALL: PresentedSpan =
         PresentedSpan { media_start: 0, media_end: i64::MAX, presentation_start: 0, starts_at_frame: false };
 
-    /// Samples of these moments and kinds, each a tick after the last in decoding order.
+    /// Samples with these presentation times and keyframe flags, one tick apart in decoding order.
     fn index(pictures: &[(i64, bool)], span: PresentedSpan) -> SampleIndex {
         let mut index = SampleIndex::default();
         for (place, (pts, key)) in (0..).zip(pictures) {
@@ -615,7 +618,7 @@ mod tests {
         run.iter().map(|sample| sample.pts).collect()
     }
 
-    /// Two groups, the second one open: what is shown at 4 and 5 comes after its keyframe and needs the first.
+    /// Two GOPs, the second one open: the frames at 4 and 5 follow its keyframe and depend on the first GOP.
     const OPEN: &[(i64, bool)] = &[
         (0, true),
         (3, false),
@@ -629,7 +632,8 @@ mod tests {
         (8, false),
     ];
 
-    /// A film of VP8: so many samples of 40,000 bytes, every fiftieth a keyframe of 60,000; the index calls these keyframes.
+    /// A VP8 video: `count` samples of 40,000 bytes, every fiftieth a keyframe of 60,000. The index marks other samples
+    /// as keyframes.
     fn film(count: u32, is_marked: impl Fn(u32) -> bool) -> SampleIndex {
         let mut index = SampleIndex::default();
         for place in 0..count {
@@ -642,7 +646,7 @@ mod tests {
         index
     }
 
-    /// Verifies its keyframes; returns how many bytes that took.
+    /// Verifies the keyframes and returns the number of bytes that were read.
     fn verify_all(index: &mut SampleIndex) -> u64 {
         let mut buffer = SparseBuffer::new(index.len() as u64 * 60_000);
         loop {
@@ -676,7 +680,7 @@ mod tests {
             let mut index = film(5000, called);
             let bytes = verify_all(&mut index);
             assert_eq!(index.key_times(), right);
-            assert!(bytes < 3 << 20, "{bytes} bytes of 200 MB");
+            assert!(bytes < 3 << 20, "read {bytes} bytes of 200 MB");
         }
     }
 
@@ -735,7 +739,7 @@ mod tests {
         assert!(index.key_times().is_empty());
         assert_eq!(run(&index, 10, 0, SeekMode::Exact), [-2, 11, -1, 10]);
         assert_eq!(run(&index, 99, 0, SeekMode::Exact), [-2, 11, -1, 10, 14, 12, 13]);
-        // Nothing is shown yet: the first picture stands for it.
+        // Nothing is shown yet: the first frame is returned.
         assert_eq!(run(&index, 5, 0, SeekMode::Exact), [-2, 11, -1, 10]);
     }
 
@@ -754,7 +758,7 @@ mod tests {
         assert!(run(&index(&[(0, false)], ALL), 0, 5, SeekMode::Keyframe).is_empty());
     }
 
-    /// Groups of pictures: a keyframe, then others in any order, some of them shown before it.
+    /// GOPs: a keyframe, then other frames in any order, some of them shown before it.
     fn pictures() -> impl Strategy<Value = Vec<(i64, bool)>> {
         let group = (0_i64..4, 0_i64..8).prop_flat_map(|(ahead, behind)| {
             let others = |range: std::ops::Range<i64>| Just(range.collect::<Vec<_>>()).prop_shuffle();
@@ -782,12 +786,12 @@ mod tests {
             let found = run(&index, from, from + length, aim);
             let whole: Vec<i64> = pictures.iter().map(|(pts, _)| *pts).collect();
             let keys: Vec<i64> = pictures.iter().filter(|(_, key)| *key).map(|(pts, _)| *pts).collect();
-            // It begins with the keyframe before what is wanted, and keeps the order of decoding.
+            // It starts with the keyframe before the requested time, and keeps the decoding order.
             let key = keys.iter().copied().rfind(|key| *key <= from.max(0)).unwrap_or(keys[0]);
             prop_assert_eq!(found[0], key);
             let places: Vec<_> = found.iter().map(|pts| whole.iter().position(|other| other == pts).unwrap()).collect();
             prop_assert!(places.is_sorted_by(|one, other| one < other));
-            // Nothing that needs what came before the keyframe.
+            // No frame that depends on frames before the keyframe.
             prop_assert!(found.iter().all(|pts| *pts >= key));
             let first = if exact {
                 whole.iter().copied().filter(|pts| *pts <= from.max(0)).max().unwrap_or(key).max(key)
@@ -799,7 +803,8 @@ mod tests {
             for pts in wanted {
                 prop_assert!(found.contains(pts), "{} is missing", pts);
             }
-            // All that stands between, for others may need it; and it ends with what is wanted.
+            // All frames in between are included, since others may depend on them, and the last frame is a requested
+            // one.
             let between = &whole[places[0]..=places[places.len() - 1]];
             prop_assert_eq!(between.iter().filter(|pts| **pts >= key).count(), found.len());
             let last = found[found.len() - 1];

@@ -1,8 +1,9 @@
-//! Decides what a file is and where its pictures lie, by its bytes alone: containers are read in safe Rust.
+//! Container demuxers in safe Rust, which read only the bytes of the file: MP4 and MOV, Matroska and WebM, Flash video.
 
 pub mod budget;
 pub mod buffer;
 pub mod demuxer;
+pub mod error;
 pub mod flv;
 mod index;
 pub mod matroska;

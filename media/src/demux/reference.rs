@@ -1,34 +1,33 @@
-//! Decides which coded pictures nothing else refers to, and after which a decoder has forgotten all that was before.
+//! Detects non-reference pictures and random access points from the first bytes of a sample.
 //!
-//! Both are read from the first bytes of a coded picture. Where they say nothing certain, the answer is the one with
-//! which nothing is left out that somebody needs. Pure.
+//! If the bytes are inconclusive, the result is the one that discards nothing that other pictures need. Does no IO.
 
 use bytes::{Bytes, BytesMut};
 
-/// Whether no other picture needs this one, so that it can be left out if it is not shown itself.
+/// Whether no other picture references this one, so that it can be dropped if it is not shown itself.
 ///
-/// `nal_length` is how many bytes the length of a NAL unit takes, where the codec has those. `top_layer` is the highest
-/// temporal sub-layer among the pictures around it (see [`temporal_sub_layer`]).
+/// `nal_length_size` is the size of a NAL unit's length field in bytes, for codecs with NAL units. `top_layer` is the
+/// highest temporal sub-layer of the surrounding pictures (see [`temporal_sub_layer`]).
 pub fn is_non_reference(codec: &str, sample: &[u8], nal_length_size: usize, top_layer: u8) -> bool {
     match codec {
-        // ITU-T H.264, 7.4.1: nal_ref_idc is 0 in every slice of a picture that is not used for reference.
+        // ITU-T H.264, 7.4.1: nal_ref_idc is 0 in every slice of a non-reference picture.
         "h264" => all_slices(sample, nal_length_size, |unit| {
             let kind = unit.first()? & 31;
             (1..=5).contains(&kind).then(|| unit.first().is_some_and(|byte| byte & 0x60 == 0))
         }),
-        // ITU-T H.265, table 7-1: types up to 14 that are even are sub-layer non-reference pictures, which only
-        // pictures of higher sub-layers may use.
+        // ITU-T H.265, table 7-1: even types up to 14 are sub-layer non-reference pictures, which only pictures of
+        // higher sub-layers may reference.
         "hevc" => all_slices(sample, nal_length_size, |unit| {
             let kind = (unit.first()? >> 1) & 63;
             let layer = unit.get(1)? & 7;
             (kind < 32).then_some(kind <= 14 && kind % 2 == 0 && layer >= top_layer)
         }),
-        // ISO 13818-2, 6.2.3: picture_coding_type 3 is B, which nothing refers to; the same in MPEG-1.
+        // ISO 13818-2, 6.2.3: picture_coding_type 3 is B, which is never referenced; the same in MPEG-1.
         "mpeg1video" | "mpeg2video" => {
             let header = bytes_after(sample, [0, 0, 1, 0]);
             header.and_then(|rest| rest.get(1)).is_some_and(|byte| (byte >> 3) & 7 == 3)
         }
-        // ISO 14496-2, 6.2.5: vop_coding_type 2 is B. More than one picture may be packed into a sample.
+        // ISO 14496-2, 6.2.5: vop_coding_type 2 is B. A sample may contain more than one packed picture.
         "mpeg4" => {
             const VOP: [u8; 4] = [0, 0, 1, 0xb6];
             let header = bytes_after(sample, VOP);
@@ -39,7 +38,7 @@ pub fn is_non_reference(codec: &str, sample: &[u8], nal_length_size: usize, top_
     }
 }
 
-/// The temporal sub-layer of a picture of HEVC, as `nuh_temporal_id_plus1`; 0 for everything else.
+/// The temporal sub-layer of an HEVC picture, as `nuh_temporal_id_plus1`; 0 for all other codecs.
 pub fn temporal_sub_layer(codec: &str, sample: &[u8], nal_length_size: usize) -> u8 {
     if codec != "hevc" {
         return 0;
@@ -52,18 +51,18 @@ pub fn temporal_sub_layer(codec: &str, sample: &[u8], nal_length_size: usize) ->
         .unwrap_or(0)
 }
 
-/// Whether a decoder that meets this keyframe in the middle of a stream begins anew. A keyframe of H.264 that is no IDR
-/// picture (an open group of pictures) leaves the numbering of pictures as it was.
+/// Whether a decoder resets at this keyframe in the middle of a stream. An H.264 keyframe that is not an IDR picture
+/// (an open GOP) does not reset the picture numbering.
 pub fn is_decoder_reset(codec: &str, sample: &[u8], nal_length_size: usize) -> bool {
     codec != "h264"
         || nal_units(sample, nal_length_size).any(|unit| unit.first().is_some_and(|byte| byte & 31 == 5))
 }
 
-/// A keyframe of another place in its film, as one with which a decoder begins anew.
+/// Rewrites a keyframe from another position of the video so that a decoder resets at it.
 ///
-/// Of HEVC a CRA picture (of an open group) becomes a BLA picture: the two have the same syntax, and this is what the
-/// latter is there for (ITU-T H.265, 7.4.2.2 and table 7-1). An end of sequence before it would do that, too, but then
-/// what waits to be shown is dropped (C.5.2.2: NoOutputOfPriorPicsFlag of a CRA picture is 1).
+/// An HEVC CRA picture (of an open GOP) becomes a BLA picture. Both have the same syntax, and BLA pictures exist for
+/// this purpose (ITU-T H.265, 7.4.2.2 and table 7-1). An end of sequence before the picture would also work, but then
+/// pictures that have not been output are dropped (C.5.2.2: NoOutputOfPriorPicsFlag of a CRA picture is 1).
 pub fn rewrite_cra_as_bla(codec: &str, sample: Bytes, nal_length_size: usize) -> Bytes {
     const CRA: u8 = 21;
     const BLA: u8 = 16;
@@ -85,21 +84,21 @@ pub fn rewrite_cra_as_bla(codec: &str, sample: Bytes, nal_length_size: usize) ->
     rewritten.freeze()
 }
 
-/// Whether decoding can begin with a coded picture, as its own bytes say.
+/// Whether decoding can start at a sample, according to its own bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RandomAccess {
-    /// A random access point: decoding can begin with it.
+    /// A random access point: decoding can start here.
     Point,
-    /// A recovery point: pictures are right from so many pictures after it on (periodic intra refresh).
+    /// A recovery point: pictures are correct after this many pictures (periodic intra refresh).
     RecoveryPoint(u32),
-    /// It refers to other pictures.
+    /// The picture references other pictures.
     Dependent,
-    /// The bytes do not say.
+    /// The bytes are inconclusive.
     Unknown,
 }
 
-/// Whether a picture that the index calls a keyframe surely is none: decoding cannot begin with it. Some cameras mark
-/// every n-th picture, and some muxers mark all of them.
+/// Whether a picture that the index marks as a keyframe is certainly not one: decoding cannot start at it. Some cameras
+/// mark every n-th picture, and some muxers mark all of them.
 pub fn is_false_keyframe(codec: &str, sample: &[u8], nal_length_size: usize) -> bool {
     matches!(
         random_access(codec, sample, nal_length_size),
@@ -107,7 +106,7 @@ pub fn is_false_keyframe(codec: &str, sample: &[u8], nal_length_size: usize) -> 
     )
 }
 
-/// Whether decoding can begin with a picture. `sample` is all of it or its beginning.
+/// Whether decoding can start at a picture. `sample` is all of it or its beginning.
 pub fn random_access(codec: &str, sample: &[u8], nal_length_size: usize) -> RandomAccess {
     let point_if = |is_point: bool| if is_point { RandomAccess::Point } else { RandomAccess::Dependent };
     match codec {
@@ -116,15 +115,15 @@ pub fn random_access(codec: &str, sample: &[u8], nal_length_size: usize) -> Rand
         "av1" => av1_random_access(sample),
         // RFC 6386, 9.1: the first bit of the frame tag.
         "vp8" => sample.first().map_or(RandomAccess::Unknown, |byte| point_if(byte & 1 == 0)),
-        // VP9 bitstream specification, 6.2: `show_existing_frame` and `frame_type` are 0. Profile 3 has one more bit before
-        // them.
+        // VP9 bitstream specification, 6.2: `show_existing_frame` and `frame_type` are 0. Profile 3 has one more bit
+        // before them.
         "vp9" => sample.first().map_or(RandomAccess::Unknown, |byte| match byte {
             byte if byte >> 6 != 2 => RandomAccess::Unknown,
             byte if byte & 0x30 == 0x30 => point_if(byte & 0b110 == 0),
             byte => point_if(byte & 0b1100 == 0),
         }),
-        // ITU-T H.263, 5.1: bit 9 of PTYPE says whether the picture refers to others; with an extended PTYPE (source
-        // format 7) it stands elsewhere.
+        // ITU-T H.263, 5.1: bit 9 of PTYPE indicates whether the picture references others. With an extended PTYPE
+        // (source format 7) it has another position.
         "h263" => match sample.get(4) {
             Some(byte) if (byte >> 2) & 7 != 7 => point_if(byte & 2 == 0),
             _ => RandomAccess::Unknown,
@@ -137,14 +136,14 @@ pub fn random_access(codec: &str, sample: &[u8], nal_length_size: usize) -> Rand
             let header = bytes_after(sample, [0, 0, 1, 0]).and_then(|rest| rest.get(1));
             header.map_or(RandomAccess::Unknown, |byte| point_if((byte >> 3) & 7 == 1))
         }
-        // Every picture is coded by itself.
+        // Every picture is coded independently.
         "mjpeg" | "prores" | "dnxhd" => RandomAccess::Point,
         _ => RandomAccess::Unknown,
     }
 }
 
-/// ITU-T H.264: an IDR picture (7.4.1.2.4), or one with a recovery point SEI message (D.2.8). The first slice tells: the
-/// second field of an intra picture may refer to the first.
+/// ITU-T H.264: an IDR picture (7.4.1.2.4), or one with a recovery point SEI message (D.2.8). Only the first slice
+/// counts: the second field of an intra picture may reference the first.
 fn h264_random_access(sample: &[u8], nal_length_size: usize) -> RandomAccess {
     let (mut recovery, mut is_intra) = (None, None);
     for unit in nal_units_with_partial(sample, nal_length_size) {
@@ -167,12 +166,13 @@ fn h264_random_access(sample: &[u8], nal_length_size: usize) -> RandomAccess {
         (Some(_), Some(count)) if count > 0 => RandomAccess::RecoveryPoint(count),
         (Some(true), Some(_)) => RandomAccess::Point,
         (Some(false), _) => RandomAccess::Dependent,
-        // An intra picture that says nothing may do, where the container says so.
+        // An intra picture without such a message may be a keyframe, if the container marks it.
         _ => RandomAccess::Unknown,
     }
 }
 
-/// ITU-T H.265, table 7-1: types 16 to 23 are intra random access points; the recovery point SEI message is that of D.2.8.
+/// ITU-T H.265, table 7-1: types 16 to 23 are intra random access points; the recovery point SEI message is that of
+/// D.2.8.
 fn hevc_random_access(sample: &[u8], nal_length_size: usize) -> RandomAccess {
     const PREFIX_SEI: u8 = 39;
     let (mut recovery, mut is_dependent) = (None, false);
@@ -218,7 +218,7 @@ fn av1_random_access(sample: &[u8]) -> RandomAccess {
                     (byte & 0x80 != 0, byte >> 5 & 3, byte & 0x10 != 0);
                 return match (shows_existing, frame_type) {
                     (false, 0) if is_shown => RandomAccess::Point,
-                    // A keyframe that is shown later: what follows may refer to pictures before it.
+                    // A keyframe that is shown later: frames after it may reference frames before it.
                     (false, 0) => RandomAccess::Unknown,
                     _ => RandomAccess::Dependent,
                 };
@@ -230,7 +230,8 @@ fn av1_random_access(sample: &[u8]) -> RandomAccess {
     RandomAccess::Unknown
 }
 
-/// A number of seven bits a byte, and how many bytes it takes: AV1 bitstream specification, 4.10.5.
+/// Parses a LEB128 number (seven bits per byte) and returns it with its length in bytes: AV1 bitstream specification,
+/// 4.10.5.
 fn leb128(bytes: &[u8]) -> Option<(u64, usize)> {
     let mut value = 0;
     for (place, byte) in bytes.iter().take(8).enumerate() {
@@ -242,12 +243,12 @@ fn leb128(bytes: &[u8]) -> Option<(u64, usize)> {
     None
 }
 
-/// How many bytes of a slice header hold its type, and how many of an SEI message are read.
+/// How many bytes of a slice header contain its type, and how many bytes of an SEI message are read.
 const SLICE_HEADER_BYTES: usize = 16;
 const SEI_BYTES: usize = 4096;
 
-/// How many pictures after this one are not right yet, if an SEI message says so: ITU-T H.264 and H.265, 7.3.2.3.1 and
-/// D.1.8.
+/// The number of pictures after this one that are not correct yet, from a recovery point SEI message: ITU-T H.264 and
+/// H.265, 7.3.2.3.1 and D.1.8.
 fn recovery_point(message: &[u8], is_signed: bool) -> Option<u32> {
     const RECOVERY_POINT: u32 = 6;
     let bytes = to_rbsp(message, SEI_BYTES);
@@ -288,7 +289,7 @@ fn to_rbsp(bytes: &[u8], max_bytes: usize) -> Vec<u8> {
     out
 }
 
-/// Bits of a header, the highest first.
+/// Reads bits of a header, most significant first.
 struct ExpGolombReader<'a> {
     bytes: &'a [u8],
     position: usize,
@@ -306,7 +307,7 @@ impl<'a> ExpGolombReader<'a> {
         Some(bit.into())
     }
 
-    /// An Exp-Golomb number: ITU-T H.264, 9.1.
+    /// Reads an unsigned Exp-Golomb number: ITU-T H.264, 9.1.
     fn read_ue(&mut self) -> Option<u32> {
         let mut zeros = 0;
         while self.read_bit()? == 0 {
@@ -322,26 +323,26 @@ impl<'a> ExpGolombReader<'a> {
         Some(value - 1)
     }
 
-    /// A signed one, where it is not below 0; else 0.
+    /// Reads a signed Exp-Golomb number. Negative numbers become 0.
     fn read_se(&mut self) -> Option<u32> {
         let number = self.read_ue()?;
         Some(if number % 2 == 1 { number.div_ceil(2) } else { 0 })
     }
 }
 
-/// Whether there are slices and `judge` says yes of every one; it says nothing of units that are no slices.
+/// Whether there are slices and `predicate` is true for all of them. It returns `None` for units that are not slices.
 fn all_slices(sample: &[u8], nal_length_size: usize, predicate: impl Fn(&[u8]) -> Option<bool>) -> bool {
     let mut slices = nal_units(sample, nal_length_size).filter_map(predicate).peekable();
     slices.peek().is_some() && slices.all(|disposable| disposable)
 }
 
-/// The NAL units of a sample, each behind its length: ISO 14496-15, 4.3.3. One that is cut off is left out. Where the
-/// length takes no bytes, they stand behind start codes: ITU-T H.264, annex B.
+/// The NAL units of a sample, each after its length: ISO 14496-15, 4.3.3. A truncated unit is skipped. If the length
+/// size is 0, the units follow start codes: ITU-T H.264, annex B.
 fn nal_units(sample: &[u8], nal_length_size: usize) -> impl Iterator<Item = &[u8]> {
     split_nal_units(sample, nal_length_size, false)
 }
 
-/// As [`nal_units`], and the beginning of one that is cut off.
+/// Like [`nal_units`], including the beginning of a truncated unit.
 fn nal_units_with_partial(sample: &[u8], nal_length_size: usize) -> impl Iterator<Item = &[u8]> {
     split_nal_units(sample, nal_length_size, true)
 }
@@ -351,7 +352,8 @@ fn split_nal_units(
     nal_length_size: usize,
     keeps_partial: bool,
 ) -> impl Iterator<Item = &[u8]> {
-    // Some muxers keep the record of a stream with lengths, and the start codes: a length of 1, and then one beyond the end.
+    // Some muxers keep the record of a stream with lengths, but write start codes: a length of 1, then one that exceeds
+    // the sample.
     let second_length =
         sample.get(5..9).map_or(0, |bytes| bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)));
     let has_start_codes =
@@ -368,7 +370,7 @@ fn split_nal_units(
             let end = find_start_code(sample).unwrap_or(sample.len());
             let (unit, rest) = sample.split_at(end);
             sample = rest.get(3..).unwrap_or_default();
-            // A start code of four bytes begins with a zero, and zeros may follow a unit.
+            // A four-byte start code begins with a zero, and zeros may follow a unit.
             let length = unit.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
             return unit.get(..length);
         }
@@ -383,12 +385,12 @@ fn split_nal_units(
     })
 }
 
-/// Where the next start code begins.
+/// Position of the next start code.
 fn find_start_code(bytes: &[u8]) -> Option<usize> {
     bytes.windows(3).position(|word| word == [0, 0, 1])
 }
 
-/// What follows the first of these codes, looked for where headers are.
+/// The bytes after the first occurrence of `code`.
 fn bytes_after(sample: &[u8], code: [u8; 4]) -> Option<&[u8]> {
     let at = sample.windows(4).position(|word| word == code)?;
     sample.get(at + 4..)
@@ -400,7 +402,7 @@ mod tests {
 
     use super::*;
 
-    /// NAL units behind lengths of four bytes.
+    /// NAL units with four-byte lengths.
     fn sample(units: &[&[u8]]) -> Vec<u8> {
         units.iter().flat_map(|unit| [&(unit.len() as u32).to_be_bytes()[..], unit].concat()).collect()
     }
@@ -413,8 +415,8 @@ mod tests {
             ("reference B", "h264", sample(&[&[0x21, 9]]), false),
             ("one slice of two is a reference", "h264", sample(&[&[0x01, 9], &[0x61, 9]]), false),
             ("IDR", "h264", sample(&[&[0x65, 9]]), false),
-            ("no slice at all", "h264", sample(&[&[6, 1]]), false),
-            ("cut off", "h264", vec![0, 0, 0, 9, 1], false),
+            ("no slice", "h264", sample(&[&[6, 1]]), false),
+            ("truncated", "h264", vec![0, 0, 0, 9, 1], false),
             ("TRAIL_N on top", "hevc", sample(&[&hevc(0, 2)]), true),
             ("TRAIL_N below", "hevc", sample(&[&hevc(0, 1)]), false),
             ("TRAIL_R", "hevc", sample(&[&hevc(1, 2)]), false),
@@ -474,33 +476,33 @@ mod tests {
         let long = [&[6, 5, 0xff, 0x01][..], &[7; 256], &[6, 1, 0x80, 0x80]].concat();
         for (name, codec, bytes, nal_length, expected) in [
             (
-                "IDR behind parameter sets",
+                "IDR after parameter sets",
                 "h264",
                 sample(&[&[0x67, 1], &[0x68, 1], &[0x65, 1]]),
                 4,
                 RandomAccess::Point,
             ),
-            ("the same, cut off in its slice", "h264", vec![0, 0, 0, 9, 0x65, 1], 4, RandomAccess::Point),
+            ("the same, truncated in its slice", "h264", vec![0, 0, 0, 9, 0x65, 1], 4, RandomAccess::Point),
             (
-                "IDR behind start codes",
+                "IDR after start codes",
                 "h264",
                 annex_b(&[&[9, 0xf0], &[0x67, 1], &[0x65, 1]]),
                 0,
                 RandomAccess::Point,
             ),
             (
-                "the same with a record",
+                "the same with a configuration record",
                 "h264",
                 annex_b(&[&[9, 0xf0], &[0x67, 1], &[0x65, 1]]),
                 4,
                 RandomAccess::Point,
             ),
-            ("P behind start codes", "h264", annex_b(&[&[9, 0xf0], &P_SLICE]), 0, RandomAccess::Dependent),
+            ("P after start codes", "h264", annex_b(&[&[9, 0xf0], &P_SLICE]), 0, RandomAccess::Dependent),
             ("I of an open group", "h264", sample(&[&RECOVERY, &I_SLICE]), 4, RandomAccess::Point),
-            ("its two fields", "h264", sample(&[&RECOVERY, &I_SLICE, &P_SLICE]), 4, RandomAccess::Point),
-            ("the message behind another one", "h264", sample(&[&long, &I_SLICE]), 4, RandomAccess::Point),
+            ("I, two fields", "h264", sample(&[&RECOVERY, &I_SLICE, &P_SLICE]), 4, RandomAccess::Point),
+            ("after another message", "h264", sample(&[&long, &I_SLICE]), 4, RandomAccess::Point),
             ("intra refresh", "h264", sample(&[&REFRESH, &P_SLICE]), 4, RandomAccess::RecoveryPoint(19)),
-            ("an I picture that says nothing", "h264", sample(&[&I_SLICE]), 4, RandomAccess::Unknown),
+            ("I without recovery point", "h264", sample(&[&I_SLICE]), 4, RandomAccess::Unknown),
             (
                 "intra refresh of HEVC",
                 "hevc",
@@ -511,14 +513,14 @@ mod tests {
             ("TRAIL_R of HEVC", "hevc", sample(&[&[2, 1]]), 4, RandomAccess::Dependent),
             ("no slice of HEVC", "hevc", sample(&[&[78, 1, 1, 1, 0]]), 4, RandomAccess::Unknown),
             ("a keyframe of AV1", "av1", vec![0x12, 0, 0x0a, 2, 0, 0, 0x32, 1, 0x10], 4, RandomAccess::Point),
-            ("one that is shown later", "av1", vec![0x12, 0, 0x32, 1, 0x00], 4, RandomAccess::Unknown),
+            ("keyframe shown later", "av1", vec![0x12, 0, 0x32, 1, 0x00], 4, RandomAccess::Unknown),
             ("an intra-only frame of AV1", "av1", vec![0x12, 0, 0x32, 1, 0x50], 4, RandomAccess::Dependent),
             ("a still of AV1", "av1", vec![0x0a, 1, 0x18, 0x32, 1, 0x20], 4, RandomAccess::Point),
             ("with an extension and without sizes", "av1", vec![0x34, 0, 0x30], 4, RandomAccess::Dependent),
             ("a keyframe of VP9's profile 3", "vp9", vec![0xb0], 4, RandomAccess::Point),
             ("no frame of VP9", "vp9", vec![0x02], 4, RandomAccess::Unknown),
             ("motion JPEG", "mjpeg", vec![], 4, RandomAccess::Point),
-            ("what is not looked into", "vp6", vec![0x80], 4, RandomAccess::Unknown),
+            ("unsupported codec", "vp6", vec![0x80], 4, RandomAccess::Unknown),
         ] {
             assert_eq!(random_access(codec, &bytes, nal_length), expected, "{name}");
         }

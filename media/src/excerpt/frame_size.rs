@@ -1,18 +1,19 @@
-//! Decides how large a coded picture is, by its own headers: containers name one size, and a track may have several. Pure.
+//! Parses the frame size from the headers of encoded samples: containers specify one size, but a track may have
+//! several. Does no IO.
 
 use bytes::Bytes;
 
 use crate::demux::demuxer::Track;
 use crate::size::Size;
 
-/// How much of a NAL unit is read for its size: a sequence parameter set with all scaling lists is shorter.
+/// How many bytes of a NAL unit are read for its size: a sequence parameter set with all scaling lists is shorter.
 const MAX_SPS_BYTES: usize = 1024;
 
-/// The size of a keyframe of this track in pixels, without what is cropped, as far as that is known.
+/// The size of a track's keyframe in pixels, after cropping, if known.
 pub fn keyframe_size(track: &Track, entry: u16, sample: &[u8]) -> Option<Size> {
     let (entry, nal_length) = (track.sample_entries.get(usize::from(entry))?, track.nal_length_size());
     match track.codec {
-        // Their parameter sets may stand in the entry, in the sample, or in both.
+        // Their parameter sets may be in the sample entry, in the sample, or in both.
         "h264" | "hevc" => size_from_bitstream(track.codec, sample, nal_length)
             .or_else(|| size_from_configuration(entry))
             .or_else(|| size_from_entry(entry)),
@@ -23,7 +24,7 @@ pub fn keyframe_size(track: &Track, entry: u16, sample: &[u8]) -> Option<Size> {
     }
 }
 
-/// The size by the first sequence parameter set of a sample entry: ISO 14496-15, 5.3.3.1 and 8.3.3.1.
+/// The size from the first sequence parameter set of a sample entry: ISO 14496-15, 5.3.3.1 and 8.3.3.1.
 fn size_from_configuration(entry: &[u8]) -> Option<Size> {
     let bytes_behind = |kind: &[u8]| entry.get(entry.windows(4).position(|word| word == kind)? + 4..);
     if let Some(body) = bytes_behind(b"avcC") {
@@ -40,7 +41,7 @@ fn size_from_configuration(entry: &[u8]) -> Option<Size> {
     }
 }
 
-/// The size that a sample entry names: ISO 14496-12, 12.1.3.
+/// The size in a sample entry: ISO 14496-12, 12.1.3.
 pub fn size_from_entry(entry: &Bytes) -> Option<Size> {
     let side = |at: usize| Some(u32::from(u16::from_be_bytes(entry.get(at..at + 2)?.try_into().ok()?)));
     nonzero_size(side(32)?, side(34)?)
@@ -66,7 +67,7 @@ fn nonzero_size(width: u32, height: u32) -> Option<Size> {
     (width > 0 && height > 0).then_some(Size { width, height })
 }
 
-/// The beginning of a NAL unit without its emulation prevention bytes: ITU-T H.264, 7.3.1.
+/// The beginning of a NAL unit without emulation prevention bytes: ITU-T H.264, 7.3.1.
 fn to_rbsp(unit: &[u8]) -> Vec<u8> {
     let mut zeros = 0;
     let is_content = |byte: &&u8| {
@@ -77,7 +78,7 @@ fn to_rbsp(unit: &[u8]) -> Vec<u8> {
     unit.iter().take(MAX_SPS_BYTES).filter(is_content).copied().collect()
 }
 
-/// The first NAL unit of a kind, see [`to_rbsp`]: ISO 14496-15, 4.3.3.
+/// The first NAL unit of a type, see [`to_rbsp`]: ISO 14496-15, 4.3.3.
 fn find_nal_unit(mut sample: &[u8], nal_length_size: usize, is_kind: impl Fn(u8) -> bool) -> Option<Vec<u8>> {
     if nal_length_size == 0 {
         return None;
@@ -168,7 +169,7 @@ fn hevc_sps_size(unit: &[u8]) -> Option<Size> {
     bits.read_window(chroma_width, chroma_height)?.crop(width, height)
 }
 
-/// Pixels for each of chroma, across and down, by `chroma_format_idc`.
+/// Luma samples per chroma sample, horizontally and vertically, by `chroma_format_idc`.
 fn subsampling(chroma: u32) -> (u32, u32) {
     match chroma {
         1 => (2, 2),
@@ -240,7 +241,7 @@ fn av1_sequence_size(body: &[u8]) -> Option<Size> {
     let mut bits = BitReader::new(body);
     bits.skip(4);
     if bits.read_flag()? {
-        // A reduced header, of a still picture.
+        // The reduced header of a still picture.
         bits.skip(5);
     } else {
         let mut delay = None;
@@ -307,7 +308,7 @@ fn prores_size(sample: &[u8]) -> Option<Size> {
     is_frame.then(|| nonzero_size(bits.read_bits(16)?, bits.read_bits(16)?))?
 }
 
-/// What a conformance window leaves of a picture.
+/// The conformance window: the cropped part of a picture.
 struct ConformanceWindow {
     crop_width: u32,
     crop_height: u32,
@@ -319,7 +320,7 @@ impl ConformanceWindow {
     }
 }
 
-/// Bits, the high one of each byte first.
+/// Reads bits, most significant first.
 struct BitReader<'a> {
     bytes: &'a [u8],
     position: usize,
@@ -349,7 +350,7 @@ impl<'a> BitReader<'a> {
         Some(value)
     }
 
-    /// Exp-Golomb: ITU-T H.264, 9.1; AV1's `uvlc` is the same.
+    /// Reads an unsigned Exp-Golomb number: ITU-T H.264, 9.1; AV1's `uvlc` is the same.
     fn read_ue(&mut self) -> Option<u32> {
         let mut zeros = 0;
         while !self.read_flag()? {
@@ -361,7 +362,7 @@ impl<'a> BitReader<'a> {
         Some((1_u32 << zeros) - 1 + self.read_bits(zeros)?)
     }
 
-    /// The same with a sign.
+    /// Reads a signed Exp-Golomb number.
     fn read_se(&mut self) -> Option<i64> {
         let number = i64::from(self.read_ue()?);
         Some(if number % 2 == 1 { number / 2 + 1 } else { -(number / 2) })
@@ -379,7 +380,7 @@ impl<'a> BitReader<'a> {
         Some(())
     }
 
-    /// A conformance window in units of so many pixels.
+    /// Reads a conformance window in units of this many pixels.
     fn read_window(&mut self, unit_width: u32, unit_height: u32) -> Option<ConformanceWindow> {
         if !self.read_flag()? {
             return Some(ConformanceWindow { crop_width: 0, crop_height: 0 });
@@ -398,18 +399,18 @@ mod tests {
 
     use super::*;
 
-    /// Bytes of a text of hexadecimal digits.
+    /// Decodes hexadecimal digits.
     fn hex(text: &str) -> Vec<u8> {
         let digits: Vec<u8> =
             text.bytes().filter_map(|byte| (byte as char).to_digit(16)).map(|digit| digit as u8).collect();
         digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
     }
 
-    /// Parameter sets and first pictures that x264, x265, libvpx, libaom, SVT-AV1 and ffmpeg have written.
+    /// Parameter sets and first pictures that were written by x264, x265, libvpx, libaom, SVT-AV1 and ffmpeg.
     #[test]
     fn reads_size_from_every_codec() {
         let unit = |text: &str| -> Vec<u8> {
-            // Another unit stands before it.
+            // Another unit precedes it.
             let unit = hex(text);
             [&[0, 0, 0, 2, 9, 0xf0][..], &(unit.len() as u32).to_be_bytes(), &unit].concat()
         };
@@ -452,7 +453,7 @@ mod tests {
                 let _ = size_from_bitstream(codec, &sample[..length], 4);
             }
         }
-        // Pictures that build on others do not say, and neither do codecs that are not read here.
+        // Dependent pictures do not contain a size; other codecs are not supported.
         for (codec, text) in
             [("vp8", "3159009d012a4201b6000007"), ("vp9", "8649834200"), ("av1", "1200"), ("svq1", "00")]
         {
@@ -466,7 +467,7 @@ mod tests {
             Bytes::from([&[0; 32][..], &width.to_be_bytes(), &height.to_be_bytes(), &[0; 50]].concat())
         };
         assert_eq!(size_from_entry(&entry(320, 180)), Some(Size { width: 320, height: 180 }));
-        // Parameter sets as x264 and x265 write them, in an entry that names another size.
+        // Parameter sets as x264 and x265 write them, in an entry with another size.
         for (kind, head, set) in [
             (b"avcC", "014d4015ffe1001b", "67640028acd940780227a9b0110000030001000003000a0f183196"),
             (

@@ -1,49 +1,40 @@
-//! Decides what the decoder is handed instead of a source: a small MP4 of our own making, with the samples that are
-//! wanted and the codec configuration that they need. Pure.
+//! Writes excerpts: small MP4 files for the decoder, with the requested samples and their codec configuration. Does no
+//! IO.
 //!
-//! Its times are not the source's. Every picture that is wanted has the next whole second to itself (a *slot*), and
-//! what is there only to be decoded stands shortly before the slot that it helps. With `fps=1` ffmpeg therefore gives
-//! exactly one frame a slot, the right one, and where a frame cannot be decoded its neighbour, so that the frames that
-//! come back are known by their number. ISO 14496-12 says how the boxes are laid out.
+//! The times in an excerpt differ from those of the source. Each requested frame is presented at a whole second: its
+//! frame index. Samples that are only decoded have times shortly before the frame that depends on them. With `fps=1`,
+//! ffmpeg therefore outputs exactly one frame per index: the right one or, if a frame cannot be decoded, its neighbor.
+//! Output frames are identified by their number. ISO 14496-12 specifies the layout of the boxes.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use glimpse_contract::limits;
 
-use crate::demux::buffer::{ReadError, SparseBuffer};
+use crate::demux::buffer::SparseBuffer;
 use crate::demux::demuxer::{IDENTITY_MATRIX, Sample, Track};
+use crate::demux::error::ReadError;
 use crate::demux::reference;
+use crate::excerpt::ExcerptSample;
 use crate::size::Size;
 
-/// Ticks a second of a digest, and so of a slot.
+/// Ticks per second of an excerpt, which is the distance between two output frames.
 const TIMESCALE: u32 = 1000;
-/// How long before its slot a picture stands that is there only to be decoded: it is rounded to the slot, and gives
-/// way to the one that has it.
+/// How long before an output frame the samples are presented that are only decoded: ffmpeg rounds their times to that
+/// frame's, and the output frame replaces them.
 const LEAD_TICKS: i64 = 450;
-/// One sample of a digest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ExcerptSample {
-    /// The sample.
-    pub source: Sample,
-    /// Whether its picture comes back.
-    pub is_output: bool,
-    /// Whether a new stretch begins with it, which nothing before it may reach into.
-    pub is_discontinuity: bool,
-}
-
-/// A small MP4, and how many frames come out of it.
+/// A small MP4, and the number of frames that are output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Excerpt {
     /// The file.
     pub bytes: Bytes,
-    /// How many slots it has: one a shown sample.
+    /// The number of output frames: one for each sample with `is_output`.
     pub frame_count: u32,
 }
 
-/// Makes digests of these samples, which are in decoding order: one, or more where a stretch begins in a way after which
-/// a decoder does not begin anew. What is neither shown nor needed by others is left out.
+/// Writes excerpts of these samples, which are in decoding order: one, or several if a segment starts in a way that
+/// does not reset the decoder. Samples that are neither output nor referenced are dropped.
 ///
 /// # Errors
-/// [`ReadError::NeedMore`] if bytes of a sample are not known.
+/// [`ReadError::NeedMore`] if bytes of a sample are not buffered.
 pub fn write_excerpts(
     track: &Track,
     buffer: &SparseBuffer,
@@ -80,13 +71,13 @@ pub fn write_excerpts(
     groups.iter().map(|group| write_excerpt(track, buffer, group)).collect()
 }
 
-/// The bytes of a sample with what stands before them.
+/// The bytes of a sample with the track's prefix.
 fn prepend_prefix(track: &Track, bytes: Bytes) -> Bytes {
     if track.sample_prefix.is_empty() { bytes } else { [&track.sample_prefix[..], &bytes].concat().into() }
 }
 
-/// The samples with one picture each, where B-pictures of MPEG-4 part 2 are packed into the sample of the picture that they
-/// refer to.
+/// Splits samples of MPEG-4 part 2 into samples of one picture each, if B-pictures are packed into the sample of their
+/// reference picture.
 fn unpack_samples(
     track: &Track,
     buffer: &SparseBuffer,
@@ -106,11 +97,11 @@ fn unpack_samples(
     Ok(all)
 }
 
-/// Whether one of these is called a keyframe that surely is none, or begins a stretch as one, as far as their bytes are
-/// known.
+/// Whether a sample is certainly not a keyframe, although it is marked as one or starts a segment, as far as its bytes
+/// are buffered.
 pub fn has_false_keyframe(track: &Track, buffer: &SparseBuffer, samples: &[ExcerptSample]) -> bool {
     let nal_length_size = track.nal_length_size();
-    // Where pictures are renewed bit by bit, decoding begins with what is no keyframe: that was found out before.
+    // With intra refresh, decoding starts at a sample that is not a keyframe. This has been detected before.
     let is_start = |sample: &&ExcerptSample| {
         !track.is_intra_refresh && (sample.source.is_key || sample.is_discontinuity)
     };
@@ -120,8 +111,8 @@ pub fn has_false_keyframe(track: &Track, buffer: &SparseBuffer, samples: &[Excer
     })
 }
 
-/// The size that pictures of a track are shown in whose keyframes have several: the largest, and of those the one that
-/// most have. None where all have one. Keyframes that are not known yet do not count.
+/// The size in which frames are shown, if the keyframes of a track have several sizes: the largest; among equal areas,
+/// the most frequent one. `None` if all have the same size. Keyframes that are not buffered are ignored.
 pub fn main_size<'a>(
     track: &Track,
     buffer: &SparseBuffer,
@@ -135,7 +126,7 @@ pub fn main_size<'a>(
         } else {
             crate::excerpt::frame_size::keyframe_size(track, sample.entry, &prepend_prefix(track, bytes))
         };
-        // What is larger is not decoded.
+        // Larger frames are not decoded.
         let size = size.filter(|Size { width, height }| {
             (*width).max(*height) <= limits::MAX_DIMENSION
                 && u64::from(*width) * u64::from(*height) <= limits::MAX_PIXELS
@@ -146,15 +137,15 @@ pub fn main_size<'a>(
             (None, _) => {}
         }
     }
-    // Of several the last one counts: here that which comes first in the film.
+    // If several are equal, `max_by_key` returns the last, which is the first in the video because of `rev`.
     let largest = counts.iter().rev().max_by_key(|(size, count)| (size.frame_bytes(), *count));
     if counts.len() > 1 { largest.map(|(size, _)| *size) } else { None }
 }
 
-/// Makes a digest of these samples, which are in decoding order.
+/// Writes an excerpt of these samples, which are in decoding order.
 ///
 /// # Errors
-/// [`ReadError::NeedMore`] if bytes of a sample are not known.
+/// [`ReadError::NeedMore`] if bytes of a sample are not buffered.
 pub fn write_excerpt(
     track: &Track,
     buffer: &SparseBuffer,
@@ -186,7 +177,7 @@ pub fn write_excerpt(
         write_box(&mut out, *b"moov", |out| write_moov(out, &layout, offset));
         out
     };
-    // The header is as long whatever the offset in it.
+    // The length of the header does not depend on the offset in it.
     let mut out = write_header(0);
     let data: u64 = lengths.iter().map(|length| u64::from(*length)).sum();
     let offset = out.len() as u64 + 16;
@@ -201,19 +192,19 @@ pub fn write_excerpt(
     Ok(Excerpt { bytes: out.freeze(), frame_count: frame_count })
 }
 
-/// The bytes of a sample.
+/// The byte range of a sample.
 pub fn byte_range(sample: &Sample) -> std::ops::Range<u64> {
     sample.offset..sample.offset.saturating_add(u64::from(sample.size))
 }
 
-/// The bytes of these samples.
+/// The byte ranges of these samples.
 pub fn byte_ranges(samples: &[ExcerptSample]) -> Vec<std::ops::Range<u64>> {
     samples.iter().map(|sample| byte_range(&sample.source)).collect()
 }
 
-/// When each sample is shown, in ticks of the digest.
+/// The presentation time of each sample, in ticks of the excerpt.
 fn presentation_times(samples: &[ExcerptSample]) -> Vec<i64> {
-    // Each stretch by itself, in the order in which its pictures are shown.
+    // Each segment separately, in presentation order.
     let mut order: Vec<usize> = (0..samples.len()).collect();
     let mut segment = 0_usize;
     let segments: Vec<usize> = samples
@@ -240,9 +231,9 @@ fn presentation_times(samples: &[ExcerptSample]) -> Vec<i64> {
     times
 }
 
-/// Those that wait get their times shortly before the slot, in order.
+/// Assigns times shortly before the output frame to the pending samples, in order.
 fn assign_hidden_times(times: &mut [i64], hidden: &mut Vec<usize>, frame_index: i64) {
-    // In so little time there is room for as many pictures as ticks; more share the last one's, and all are dropped.
+    // There are only as many different times as ticks. Further samples share the last one; all of them are dropped.
     for (place, rank) in hidden.drain(..).zip(0_i64..) {
         times[place] = frame_index * i64::from(TIMESCALE) - LEAD_TICKS + rank.min(LEAD_TICKS - 1);
     }
@@ -270,13 +261,13 @@ fn write_full_box(
     });
 }
 
-/// What a digest's header is about.
+/// The parameters of an excerpt's header.
 struct ExcerptLayout<'a> {
     track: &'a Track,
     samples: &'a [ExcerptSample],
-    /// When each is shown, in ticks of the digest.
+    /// The presentation time of each sample, in ticks of the excerpt.
     times: &'a [i64],
-    /// How many bytes each takes.
+    /// The size of each sample in bytes.
     lengths: &'a [u32],
     frame_count: u32,
 }
@@ -344,7 +335,7 @@ fn write_stbl(out: &mut BytesMut, layout: &ExcerptLayout<'_>, offset: u64) {
             out.extend_from_slice(entry);
         }
     });
-    // Decoding order is all that a decoder needs of decoding times: a tick each.
+    // Decoders only need the order of decoding times: one tick each.
     write_full_box(out, *b"stts", 0, 0, |out| {
         for number in [1, count, 1] {
             out.put_u32(number);
@@ -419,7 +410,7 @@ mod tests {
 
     #[test]
     fn each_wanted_frame_occupies_one_second() {
-        // Decoding order I P B, twice; of the first stretch B is wanted, of the second I and P.
+        // Decoding order I P B, twice; of the first segment B is requested, of the second I and P.
         let samples = [
             excerpt_sample(0, false, true),
             excerpt_sample(20, false, false),

@@ -1,9 +1,9 @@
-//! Decides how samples of MPEG-4 part 2 are taken apart that hold two pictures ("packed bitstream"). Pure.
+//! Splits samples of MPEG-4 part 2 that contain two pictures ("packed bitstream"). Does no IO.
 //!
-//! AVI gives a picture no time of its own, so encoders of that age put a B-picture into the sample of the later picture that
-//! it refers to, and a placeholder (a picture that is not coded) where the later one is shown. Such samples were copied into
-//! Matroska and MP4, each with the time of its place. Here every sample becomes one picture with its own time: ISO
-//! 14496-2, 6.2.5.
+//! AVI stores no presentation times, so encoders put a B-picture into the sample of the later picture that it
+//! references, and a placeholder (a picture that is not coded) at the position where the later one is shown. Such
+//! samples were copied to Matroska and MP4 with the times of their positions. After splitting, every sample contains
+//! one picture with the correct time: ISO 14496-2, 6.2.5.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -11,24 +11,24 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use crate::demux::demuxer::Sample;
-use crate::excerpt::mp4_writer::ExcerptSample;
+use crate::excerpt::ExcerptSample;
 
-/// The start code of a picture.
+/// The start code of a picture (VOP).
 const VOP_START_CODE: [u8; 4] = [0, 0, 1, 0xb6];
 /// `vop_coding_type` of a B-picture.
 const VOP_TYPE_B: u8 = 2;
-/// The longest placeholder, in bytes: it has its head alone.
+/// The longest placeholder, in bytes: it consists only of its header.
 const MAX_PLACEHOLDER: usize = 19;
 
 /// A picture in decoding order.
 #[derive(Debug, Clone)]
 struct Vop {
-    /// The sample that it is part of, cut to its bytes.
+    /// The sample that contains it, reduced to its bytes.
     sample: Sample,
     is_b: bool,
 }
 
-/// The samples of a stretch with one picture each. `prefix` stands before the bytes of every sample.
+/// Splits the samples of a segment into samples with one picture each. `prefix` precedes the bytes of every sample.
 pub(super) fn split(segment: &[(ExcerptSample, Bytes)], prefix: &[u8]) -> Vec<ExcerptSample> {
     let sample_vops: Vec<Vec<(Range<usize>, u8)>> =
         segment.iter().map(|(_, bytes)| find_vops(bytes, prefix)).collect();
@@ -54,15 +54,15 @@ pub(super) fn split(segment: &[(ExcerptSample, Bytes)], prefix: &[u8]) -> Vec<Ex
         }
         let Some(next) = waiting.pop_front() else { continue };
         references += usize::from(!next.is_b);
-        // A B-picture behind the first reference refers to one that is not here: that reference is shown instead.
+        // A B-picture after the first reference references a missing picture: show the first reference instead.
         let first = vops_in_order.first().filter(|_| next.is_b && references < 2).cloned();
         vops_in_order.push(first.unwrap_or(next));
     }
-    // What is left is decoded but not shown: its time comes later.
+    // The remaining pictures are decoded but not shown: their times are later.
     let left = waiting.into_iter().filter(|picture| !(picture.is_b && references < 2));
     vops_in_order.extend(left);
 
-    // In the order in which pictures are shown, a reference waits for the B-pictures that follow it.
+    // In presentation order, a reference follows the B-pictures that come after it.
     let (mut order, mut pending_reference) = (Vec::with_capacity(vops_in_order.len()), None);
     for (place, picture) in vops_in_order.iter().enumerate() {
         if picture.is_b {
@@ -93,9 +93,10 @@ pub(super) fn split(segment: &[(ExcerptSample, Bytes)], prefix: &[u8]) -> Vec<Ex
     samples
 }
 
-/// Where the pictures of a sample lie, with what stands before the first, and the type of each.
+/// The byte ranges of a sample's pictures, and the type of each. The first range includes bytes before the first
+/// picture.
 fn find_vops(bytes: &[u8], prefix: &[u8]) -> Vec<(Range<usize>, u8)> {
-    // Only the first picture may begin with bytes that are not there.
+    // Only the first picture may start with bytes of the prefix, which are not in the sample.
     let whole = [prefix, bytes].concat();
     let starts: Vec<usize> = whole
         .windows(5)
@@ -107,7 +108,7 @@ fn find_vops(bytes: &[u8], prefix: &[u8]) -> Vec<(Range<usize>, u8)> {
     for (at, start) in starts.iter().enumerate() {
         let begin = if at == 0 { 0 } else { *start };
         let end = starts.get(at + 1).copied().unwrap_or(whole.len());
-        // Behind the first, a picture gets the prefix instead of the same bytes of its own.
+        // Later pictures get the prefix instead of the same bytes in the sample.
         let start_offset = if at > 0 && whole.get(begin..end).is_some_and(|part| part.starts_with(prefix)) {
             begin
         } else {
@@ -132,7 +133,7 @@ mod tests {
         [&VOP_START_CODE[..], &[kind], &vec![kind | 1; length - 5]].concat()
     }
 
-    /// Samples of these pictures, each shown one tick after the last.
+    /// Samples of these pictures, each shown one tick after the previous one.
     fn segment(samples: &[&[u8]], outputs: &[i64]) -> Vec<(ExcerptSample, Bytes)> {
         let mut offset = 100;
         let mut all = Vec::new();
@@ -153,7 +154,7 @@ mod tests {
     /// A placeholder.
     const N: u8 = P | 1;
 
-    /// What became of them: offset and size, when each is shown, and whether it comes back.
+    /// The split samples: offset and size, presentation time, and whether it is output.
     fn split_samples(samples: &[&[u8]], outputs: &[i64]) -> Vec<(u64, u32, i64, bool)> {
         let samples = split(&segment(samples, outputs), b"");
         assert!(samples[0].is_discontinuity && samples[1..].iter().all(|sample| !sample.is_discontinuity));
@@ -170,7 +171,7 @@ mod tests {
             split_samples(&[&[I], &[P, B_VOP], &[N]], &[0, 1, 2]),
             [(100, 30, 0, true), (130, 30, 2, true), (160, 30, 1, true)]
         );
-        // Two B-pictures in a row: the second has a sample of its own.
+        // Two B-pictures in a row: the second is in a separate sample.
         assert_eq!(
             split_samples(&[&[I], &[P, B_VOP], &[B_VOP], &[N]], &[1, 3]),
             [(100, 30, 0, false), (130, 30, 3, true), (160, 30, 1, true), (190, 30, 2, false)]
@@ -187,7 +188,7 @@ mod tests {
 
     #[test]
     fn drops_b_vop_without_its_reference() {
-        // The first picture holds a B-picture that is shown before it.
+        // The first sample contains a B-picture that is shown before it.
         assert_eq!(
             split_samples(&[&[I, B_VOP], &[N], &[P, B_VOP], &[N]], &[0, 1, 2]),
             [(100, 30, 0, true), (100, 30, 1, true), (167, 30, 3, false), (197, 30, 2, true)]
@@ -204,7 +205,7 @@ mod tests {
 
     #[test]
     fn does_not_repeat_stripped_prefix() {
-        // Matroska's header stripping: the first three bytes of a start code are kept once for all.
+        // Matroska's header stripping: the first three bytes of a start code are stored only once.
         let prefix = &[0, 0, 1];
         let stripped: Vec<(ExcerptSample, Bytes)> = segment(&[&[I], &[P, B_VOP], &[N]], &[0, 1, 2])
             .into_iter()

@@ -1,34 +1,34 @@
-//! Decides which samples of a source make a digest, and which of its frames are the wanted pictures. Pure.
+//! Selects the samples of an excerpt, and maps its output frames to the requested frames. Does no IO.
 
 use crate::demux::demuxer::{Sample, SeekMode};
-use crate::excerpt::mp4_writer::ExcerptSample;
+use crate::excerpt::ExcerptSample;
 use crate::plan::FrameRequest;
 
-/// The most bytes of samples in one digest.
+/// The most bytes of samples in one excerpt.
 const MAX_EXCERPT_BYTES: u64 = 96 * 1024 * 1024;
-/// The most that is decoded for one digest: 40 seconds of 1080p at 30 frames a second.
+/// The most pixels that are decoded for one excerpt: 40 seconds of 1080p at 30 frames per second.
 const MAX_EXCERPT_PIXELS: u64 = 1200 * 1920 * 1080;
 
-/// One wanted picture: the frame of which slot it is, and when that is shown.
+/// A requested frame: its index in the excerpt, and its presentation time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FramePosition {
-    /// Which frame of the digest.
+    /// Index of the frame among the excerpt's output frames.
     pub frame_index: u32,
-    /// When it is shown in the source, in ticks.
+    /// Presentation time in the source, in ticks.
     pub pts: i64,
 }
 
-/// The samples of a digest, and where in it the wanted pictures are.
+/// The samples of an excerpt, and the positions of the requested frames in it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ExcerptPlan {
     /// The samples, in decoding order.
     pub samples: Vec<ExcerptSample>,
-    /// For each stretch its pictures, as many as moments, or none where the source has nothing there.
+    /// The frames of each request, one for each of its times; empty if the source has no samples there.
     pub positions: Vec<Vec<FramePosition>>,
 }
 
 impl ExcerptPlan {
-    /// The samples that the picture of one slot needs, and only that is shown.
+    /// The samples that are needed for one frame, with only that frame as output.
     pub fn samples_for_frame(&self, frame_index: u32) -> Vec<ExcerptSample> {
         let mut first = 0;
         for segment in self.samples.chunk_by(|_, next| !next.is_discontinuity) {
@@ -46,21 +46,22 @@ impl ExcerptPlan {
     }
 }
 
-/// Finds the pictures of each stretch among the samples that the demuxer found for it.
+/// Selects the frames of each request from the samples that the demuxer returned for it.
 pub fn plan_excerpt(frame_requests: &[FrameRequest], runs: Vec<Vec<Sample>>) -> ExcerptPlan {
     let mut plan = ExcerptPlan::default();
     let mut frame_count = 0;
-    // Where the sample that begins a stretch of a single picture went: tiles often share it.
+    // Positions of samples for requests of a single frame: storyboard tiles often share a sample.
     let mut single_frames: Vec<(u64, FramePosition)> = Vec::new();
     for (frame_request, mut run) in frame_requests.iter().zip(runs) {
         let Some(key) = run.first().copied() else {
             plan.positions.push(Vec::new());
             continue;
         };
-        // What is shown before the keyframe refers to what is not there. What is never shown may be needed.
+        // Frames that are shown before the keyframe depend on missing samples. Frames that are never shown may be
+        // needed.
         run.retain(|sample| sample.pts >= key.pts || sample.pts < 0);
         let base = match frame_request.samples.mode {
-            // Where no keyframe is shown, the very moment was looked for.
+            // If no keyframe is shown, the exact time was searched.
             SeekMode::Keyframe => {
                 if key.pts >= 0 {
                     key.pts
@@ -72,7 +73,8 @@ pub fn plan_excerpt(frame_requests: &[FrameRequest], runs: Vec<Vec<Sample>>) -> 
         };
         let mut order: Vec<usize> = (0..run.len()).collect();
         order.sort_by_key(|place| run[*place].pts);
-        // Before the first picture is shown, it stands for what is to come; only where none is ever shown, another one.
+        // Before the first presented frame, use the first one. Use a frame that is never shown only if there is no
+        // other.
         let hidden = order.partition_point(|place| run[*place].pts < 0);
         let min_end = if hidden < order.len() { hidden + 1 } else { 1 };
         let shown_at: Vec<usize> = frame_request
@@ -93,7 +95,7 @@ pub fn plan_excerpt(frame_requests: &[FrameRequest], runs: Vec<Vec<Sample>>) -> 
         for place in &shown_at {
             is_output[*place] = true;
         }
-        // Slots are numbered in the order in which they are shown.
+        // Frame indexes are in presentation order.
         let mut frame_indices = vec![0; run.len()];
         for place in order.iter().filter(|place| is_output[**place]) {
             frame_indices[*place] = frame_count;
@@ -112,11 +114,11 @@ pub fn plan_excerpt(frame_requests: &[FrameRequest], runs: Vec<Vec<Sample>>) -> 
     plan
 }
 
-/// The samples of a run that its shown pictures need: from a keyframe on, up to each.
+/// The samples of a run that its output frames depend on: from a keyframe up to each frame.
 fn dependencies(run: &[Sample], is_output: &[bool]) -> Vec<ExcerptSample> {
     let mut samples = Vec::with_capacity(run.len());
     let mut pending = Vec::new();
-    // When the earliest of the pictures is shown that are wanted from each place on.
+    // The earliest presentation time of the output frames at or after each index.
     let mut earliest: Vec<i64> = run
         .iter()
         .zip(is_output)
@@ -127,14 +129,14 @@ fn dependencies(run: &[Sample], is_output: &[bool]) -> Vec<ExcerptSample> {
         })
         .collect();
     earliest.reverse();
-    // Whether nothing that is shown from here on stands before this keyframe: pictures of an open group do, and refer to
-    // what was before it.
+    // Whether no output frame from here on is shown before this keyframe: leading pictures of an open GOP are, and they
+    // reference earlier frames.
     let is_closed_gop = |place: usize| earliest[place] >= run[place].pts;
     let (mut is_discontinuity, mut seen_presented, mut seen_past_end) = (false, false, false);
     for (place, (sample, shown)) in run.iter().zip(is_output).enumerate() {
         if sample.is_key && is_closed_gop(place) {
-            // Another stretch of an edit list begins: with what is never shown, behind what is shown no more, or with what
-            // stands earlier in the file.
+            // A new segment of an edit list starts if samples that are never shown follow presented ones, if samples
+            // follow that are shown after the end of a span, or if the offset in the file decreases.
             let before = place.checked_sub(1).map(|before| run[before].offset);
             let is_earlier = before.is_some_and(|before| sample.offset < before);
             if seen_past_end || seen_presented && sample.pts < 0 || is_earlier {
@@ -161,7 +163,7 @@ fn dependencies(run: &[Sample], is_output: &[bool]) -> Vec<ExcerptSample> {
     samples
 }
 
-/// Whether these samples, of so many pixels each, are too much for one digest.
+/// Whether these samples, of this many pixels each, exceed the limits of one excerpt.
 pub fn is_over_budget(plan: &ExcerptPlan, pixels: u64) -> bool {
     plan.samples.iter().map(|sample| u64::from(sample.source.size)).sum::<u64>() > MAX_EXCERPT_BYTES
         || (plan.samples.len() as u64).saturating_mul(pixels) > MAX_EXCERPT_PIXELS
@@ -178,7 +180,7 @@ mod tests {
 
     #[test]
     fn edit_list_segments_are_decoded_separately() {
-        // I P B of which P is shown no more, then a stretch whose keyframe is never shown.
+        // I P B, of which P is after the end of the span, then a segment whose keyframe is never shown.
         let run = vec![
             sample(10, 0, true),
             sample(11, i64::MAX, false),
@@ -199,7 +201,7 @@ mod tests {
             planned,
             [(10, true, true), (11, false, false), (12, true, false), (3, false, true), (4, true, false)]
         );
-        // Before the first picture is shown, it is that one and none that is never shown.
+        // Before the first presented frame, the result is that frame, not one that is never shown.
         let late = vec![sample(1, -1, true), sample(2, 9, false), sample(3, 12, false)];
         let plan = plan_excerpt(&[FrameRequest { samples, times: vec![0, 10] }], vec![late]);
         assert_eq!(plan.positions[0].iter().map(|pick| pick.pts).collect::<Vec<_>>(), [9, 9]);
@@ -207,7 +209,7 @@ mod tests {
 
     #[test]
     fn plans_many_keyframes_in_linear_time() {
-        // Work for each pair of these would take minutes.
+        // Quadratic work for these would take minutes.
         let count = 300_000;
         let run: Vec<Sample> = (0..count).map(|place| sample(place as u64, place, true)).collect();
         let moments: Vec<i64> = (0..1000).map(|place| place * count / 1000).collect();
@@ -218,7 +220,7 @@ mod tests {
 
     #[test]
     fn single_frame_needs_only_its_references() {
-        // Two stretches: I P B of which P and B are shown, and a keyframe alone.
+        // Two segments: I P B, of which P and B are output, and a keyframe alone.
         let run = vec![sample(0, 0, true), sample(1, 20, false), sample(2, 10, false)];
         let first = FrameRequest {
             samples: SampleRequest { from: 10, until: 21, mode: SeekMode::Exact },
@@ -244,7 +246,7 @@ mod tests {
 
     #[test]
     fn picks_frame_presented_at_each_time() {
-        // In decoding order, as B-frames make it; one leading picture belongs to what came before.
+        // In decoding order with B-frames; one leading picture belongs to the previous GOP.
         let run =
             vec![sample(0, 100, true), sample(1, 90, false), sample(2, 130, false), sample(3, 110, false)];
         let frame_request = FrameRequest {
@@ -263,7 +265,7 @@ mod tests {
 
     #[test]
     fn open_gop_starts_at_previous_keyframe() {
-        // I P I B: the last one is shown before the second keyframe and refers to both sides.
+        // I P I B: the last one is shown before the second keyframe and references both sides.
         let run = vec![sample(0, 0, true), sample(1, 20, false), sample(2, 40, true), sample(3, 30, false)];
         let samples = SampleRequest { from: 30, until: 30, mode: SeekMode::Exact };
         let layout = plan_excerpt(&[FrameRequest { samples, times: vec![30] }], vec![run.clone()]);
@@ -297,7 +299,7 @@ mod tests {
         assert_eq!(
             plan_excerpt(&[few], vec![run]).samples.len(),
             2,
-            "every picture is a keyframe: only the shown ones"
+            "every frame is a keyframe: only the output frames"
         );
     }
 }

@@ -1,7 +1,7 @@
-//! Decides what ffmpeg and ffprobe are told. Pure: every call is a list of words that a test can read.
+//! Builds the argument lists for ffmpeg and ffprobe. Does no IO: every command line can be tested as a list.
 //!
-//! Nothing that a user chose is among them. ffmpeg only decodes and makes smaller: what comes out is raw frames. It
-//! reads either a digest, a small file of our own making on standard input, or the relay's one address.
+//! No argument contains text that a user chose. ffmpeg only decodes and downscales; its output is raw frames. Its input
+//! is either an excerpt on standard input, or the URL of the source proxy.
 
 use glimpse_contract::limits;
 
@@ -11,62 +11,63 @@ use crate::demux::demuxer::Crop;
 use crate::probe::{ColorTransfer, MediaInfo};
 use crate::size::Size;
 
-/// The formats that a cover picture may have besides.
+/// Additional codecs that cover images may have.
 const COVER_CODECS: &str = "png,bmp";
 
-/// The largest block that ffmpeg may allocate, in bytes (THREATS F9): an 8K frame of 16 bits a sample fits.
+/// The largest memory block that ffmpeg may allocate, in bytes (docs/threat-model.md, F9): an 8K frame with 16 bits per
+/// sample fits.
 const MAX_ALLOC_BYTES: u64 = 256 * 1024 * 1024;
-/// Threads of one decoder. More help little on a Lambda's one or two cores and cost memory.
+/// Threads per decoder. More are hardly faster on the one or two cores of a Lambda, and use more memory.
 const THREADS: u32 = 2;
-/// Pictures of more pixels than 4K has are decoded by one thread: each more keeps a picture of up to 106 MB.
+/// Frames with more pixels than 4K are decoded by a single thread: each further thread holds a frame of up to 106 MB.
 const SINGLE_THREAD_PIXELS: u64 = 4096 * 2304;
-/// How much earlier a stream without an index is entered than it is wanted, in milliseconds: first more than the keyframes
-/// of broadcasts and discs lie apart; where no picture before the moment is found so, ten times and a hundred times that.
+/// How long before the requested time reading starts in a stream without an index, in milliseconds: first, more than
+/// the keyframe distance of broadcasts and discs; if no earlier frame is found, 10 and 100 times as long.
 const PRE_ROLLS_MS: [u64; 4] = [3_000, 30_000, 300_000, u64::MAX];
-/// The same of a stream that may have an index, which may be wrong.
+/// The same for a stream that may have an index, which may be wrong.
 const INDEXED_PRE_ROLLS_MS: [u64; 3] = [0, 30_000, u64::MAX];
-/// A clock that jumps so far is another's, in seconds: less is a pause. ffmpeg would take ten for another clock.
+/// A timestamp jump of this many seconds is a new clock; a shorter one is a pause. ffmpeg's default is ten.
 const DTS_DELTA_THRESHOLD_SECS: u32 = 300;
-/// By how much the shapes of two pictures may differ and still count as the same.
+/// By how much two aspect ratios may differ and still be treated as equal.
 const ASPECT_TOLERANCE: &str = "0.03";
-/// From how much of its own rate on a source is seen at about that.
+/// From this fraction of the source's frame rate, a requested rate counts as about the same.
 const NEAR_SOURCE_RATE: f64 = 0.75;
-/// How many packets are looked at for signs of encryption: the first of every track are among them.
+/// How many packets are inspected for signs of encryption: they include the first packets of every track.
 const PROBED_PACKETS: u32 = 32;
 
-/// From where frames are decoded.
+/// Where decoding starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SeekTarget {
-    /// From the first frame.
+    /// At the first frame.
     FirstFrame,
-    /// From the first frame, and of each slot the picture in its middle, not at its beginning.
+    /// At the first frame. Each output frame is the one in the middle of its interval, not at the start.
     SlotMiddles,
-    /// From where the file begins, which may be before the first frame that is looked at.
+    /// At the start of the file, which may be before the first frame that is decoded.
     FileStart,
-    /// From the keyframe before this moment: fast. Milliseconds.
+    /// At the keyframe before this time, which is fast. In milliseconds.
     Keyframe(u64),
-    /// From the picture that is shown at this moment: everything from the keyframe on is decoded for it. Milliseconds.
+    /// At the frame that is shown at this time: all frames from the keyframe are decoded for it. In milliseconds.
     Exact {
-        /// The moment.
+        /// The requested time.
         at_ms: u64,
-        /// How much earlier the stream is entered.
+        /// How long before it reading starts.
         pre_roll_ms: u64,
     },
 }
 
-/// What is to be decoded.
+/// A request to decode frames of a source.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DecodeRequest {
-    /// From where.
+    /// Where decoding starts.
     pub seek: SeekTarget,
-    /// Whether only keyframes are looked at.
+    /// Whether only keyframes are decoded.
     pub keyframes_only: bool,
-    /// At how many frames a second; as they come if none. From [`SeekTarget::Exact`] each is the picture that is shown at its
-    /// moment, and those for which none is known yet are left out; without a rate there is one.
+    /// Frames per second; if `None`, all frames. With [`SeekTarget::Exact`], each output frame is the one that is shown
+    /// at its time; times without a known frame are skipped, and without a rate there is one frame.
     pub fps: Option<f64>,
-    /// At most how many.
+    /// The maximum number of frames.
     pub count: u32,
-    /// In which size.
+    /// The size of the output frames.
     pub size: Size,
 }
 
@@ -74,24 +75,24 @@ fn split_args(text: &str) -> impl Iterator<Item = String> + '_ {
     text.split_whitespace().map(str::to_owned)
 }
 
-/// How faithfully pictures are decoded and made smaller.
+/// The quality of decoding and downscaling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DecodeQuality {
-    /// As the standard says, and sharp.
+    /// Conforming to the standard, with a sharp scaler.
     Full,
-    /// For pictures that are wanted far smaller than they are coded: each pixel is the mean of its area, and edges of
-    /// blocks stay where no other picture builds on them, which is not to be seen in it.
+    /// For output frames that are much smaller than the coded ones: each pixel is the mean of its area, and deblocking
+    /// is skipped for frames that no other frame references, which is not visible at that size.
     Fast {
-        /// Whether every picture stands alone, so that none builds on another.
+        /// Whether all frames are keyframes, so that none references another.
         keyframes_only: bool,
     },
 }
 
 impl DecodeQuality {
-    /// From how many coded pixels in a row for one that is wanted on a glance is enough.
+    /// The ratio of coded to output width from which fast decoding is used.
     const FAST_RATIO: u32 = 3;
 
-    /// A glance, if the pictures of this source are far larger than this.
+    /// Selects fast decoding if the frames of this source are much larger than the output.
     pub fn choose(info: &MediaInfo, size: Size, keyframes_only: bool) -> Self {
         let Size { width, height } = size;
         let (long, short) = (
@@ -121,12 +122,12 @@ impl DecodeQuality {
     }
 }
 
-/// Where ffmpeg reads.
+/// The input of ffmpeg.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Input<'a> {
-    /// A digest on standard input.
+    /// An excerpt on standard input.
     Excerpt,
-    /// A source of this container through the relay's address.
+    /// A source of this container, at the URL of the source proxy.
     Proxy(Container, &'a str),
 }
 
@@ -153,7 +154,7 @@ impl<'a> Input<'a> {
     }
 }
 
-/// What holds for every read: one demuxer, one place, the known decoders, no huge picture.
+/// Restrictions for every read: one demuxer, one URL, the allowed decoders, and a maximum frame size.
 fn allowlist_args(input: Input<'_>, codecs: &str, decoders: String) -> Vec<String> {
     let container = input.container();
     let demuxer = container.ffmpeg_name();
@@ -164,7 +165,7 @@ fn allowlist_args(input: Input<'_>, codecs: &str, decoders: String) -> Vec<Strin
     args.push(decoders);
     args.extend(split_args("-max_pixels"));
     args.push(limits::MAX_PIXELS.to_string());
-    // External references of QuickTime stay closed, whatever a build's default is (THREATS F4).
+    // Disables external references of QuickTime, regardless of the build's default (docs/threat-model.md, F4).
     if container == Container::Mov {
         args.extend(split_args("-enable_drefs 0 -use_absolute_path 0"));
     }
@@ -173,12 +174,12 @@ fn allowlist_args(input: Input<'_>, codecs: &str, decoders: String) -> Vec<Strin
     args
 }
 
-/// ffprobe: what is in the file, as JSON.
+/// Arguments for ffprobe: the contents of the file, as JSON.
 pub fn probe(input: Input<'_>) -> Vec<String> {
     let mut args: Vec<String> = split_args("-hide_banner -v error -max_alloc").collect();
     args.push(MAX_ALLOC_BYTES.to_string());
-    // ffprobe opens a decoder for every stream and ends at the first that is refused. Sound is therefore left to what
-    // the build has (the layer's has none), and the formats of cover pictures are let in.
+    // ffprobe opens a decoder for every stream and aborts at the first that is not allowed. Audio therefore uses the
+    // build's decoders (the layer has none), and the codecs of cover images are allowed.
     args.extend(allowlist_args(
         input,
         "-codec_whitelist:v",
@@ -200,9 +201,9 @@ pub fn probe(input: Input<'_>) -> Vec<String> {
     args
 }
 
-/// ffprobe: when the last packets of a stream are shown, those from the last keyframe that can be found on.
+/// Arguments for ffprobe: presentation times of the last packets of a stream, from the last keyframe that can be found.
 ///
-/// Later than any end that is let through, so that every demuxer goes as far as it can.
+/// The start is after any permitted end, so that every demuxer seeks as far as possible.
 pub fn last_packets(input: Input<'_>, stream: u32, start_ms: u64) -> Vec<String> {
     let past_end_ms = start_ms.saturating_add(limits::MAX_DURATION_MS);
     let mut args = packet_query_args(input, stream);
@@ -212,7 +213,7 @@ pub fn last_packets(input: Input<'_>, stream: u32, start_ms: u64) -> Vec<String>
     args
 }
 
-/// ffprobe: when the packet is shown where a seek to this moment ends. Milliseconds.
+/// Arguments for ffprobe: the presentation time of the packet at which a seek to this time ends. In milliseconds.
 pub fn packet_at(input: Input<'_>, stream: u32, at_ms: u64) -> Vec<String> {
     let mut args = packet_query_args(input, stream);
     args.extend(["packet=pts_time,dts_time,duration_time", "-read_intervals"].map(str::to_owned));
@@ -221,7 +222,7 @@ pub fn packet_at(input: Input<'_>, stream: u32, at_ms: u64) -> Vec<String> {
     args
 }
 
-/// ffprobe: how many packets a stream has.
+/// Arguments for ffprobe: the number of packets in a stream.
 pub fn count_packets(input: Input<'_>, stream: u32) -> Vec<String> {
     let mut args = packet_query_args(input, stream);
     args.extend(["stream=nb_read_packets", "-count_packets"].map(str::to_owned));
@@ -243,7 +244,7 @@ fn packet_query_args(input: Input<'_>, stream: u32) -> Vec<String> {
     args
 }
 
-/// What every decoding begins with.
+/// The arguments before the input, the same for all decoding.
 fn input_args(input: Input<'_>, info: &MediaInfo) -> Vec<String> {
     let mut args: Vec<String> = split_args("-nostdin -hide_banner -v error -max_alloc").collect();
     args.push(MAX_ALLOC_BYTES.to_string());
@@ -257,7 +258,8 @@ fn input_args(input: Input<'_>, info: &MediaInfo) -> Vec<String> {
     args
 }
 
-/// What every decoding ends with: raw frames on standard output, and nothing of the source's words.
+/// The arguments after the input, the same for all decoding: raw frames on standard output, without metadata of the
+/// source.
 fn push_output_args(args: &mut Vec<String>, info: &MediaInfo, filters: String, count: u32) {
     args.extend(split_args("-an -sn -dn -map_metadata -1 -map_chapters -1 -filter_threads 2 -vf"));
     args.push(filters);
@@ -271,9 +273,9 @@ fn push_output_args(args: &mut Vec<String>, info: &MediaInfo, filters: String, c
     args.extend(split_args("-f rawvideo pipe:1"));
 }
 
-/// ffmpeg: one raw frame of this size for each of so many slots of a digest.
+/// Arguments for ffmpeg: decodes the output frames of an excerpt, `slots` of them, to raw frames of this size.
 ///
-/// `matrix` is its track's: the frames are turned after they were made small.
+/// `matrix` is that of the track: frames are rotated after downscaling.
 pub fn decode_excerpt(
     info: &MediaInfo,
     tone_map: bool,
@@ -286,7 +288,7 @@ pub fn decode_excerpt(
     if rotation != DisplayRotation::Arbitrary {
         args.push("-noautorotate".into());
         if allows_size_changes(info) {
-            // A picture of another size does not begin the count of slots once more.
+            // A frame of another size must not restart the frame count.
             args.extend(split_args("-reinit_filter 0"));
         }
     }
@@ -302,14 +304,14 @@ pub fn decode_excerpt(
     args
 }
 
-/// How a display matrix turns a picture, as ffmpeg's own command line tool understands it.
+/// How a display matrix rotates a frame, with the semantics of ffmpeg's command-line tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DisplayRotation {
     /// Along the axes, by these filters.
     AxisAligned(&'static str),
-    /// By a quarter, by these filters: width and height change places.
+    /// By a quarter turn, by these filters: width and height are swapped.
     QuarterTurn(&'static str),
-    /// By another angle: ffmpeg does it by itself, before anything else.
+    /// By another angle: ffmpeg rotates the frame itself, before all filters.
     Arbitrary,
 }
 
@@ -341,18 +343,18 @@ impl DisplayRotation {
     }
 }
 
-/// How much earlier than the moment that is wanted a container is entered, one try after another: without an index a seek
-/// may land behind the keyframe that was meant.
+/// How long before the requested time reading starts in a container, in the order of attempts: without an index, a seek
+/// may end after the intended keyframe.
 pub fn pre_rolls_ms(container: Container) -> &'static [u64] {
     match container {
         Container::Mpegts | Container::Mpeg => &PRE_ROLLS_MS,
-        // It has no times at all: only counting from the first picture finds a moment.
+        // It has no timestamps: times can only be found by counting from the first frame.
         Container::Mpegvideo => &[u64::MAX],
         _ => &INDEXED_PRE_ROLLS_MS,
     }
 }
 
-/// ffmpeg: raw frames of a source behind the relay.
+/// Arguments for ffmpeg: decodes raw frames of a source through the source proxy.
 pub fn decode(
     container: Container,
     url: &str,
@@ -361,8 +363,8 @@ pub fn decode(
     request: &DecodeRequest,
 ) -> Vec<String> {
     let mut args = input_args(Input::Proxy(container, url), info);
-    // A picture of another size does not begin the count of frames once more. Only these containers say how a film is
-    // turned, which ffmpeg does before anything else, for pictures of one size.
+    // A frame of another size must not restart the frame count. Only these two containers specify a rotation, which
+    // ffmpeg applies before all filters and only to frames of one size.
     if allows_size_changes(info) && !matches!(container, Container::Mov | Container::Matroska) {
         args.extend(split_args("-noautorotate -reinit_filter 0"));
     }
@@ -373,8 +375,8 @@ pub fn decode(
         SeekTarget::FirstFrame | SeekTarget::SlotMiddles | SeekTarget::FileStart => {}
         SeekTarget::Keyframe(ms) => args.extend(["-noaccurate_seek".into(), "-ss".into(), format_secs(ms)]),
         SeekTarget::Exact { at_ms, pre_roll_ms: run_up_ms } => {
-            // Its times stay those of the file: a shift would be rounded to whole pictures in some containers, and so is the
-            // moment of a seek.
+            // Keeps the timestamps of the file: shifting would round them to whole frames in some containers, like the
+            // time of a seek.
             let half_ms = if info.fps > 0.0 { (500.0 / info.fps) as u64 + 1 } else { 500 };
             let seek_ms = at_ms.saturating_sub(run_up_ms).saturating_sub(half_ms);
             args.extend(split_args("-copyts -start_at_zero -noaccurate_seek -ss"));
@@ -388,24 +390,25 @@ pub fn decode(
     args
 }
 
-/// What makes so many frames a second, before and behind all that is computed: frames are left out before it and repeated
-/// behind it.
+/// Filters that set the frame rate, before and after all other processing: frames are dropped before it and repeated
+/// after it.
 ///
-/// `fps` repeats a picture for as long as it is shown, and ffmpeg keeps every frame that a filter makes of one picture
-/// before it writes the first. So each `fps` is followed by a limit: without it, a pause of an hour takes gigabytes.
+/// `fps` repeats a frame for as long as it is shown, and ffmpeg buffers every frame that a filter outputs for one input
+/// frame before it writes the first. Each `fps` is therefore followed by a limit: without it, a pause of an hour takes
+/// gigabytes.
 fn frame_rate_filters(info: &MediaInfo, request: &DecodeRequest) -> (String, String) {
     let DecodeRequest { seek, count, .. } = *request;
-    // Two fields may count as two pictures.
+    // Two fields may count as two frames.
     let source_fps = if info.is_interlaced { info.fps / 2.0 } else { info.fps };
     let (start, rounding, fps) = match (seek, request.fps) {
         (SeekTarget::Exact { at_ms, .. }, fps) => {
             return exact_frame_filters(at_ms, fps.unwrap_or(1.0), source_fps, count);
         }
-        // From zero, wherever the file begins.
+        // From 0, regardless of the start time of the file.
         (SeekTarget::FileStart, fps) => (String::new(), ":start_time=0", fps),
         (SeekTarget::SlotMiddles, fps) => ("setpts=PTS-STARTPTS,".to_owned(), "", fps),
         (SeekTarget::FirstFrame | SeekTarget::Keyframe(_), fps) => {
-            // At about its own rate each picture has a slot, although its time may be rounded.
+            // At about the source's rate, each frame has its own interval even if its timestamp is rounded.
             let is_near_source_fps = fps.is_none_or(|fps| fps > NEAR_SOURCE_RATE * source_fps);
             ("setpts=PTS-STARTPTS,".to_owned(), if is_near_source_fps { "" } else { ":round=up" }, fps)
         }
@@ -424,11 +427,12 @@ fn frame_rate_filters(info: &MediaInfo, request: &DecodeRequest) -> (String, Str
     (format!("{start}{before}"), format!(",fps={fps:.6}{rounding},{limit}"))
 }
 
-/// As [`frame_rate_filters`], of the pictures that are shown at a moment and at each later one.
+/// Like [`frame_rate_filters`], for the frames that are shown at a time and at each later output time.
 ///
-/// Each picture is moved to the second that has the number of the first slot in which it is shown, and all that begin
-/// earlier than the moment to zero: of several in one second `fps` keeps the last. A picture that begins within half a
-/// millisecond has begun, since times are rounded. A slot for which the decoder has no picture at the beginning is left out.
+/// Each frame is moved to the second whose number is the index of the first output frame for which it is shown, and all
+/// frames that start before the requested time to 0: of several frames in one second, `fps` keeps the last. A frame
+/// that starts within half a millisecond counts as started, since timestamps are rounded. Output frames for which the
+/// decoder has no frame at the beginning are skipped.
 fn exact_frame_filters(at_ms: u64, fps: f64, source_fps: f64, count: u32) -> (String, String) {
     let retime = format!("setpts='max(ceil((PTS*TB-{}-0.0005)*{fps:.6}),0)/TB'", format_secs(at_ms));
     let limit = format!("fps=1,trim=end={}.5:end_frame={count}", count.saturating_sub(1));
@@ -443,14 +447,14 @@ fn format_secs(ms: u64) -> String {
     format!("{}.{:03}", ms / 1000, ms % 1000)
 }
 
-/// Leaves out what is not shown, by whole pixels of the format; a picture may be smaller than the container says.
+/// Removes the invisible part, in whole pixels of the format. Frames may be smaller than the container specifies.
 fn crop_filter(crop: Crop) -> String {
     let Crop { left, top, width, height } = crop;
     format!("crop=w=min({width}\\,iw):h=min({height}\\,ih):x={left}:y={top},")
 }
 
-/// From a decoded picture to a small one in `rgb24`, or in Dolby Vision's planes: deinterlaced, scaled, tones mapped, and
-/// then `turned`.
+/// Converts a decoded frame to a small one in `rgb24`, or in Dolby Vision's planes: deinterlaced, scaled, tone-mapped,
+/// and then rotated by `rotation_filters`.
 fn filter_chain(
     info: &MediaInfo,
     tone_map: bool,
@@ -460,7 +464,7 @@ fn filter_chain(
 ) -> String {
     let Size { width, height } = size;
     let mut chain = relabel_filter(info);
-    // Each frame by itself: the one before it in a digest may be of another scene.
+    // Each frame separately: the previous frame in an excerpt may be from another scene.
     chain += if info.is_interlaced { "estdif=mode=frame:deint=interlaced," } else { "" };
     chain += &info.crop.map(crop_filter).unwrap_or_default();
     let mut color_options = String::new();
@@ -474,7 +478,7 @@ fn filter_chain(
     }
     let scaler = format!("scale={width}:{height}:flags={}{color_options}", quality.scale_flags());
     if info.is_ipt() {
-        // Not a color is computed: what the planes mean, `picture::ipt` knows.
+        // Without color conversion: `image::dolby_vision` converts the planes.
         return format!(
             "{chain}{scaler}:out_range=full,format={IPT_FORMAT}{rotation_filters},setsar=1,format={IPT_FORMAT}"
         );
@@ -482,10 +486,10 @@ fn filter_chain(
     match info.transfer {
         ColorTransfer::Pq | ColorTransfer::Hlg if tone_map => {
             let transfer = if info.transfer == ColorTransfer::Pq { "smpte2084" } else { "arib-std-b67" };
-            // Shrunk first: tone mapping works on floats and costs most; without subsampling, which zscale refuses for
-            // odd sizes. 203 cd/m2 is white in ITU-R BT.2408, and
-            // 1000 cd/m2, 4.93 times as much, what most is graded for. Up to half of white nothing is changed; what is
-            // brighter is squeezed into the rest, so that faces stay as bright as they were.
+            // Scaled first: tone mapping uses floats and is the most expensive step; without chroma subsampling, since
+            // zscale rejects it for odd sizes. 203 cd/m2 is white in ITU-R BT.2408, and 1000 cd/m2, 4.93 times as much,
+            // is what most videos are graded for. Up to half of white, nothing is changed; brighter values are
+            // compressed into the rest, so that faces keep their brightness.
             let tone_mapped = format!(
                 "{scaler}:out_range=limited,format=yuv444p10le,\
                  zscale=tin={transfer}:pin=bt2020:min=bt2020nc:rin=limited:t=linear:npl=203,format=gbrpf32le,\
@@ -496,7 +500,7 @@ fn filter_chain(
         }
         _ => {
             chain += &(fit_filter(info, size, quality) + &color_options);
-            // What does not say its matrix has the one of its size, as players guess it.
+            // Without a specified matrix, use the usual one for its size, like players.
             if !info.has_color_matrix && !info.unsupported_colors.matrix {
                 chain.push_str(":in_color_matrix=");
                 chain.push_str(if is_large(info) { "bt709" } else { "bt601" });
@@ -507,22 +511,22 @@ fn filter_chain(
     chain + rotation_filters + ",setsar=1,format=rgb24"
 }
 
-/// Whether nothing stands before the scaler that takes pictures of one size only.
+/// Whether no filter before the scaler requires a constant frame size.
 fn allows_size_changes(info: &MediaInfo) -> bool {
     !info.is_interlaced && info.crop.is_none() && !info.unsupported_colors.matrix
 }
 
-/// Puts a smaller picture into the middle of a black one. A turn by nothing does that in every build. It has to follow `scale`
-/// immediately, which tells no other filter that its size has changed.
+/// Centers a smaller frame in a black one. A rotation by 0 does this in every build. It has to follow `scale`
+/// immediately, which does not report the changed size to other filters.
 fn center_filter(Size { width, height }: Size) -> String {
     format!(",rotate=a=0:ow={width}:oh={height}:c=black:bilinear=0")
 }
 
-/// The scaler of pictures that may have another shape than the video: such a picture is made to fit into `size`. What
-/// differs by less than [`ASPECT_TOLERANCE`] has been rounded.
+/// The scaler for frames whose aspect ratio may differ from that of the video: such a frame is fitted into `size`.
+/// Differences of less than [`ASPECT_TOLERANCE`] are rounding errors.
 fn fit_filter(info: &MediaInfo, Size { width, height }: Size, quality: DecodeQuality) -> String {
     let Size { width: display_width, height: display_height } = info.unrotated_size();
-    // How much wider than the video the picture is. A shape of pixels that no camera has is not believed.
+    // The ratio of the frame's aspect ratio to the video's. Implausible pixel aspect ratios are ignored.
     let if_same_aspect = format!(
         "st(0,if(between(sar,1/4,4),dar,a)*{display_height}/{display_width});if(lt(abs(ld(0)-1),{ASPECT_TOLERANCE}),"
     );
@@ -533,16 +537,16 @@ fn fit_filter(info: &MediaInfo, Size { width, height }: Size, quality: DecodeQua
     )
 }
 
-/// How Dolby Vision's planes are written: each whole, 16 bits a sample.
+/// The pixel format of Dolby Vision's planes: not subsampled, 16 bits per sample.
 const IPT_FORMAT: &str = "yuv444p16le";
 
-/// Whether a picture has the size of those whose matrix is that of ITU-R BT.709.
+/// Whether frames of this size usually have the matrix of ITU-R BT.709.
 fn is_large(info: &MediaInfo) -> bool {
     info.coded_size.height >= 720 || info.coded_size.width >= 1280
 }
 
-/// Replaces a matrix that the scaler refuses, even if it is told another one, by what the size suggests. Not a pixel is
-/// changed: what comes in and what goes out are said to be the same.
+/// Replaces a matrix that the scaler rejects, even if another one is specified, with the usual one for the size. Pixels
+/// are not changed: input and output are declared with the same values.
 fn relabel_filter(info: &MediaInfo) -> String {
     if !info.unsupported_colors.matrix {
         return String::new();
@@ -556,7 +560,7 @@ fn relabel_filter(info: &MediaInfo) -> String {
     format!("zscale=min={matrix}:tin={transfer}:pin={primaries}:m={matrix}:t={transfer}:p={primaries},")
 }
 
-/// ffmpeg: which filters it has.
+/// Arguments for ffmpeg: lists its filters.
 pub fn list_filters() -> Vec<String> {
     split_args("-hide_banner -filters").collect()
 }

@@ -1,4 +1,4 @@
-//! Every call is a list of words that is read here.
+//! Tests of the argument lists.
 
 use crate::ffmpeg_args::*;
 use crate::probe::UnsupportedColors;
@@ -25,7 +25,7 @@ fn request() -> DecodeRequest {
     }
 }
 
-/// The words that matter, without the list of decoders, and with the scaler of this size in short.
+/// The relevant arguments, without the list of decoders, and with the scaler of this size abbreviated.
 fn join_args(list: &[String]) -> String {
     let line = list
         .iter()
@@ -35,7 +35,7 @@ fn join_args(list: &[String]) -> String {
     shorten_scaler(&line)
 }
 
-/// A chain of filters with its scaler as `FIT=WIDTH:HEIGHT:…`.
+/// A filter chain with its scaler as `FIT=WIDTH:HEIGHT:…`.
 fn shorten_scaler(chain: &str) -> String {
     let Some((before, rest)) = chain.split_once("scale=w='") else { return chain.to_owned() };
     let (scaler, after) = rest.split_once(",rotate=a=0:ow=").unwrap();
@@ -159,14 +159,14 @@ fn fast_quality_skips_loop_filter_when_downscaling() {
     assert!(snippets.contains("-skip_loop_filter noref ") && snippets.contains("flags=area"), "{snippets}");
     assert!(line(small, true).contains("-skip_loop_filter all "));
     let upright = Size { width: 180, height: 320 };
-    assert!(line(upright, true).contains("flags=area"), "turned, it is as small");
+    assert!(line(upright, true).contains("flags=area"), "after rotation, it has the same size");
     for size in [Size { width: 640, height: 361 }, Size { width: 641, height: 360 }] {
         let full = line(size, true);
         assert!(!full.contains("skip_loop_filter") && full.contains("flags=bicubic"), "{full}");
     }
 }
 
-/// The shape of a picture is compared with that of the video, before it is turned.
+/// The aspect ratio of a frame is compared with that of the video before rotation.
 #[test]
 fn fits_frames_of_another_aspect() {
     let upright =
@@ -194,7 +194,7 @@ fn deinterlaces_interlaced_video() {
         (request().size, 1),
         DecodeQuality::Full,
     );
-    assert!(!list.contains(&"-reinit_filter".to_owned()), "it takes pictures of one size");
+    assert!(!list.contains(&"-reinit_filter".to_owned()), "the filter requires a constant frame size");
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn f1_f2_every_read_is_restricted() {
     }
 }
 
-/// The filters of a call, with what scales and what makes `rgb24` named by a word each.
+/// The filters of a call, with one word each for the scaler and for the conversion to `rgb24`.
 fn filter_chain_of(info: &MediaInfo, frames: &DecodeRequest) -> String {
     let list = decode(Container::Mpegts, URL, info, false, frames);
     let at = list.iter().position(|word| word == "-vf").unwrap();

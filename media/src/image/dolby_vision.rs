@@ -1,8 +1,9 @@
-//! Decides what the planes of Dolby Vision's profile 5 mean on a common screen. Pure.
+//! Converts the planes of Dolby Vision profile 5 to sRGB. Does no IO.
 //!
-//! They are IPT-PQ-c2: the intensity and two color differences of Ebner and Fairchild's IPT, of cone responses that are
-//! mixed by 2 % and coded by SMPTE ST 2084. The matrices are those that every such stream carries in its metadata (ETSI
-//! GS CCM 001); its curves for each scene are not read, so that brightness is near and hues are right.
+//! The planes are IPT-PQ-c2: the intensity and two color differences of Ebner and Fairchild's IPT, computed from cone
+//! responses with 2 % crosstalk and coded by SMPTE ST 2084. The matrices are those that every such stream contains in
+//! its metadata (ETSI GS CCM 001). The per-scene curves are not read, so that brightness is approximate and hues are
+//! correct.
 
 use std::sync::OnceLock;
 
@@ -10,15 +11,15 @@ use bytes::Bytes;
 
 use crate::size::Size;
 
-/// Bytes of a pixel: three planes of 16 bits.
+/// Bytes per pixel: three planes of 16 bits.
 pub const PIXEL_BYTES: usize = 6;
 
-/// From I, P and T to the coded responses.
+/// From I, P and T to the coded cone responses.
 const IPT_TO_LMS: Matrix = [[1.0, 0.0976, 0.2052], [1.0, -0.1139, 0.1332], [1.0, 0.0326, -0.6769]];
-/// Takes the mixture of 2 % back.
+/// Removes the crosstalk of 2 %.
 const CROSSTALK_INVERSE: Matrix =
     [[1.0425, -0.0213, -0.0213], [-0.0213, 1.0425, -0.0213], [-0.0213, -0.0213, 1.0425]];
-/// From responses to linear light of ITU-R BT.2020.
+/// From cone responses to linear light of ITU-R BT.2020.
 const LMS_TO_BT2020: Matrix = [
     [3.064_418_8, -2.165_976_8, 0.101_558_2],
     [-0.656_121_1, 1.785_541_2, -0.129_437_5],
@@ -29,11 +30,11 @@ const BT2020_TO_BT709: Matrix =
     [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]];
 /// White, in cd/m2: ITU-R BT.2408.
 const WHITE_NITS: f32 = 203.0;
-/// The brightest that is kept apart from the rest, in whites: 1000 cd/m2.
+/// The peak of the tone curve, as a multiple of white: 1000 cd/m2.
 const PEAK: f32 = 4.93;
-/// Up to this nothing is squeezed, in whites.
+/// Values up to this are not compressed, as a multiple of white.
 const KNEE: f32 = 0.5;
-/// How fine the steps of the screen's curve are.
+/// The number of entries in the table of the transfer function.
 const CURVE_STEPS: usize = 4096;
 
 type Matrix = [[f32; 3]; 3];
@@ -42,7 +43,7 @@ fn multiply(matrix: &Matrix, [a, b, c]: [f32; 3]) -> [f32; 3] {
     matrix.map(|[x, y, z]| x * a + y * b + z * c)
 }
 
-/// A raw `rgb24` frame of one in `yuv444p16le`, whose samples use the whole range.
+/// Converts a raw frame in `yuv444p16le` with full-range samples to `rgb24`.
 pub fn to_rgb(planes: &[u8], size: Size) -> Bytes {
     let count = size.width as usize * size.height as usize;
     let mut rgb = Vec::with_capacity(count * 3);
@@ -60,13 +61,13 @@ fn ipt_to_rgb(ipt: [f32; 3]) -> [u8; 3] {
     let responses = multiply(&IPT_TO_LMS, ipt).map(pq_to_linear);
     let light = multiply(&LMS_TO_BT2020, multiply(&CROSSTALK_INVERSE, responses));
     let light = multiply(&BT2020_TO_BT709, light).map(|value| (value / WHITE_NITS).max(0.0));
-    // The brightest of the three is squeezed, and the others with it: so hues stay.
+    // The brightest channel is tone-mapped and the others are scaled by the same factor, which preserves the hue.
     let brightest = light[0].max(light[1]).max(light[2]);
     let scale = if brightest > KNEE { tone_map(brightest) / brightest } else { 1.0 };
     light.map(|value| bt1886_encode(value * scale))
 }
 
-/// Möbius' curve, as in the conversion of the other kinds of HDR: straight up to the knee, and at one for the peak.
+/// The Möbius tone curve, as in the conversion of other HDR formats: linear up to the knee, and 1 at the peak.
 fn tone_map(value: f32) -> f32 {
     let (a, b) = {
         let a = -KNEE * KNEE * (PEAK - 1.0) / (KNEE * KNEE - 2.0 * KNEE + PEAK);
@@ -96,7 +97,7 @@ fn pq_eotf(coded: f32) -> f32 {
     10_000.0 * ((power - C1).max(0.0) / (C2 - C3 * power)).powf(1.0 / M1)
 }
 
-/// A screen's curve, ITU-R BT.1886.
+/// The transfer function of a display, ITU-R BT.1886.
 fn bt1886_encode(light: f32) -> u8 {
     static TABLE: OnceLock<Vec<u8>> = OnceLock::new();
     let table = TABLE.get_or_init(|| {
@@ -104,7 +105,7 @@ fn bt1886_encode(light: f32) -> u8 {
             |step: usize| (255.0 * (step as f32 / CURVE_STEPS as f32).powi(2).powf(1.0 / 2.4)).round() as u8;
         (0..=CURVE_STEPS).map(step).collect()
     });
-    // By the root, so that steps in the dark are as fine as those in the light.
+    // Indexed by the square root, so that dark values have as fine steps as bright ones.
     let index = (light.clamp(0.0, 1.0).sqrt() * CURVE_STEPS as f32).round() as usize;
     table.get(index).copied().unwrap_or(u8::MAX)
 }
@@ -113,7 +114,7 @@ fn bt1886_encode(light: f32) -> u8 {
 mod tests {
     use super::*;
 
-    /// The other way, from linear light of ITU-R BT.709 in cd/m2 to the planes.
+    /// The inverse conversion, from linear light of ITU-R BT.709 in cd/m2 to the planes.
     fn ipt_planes(light: [f64; 3]) -> [u16; 3] {
         let times = |matrix: &[[f64; 3]; 3], v: [f64; 3]| {
             matrix.map(|row| row.iter().zip(v).map(|(one, other)| one * other).sum::<f64>())
@@ -156,7 +157,7 @@ mod tests {
             let expected = [r, g, b].map(|value: f64| (255.0 * value.powf(1.0 / 2.4)).round());
             let found = convert([r, g, b].map(|value| value * f64::from(WHITE_NITS)));
             let off = expected.iter().zip(found).map(|(one, other)| (one - f64::from(other)).abs());
-            assert!(off.fold(0.0, f64::max) <= 4.0, "{name}: {found:?} and not {expected:?}");
+            assert!(off.fold(0.0, f64::max) <= 4.0, "{name}: {found:?} instead of {expected:?}");
         }
     }
 

@@ -1,56 +1,56 @@
-//! Decides whether frames are what they are said to be, and whether an encoder's output is a picture of the format and
-//! size that was asked for, by its bytes. Pure.
+//! Checks raw frames before encoding, and parses the headers of encoded images to verify their format and size. Does no
+//! IO.
 
 use bytes::Bytes;
 use glimpse_contract::OutputFormat;
 
 use crate::size::Size;
 
-/// What a picture's own bytes say.
+/// The contents of an image's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImageHeader {
-    /// Its size.
+    /// The size of the image.
     pub size: Size,
-    /// How many frames it has, at least one.
+    /// The number of frames, at least one.
     pub frames: u32,
 }
 
-/// Why frames did not become a picture.
+/// Why frames could not be encoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ImageError {
-    /// There are none.
+    /// There are no frames.
     #[error("no frame to encode")]
     NoFrames,
-    /// A frame does not have three bytes for each pixel.
-    #[error("a frame of {found} bytes where its size says {expected}")]
+    /// A frame does not have three bytes per pixel.
+    #[error("frame has {found} bytes instead of {expected}")]
     FrameLength {
-        /// Its own bytes.
+        /// The size of the frame in bytes.
         found: usize,
-        /// Those that its size says.
+        /// The expected size in bytes.
         expected: usize,
     },
-    /// The format cannot hold a picture of that size, or a picture has no pixels.
-    #[error("no picture of this format is {width}x{height}")]
+    /// The format does not support an image of that size, or the image has no pixels.
+    #[error("the format does not support {width}x{height} pixels")]
     UnsupportedSize {
         /// Width.
         width: u32,
         /// Height.
         height: u32,
     },
-    /// The smallest that can be made is larger than what was asked for.
-    #[error("{least_bytes} bytes is the least, and {max_bytes} are allowed")]
+    /// The smallest possible image exceeds the size limit.
+    #[error("the smallest image has {least_bytes} bytes, {max_bytes} are allowed")]
     TooManyBytes {
-        /// The smallest picture's bytes.
+        /// The size of the smallest image in bytes.
         least_bytes: usize,
-        /// What was asked for.
+        /// The size limit in bytes.
         max_bytes: usize,
     },
-    /// The encoder has its own reason.
-    #[error("the encoder refused: {0}")]
+    /// The encoder failed, with its message.
+    #[error("the encoder failed: {0}")]
     Encoder(String),
 }
 
-/// Whether there are frames, and all of this size.
+/// Checks that there are frames, and that all of them have this size.
 pub fn check_frames<F: AsRef<[u8]>>(frames: &[F], size: Size) -> Result<(), ImageError> {
     if frames.is_empty() {
         return Err(ImageError::NoFrames);
@@ -62,7 +62,7 @@ pub fn check_frames<F: AsRef<[u8]>>(frames: &[F], size: Size) -> Result<(), Imag
     }
 }
 
-/// The sides of a picture of at most `most` pixels each way, at least one.
+/// The width and height of an image whose sides have at least one and at most `max_side` pixels.
 pub(crate) fn check_size(size: Size, max_side: u16) -> Result<(u16, u16), ImageError> {
     let checked_side = |side: u32| u16::try_from(side).ok().filter(|side| (1..=max_side).contains(side));
     match (checked_side(size.width), checked_side(size.height)) {
@@ -71,8 +71,8 @@ pub(crate) fn check_size(size: Size, max_side: u16) -> Result<(u16, u16), ImageE
     }
 }
 
-/// Makes a picture by the first of `ladder`, from the finest to the smallest, that is at most `max_bytes` long: tries the
-/// finest, and halves the rest.
+/// Encodes with the first options of `ladder`, which is sorted from best to smallest, whose output has at most
+/// `max_bytes`: tries the first, then searches the rest by bisection.
 pub(crate) fn encode_within<S>(
     ladder: &[S],
     max_bytes: usize,
@@ -96,7 +96,7 @@ pub(crate) fn encode_within<S>(
     best.ok_or(ImageError::TooManyBytes { least_bytes, max_bytes })
 }
 
-/// Reads a whole picture; none if it is no complete picture of that format.
+/// Parses a complete image. `None` if it is incomplete or has another format.
 pub fn parse(format: OutputFormat, bytes: &[u8]) -> Option<ImageHeader> {
     match format {
         OutputFormat::Jpg => parse_jpeg(bytes),
@@ -229,7 +229,7 @@ mod tests {
 
     use super::*;
 
-    /// The smallest GIF there is: one pixel.
+    /// The smallest possible GIF: one pixel.
     const GIF: &[u8] =
         b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff!\xf9\x04\0\0\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x01D\0;";
     /// The smallest lossless WebP: one pixel.
@@ -246,7 +246,7 @@ mod tests {
     fn rejects_truncated_images() {
         for (format, bytes) in [(OutputFormat::Gif, GIF), (OutputFormat::Webp, WEBP)] {
             for length in 0..bytes.len() {
-                assert_eq!(parse(format, &bytes[..length]), None, "{format:?} cut to {length}");
+                assert_eq!(parse(format, &bytes[..length]), None, "{format:?} truncated to {length}");
             }
         }
         assert_eq!(parse(OutputFormat::Jpg, b"\xff\xd8\xff\xd9"), None);

@@ -1,22 +1,22 @@
-//! Decides how a picture says that its numbers are sRGB: a small profile of our own making. Pure.
+//! Builds a small sRGB ICC profile. Does no IO.
 //!
 //! ICC.1:2022 (profile version 4.4), <https://www.color.org/specification/ICC.1-2022-05.pdf>: the header of section
-//! 7.2, a tag table (7.3), the tags that 8.3 (three-component matrix display profile) asks for, in the types of section
+//! 7.2, a tag table (7.3), the tags that 8.3 (three-component matrix display profile) requires, in the types of section
 //! 10. The curve is IEC 61966-2-1's as a parametric one (10.18, function 3).
 
 use std::sync::LazyLock;
 
-/// What the profile is called.
+/// The name of the profile.
 const NAME: &str = "sRGB";
-/// What may be done with it.
+/// The license of the profile.
 const COPYRIGHT: &str = "CC0";
-/// The white of the connection space, D50 (7.2.16).
+/// The white point of the profile connection space, D50 (7.2.16).
 const WHITE: [f64; 3] = [0.9642, 1.0, 0.8249];
-/// The primaries of sRGB, adapted to that white.
+/// The primaries of sRGB, adapted to that white point.
 const RED: [f64; 3] = [0.43607, 0.22249, 0.01392];
 const GREEN: [f64; 3] = [0.38515, 0.71687, 0.09708];
 const BLUE: [f64; 3] = [0.14307, 0.06061, 0.71410];
-/// How D65 was adapted to it: the matrix of annex E, Bradford's.
+/// The chromatic adaptation from D65: the matrix of annex E, Bradford's.
 const ADAPTATION: [f64; 9] =
     [1.04788, 0.02292, -0.05022, 0.02959, 0.99048, -0.01707, -0.00925, 0.01508, 0.75168];
 /// IEC 61966-2-1: `((x + 0.055) / 1.055)^2.4` from 0.04045 on, `x / 12.92` below.
@@ -24,12 +24,12 @@ const CURVE: [f64; 5] = [2.4, 1.0 / 1.055, 0.055 / 1.055, 1.0 / 12.92, 0.04045];
 
 static SRGB: LazyLock<Vec<u8>> = LazyLock::new(build_profile);
 
-/// The profile of sRGB, the same bytes every time.
+/// The sRGB profile, which always has the same bytes.
 pub fn srgb() -> &'static [u8] {
     &SRGB
 }
 
-/// A `s15Fixed16Number` (4.6).
+/// An `s15Fixed16Number` (4.6).
 fn s15_fixed16(value: f64) -> [u8; 4] {
     ((value * 65536.0).round() as i32).to_be_bytes()
 }
@@ -76,7 +76,7 @@ fn build_profile() -> Vec<u8> {
             table.extend((element.len() as u32).to_be_bytes());
         }
         data.extend(element);
-        // Each element begins at a multiple of four (7.3.1).
+        // Each element starts at a multiple of four (7.3.1).
         data.resize(data.len().next_multiple_of(4), 0);
     }
     let mut header = [0; 128];
@@ -84,7 +84,7 @@ fn build_profile() -> Vec<u8> {
     put(0, &((start + data.len()) as u32).to_be_bytes());
     put(8, &[4, 0x40, 0, 0]);
     put(12, b"mntrRGB XYZ ");
-    // A date there must be (7.2.8): the day that this profile was laid out.
+    // A date is required (7.2.8): that of the layout of this profile.
     put(24, &[2026_u16, 1, 1, 0, 0, 0].map(u16::to_be_bytes).concat());
     put(36, b"acsp");
     put(68, &WHITE.map(s15_fixed16).concat());

@@ -1,4 +1,4 @@
-//! Decides how a frame becomes a JPEG. Pure.
+//! Encodes frames as JPEG. Does no IO.
 
 use bytes::Bytes;
 use jpeg_encoder::{ChromaSubsamplingMethod, ColorType, Encoder, QuantizationTableType, SamplingFactor};
@@ -7,10 +7,10 @@ use crate::image::header::{self, ImageError};
 use crate::image::icc;
 use crate::size::Size;
 
-/// How coarsely each frequency is stored at half of the best quality, row by row: the intra matrix of ISO/IEC 11172-2,
-/// 2.4.3.2, but for the mean of a block, which that standard counts otherwise. It spares fine texture, which films have
-/// plenty of, more than the example of ITU-T T.81, annex K, does: a tenth to a sixth fewer bytes for the same SSIM. Chroma
-/// is stored as finely as brightness: half of it each way is gone already.
+/// The quantization steps at half of the best quality, row by row: the intra matrix of ISO/IEC 11172-2, 2.4.3.2, except
+/// for the mean of a block, which that standard scales differently. For fine texture, which is frequent in videos, it
+/// uses fewer bits than the example of ITU-T T.81, annex K: a tenth to a sixth fewer bytes for the same SSIM. Chroma
+/// has the same steps as luma, since it is already subsampled by half in both directions.
 #[rustfmt::skip]
 pub const QUANTIZATION_TABLE: [u16; 64] = [
     21, 16, 19, 22, 26, 27, 29, 34,
@@ -23,17 +23,18 @@ pub const QUANTIZATION_TABLE: [u16; 64] = [
     27, 29, 35, 38, 46, 56, 69, 83,
 ];
 
-/// Of 1 to 100, for a poster.
+/// Quality for posters, from 1 to 100.
 pub const POSTER_QUALITY: u8 = 81;
-/// For a sheet of small pictures.
+/// Quality for storyboard sheets.
 pub const SHEET_QUALITY: u8 = 75;
 
-/// The mean of every block of a component in one, all else of it in another. The library's default of four ends each
-/// block three times: an eighth more bytes, measured by `examples/jpeg_bench.rs`.
+/// One scan for the mean of every block of a component, and another for the rest. The library's default of four ends
+/// each block three times, which adds an eighth to the size, measured by `examples/jpeg_bench.rs`.
 const PROGRESSIVE_SCANS: u8 = 2;
 
-/// Encodes a raw `rgb24` frame: BT.601 in full range as JFIF says, chroma halved both ways, sRGB. Progressive, since the
-/// library's baseline is either a sixth larger (the standard's codes) or in three scans that some decoders misread.
+/// Encodes a raw `rgb24` frame: BT.601 in full range as in JFIF, chroma subsampled by half in both directions, sRGB.
+/// Progressive, since the library's baseline output is either a sixth larger (with the standard's Huffman codes) or has
+/// three scans that some decoders misread.
 pub fn encode(frame: &[u8], size: Size, quality: u8) -> Result<Bytes, ImageError> {
     header::check_frames(&[frame], size)?;
     let (width, height) = header::check_size(size, u16::MAX)?;
@@ -52,7 +53,8 @@ pub fn encode(frame: &[u8], size: Size, quality: u8) -> Result<Bytes, ImageError
     Ok(out.into())
 }
 
-/// A step at this quality: its own at 50, none of it at 100, many times it towards 0, as everybody counts since libjpeg.
+/// Scales a quantization step by quality, as libjpeg and all its successors do: unchanged at 50, minimal at 100, and
+/// many times larger toward 0.
 fn scale_step(step: u16, quality: u8) -> u16 {
     let quality = u32::from(quality.clamp(1, 100));
     let percent = if quality < 50 { 5000 / quality } else { 200 - 2 * quality };
@@ -117,8 +119,8 @@ mod tests {
     fn writes_two_scans_per_component() {
         let size = Size { width: 64, height: 64 };
         let bytes = encode(&test_frame(size), size, POSTER_QUALITY).unwrap();
-        // A scan of means and one of all else for each component (ITU-T T.81, B.2.3); within a scan 0xff is never
-        // followed by this.
+        // A scan of means and one of the rest for each component (ITU-T T.81, B.2.3). Within a scan, 0xff is never
+        // followed by this byte.
         let scans = bytes.windows(2).filter(|pair| *pair == [0xff, 0xda]).count();
         assert_eq!(scans, 2 * 3);
         assert!(bytes.windows(2).any(|pair| pair == [0xff, 0xc2]), "progressive");

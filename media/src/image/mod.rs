@@ -1,4 +1,4 @@
-//! Image encoders, resizing, scoring of frames, and checks of what an encoder wrote. Pure.
+//! Image encoders, resizing, scoring of frames, and checks of encoder output. Does no IO.
 
 pub mod dolby_vision;
 pub mod gif;

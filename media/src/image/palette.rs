@@ -1,21 +1,21 @@
-//! Decides which few colours stand for all the colours of a reel. Pure.
+//! Computes a color palette for the frames of an animation. Does no IO.
 //!
-//! The colours are counted in a histogram of five bits a channel, the histogram is cut where its variance is largest,
-//! and a few rounds of k-means move each colour to the mean of what it stands for.
+//! The colors are counted in a histogram with 40 shades per channel, the histogram is split where its variance is
+//! largest, and a few rounds of k-means move each color to the mean of the colors that it represents.
 
-/// How many pixels are counted at most: more of them do not change the palette and only cost time.
+/// The most pixels that are counted: more do not change the palette and only take time.
 const MAX_SAMPLES: usize = 1 << 19;
-/// Rounds of k-means after the cut.
+/// Rounds of k-means after the split.
 const K_MEANS_ROUNDS: u32 = 3;
-/// How much a difference of colour counts against one of brightness: the eye, and every measure made after it, sees
-/// brightness finer.
+/// The weight of a color difference relative to a luma difference: vision, and all metrics based on it, are more
+/// sensitive to luma.
 const CHROMA_WEIGHT: f32 = 0.7;
 
-/// A colour where distances are about as far as they look: brightness, and two differences of colour. Linear in
-/// `to_rgb`, so that a mean is a mean in both.
+/// A color in a space where distances are approximately perceptual: luma and two color differences. It is a linear
+/// transformation of RGB, so that a mean is a mean in both.
 pub(crate) type YccColor = [f32; 3];
 
-/// Where a colour lies among the [`YccColor`] ones (BT.601 brightness).
+/// Converts a color to [`YccColor`] (BT.601 luma).
 pub(crate) fn to_ycc([red, green, blue]: [f32; 3]) -> YccColor {
     let luma = 0.299 * red + 0.587 * green + 0.114 * blue;
     [luma, (blue - luma) * CHROMA_WEIGHT, (red - luma) * CHROMA_WEIGHT]
@@ -27,11 +27,11 @@ fn to_rgb([luma, blue, red]: YccColor) -> [u8; 3] {
     [red, green, blue].map(|value| value.round().clamp(0.0, 255.0) as u8)
 }
 
-/// Shades of each channel that the histogram tells apart.
+/// Shades per channel in the histogram.
 const SHADES: usize = 40;
 
-/// Which of `count` shades each value of a channel belongs to: up to `dark` as many for half of the steps, since small
-/// differences show where there is little light.
+/// Maps each channel value to one of `count` shades. Values below `dark` have one shade per `dark_step`, since small
+/// differences are visible in dark areas.
 pub(crate) const fn quantization_table(count: usize, dark: usize, dark_step: usize) -> [u8; 256] {
     let mut table = [0; 256];
     let below = dark / dark_step;
@@ -49,27 +49,27 @@ pub(crate) const fn quantization_table(count: usize, dark: usize, dark_step: usi
 
 const SHADE_OF: [u8; 256] = quantization_table(SHADES, 32, 4);
 
-/// A colour as a histogram's place.
+/// A color of the histogram.
 #[derive(Debug, Clone, Copy)]
 struct HistogramBin {
     weight: f32,
     color: YccColor,
 }
 
-/// The side of the blocks whose busyness is measured.
+/// The side of the blocks whose detail is measured.
 pub(crate) const BLOCK: usize = 8;
-/// The variance of brightness in a block where twice the error of a flat one is as visible; that of the stabilising
-/// constant of SSIM (`(0.03 * 255)^2`, <https://doi.org/10.1109/TIP.2003.819861>).
+/// The luma variance of a block at which twice the error of a flat block is equally visible: the stabilizing constant
+/// of SSIM (`(0.03 * 255)^2`, <https://doi.org/10.1109/TIP.2003.819861>).
 const SSIM_C2: f32 = 58.5;
-/// However busy, more than so many times a flat block's error is seen.
+/// Upper bound of the weight of a detailed block relative to a flat one.
 const MAX_WEIGHT: f32 = 48.0;
-/// Below this brightness an error shows the more the darker it is, with the other constant of SSIM: `(0.01 * 255)^2`.
+/// Below this luma, errors are more visible the darker the block is, by the other constant of SSIM: `(0.01 * 255)^2`.
 const DARK: f32 = 7.0;
 const SSIM_C1: f32 = 6.5;
-/// However dark, no pixel counts for more than so many of a bright and flat block.
+/// Upper bound of the weight of a pixel in a dark block relative to one in a bright and flat block.
 const MAX_SHARE: f32 = 12.0;
 
-/// How much error each block of a frame bears: 1 for a flat one, more for a busy one, less for a dark one.
+/// The error tolerance of each block of a frame: 1 for a flat block, more for a detailed one, less for a dark one.
 #[derive(Debug, Clone, Default)]
 pub struct BlockWeights {
     list: Vec<f32>,
@@ -78,7 +78,7 @@ pub struct BlockWeights {
 }
 
 impl BlockWeights {
-    /// Those of a raw `rgb24` frame of this width.
+    /// Computes the weights of a raw `rgb24` frame of this width.
     pub fn from_frame(frame: &[u8], width: usize) -> Self {
         let width = width.max(1);
         let (columns, height) = (width.div_ceil(BLOCK), frame.len() / 3 / width);
@@ -91,12 +91,12 @@ impl BlockWeights {
         Self { list, columns, height }
     }
 
-    /// For each row of pixels those of its blocks.
+    /// The weights of the blocks for each row of pixels.
     pub fn rows(&self) -> impl Iterator<Item = &[f32]> {
         (0..self.height).map(|y| &self.list[y / BLOCK * self.columns..][..self.columns])
     }
 
-    /// That of the block in which a pixel is.
+    /// The weight of the block that contains a pixel.
     pub(crate) fn get(&self, x: usize, y: usize) -> f32 {
         self.list[y / BLOCK * self.columns + x / BLOCK]
     }
@@ -104,7 +104,7 @@ impl BlockWeights {
 
 fn block_weight(rows: &[u8], width: usize, columns: std::ops::Range<usize>) -> f32 {
     let (mut sum, mut squares, mut count) = (0_u32, 0_u32, 0_u32);
-    // Every other row tells as much.
+    // Every second row is sufficient.
     for row in rows.chunks_exact(width * 3).step_by(2) {
         for pixel in row[columns.start * 3..columns.end * 3].chunks_exact(3) {
             let luma = 5 * u32::from(pixel[0]) + 9 * u32::from(pixel[1]) + 2 * u32::from(pixel[2]);
@@ -120,18 +120,18 @@ fn block_weight(rows: &[u8], width: usize, columns: std::ops::Range<usize>) -> f
     (1.0 + variance / SSIM_C2).min(MAX_WEIGHT) * dark.min(1.0)
 }
 
-/// How often each colour occurs.
+/// The number of occurrences of each color.
 #[derive(Debug, Clone)]
 pub struct Histogram {
     bins: Vec<HistogramBin>,
 }
 
 impl Histogram {
-    /// Counts the pixels of raw `rgb24` frames of this width, at most half a million of them, evenly spread. Those of a
-    /// block count the less the larger its weight is: how busy it is, and how bright (see [`BlockWeights`]).
+    /// Counts the pixels of raw `rgb24` frames of this width, at most half a million of them, evenly distributed.
+    /// Pixels of a block count less if its weight, from its detail and luma, is large (see [`BlockWeights`]).
     pub fn from_frames<F: AsRef<[u8]>>(frames: &[F], width: usize, weights: &[BlockWeights]) -> Self {
         let pixels: usize = frames.iter().map(|frame| frame.as_ref().len() / 3).sum();
-        // An odd step never keeps to the same columns of a row that is even.
+        // An odd step does not select only certain columns in rows of even length.
         let step = (pixels / MAX_SAMPLES).max(1) | 1;
         let mut counts = vec![[0.0_f32; 4]; SHADES * SHADES * SHADES];
         let mut skip = 0;
@@ -165,7 +165,7 @@ impl Histogram {
         Self { bins }
     }
 
-    /// The colours that stand for all of them, at most `most`, at least one; the darkest first.
+    /// The colors that represent all others, at least one and at most `max_colors`, sorted from dark to bright.
     pub fn palette(&self, max_colors: usize) -> Palette {
         let mut bins = self.bins.clone();
         let mut clusters = split_boxes(&mut bins, max_colors.clamp(1, 256));
@@ -182,7 +182,8 @@ impl Histogram {
     }
 }
 
-/// A colour that is all but black or white, made so: bars and fades are, and the eye compares them with the page.
+/// Changes a color that is nearly black or white to black or white: bars and fades are, and the eye compares them with
+/// the page.
 fn snap_extremes(color: [u8; 3]) -> [u8; 3] {
     if color.iter().all(|value| *value < 4) {
         [0; 3]
@@ -193,7 +194,7 @@ fn snap_extremes(color: [u8; 3]) -> [u8; 3] {
     }
 }
 
-/// A box of the cut: a run of the bins, and what is known of it.
+/// A box of the split: a range of bins and its statistics.
 #[derive(Debug, Clone, Copy)]
 struct ColorBox {
     start: usize,
@@ -221,7 +222,7 @@ fn measure_box(bins: &[HistogramBin], start: usize, end: usize) -> ColorBox {
     ColorBox { start, end, mean: sum.map(|sum| (sum / weight) as f32), axis, spread: spread[axis] as f32 }
 }
 
-/// Cuts where the variance is largest, at the mean, until there are enough boxes; answers their means.
+/// Splits at the mean where the variance is largest, until there are enough boxes. Returns their means.
 fn split_boxes(bins: &mut [HistogramBin], max_boxes: usize) -> Vec<YccColor> {
     let mut boxes = vec![measure_box(bins, 0, bins.len())];
     while boxes.len() < max_boxes {
@@ -239,7 +240,7 @@ fn split_boxes(bins: &mut [HistogramBin], max_boxes: usize) -> Vec<YccColor> {
                 middle += 1;
             }
         }
-        // Rounding may leave all of a run that is next to flat on one side.
+        // With a variance near zero, rounding may put all bins on one side.
         let middle = color_box.start + middle.clamp(1, run.len() - 1);
         boxes[place] = measure_box(bins, color_box.start, middle);
         boxes.push(measure_box(bins, middle, color_box.end));
@@ -247,7 +248,7 @@ fn split_boxes(bins: &mut [HistogramBin], max_boxes: usize) -> Vec<YccColor> {
     boxes.iter().map(|color_box| color_box.mean).collect()
 }
 
-/// One round of k-means: each colour moves to the mean of the bins that are nearest to it.
+/// One round of k-means: each color moves to the mean of the bins that are nearest to it.
 fn k_means_step(bins: &[HistogramBin], clusters: &mut [YccColor]) {
     let nearest = NearestSearch::new(clusters.iter().copied());
     let mut sums = vec![[0.0_f64; 4]; clusters.len()];
@@ -266,13 +267,13 @@ fn k_means_step(bins: &[HistogramBin], clusters: &mut [YccColor]) {
     }
 }
 
-/// How many colours are compared at once.
+/// How many colors are compared at once.
 const LANES: usize = 8;
 
-/// Finds the nearest of a list of colours.
+/// Finds the nearest color of a list.
 #[derive(Debug, Clone)]
 struct NearestSearch {
-    /// A channel after the other, `LANES` colours together; filled up with one that is far from everything.
+    /// The channels of `LANES` colors each, one channel after another; padded with a color that is far from all others.
     blocks: Vec<[[f32; LANES]; 3]>,
 }
 
@@ -309,12 +310,12 @@ impl NearestSearch {
     }
 }
 
-/// Squared distance of two colours.
+/// Squared distance of two colors.
 pub(crate) fn squared_distance(left: YccColor, right: YccColor) -> f32 {
     (0..3).map(|channel| (left[channel] - right[channel]).powi(2)).sum()
 }
 
-/// A list of colours, the darkest first.
+/// A list of colors, sorted from dark to bright.
 #[derive(Debug, Clone)]
 pub struct Palette {
     colors: Vec<[u8; 3]>,
@@ -329,22 +330,22 @@ impl Palette {
         Self { colors, ycc_colors, search }
     }
 
-    /// The colours, `to_rgb`.
+    /// The colors in RGB.
     pub fn colors(&self) -> &[[u8; 3]] {
         &self.colors
     }
 
-    /// Where each colour is seen.
+    /// The colors as [`YccColor`].
     pub(crate) fn ycc_colors(&self) -> &[YccColor] {
         &self.ycc_colors
     }
 
-    /// The index of the colour that looks most like this one.
+    /// The index of the most similar color.
     pub(crate) fn nearest(&self, color: YccColor) -> usize {
         self.search.find(color)
     }
 
-    /// For each colour the others, the most alike first, at most `most`.
+    /// For each color, the `count` most similar others, in order of similarity.
     pub(crate) fn neighbors(&self, count: usize) -> Vec<Vec<u8>> {
         let mut order: Vec<(f32, u8)> = Vec::new();
         self.ycc_colors

@@ -1,14 +1,14 @@
-//! Decides what stands in for a poster until it is there: a blurred hash and one colour. Pure.
+//! Computes the placeholder of a poster: a thumbhash and a dominant color. Does no IO.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::size::Size;
 
-/// The longest side that the hash's algorithm accepts.
+/// The longest side that the thumbhash algorithm accepts.
 const MAX_HASH_SIDE: u32 = 100;
 
-/// The thumbhash of a raw `rgb24` frame, base64, <https://evanw.github.io/thumbhash/>.
+/// The thumbhash of a raw `rgb24` frame, in base64, <https://evanw.github.io/thumbhash/>.
 pub fn thumbhash(frame: &[u8], size: Size) -> String {
     let longest = size.width.max(size.height).max(1);
     let scale_side = |side: u32| {
@@ -22,8 +22,8 @@ pub fn thumbhash(frame: &[u8], size: Size) -> String {
     STANDARD.encode(thumbhash::rgba_to_thumb_hash(small.width as usize, small.height as usize, &rgba))
 }
 
-/// A raw `rgb24` frame made smaller: each pixel is the mean of the area that it stands for, parts of pixels counted as
-/// parts. Numbers are averaged as they are stored, as ffmpeg's scaler does.
+/// Scales a raw `rgb24` frame down: each pixel is the mean of its area, including fractions of pixels. Values are
+/// averaged without linearization, like in ffmpeg's scaler.
 pub fn shrink(frame: &[u8], from: Size, to: Size) -> Vec<u8> {
     if from == to {
         return frame.to_vec();
@@ -61,15 +61,15 @@ pub fn shrink(frame: &[u8], from: Size, to: Size) -> Vec<u8> {
     small
 }
 
-/// Bits of a weight: twice that many and a pixel's eight are just below 32, with room for the rounding.
+/// Bits of a weight: two weights and the eight bits of a pixel need just under 32 bits, including the rounding term.
 const WEIGHT_BITS: u32 = 12;
 
-/// Which pixels of a row or column each shrunk pixel stands for, and how much of them.
+/// The source pixels of each output pixel in a row or column, and their weights.
 struct AreaWeights {
     first: Vec<usize>,
-    /// The weights of the first shrunk pixel's, the second's and so on.
+    /// The weights of the first output pixel, followed by those of the second and so on.
     weights: Vec<u32>,
-    /// Where each one's begin.
+    /// The start of each output pixel's weights.
     offsets: Vec<usize>,
 }
 
@@ -78,9 +78,9 @@ impl AreaWeights {
         let (from, to) = (u64::from(from), u64::from(to));
         let mut spans = Self { first: Vec::new(), weights: Vec::new(), offsets: vec![0] };
         for index in 0..to {
-            // In units of which a source pixel has `to` and a shrunk one `from`.
+            // In units of which a source pixel has `to` and an output pixel `from`.
             let (start, end) = (index * from, (index + 1) * from);
-            // Weights are differences of rounded sums, so that they always add up to one.
+            // Weights are differences of rounded sums, so that their sum is always exactly 1.
             let share = |at: u64| {
                 ((at.clamp(start, end) - start) << WEIGHT_BITS).checked_div(from).unwrap_or(0) as u32
             };
@@ -92,16 +92,16 @@ impl AreaWeights {
         spans
     }
 
-    /// The pixels and weights of one shrunk pixel.
+    /// The source pixels of an output pixel, with their weights.
     fn weights_at(&self, place: usize) -> impl Iterator<Item = (usize, u32)> {
         let weights = &self.weights[self.offsets[place]..self.offsets[place + 1]];
         (self.first[place]..).zip(weights.iter().copied())
     }
 }
 
-/// The colour that covers most of a raw `rgb24` frame, vivid ones counting more, as `#rrggbb`.
+/// The most frequent color of a raw `rgb24` frame, with a preference for saturated ones, as `#rrggbb`.
 pub fn dominant_color(frame: &[u8]) -> String {
-    // Four bits a channel: near colours fall together, different ones do not.
+    // Four bits per channel: similar colors share a bin, different ones do not.
     let mut bins = vec![(0_u64, [0_u64; 3]); 4096];
     for pixel in frame.chunks_exact(3) {
         let bin = pixel.iter().fold(0_usize, |index, value| (index << 4) | usize::from(value >> 4));
@@ -116,7 +116,7 @@ pub fn dominant_color(frame: &[u8]) -> String {
         let spread = mean.iter().max().unwrap_or(&0) - mean.iter().min().unwrap_or(&0);
         count * (64 + spread)
     };
-    // Of equals the first: the same frame has the same colour every time.
+    // The first of equal bins, so that the result is deterministic.
     let best = bins.iter().fold(&bins[0], |best, bin| if weight(bin) > weight(best) { bin } else { best });
     let [red, green, blue] = best.1.map(|total| total / best.0.max(1));
     format!("#{red:02x}{green:02x}{blue:02x}")

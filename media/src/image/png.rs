@@ -1,4 +1,4 @@
-//! Decides how a frame becomes a PNG. Pure.
+//! Encodes frames as PNG. Does no IO.
 
 use bytes::Bytes;
 use png::{BitDepth, ColorType, Compression, Encoder, Filter, SrgbRenderingIntent};
@@ -6,21 +6,21 @@ use png::{BitDepth, ColorType, Compression, Encoder, Filter, SrgbRenderingIntent
 use crate::image::header::{self, ImageError};
 use crate::size::Size;
 
-/// Up to so many pixels the bytes are worth the time: 1920x1080.
+/// Up to this many pixels, better compression is worth its time: 1920x1080.
 const BALANCED_PIXELS: u64 = 1920 * 1080;
 
-/// Encodes a raw `rgb24` frame, said to be sRGB (<https://www.w3.org/TR/png-3/#11sRGB>).
+/// Encodes a raw `rgb24` frame, tagged as sRGB (<https://www.w3.org/TR/png-3/#11sRGB>).
 pub fn encode(frame: &[u8], size: Size) -> Result<Bytes, ImageError> {
     header::check_frames(&[frame], size)?;
     let encoder_error = |error: png::EncodingError| ImageError::Encoder(error.to_string());
-    // A library's own limit is 2^31 - 1; ours is that of the other formats.
+    // The library's limit is 2^31 - 1. This one is the same as for the other formats.
     let (width, height) = header::check_size(size, u16::MAX)?;
     let mut out = Vec::with_capacity(frame.len() / 2 + 1024);
     let mut encoder = Encoder::new(&mut out, u32::from(width), u32::from(height));
     encoder.set_color(ColorType::Rgb);
     encoder.set_depth(BitDepth::Eight);
     encoder.set_source_srgb(SrgbRenderingIntent::Perceptual);
-    // A request waits for it: speed counts more than size for a large image.
+    // A request waits for the result: for large images, speed is more important than size.
     let pixels = u64::from(size.width) * u64::from(size.height);
     encoder.set_compression(if pixels > BALANCED_PIXELS { Compression::Fast } else { Compression::Balanced });
     encoder.set_filter(Filter::Adaptive);
@@ -54,7 +54,7 @@ mod tests {
             reader.next_frame(&mut pixels).unwrap();
             assert!(pixels == frame, "{width}x{height}");
             for length in 0..bytes.len() {
-                assert_eq!(header::parse(OutputFormat::Png, &bytes[..length]), None, "cut to {length}");
+                assert_eq!(header::parse(OutputFormat::Png, &bytes[..length]), None, "truncated to {length}");
             }
         }
     }

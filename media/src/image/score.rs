@@ -1,26 +1,28 @@
-//! Decides how well a frame would do as a poster. Pure.
+//! Scores how suitable a frame is as a poster. Does no IO.
 
-/// How a frame looks.
+/// The score of a frame.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Score {
     /// Larger is better.
     pub value: f64,
-    /// Whether there is next to nothing to be seen: black, white, one colour.
+    /// Whether almost nothing is visible: black, white or a single color.
     pub blank: bool,
 }
 
-/// Below this spread of brightness a frame is taken for empty: noise and a station's logo stay below it.
+/// Frames with a smaller standard deviation of luma are blank: noise and a station logo are below it.
 const BLANK_DEVIATION: f64 = 6.0;
-/// A frame so dark, or so bright, on average shows hardly anything, unless a fiftieth of it is lit, or in the shade.
+/// Frames with a mean luma below or above these limits are blank, unless a fiftieth of their pixels is bright or dark
+/// enough.
 const DARK: f64 = 18.0;
 const LIT: u8 = 48;
 const BRIGHT: f64 = 240.0;
 const SHADE: u8 = 200;
-/// About how many pixels are looked at each way: the same score for a tenth of the time.
+/// Approximate number of pixels that are sampled in each direction: the same score in a tenth of the time.
 const SAMPLES_PER_SIDE: usize = 128;
-/// Up to this brightness the rows at the top and the bottom, and the columns at the sides, are a letterbox.
+/// Rows at the top and bottom, and columns at the sides, up to this luma are bars of a letterbox.
 const MAX_BAR_LUMA: u8 = 24;
-/// The share of two neighbouring shades of 32 from which a frame is taken for a card: a surface with something on it.
+/// A frame in which two neighboring shades out of 32 have at least this share is a title card: a flat background with
+/// some content.
 const CARD_SHARE: f64 = 0.6;
 
 /// Scores a raw `rgb24` frame of this width.
@@ -44,7 +46,7 @@ pub fn score(frame: &[u8], width: u32) -> Score {
         .map(|part| -part * part.log2())
         .sum();
     let card = stats.shades.windows(2).map(share).fold(0.0, f64::max);
-    // Middling brightness is best; contrast, variety, sharpness and colour add up, a surface takes away.
+    // Medium brightness is best. Contrast, variety, sharpness and color increase the score, flat backgrounds reduce it.
     let exposure = 1.0 - ((mean - 118.0).abs() / 137.0).min(1.0);
     let value = exposure
         + 0.7 * (deviation / 64.0).min(1.0)
@@ -54,13 +56,13 @@ pub fn score(frame: &[u8], width: u32) -> Score {
         - 1.2 * ((card - CARD_SHARE) / (1.0 - CARD_SHARE)).clamp(0.0, 1.0);
     let [low, high] = stats.shade_range();
     let blank = deviation < BLANK_DEVIATION || (mean < DARK && high < LIT) || (mean > BRIGHT && low > SHADE);
-    // A frame of which a decoder has filled in everything is worth less than any that was coded.
+    // A frame that consists only of a decoder's error concealment has a lower score than any coded frame.
     let value = if blank && is_concealment(frame) { CONCEALED_SCORE } else { value };
     Score { value, blank }
 }
 
-/// Whether a raw `rgb24` frame looks like what decoders put in the place of pixels that they have not got: nearly all of it
-/// is the middle gray of YCbCr, or its green of nothing but zeros. A film may look so, too.
+/// Whether a raw `rgb24` frame looks like the fill color that decoders use for missing pixels: nearly all of it is the
+/// middle gray of YCbCr, or the green of all zeros. Coded frames may look the same.
 pub fn is_concealment(frame: &[u8]) -> bool {
     let near = |channel: u8, level: u8| channel.abs_diff(level) <= CONCEALMENT_TOLERANCE;
     let filled = |pixel: &[u8]| match *pixel {
@@ -75,9 +77,9 @@ pub fn is_concealment(frame: &[u8]) -> bool {
 
 /// 128, 128, 128 in limited and in full range; 0, 0, 0 by the matrices of BT.601 and BT.709.
 const CONCEALMENT_COLORS: [[u8; 3]; 4] = [[130; 3], [128; 3], [0, 135, 0], [0, 77, 0]];
-/// How far from those a pixel may be.
+/// The maximum distance of a pixel from those colors, per channel.
 const CONCEALMENT_TOLERANCE: u8 = 2;
-/// The value of a frame that was filled in.
+/// The value of a frame that consists only of a fill color.
 const CONCEALED_SCORE: f64 = -2.0;
 
 struct FrameView<'a> {
@@ -86,24 +88,25 @@ struct FrameView<'a> {
     height: usize,
 }
 
-/// The part of a picture inside its bars; each way from, to.
+/// The part of a frame inside its bars. Each direction from, to.
 #[derive(Debug, Clone, Copy)]
 struct ActiveArea {
     columns: (usize, usize),
     rows: (usize, usize),
 }
 
-/// What a look at some of the pixels tells.
+/// Statistics of the sampled pixels.
 struct FrameStats {
     count: usize,
-    /// Of the brightness, its square.
+    /// Sums of luma and squared luma.
     luma_sum: u64,
     luma_squares: u64,
-    /// Of how far a pixel's brightness is from the middle of its two neighbours': what a blur takes away first.
+    /// Sum of the distances between a pixel's luma and the mean of its two neighbors: the first value that blur
+    /// reduces.
     curvature: u64,
-    /// Of the largest channel's distance to the smallest.
+    /// Sum of the differences between the largest and the smallest channel.
     saturation: u64,
-    /// How many pixels have each of 32 shades.
+    /// The number of pixels of each of 32 shades.
     shades: [u32; 32],
 }
 
@@ -132,7 +135,7 @@ impl FrameView<'_> {
         (77 * red + 150 * green + 29 * blue) >> 8
     }
 
-    /// What lies inside black bars; all of it if it is black altogether; none if there are no pixels.
+    /// The area inside black bars; the whole frame if it is entirely black; `None` if there are no pixels.
     fn active_area(&self) -> Option<ActiveArea> {
         if self.width == 0 || self.height == 0 {
             return None;
@@ -150,7 +153,7 @@ impl FrameView<'_> {
         );
         Some(match found {
             (Some(top), Some(bottom), Some(left), Some(right)) => {
-                // Bars leave a picture of some size; a light in the dark is no picture with bars.
+                // Bars leave a frame of a minimum size. A light in the dark is not a frame with bars.
                 let wide = (right + 1 - left) * 5 >= self.width * 2;
                 let high = (bottom + 1 - top) * 5 >= self.height * 2;
                 ActiveArea {
@@ -215,7 +218,7 @@ mod tests {
         let good = score(&checkerboard(60, 180), 64);
         assert!(!good.blank);
         for (name, frame) in
-            [("black", flat(0)), ("white", flat(255)), ("grey", flat(128)), ("dim", checkerboard(0, 12))]
+            [("black", flat(0)), ("white", flat(255)), ("gray", flat(128)), ("dim", checkerboard(0, 12))]
         {
             let bad = score(&frame, 64);
             assert!(bad.blank, "{name}");
@@ -223,7 +226,7 @@ mod tests {
         }
     }
 
-    /// 130 of limited range, 128 of full range, and a green of zeros by both matrices.
+    /// 130 in limited range, 128 in full range, and the green of zeros by both matrices.
     #[test]
     fn concealed_frame_scores_lowest() {
         for fill in [[130; 3], [128; 3], [129; 3], [0, 135, 0], [1, 77, 0]] {
@@ -235,7 +238,7 @@ mod tests {
             assert!(!is_concealment(&bytes(&vec![other.map(f64::from); WIDTH * HEIGHT])), "{other:?}");
         }
         assert!(!is_concealment(&[]) && !is_concealment(&bytes(&scene())));
-        // A strip of pixels that were decoded is something to be seen.
+        // A strip of decoded pixels is visible content.
         let mut torn = vec![[130.0; 3]; WIDTH * HEIGHT];
         torn[..WIDTH * HEIGHT / 10].copy_from_slice(&scene()[..WIDTH * HEIGHT / 10]);
         assert!(!is_concealment(&bytes(&torn)));
@@ -269,7 +272,7 @@ mod tests {
         pixels.iter().flatten().map(|value| value.clamp(0.0, 255.0) as u8).collect()
     }
 
-    /// Each pixel mixed with the same one of another picture.
+    /// Mixes each pixel with the corresponding one of another image.
     fn blend(pixels: &[[f64; 3]], share: f64, other: impl Fn(usize) -> [f64; 3]) -> Vec<u8> {
         let mix = |(at, pixel): (usize, &[f64; 3])| {
             let other = other(at);
@@ -292,7 +295,7 @@ mod tests {
         blend(pixels, 1.0, |at| if lit(at) { pixels[at] } else { [0.0; 3] })
     }
 
-    /// Lines of text on a surface.
+    /// Lines of text on a flat background.
     fn card(ground: f64, ink: f64) -> Vec<u8> {
         let written =
             |at: usize| (at / WIDTH) % 18 < 4 && (20..100).contains(&(at % WIDTH)) && (at % WIDTH) % 5 < 2;
@@ -310,7 +313,7 @@ mod tests {
             ("a white flash", blend(&scene, 0.95, |_| [255.0; 3])),
             ("blended with its mirror", blend(&scene, 0.5, |at| scene[scene.len() - 1 - at])),
             ("blurred", blur(&scene)),
-            ("without colour", blend(&scene, 1.0, |at| [scene[at].iter().sum::<f64>() / 3.0; 3])),
+            ("without color", blend(&scene, 1.0, |at| [scene[at].iter().sum::<f64>() / 3.0; 3])),
             ("white text on black", card(0.0, 255.0)),
             ("black text on white", card(255.0, 0.0)),
             ("white text on blue", card(70.0, 240.0)),

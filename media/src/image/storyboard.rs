@@ -1,4 +1,4 @@
-//! Decides how many small frames lie on one sheet, and the tables that say which is where. Pure.
+//! Arranges storyboard tiles on a sheet, and writes the tables of their times and positions. Does no IO.
 
 use std::fmt::Write as _;
 
@@ -8,14 +8,14 @@ use crate::image::header::ImageError;
 use crate::image::webp;
 use crate::size::Size;
 
-/// The longer side of a tile: a hundred of 16:9 then make a sheet of 1920x1080.
+/// The longer side of a tile: one hundred tiles of 16:9 fill a sheet of 1920x1080.
 const MAX_TILE_SIDE: u32 = 192;
-/// Tiles in a row of a sheet of up to fifty, and of a larger one.
+/// Tiles per row of a sheet of up to fifty, and of a larger one.
 const FEW_COLUMNS: usize = 5;
 const MANY_COLUMNS: usize = 10;
 const FEW_TILES: usize = 50;
 
-/// The size of the tiles of a video that is shown at this size: at its shape, and never larger than it is.
+/// The tile size for a video with this display size: with the same aspect ratio, and never larger than the video.
 pub fn tile_size(display_size: Size) -> Size {
     let longer = display_size.width.max(display_size.height).max(1);
     if longer <= MAX_TILE_SIDE {
@@ -28,27 +28,27 @@ pub fn tile_size(display_size: Size) -> Size {
     Size { width: side(display_size.width), height: side(display_size.height) }
 }
 
-/// A moment of the video.
+/// A frame of the video for the storyboard.
 #[derive(Debug, Clone, Copy)]
 pub struct Tile<'a> {
-    /// When its frame is shown.
+    /// Presentation time of the frame.
     pub start_ms: u64,
-    /// The frame, raw `rgb24`.
+    /// The raw `rgb24` frame.
     pub frame: &'a [u8],
 }
 
-/// A sheet: raw `rgb24`, row by row of tiles, black where there is none.
+/// A sheet: raw `rgb24`, with rows of tiles, and black where there is no tile.
 #[derive(Debug, Clone)]
 pub struct Sheet {
     /// The pixels.
     pub frame: Vec<u8>,
-    /// Their size.
+    /// The size in pixels.
     pub size: Size,
-    /// Which tile is where.
+    /// The position of each tile.
     pub tile_map: TileMap,
 }
 
-/// Which moment is where on a sheet.
+/// The times and positions of the tiles on a sheet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TileMap {
     tile: Size,
@@ -57,7 +57,7 @@ pub struct TileMap {
     starts_ms: Vec<u64>,
 }
 
-/// Lays tiles of one size out, in the order given; a hundred at most make sense.
+/// Arranges tiles of the same size in the given order. Intended for at most one hundred tiles.
 pub fn build_sheet(tiles: &[Tile<'_>], tile: Size, duration_ms: u64) -> Result<Sheet, ImageError> {
     let frames: Vec<&[u8]> = tiles.iter().map(|tile| tile.frame).collect();
     crate::image::header::check_frames(&frames, tile)?;
@@ -81,7 +81,7 @@ pub fn build_sheet(tiles: &[Tile<'_>], tile: Size, duration_ms: u64) -> Result<S
     Ok(Sheet { frame, size, tile_map: TileMap { tile, columns, duration_ms, starts_ms } })
 }
 
-/// Mux's words, <https://docs.mux.com/guides/create-timeline-hover-previews>.
+/// The JSON members of Mux, <https://docs.mux.com/guides/create-timeline-hover-previews>.
 #[derive(Debug, Serialize)]
 struct StoryboardJson<'a> {
     url: &'a str,
@@ -105,7 +105,7 @@ fn format_timestamp(ms: u64) -> String {
 }
 
 impl TileMap {
-    /// When each tile starts and its left upper corner.
+    /// The start time of each tile, and its top left corner.
     fn tile_origins(&self) -> impl Iterator<Item = (u64, usize, usize)> {
         self.starts_ms.iter().enumerate().map(|(index, start)| {
             let x = index % self.columns * self.tile.width as usize;
@@ -113,11 +113,11 @@ impl TileMap {
         })
     }
 
-    /// The table for players: WebVTT whose cues name a part of the picture at `url`
+    /// The table for players: WebVTT whose cues reference a region of the image at `url`
     /// (<https://www.w3.org/TR/media-frags/#naming-space>).
     ///
-    /// A cue lasts until the next tile's time, the last until the end; the first begins at 0, so that there is a
-    /// picture for every moment. Of tiles at one time the last is named.
+    /// A cue lasts until the start of the next tile, the last one until the end of the video. The first starts at 0, so
+    /// that there is a tile for every time. Of several tiles with the same time, the last one is referenced.
     pub fn to_webvtt(&self, url: &str) -> String {
         let mut text = "WEBVTT\n".to_owned();
         let ends = self.starts_ms.iter().skip(1).copied().chain([self.duration_ms]);
@@ -141,7 +141,7 @@ impl TileMap {
         text
     }
 
-    /// The table for programs.
+    /// The table for programs, as JSON.
     pub fn to_json(&self, url: &str) -> String {
         let seconds = |ms: u64| ms as f64 / 1000.0;
         let json = StoryboardJson {
@@ -154,7 +154,7 @@ impl TileMap {
                 .map(|(start, x, y)| TileJson { start: seconds(start), x, y })
                 .collect(),
         };
-        serde_json::to_string(&json).expect("numbers and a text are always JSON")
+        serde_json::to_string(&json).expect("numbers and strings can always be serialized as JSON")
     }
 }
 
@@ -164,7 +164,7 @@ mod tests {
 
     const TILE: Size = Size { width: 4, height: 2 };
 
-    /// Tiles of one colour each, numbered from 1.
+    /// Tiles of one color each, numbered from 1.
     fn test_sheet(starts_ms: &[u64], duration_ms: u64) -> Sheet {
         let frames: Vec<Vec<u8>> =
             (1..=starts_ms.len()).map(|tile| vec![tile as u8; TILE.frame_bytes()]).collect();

@@ -1,4 +1,4 @@
-//! Decides what a file holds, out of ffprobe's JSON, and refuses what is not to be decoded. Pure.
+//! Parses ffprobe's JSON into the properties of a file, and rejects files that must not be decoded. Does no IO.
 
 use glimpse_contract::{Code, limits};
 use serde::Deserialize;
@@ -7,10 +7,10 @@ use crate::codec::CODECS;
 use crate::demux::demuxer::Crop;
 use crate::size::Size;
 
-/// How light is coded.
+/// The transfer function of the video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ColorTransfer {
-    /// As on any screen.
+    /// Standard dynamic range.
     #[default]
     Sdr,
     /// SMPTE ST 2084.
@@ -19,60 +19,60 @@ pub enum ColorTransfer {
     Hlg,
 }
 
-/// Which of the numbers that describe a video's colors no conversion here knows: its pixels are then read as its size
-/// suggests, as players do.
+/// Which of a video's color code points cannot be converted. Its pixels are then interpreted with the usual values for
+/// its size, as in players.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct UnsupportedColors {
-    /// That of its matrix.
+    /// The matrix coefficients.
     pub matrix: bool,
-    /// That of its transfer function.
+    /// The transfer function.
     pub transfer: bool,
-    /// Those of its primaries.
+    /// The primaries.
     pub primaries: bool,
 }
 
-/// What is known about a file that may be decoded.
+/// The properties of a file that may be decoded.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct MediaInfo {
-    /// The number of the video stream that is shown.
+    /// Index of the selected video stream.
     pub stream: u32,
     /// Its codec.
     pub codec: String,
-    /// Its size as coded.
+    /// Size of the coded frames.
     pub coded_size: Size,
-    /// Its size as shown: pixel shape and rotation applied.
+    /// Size of the displayed frames: pixel aspect ratio and rotation applied.
     pub display_size: Size,
-    /// Clockwise turn for showing: 0, 90, 180 or 270 degrees.
+    /// Clockwise rotation for display: 0, 90, 180 or 270 degrees.
     pub rotation: u32,
-    /// Whether it says which matrix its colours have.
+    /// Whether the color matrix is specified.
     pub has_color_matrix: bool,
     /// Which of its color tags cannot be used.
     pub unsupported_colors: UnsupportedColors,
-    /// How light is coded.
+    /// The transfer function.
     pub transfer: ColorTransfer,
-    /// The Dolby Vision profile of its pixels, if they need one to be read: 5, or 10 without a compatible base layer.
+    /// The Dolby Vision profile, if it is required to interpret the pixels: 5, or 10 without a compatible base layer.
     pub dolby_vision_profile: Option<u8>,
-    /// Length in milliseconds; 0 if not known.
+    /// Duration in milliseconds; 0 if unknown.
     pub duration_ms: u64,
-    /// The time of its first packet in milliseconds; 0 if not known.
+    /// The time of the first packet in milliseconds; 0 if unknown.
     pub start_ms: u64,
-    /// How many pictures its container says that it has; 0 if it does not.
+    /// The declared number of frames; 0 if unspecified.
     pub frame_count: u64,
-    /// Frames a second on average; 0 if not known.
+    /// Average frames per second; 0 if unknown.
     pub fps: f64,
-    /// How long its first pictures are shown, each, in milliseconds; 0 if they do not say. Of a stream without times this is
-    /// the rate that its own headers tell.
+    /// Duration of each of the first frames in milliseconds; 0 if unknown. For a stream without timestamps, this is the
+    /// rate from its headers.
     pub frame_ms: f64,
-    /// Whether its pictures are made of two fields.
+    /// Whether frames consist of two fields.
     pub is_interlaced: bool,
-    /// Whether there is sound.
+    /// Whether there is audio.
     pub has_audio: bool,
-    /// The part of a coded picture that is shown, if that is not all of it.
+    /// The visible part of the coded frame, if it is not all of it.
     pub crop: Option<Crop>,
 }
 
 impl MediaInfo {
-    /// Shows only this part of a coded picture, which is as much smaller than before as it is smaller than that.
+    /// Restricts the video to this part of the coded frame, and scales the display size accordingly.
     pub fn apply_crop(&mut self, crop: Crop) {
         let is_rotated = matches!(self.rotation, 90 | 270);
         let scale_to_crop = |shown: u32, crop: u32, coded: u32| {
@@ -98,19 +98,19 @@ impl MediaInfo {
 }
 
 impl MediaInfo {
-    /// Whether its light is coded for brighter screens than common ones.
+    /// Whether the video has a high dynamic range.
     pub fn is_hdr(&self) -> bool {
         self.transfer != ColorTransfer::Sdr || self.is_ipt()
     }
 
-    /// Whether its planes are those of Dolby Vision's IPT-PQ-c2.
+    /// Whether its planes are Dolby Vision's IPT-PQ-c2.
     pub fn is_ipt(&self) -> bool {
         matches!(self.dolby_vision_profile, Some(5 | 10))
     }
 }
 
 impl MediaInfo {
-    /// Its sides as coded and with the shape of its pixels, before it is turned.
+    /// The display size before rotation.
     pub fn unrotated_size(&self) -> Size {
         let Size { width, height } = self.display_size;
         if matches!(self.rotation, 90 | 270) {
@@ -120,15 +120,15 @@ impl MediaInfo {
         }
     }
 
-    /// The size in which pictures are shown that are coded in another size than the first: of the same shape of pixels, and
-    /// turned alike.
+    /// The display size of frames whose coded size differs from that of the first frame: with the same pixel aspect
+    /// ratio and rotation.
     pub fn display_size_of(&self, coded: Size) -> Size {
         let width = scale_side(coded.width, self.unrotated_size().width, self.coded_size.width);
         let size = Size { width, height: coded.height };
         if matches!(self.rotation, 90 | 270) { Size { width: size.height, height: size.width } } else { size }
     }
 
-    /// Shows the video in this size, as if the first picture had it.
+    /// Sets the display size, as if the first frame had it.
     pub fn set_display_size(&mut self, display_size: Size) {
         if self.display_size == display_size {
             return;
@@ -140,7 +140,7 @@ impl MediaInfo {
     }
 }
 
-/// `side` times `to` divided by `from`, rounded, at least one.
+/// `side * to / from`, rounded, at least 1.
 fn scale_side(side: u32, to: u32, from: u32) -> u32 {
     let from = u64::from(from.max(1));
     u32::try_from((u64::from(side) * u64::from(to) + from / 2) / from).unwrap_or(u32::MAX).max(1)
@@ -221,18 +221,18 @@ struct ProbePacket {
     side_data_list: Vec<SideData>,
 }
 
-/// Reads ffprobe's report.
+/// Parses ffprobe's report.
 ///
 /// # Errors
-/// The code with which the file is refused for good.
+/// The code with which the file is permanently rejected.
 pub fn parse(json: &[u8]) -> Result<MediaInfo, Code> {
-    // ffprobe's own output is well-formed but where a hostile text broke it: then nothing in it is to be trusted.
+    // ffprobe's output is well-formed unless a malicious text in the file broke it. Nothing in it can be trusted then.
     let report: ProbeReport = serde_json::from_slice(json).map_err(|_| Code::Truncated)?;
     if report.format.nb_streams.max(report.streams.len()) > limits::MAX_STREAMS {
         return Err(Code::TooManyStreams);
     }
-    // The stream that players show: one whose codec is known, which is flagged as default (in QuickTime, which is
-    // enabled), and no cover beside a film; of equal ones the first.
+    // The stream that players show: with a known codec, with the default flag (in QuickTime: enabled), and not a cover
+    // image beside a video; the first of equal ones.
     let rank = |stream: &&Stream| {
         let is_cover = stream.disposition.still_image == 1 || stream.codec_name == "mjpeg";
         (!is_supported(stream), stream.disposition.default == 0, is_cover)
@@ -258,7 +258,7 @@ pub fn parse(json: &[u8]) -> Result<MediaInfo, Code> {
         return Err(Code::TooManyPixels);
     }
     if coded.width == 0 || coded.height == 0 {
-        // The container promises a picture, and no header of one was found in it.
+        // The container declares a video stream, but no header of a frame was found in it.
         return Err(Code::Truncated);
     }
     let duration_ms =
@@ -297,7 +297,7 @@ pub fn parse(json: &[u8]) -> Result<MediaInfo, Code> {
 
 /// The matrices that ffmpeg's scaler converts, by ffprobe's names.
 const MATRICES: &[&str] = &["gbr", "bt709", "fcc", "bt470bg", "smpte170m", "smpte240m", "bt2020nc"];
-/// The transfer functions that it takes.
+/// The transfer functions that it supports.
 const TRANSFERS: &[&str] = &[
     "bt709",
     "bt470m",
@@ -314,7 +314,7 @@ const TRANSFERS: &[&str] = &[
     "smpte428",
     "arib-std-b67",
 ];
-/// The primaries that it takes.
+/// The primaries that it supports.
 const PRIMARIES: &[&str] = &[
     "bt709",
     "bt470m",
@@ -329,17 +329,17 @@ const PRIMARIES: &[&str] = &[
     "ebu3213",
 ];
 
-/// Whether a name says something that is not on the list.
+/// Whether a name is specified but not on the list.
 fn is_unsupported(name: &str, list: &[&str]) -> bool {
     !matches!(name, "" | "unknown" | "unspecified") && !list.contains(&name)
 }
 
-/// Whether its planes are brightness and two colors, although its matrix is that of red, green and blue.
+/// Whether its planes are luma and chroma, although its matrix is that of RGB.
 fn is_mislabeled_rgb(stream: &Stream) -> bool {
     stream.color_space == "gbr" && stream.pix_fmt.starts_with("yuv")
 }
 
-/// The profile of pixels that are no common `Y'CbCr`: those of ETSI GS CCM 001 without a compatible base layer.
+/// The profile, if the pixels are not conventional `Y'CbCr`: those of ETSI GS CCM 001 without a compatible base layer.
 fn dolby_vision_profile(stream: &Stream) -> Option<u8> {
     let side = stream.side_data_list.iter().find(|side| side.dv_profile.is_some())?;
     match (side.dv_profile?, side.dv_bl_signal_compatibility_id.unwrap_or(0)) {
@@ -349,7 +349,7 @@ fn dolby_vision_profile(stream: &Stream) -> Option<u8> {
     }
 }
 
-/// The mean of what the packets of a stream say.
+/// The mean duration of a stream's packets.
 fn mean_frame_ms(stream: u32, packets: &[ProbePacket]) -> f64 {
     let own_packets = packets.iter().filter(|packet| packet.stream_index == stream);
     let secs: Vec<f64> = own_packets.filter_map(|packet| packet.duration_time.parse().ok()).collect();
@@ -357,7 +357,7 @@ fn mean_frame_ms(stream: u32, packets: &[ProbePacket]) -> f64 {
     if mean.is_finite() && mean > 0.0 { mean } else { 0.0 }
 }
 
-/// Reads ffprobe's report of the last packets of one stream: when the last of its pictures ends, in milliseconds.
+/// Parses ffprobe's report of the last packets of a stream: the end of its last frame, in milliseconds.
 pub fn parse_end_ms(json: &[u8]) -> Option<u64> {
     let report: ProbeReport = serde_json::from_slice(json).ok()?;
     let end = |packet: &ProbePacket| {
@@ -367,13 +367,13 @@ pub fn parse_end_ms(json: &[u8]) -> Option<u64> {
     report.packets.iter().filter_map(end).max()
 }
 
-/// Reads ffprobe's report of how many packets one stream has.
+/// Parses ffprobe's report of the number of packets in a stream.
 pub fn parse_packet_count(json: &[u8]) -> Option<u64> {
     let report: ProbeReport = serde_json::from_slice(json).ok()?;
     report.streams.first()?.nb_read_packets.parse().ok()
 }
 
-/// Seconds above zero in milliseconds.
+/// Parses non-negative seconds, and converts them to milliseconds.
 fn parse_ms(text: &str) -> Option<u64> {
     let secs = text.parse::<f64>().ok().filter(|secs| secs.is_finite() && *secs > 0.0)?;
     Some((secs * 1000.0).min(u64::MAX as f64) as u64)
@@ -383,7 +383,7 @@ fn is_supported(stream: &Stream) -> bool {
     CODECS.contains(&stream.codec_name.as_str())
 }
 
-/// MP4 marks its packets, Matroska its track, and a sample entry that was not understood still has its name.
+/// MP4 marks encrypted packets, Matroska the track, and an unsupported sample entry still has its name.
 fn is_encrypted(stream: &Stream, packets: &[ProbePacket]) -> bool {
     stream.tags.enc_key_id.is_some()
         || stream.codec_tag_string == "encv"
@@ -393,7 +393,7 @@ fn is_encrypted(stream: &Stream, packets: &[ProbePacket]) -> bool {
         })
 }
 
-/// ffprobe gives the display matrix's turn anticlockwise, from -180 to 180.
+/// ffprobe reports the rotation of the display matrix counterclockwise, from -180 to 180.
 fn rotation(stream: &Stream) -> u32 {
     let degrees = stream.side_data_list.iter().find_map(|side| side.rotation).unwrap_or(0.0);
     if !degrees.is_finite() {
@@ -407,7 +407,7 @@ fn display_size_from(coded: Size, pixel_aspect_ratio: &str, rotation: u32) -> Si
     let mut size = coded;
     if let Some((num, den)) = pixel_aspect_ratio.split_once(':')
         && let (Ok(num), Ok(den)) = (num.parse::<u64>(), den.parse::<u64>())
-        // No camera's pixel is more oblong than this; what claims to be is damaged.
+        // No camera has a larger pixel aspect ratio. Other values are invalid.
         && num > 0 && den > 0 && num <= den.saturating_mul(4) && den <= num.saturating_mul(4)
     {
         let width = u64::from(coded.width).saturating_mul(num).saturating_add(den / 2) / den;
@@ -430,13 +430,13 @@ mod tests {
 
     use super::*;
 
-    /// A phone's film in HDR, held upright: captured.
+    /// An HDR video from a phone in portrait orientation: captured.
     const ROTATED_HDR: &str = include_str!("rotated_hdr.json");
-    /// A song with its cover: captured.
+    /// A song with its cover image: captured.
     const COVER: &str = include_str!("cover.json");
-    /// A DVD's picture with oblong pixels: captured.
+    /// A DVD video with anamorphic pixels: captured.
     const ANAMORPHIC: &str = include_str!("anamorphic.json");
-    /// A file of common encryption: captured.
+    /// A file with common encryption: captured.
     const ENCRYPTED_MP4: &str = include_str!("encrypted_mp4.json");
     /// An encrypted WebM: captured.
     const ENCRYPTED_WEBM: &str = include_str!("encrypted_webm.json");
@@ -571,14 +571,14 @@ mod tests {
         };
         let plain = json!({});
         for (name, mut streams, expected) in [
-            ("what can be decoded", vec![stream("bmp", 1, &plain), stream("vp9", 0, &plain)], 1),
+            ("the supported codec", vec![stream("bmp", 1, &plain), stream("vp9", 0, &plain)], 1),
             (
-                "no picture of a song",
+                "no cover image of a song",
                 vec![stream("mjpeg", 1, &json!({"attached_pic": 1})), stream("vp9", 0, &plain)],
                 1,
             ),
             ("the default", vec![stream("h264", 0, &plain), stream("h264", 1, &plain)], 1),
-            ("no cover beside a film", vec![stream("mjpeg", 1, &plain), stream("h264", 1, &plain)], 1),
+            ("no cover image beside a video", vec![stream("mjpeg", 1, &plain), stream("h264", 1, &plain)], 1),
             ("a cover that is the default", vec![stream("h264", 0, &plain), stream("mjpeg", 1, &plain)], 1),
             ("no still", vec![stream("h264", 0, &json!({"still_image": 1})), stream("h264", 0, &plain)], 1),
             ("the first", vec![stream("h264", 0, &plain), stream("h264", 0, &plain)], 0),

@@ -1,12 +1,12 @@
-// Decides what the app around Uppy does, alike for every generation: it makes files, presses Uppy's buttons, and tells what
-// became of them. A scenario drives it by `window.app`.
+// The app around Uppy, the same for every major version: creates files, presses Uppy's buttons, and reports the
+// results. A scenario drives it through `window.app`.
 
 import { pieces } from "./content.js";
 
-/** The same for every file, so that a file that is picked again after a reload is the same file to Uppy. */
+/** The same for every file, so that Uppy recognizes a file that is picked again after a reload. */
 const LAST_MODIFIED = 1_700_000_000_000;
 
-/** `server` says, for this generation, how an app tells the plugin where Glimpse is. */
+/** `server` returns the plugin's options for Glimpse's URL in this major version. */
 export function app({ Uppy, AwsS3, GoldenRetriever, server }) {
   let uppy;
   let outcomes = [];
@@ -22,7 +22,7 @@ export function app({ Uppy, AwsS3, GoldenRetriever, server }) {
   });
 
   const verbs = {
-    /** Begins anew. `plugin` are options of AwsS3, `retriever` those of Golden Retriever, if it takes part. */
+    /** Resets the app. `plugin` are options of AwsS3, `retriever` those of Golden Retriever, if it is used. */
     open({ stack, way, plugin = {}, retriever }) {
       uppy?.destroy();
       outcomes = [];
@@ -42,14 +42,14 @@ export function app({ Uppy, AwsS3, GoldenRetriever, server }) {
       if (!retriever) return undefined;
       const restored = new Promise((resolve) => {
         uppy.once("restored", () => resolve());
-        // Without anything to restore there is no such event.
+        // If there is nothing to restore, this event is not sent.
         setTimeout(resolve, 2000);
       });
       uppy.use(GoldenRetriever, retriever);
       return retriever.awaited ? restored : undefined;
     },
 
-    /** Picks a file: so many bytes out of `content.js`, or what lies at `address`. */
+    /** Picks a file: this many bytes of `content.js`, or the resource at `address`. */
     async add({ name, type, seed = name, bytes, address }) {
       const data = address ? [await (await fetch(address)).blob()] : [...pieces(seed, bytes)];
       const file = new File(data, name, { type, lastModified: LAST_MODIFIED });
@@ -63,18 +63,18 @@ export function app({ Uppy, AwsS3, GoldenRetriever, server }) {
     retry: () => void uppy.retryAll().catch((error) => log(error.message)),
     confirmRestore: () => uppy.emit("restore-confirmed"),
 
-    /** The parts that have arrived since `open`, by number. */
+    /** The parts that were uploaded since `open`, by number. */
     parts: () => parts,
-    /** What has become of the uploads, one entry each time that Uppy was done. */
+    /** The results of the uploads, one entry for each `complete` event. */
     outcomes: () => outcomes,
-    /** The files that have arrived, one entry each. */
+    /** The uploaded files, one entry each. */
     succeeded: () => succeeded,
-    /** What Uppy knows about its files. */
+    /** Uppy's state of its files. */
     files: () =>
       uppy.getFiles().map(({ name, isGhost, isPaused, progress, s3Multipart, error }) => {
         return { name, isGhost, isPaused, error, percentage: progress.percentage, multipart: s3Multipart };
       }),
-    /** Whether Golden Retriever has written the text down, wherever this generation keeps its memory. */
+    /** Whether Golden Retriever has stored this text, wherever this version stores its state. */
     remembers,
     replaceNextSignature,
   };
@@ -101,8 +101,10 @@ function asked(request) {
   });
 }
 
-/** The next signed address of a part is handed to `window.spoil` and what that returns is given to Uppy. The traffic itself
- * is not intercepted: a browser that is would not ask the servers for their CORS rules. */
+/**
+ * Passes the next signed URL of a part to `window.spoil`, and its result to Uppy. The traffic itself is not intercepted:
+ * a browser with interception would not send CORS preflights to the servers.
+ */
 function replaceNextSignature() {
   const original = window.fetch;
   window.fetch = async (resource, options) => {

@@ -1,5 +1,5 @@
-// Decides how a scenario looks into S3 without the edge: requests that it signs itself with the stack's key pair, by a
-// name of its own, so that nobody takes them for the edge's,
+// Direct S3 access for scenarios, without the edge: requests that are signed here with the stack's key pair, under
+// another caller's name, so that they are not counted as the edge's,
 // https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html.
 
 import { createHash, createHmac } from "node:crypto";
@@ -11,7 +11,7 @@ export class Bucket {
     Object.assign(this, { endpoint, bucket, region, accessKeyId, secretAccessKey });
   }
 
-  /** The address of an operation, signed at that moment (milliseconds). */
+  /** The presigned URL of an operation, signed at this time (milliseconds). */
   presign(method, key, query = {}, atMs = Date.now()) {
     const time = new Date(atMs).toISOString().replace(/[-:]|\.\d+/g, "");
     const scope = `${time.slice(0, 8)}/${this.region}/s3/aws4_request`;
@@ -33,7 +33,7 @@ export class Bucket {
     return `${this.endpoint}${path}?${text}&X-Amz-Signature=${signature}`;
   }
 
-  /** The same part of the same upload, signed so long ago that S3 says `Request has expired`. */
+  /** The same part of the same upload, signed so long ago that S3 responds with `Request has expired`. */
   expired(url) {
     const { pathname, searchParams } = new URL(url);
     const key = decodeURIComponent(pathname).replace(`/${this.bucket}/`, "");
@@ -41,7 +41,7 @@ export class Bucket {
     return this.presign("PUT", key, query, Date.now() - 2 * EXPIRES_SECS * 1000);
   }
 
-  /** What lies under the key: its length and its SHA-256. */
+  /** The length and the SHA-256 of the object under the key. */
   async object(key) {
     const response = await fetch(this.presign("GET", key));
     if (!response.ok) throw new Error(`S3 has no ${key}: ${response.status}`);
@@ -54,17 +54,17 @@ export class Bucket {
     return { bytes, sha256: hash.digest("hex") };
   }
 
-  /** The keys of everything that lies in the bucket under `uploads/`. */
+  /** The keys of all objects in the bucket under `uploads/`. */
   async keys() {
     return this.#listed({ "list-type": "2", prefix: "uploads/" });
   }
 
-  /** The keys of the multipart uploads that are neither completed nor aborted. */
+  /** The keys of the unfinished multipart uploads. */
   async unfinished() {
     return this.#listed({ uploads: "" });
   }
 
-  /** The numbers of the parts that S3 holds of an unfinished upload. */
+  /** The numbers of the parts that S3 has of an unfinished upload. */
   async parts({ key, uploadId }) {
     const response = await fetch(this.presign("GET", key, { uploadId }));
     return [...(await response.text()).matchAll(/<PartNumber>(\d+)</g)].map(([, number]) => Number(number));
@@ -73,7 +73,7 @@ export class Bucket {
   async #listed(query) {
     const response = await fetch(this.presign("GET", "", query));
     const text = await response.text();
-    if (!response.ok) throw new Error(`S3 does not list: ${response.status} ${text}`);
+    if (!response.ok) throw new Error(`listing failed: ${response.status} ${text}`);
     return [...text.matchAll(/<Key>([^<]+)</g)].map(([, key]) => key);
   }
 }
@@ -82,7 +82,7 @@ function hmac(key, text) {
   return createHmac("sha256", key).update(text).digest();
 }
 
-/** Percent-encoding as SigV4 wants it: everything but RFC 3986's unreserved characters. */
+/** Percent-encoding for SigV4: everything except RFC 3986's unreserved characters. */
 function escape(text) {
   return encodeURIComponent(text).replace(/[!'()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`);
 }

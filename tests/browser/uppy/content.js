@@ -1,5 +1,5 @@
-// Decides what the files of the scenarios hold: bytes that a browser and Node make alike, and that tell a part in the
-// wrong place from one in the right place.
+// The content of the scenarios' files: bytes that a browser and Node generate equally, and in which a misplaced part is
+// detected.
 
 const BLOCK = 1024 * 1024;
 
@@ -16,7 +16,7 @@ const noise = (() => {
   return new Uint8Array(words.buffer);
 })();
 
-/** A file of so many bytes in pieces of 1 MiB at the most. Each piece begins with the seed and its place. */
+/** A file of this many bytes in pieces of at most 1 MiB. Each piece begins with the seed and its index. */
 export function* pieces(seed, bytes) {
   for (let at = 0; at < bytes; at += BLOCK) {
     const mark = new TextEncoder().encode(`${seed}@${at};`);

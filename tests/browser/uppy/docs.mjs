@@ -1,8 +1,8 @@
-// Runs the page snippets of docs/uploads.md in a real browser, each on a page of its own with `<input type="file">`.
+// Runs the page snippets of docs/uploads.md in a real browser, each on its own page with `<input type="file">`.
 //
-// `tests/e2e/docs/mod.rs` starts it and says in GLIMPSE_STORY (JSON) what runs where: `snippets` are
-// `{ title, generation, program, bearer }`, with address and token filled in. Prints `ok - …` for each; the first failure
-// prints why and ends with 1.
+// `tests/e2e/docs/mod.rs` starts it and passes the addresses and snippets in GLIMPSE_STORY (JSON): `snippets` are `{
+// title, generation, program, bearer }`, with URL and token filled in. Prints `ok - …` for each; the first failure
+// prints the reason and exits with 1.
 
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
@@ -19,7 +19,7 @@ if (!snippets) {
   process.exit(2);
 }
 
-/** The snippet as an app of that generation would bundle it. */
+/** The snippet as an app with this Uppy version would bundle it. */
 async function bundle({ generation, program }) {
   const resolveDir = fileURLToPath(new URL(`${generation}/`, import.meta.url));
   const { outputFiles } = await build({
@@ -47,7 +47,7 @@ const browser = await launch();
 const tab = await browser.newPage();
 const complaints = listen(tab);
 
-/** The videos of the person of a snippet. */
+/** The videos of a snippet's user. */
 async function videos(bearer) {
   const response = await fetch(`${edge}/api/videos`, { headers: { authorization: `Bearer ${bearer}` } });
   expectEqual(response.status, 200, "GET /api/videos");
@@ -70,7 +70,7 @@ try {
     }, READY_MS);
     expectEqual((await videos(bearer)).length, 1, `${title}: videos`);
     if (title.startsWith("uppy")) {
-      await eventually(`${title}: the app is told the video's id`, () => words.includes(`${name} ${video.id}`));
+      await eventually(`${title}: the app gets the video's id`, () => words.includes(`${name} ${video.id}`));
     } else {
       await eventually(`${title}: the poster is shown`, () => tab.evaluate(() => document.querySelector("img")?.naturalWidth > 0));
     }

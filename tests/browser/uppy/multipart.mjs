@@ -1,15 +1,15 @@
-// Shows multipart uploads as a person steers them: sent, paused, resumed, cancelled; and that nothing is sent twice.
+// Multipart uploads: sent, paused, resumed, canceled; nothing is sent twice.
 
 import { eventually, expectAtLeast, expectEqual } from "../verbs.mjs";
 
 const MIB = 1024 * 1024;
 /** Six parts: five of 5 MiB and one of a single byte. */
 export const SIX_PARTS = { type: "video/mp4", bytes: 25 * MIB + 1 };
-/** So slow, in bytes a second, that a person could press a button between two parts. */
+/** In bytes per second, so slow that a user could press a button between two parts. */
 export const SLOW = 12 * MIB;
 
 export const multipart = [
-  ["a file in three parts arrives byte by byte, and the app learns its video", async (stage) => {
+  ["a file in three parts arrives unchanged, and the app gets its video id", async (stage) => {
     const file = { name: "three parts.mp4", type: "video/mp4", bytes: 12 * MIB + 1 };
     await stage.open({ plugin: { shouldUseMultipart: true } });
     await stage.app.add(file);
@@ -19,10 +19,10 @@ export const multipart = [
     if (stage.way === "bearer") expectEqual(done.body.video?.id, id, "file.response.body.video");
     expectEqual(stage.wire.partsSince(0).join(), "1,2,3", "parts");
     const video = await stage.settled(id);
-    expectEqual(video.state, "rejected", "state of what is no video");
+    expectEqual(video.state, "rejected", "state of a file that is not a video");
   }],
 
-  ["a paused upload sends nothing, and resumed it sends only what is missing", async (stage) => {
+  ["a paused upload sends nothing, and a resumed one sends only the missing parts", async (stage) => {
     const file = { name: "paused.mp4", ...SIX_PARTS };
     await stage.open({ plugin: { shouldUseMultipart: true, limit: 2 } });
     const restore = await stage.throttle(SLOW);
@@ -30,10 +30,10 @@ export const multipart = [
     await stage.app.upload();
     await stage.partsArrived(1);
     await stage.app.pause();
-    await eventually("nothing is on its way", async () => stage.wire.isQuiet());
+    await eventually("no request is active", async () => stage.wire.isQuiet());
     const [{ multipart }] = await stage.app.files();
     const arrived = await stage.bucket.parts(multipart);
-    expectAtLeast(arrived.length, 1, "parts that S3 holds");
+    expectAtLeast(arrived.length, 1, "parts in S3");
     const mark = stage.wire.mark();
     await restore();
     await stage.app.resume();
@@ -42,7 +42,7 @@ export const multipart = [
     expectNoneAgain(stage.wire.partsSince(mark), arrived);
   }],
 
-  ["a cancelled upload leaves nothing behind", async (stage) => {
+  ["a canceled upload leaves nothing behind", async (stage) => {
     const before = await stage.bucket.keys();
     await stage.open({ plugin: { shouldUseMultipart: true, limit: 2 } });
     const restore = await stage.throttle(SLOW);
@@ -52,15 +52,15 @@ export const multipart = [
     expectEqual((await stage.bucket.unfinished()).length, 1, "multipart uploads before");
     await stage.app.cancel();
     await eventually("S3 has no unfinished upload", async () => (await stage.bucket.unfinished()).length === 0);
-    await eventually("the browser has its answer", async () => stage.wire.count("abort", 200) === 1 || stage.wire.count("s3-abort") === 1);
+    await eventually("the browser has the response", async () => stage.wire.count("abort", 200) === 1 || stage.wire.count("s3-abort") === 1);
     await restore();
     expectEqual((await stage.bucket.keys()).join(), before.join(), "objects");
   }],
 ];
 
-/** After an interruption, the parts that S3 had are not sent again, and every other one once. */
+/** After an interruption, the parts in S3 are not sent again, and all others are sent once. */
 export function expectNoneAgain(sent, arrived) {
   const again = sent.filter((part) => arrived.includes(part));
-  expectEqual(again.join(), "", `parts that were sent again (S3 had ${arrived.join()}, then came ${sent.join()})`);
+  expectEqual(again.join(), "", `parts sent again (S3 had ${arrived.join()}, then received ${sent.join()})`);
   expectEqual(new Set(sent).size, sent.length, `parts sent since (${sent.join()}), each once`);
 }

@@ -1,8 +1,8 @@
-// Shows that a file's name comes back from the API exactly as the person has it, whatever characters it is made of.
+// File names: the API returns them unchanged, with any characters.
 
 import { expectEqual } from "../verbs.mjs";
 
-/** One of each kind that some layer between could take for its own. */
+/** Names with characters that are special in some layer. */
 const NAMES = [
   "Ski trip.mp4",
   "a+b%2Bc.mp4",
@@ -27,7 +27,7 @@ const NAMES = [
   `${"é".repeat(125)}x.mp4`,
 ];
 
-/** What every file here is. Uppy does not guess a type that it is given. */
+/** What every file here is. Uppy does not guess a type if one is given. */
 const KIND = { type: "video/mp4", bytes: 1000 };
 
 const shown = (way) => async (stage) => {
@@ -40,6 +40,6 @@ const shown = (way) => async (stage) => {
 };
 
 export const names = [
-  ["names of every kind of character come back exactly from single uploads", shown("single")],
-  ["names of every kind of character come back exactly from multipart uploads", shown("multipart")],
+  ["names with any characters are returned unchanged for single uploads", shown("single")],
+  ["names with any characters are returned unchanged for multipart uploads", shown("multipart")],
 ];

@@ -1,5 +1,4 @@
-// Decides where the harness pages come from: each generation bundled as an app would bundle it, served from memory by an
-// origin of its own.
+// Serves the test pages: each Uppy version bundled as an app would bundle it, served from memory on its own origin.
 
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
@@ -7,7 +6,7 @@ import { fileURLToPath } from "node:url";
 
 import { build } from "esbuild";
 
-/** The page's program, one text that needs nothing else. */
+/** The page's program as one self-contained script. */
 export async function bundle(generation) {
   const { outputFiles } = await build({
     entryPoints: [fileURLToPath(new URL(`${generation}/page.js`, import.meta.url))],
@@ -21,7 +20,7 @@ export async function bundle(generation) {
   return outputFiles[0].text;
 }
 
-/** Serves the page at `/` and the clip at `/clip.mp4` on that port; hands back what ends it. */
+/** Serves the page at `/` and the clip at `/clip.mp4` on this port; returns a function that stops the server. */
 export async function serve(port, program, clip) {
   const html = '<!doctype html><meta charset="utf-8"><title>Uppy</title><body><script src="/page.js"></script>';
   const files = {

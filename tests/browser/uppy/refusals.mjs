@@ -1,10 +1,10 @@
-// Shows what a person is told when the edge refuses: its own words where the generation passes them on.
+// Error messages for rejections by the edge: the edge's own message if the Uppy version passes it on.
 
 import { expectEqual, expectMatch } from "../verbs.mjs";
 
 const PAGE = { name: "page.html", type: "text/html", bytes: 100 };
 
-/** v6 in Companion mode shows the status alone; v4, v5 and an app's own `signRequest` show the problem's `message`. */
+/** v6 in Companion mode shows only the status; v4, v5 and an app's own `signRequest` show the problem's `message`. */
 const WORDS = {
   bearer: /Files of type text\/html are not accepted/,
   sign: /Files of type text\/html are not accepted/,
@@ -16,11 +16,11 @@ async function refused(stage, plugin) {
   await stage.app.add(PAGE);
   await stage.app.upload();
   const { failed } = await stage.outcome();
-  expectMatch(failed[0]?.error, WORDS[stage.way], "what the person is told");
-  expectEqual(stage.wire.count("form") + stage.wire.count("part"), 0, "requests that went to S3");
+  expectMatch(failed[0]?.error, WORDS[stage.way], "the error message");
+  expectEqual(stage.wire.count("form") + stage.wire.count("part"), 0, "requests to S3");
 }
 
 export const refusals = [
-  ["a type that is not allowed is refused before a byte is sent, in words", (stage) => refused(stage, {})],
+  ["a type that is not allowed is rejected before the upload, with a message", (stage) => refused(stage, {})],
   ["the same for multipart uploads", (stage) => refused(stage, { shouldUseMultipart: true })],
 ];

@@ -1,7 +1,8 @@
-// The released packages of one generation of Uppy, unmodified, in a real browser against a real edge and S3.
+// Runs the scenarios with the released packages of one major version of Uppy, unmodified, in a real browser against the
+// real edge and an S3 server.
 //
-// `tests/e2e/uppy.rs` starts it and says in GLIMPSE_STORY (JSON) what runs where. Prints `ok - …` for each step; the
-// first failure prints why, where the screenshot is and what the console said, and ends with 1.
+// `tests/e2e/uppy.rs` starts it and passes the addresses in GLIMPSE_STORY (JSON). Prints `ok - …` for each step; the
+// first failure prints the reason, the path of the screenshot and the console output, and exits with 1.
 
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -25,7 +26,7 @@ rmSync(picture, { force: true });
 const executablePath = process.env.GLIMPSE_CHROMIUM ?? "/usr/bin/chromium";
 const args = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"];
 const browser = await chromium.launch({ executablePath, args }).catch((error) => {
-  console.error(`${executablePath} does not start: install chromium, or name yours in GLIMPSE_CHROMIUM\n${error.message}`);
+  console.error(`${executablePath} cannot be started: install chromium, or set GLIMPSE_CHROMIUM\n${error.message}`);
   process.exit(1);
 });
 const program = await bundle(generation);

@@ -1,12 +1,12 @@
-// Decides which scenarios a generation goes through, and how it proves there who it is.
+// The scenarios of each Uppy version, and the credentials that it uses in them.
 //
 // | | v4, v5 | v6 |
 // |---|---|---|
-// | bearer token in a header | all scenarios | only in `signRequest`: its Companion mode can set no header |
+// | bearer token in a header | all scenarios | only in `signRequest`: its Companion mode cannot set headers |
 // | token in the path | not needed | all scenarios |
-// | session cookie, same origin | web's own story | one clip |
-// | another URL when one has expired | by itself | when the person presses retry |
-// | the problem's own words | yes | only in `signRequest` |
+// | session cookie, same origin | covered by the page's test | one clip |
+// | another URL when one has expired | automatic | when the user presses retry |
+// | the problem's message | yes | only in `signRequest` |
 
 import { multipart } from "./multipart.mjs";
 import { names } from "./names.mjs";
@@ -19,9 +19,9 @@ import { lost, trouble } from "./trouble.mjs";
 const ALL = [...single, ...multipart, ...reload, ...trouble, ...names, ...sizes, ...refusals];
 const [CLIP] = single;
 
-/** What signs a request is an app's own function there: the calls of S3 itself are what is new. */
+/** In this mode a function of the app signs the requests: only the calls to S3 itself differ. */
 const [REFUSED] = refusals;
-/** A multipart upload is begun there without a word about its type, so none can be refused. */
+/** In this mode a multipart upload is created without a type, so no type can be rejected. */
 const SIGNED = [CLIP, ...multipart, ...names, REFUSED, ...lost];
 
 const PLANS = {
@@ -30,7 +30,7 @@ const PLANS = {
   v6: [["path", [...ALL, ...lost]], ["slash", [CLIP]], ["cookie", [CLIP]], ["sign", SIGNED]],
 };
 
-/** `[way, sentence, act]` in order. `GLIMPSE_STEPS` picks those whose `way: sentence` contains it. */
+/** `[way, sentence, act]` in order. `GLIMPSE_STEPS` selects those whose `way: sentence` contains its value. */
 export function scenarios(generation) {
   const wanted = process.env.GLIMPSE_STEPS ?? "";
   return PLANS[generation]

@@ -1,23 +1,23 @@
-// Shows single uploads by `GET /s3/params`: a clip becomes pictures, and six files travel side by side.
+// Single uploads by `GET /s3/params`: a clip is processed, and six files are uploaded concurrently.
 
 import { expectAtLeast, expectEqual } from "../verbs.mjs";
 
 export const single = [
-  ["a clip that Uppy sends in one piece becomes pictures", async (stage) => {
+  ["a clip in a single upload is processed", async (stage) => {
     await stage.open();
     await stage.app.add({ name: "Ski trip.mp4", type: "video/mp4", address: `${stage.origin}clip.mp4` });
     await stage.app.upload();
     const [file] = await stage.uploaded();
-    // What signs is an app's own function in that mode, and asks for the form there.
+    // In that mode a function of the app signs, and requests the form by `presign`.
     const asked = stage.way === "sign" ? "presign" : "params";
     expectEqual(stage.wire.count(asked, 200), 1, `calls of /s3/${asked}`);
-    expectEqual(stage.wire.count("form", 201), 1, "forms that S3 took");
+    expectEqual(stage.wire.count("form", 201), 1, "forms that S3 accepted");
     const video = await stage.settled(file.body.key.split("/").pop());
     expectEqual(video.state, "ready", "state");
     expectEqual(video.name, "Ski trip.mp4", "name");
   }],
 
-  ["six files travel side by side and none is mixed up", async (stage) => {
+  ["six concurrent uploads are not mixed up", async (stage) => {
     const files = [1, 2, 3, 4, 5, 6].map((n) => ({ name: `side by side ${n}.mp4`, type: "video/mp4", bytes: 1024 * 1024 + n }));
     await stage.open();
     for (const file of files) await stage.app.add(file);
@@ -28,6 +28,6 @@ export const single = [
     expectEqual(done.length, files.length, "files");
     const ids = await Promise.all(done.map((file) => stage.expectStored(file, files.find(({ name }) => name === file.name))));
     expectEqual(new Set(ids).size, files.length, "videos");
-    expectAtLeast(stage.wire.peak(), 4, "files on their way at once");
+    expectAtLeast(stage.wire.peak(), 4, "concurrent uploads");
   }],
 ];

@@ -1,4 +1,4 @@
-// Decides what a scenario sees and does: a tab with the app, what travels, what lies in S3, what the API says.
+// The interface of a scenario: a tab with the app, its requests, the objects in S3, and the API's responses.
 
 import { createHash } from "node:crypto";
 
@@ -6,9 +6,9 @@ import { eventually, expectEqual, listen, slowDown as throttle } from "../verbs.
 import { pieces } from "./content.js";
 import { watch } from "./wire.mjs";
 
-/** How long any upload may take here, where other tests run beside, in milliseconds. */
+/** The time limit of an upload, while other tests run, in milliseconds. */
 const UPLOADED_MS = 60_000;
-/** How long the pictures of a short clip may take, in milliseconds. */
+/** The time limit for processing a short clip, in milliseconds. */
 const READY_MS = 90_000;
 
 export class Stage {
@@ -16,11 +16,11 @@ export class Stage {
     Object.assign(this, { context, bucket, stack, origin, program, way });
   }
 
-  /** A fresh tab with the app in it. `excused` are complaints of the console that the scenario provokes. */
+  /** A new tab with the app. `excused` are console errors that the scenario provokes. */
   async open({ plugin, retriever, excused = [], way = this.way } = {}) {
     await this.tab?.close();
     this.tab = await this.context.newPage();
-    // What Golden Retriever kept for another scenario is not found again in this one.
+    // Clears the storage, so that Golden Retriever does not restore another scenario's uploads.
     const devtools = await this.context.newCDPSession(this.tab);
     const origin = new URL(this.origin).origin;
     await devtools.send("Storage.clearDataForOrigin", { origin, storageTypes: "indexeddb,local_storage" });
@@ -40,7 +40,7 @@ export class Stage {
     await this.#load();
   }
 
-  /** What the app's own server does for a client that can set no header: a token, and the address with it in the path. */
+  /** The app server's role for a client that cannot set headers: a token, and the URL that contains it. */
   async #mint() {
     const response = await fetch(`${this.stack.edge}/api/upload-tokens`, {
       method: "POST",
@@ -53,13 +53,13 @@ export class Stage {
 
   async #load() {
     const isOwn = this.settings.way === "cookie";
-    // A page of the edge's own origin, without a policy that forbids our program.
+    // A page of the edge's own origin, without a policy that blocks the test's script.
     await this.tab.goto(isOwn ? `${this.stack.edge}/health` : this.origin);
     if (isOwn) await this.tab.addScriptTag({ content: this.program });
     await this.app.open(this.settings);
   }
 
-  /** The verbs of `app.js`, called in the tab. */
+  /** The functions of `app.js`, called in the tab. */
   get app() {
     const { tab } = this;
     return new Proxy({}, {
@@ -67,40 +67,40 @@ export class Stage {
     });
   }
 
-  /** Waits until Uppy is done for the so-manieth time, and says with what. */
+  /** Waits for Uppy's nth `complete` event, and returns its result. */
   async outcome(number = 1) {
     return eventually(`Uppy is done ${number}x`, async () => (await this.app.outcomes())[number - 1], UPLOADED_MS);
   }
 
-  /** The same, and everything has succeeded. */
+  /** The same, with a check that all uploads succeeded. */
   async uploaded(number = 1) {
     const { successful, failed } = await this.outcome(number);
     expectEqual(failed.map(({ name, error }) => `${name}: ${error}`).join(), "", "what failed");
     return successful;
   }
 
-  /** Waits until one file has arrived. An upload that Golden Retriever restored ends in v4 without a word about its result. */
+  /** Waits until one file is uploaded. In v4, an upload that Golden Retriever restored ends without a result. */
   async arrived() {
     return eventually("a file arrives", async () => (await this.app.succeeded())[0], UPLOADED_MS);
   }
 
-  /** Waits until that many parts have arrived. */
+  /** Waits until this many parts are uploaded. */
   async partsArrived(count) {
     await eventually(`${count} parts arrive`, async () => (await this.app.parts()).length >= count, UPLOADED_MS);
   }
 
-  /** Slows the tab's uploads down to so many bytes a second; hands back what lifts that. */
+  /** Throttles the tab's uploads to this many bytes per second; returns a function that removes the limit. */
   async throttle(bytesPerSecond) {
     return throttle(this.tab, bytesPerSecond);
   }
 
-  /** Gives Uppy another address for the next part than the edge has signed. */
+  /** Gives Uppy another URL for the next part than the edge has signed. */
   async spoilNextSignature(change) {
     await this.tab.exposeFunction("spoil", change);
     await this.app.replaceNextSignature();
   }
 
-  /** Lets the next request to such an address reach its server, and drops the answer. */
+  /** Lets the next request to such a URL reach its server, and drops the response. */
   async loseNextAnswer(address) {
     await this.tab.route(address, async (route) => {
       await route.fetch();
@@ -108,7 +108,7 @@ export class Stage {
     }, { times: 1 });
   }
 
-  /** What the API says about the video to whoever has uploaded it. */
+  /** The API's response about the video to its uploader. */
   async video(id) {
     const { edge, bearer, cookie } = this.stack;
     const proof = this.settings.way === "cookie" ? { cookie: `${cookie.name}=${cookie.value}` } : { authorization: `Bearer ${bearer}` };
@@ -117,7 +117,7 @@ export class Stage {
     return response.json();
   }
 
-  /** Waits until the video's outcome is known. */
+  /** Waits until the video has an outcome. */
   async settled(id) {
     return eventually(`the outcome of ${id}`, async () => {
       const video = await this.video(id);
@@ -125,7 +125,10 @@ export class Stage {
     }, READY_MS);
   }
 
-  /** An upload is in S3 byte by byte, the API knows its name, and the app can tell which video it became. Its id. */
+  /**
+   * Checks that an upload is in S3 unchanged, that the API has its name, and that the app knows its video. Returns its
+   * id.
+   */
   async expectStored({ url, body, name }, { bytes, seed = name }) {
     const video = body.key.split("/").pop();
     expectEqual(new URL(url).pathname.split("/").pop(), video, "the last segment of the location");
@@ -135,8 +138,8 @@ export class Stage {
     expectEqual(stored.bytes, bytes, `bytes of ${name} in S3`);
     expectEqual(stored.sha256, hash.digest("hex"), `SHA-256 of ${name} in S3`);
     const shown = await this.video(video);
-    expectEqual(shown.name, name, "the name that the API gives");
-    expectEqual(shown.bytes, bytes, "the length that the API gives");
+    expectEqual(shown.name, name, "the name in the API");
+    expectEqual(shown.bytes, bytes, "the length in the API");
     return video;
   }
 }

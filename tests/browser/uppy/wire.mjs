@@ -1,6 +1,6 @@
-// Decides what a request of the browser means: which call of the Companion protocol, or which operation of S3.
+// Classifies the browser's requests: calls of the Companion protocol, and operations of S3.
 
-/** What S3 and the edge are asked, by method and what the address has. The first line that fits is it. */
+/** The calls of the edge and of S3, by method and URL. The first matching line applies. */
 const AT_S3 = [
   ["PUT", /[?&]partNumber=/, "part"],
   ["POST", /[?&]uploads=/, "s3-create"],
@@ -24,7 +24,7 @@ function kindOf(method, url, s3) {
   return table.find(([wanted, pattern]) => wanted === method && pattern.test(url))?.[2];
 }
 
-/** Everything of the protocol that the tab asks for, from now on: `{ kind, part, key, status, failed, ended }`. */
+/** Records all matching requests of the tab from now on: `{ kind, part, key, status, failed, ended }`. */
 export function watch(tab, { s3 }) {
   const calls = [];
   const of = new Map();
@@ -52,13 +52,13 @@ export function watch(tab, { s3 }) {
     calls,
     count: (kind, status) =>
       calls.filter((call) => call.kind === kind && (status === undefined || call.status === status)).length,
-    /** The numbers of the parts that were sent since the mark, in rising order, with those that were sent again. */
+    /** The numbers of the parts sent since the mark, in ascending order, including repeated ones. */
     partsSince: (mark) =>
       calls.slice(mark).filter((call) => call.kind === "part").map((call) => call.part).sort((a, b) => a - b),
     mark: () => calls.length,
-    /** Whether nothing is on its way to S3. */
+    /** Whether no request to S3 is active. */
     isQuiet: () => calls.every((call) => call.kind !== "part" || call.ended),
-    /** The most files and parts that were on their way to S3 at once. */
+    /** The maximum number of concurrent files and parts. */
     peak: () => peak,
   };
 }

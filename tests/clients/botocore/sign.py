@@ -1,4 +1,4 @@
-"""Signs what it is given with botocore, the oracle that tests/signing.rs holds our signatures against.
+"""Signs requests with botocore, the reference for the signatures in tests/e2e/signing.rs.
 
 Reads a JSON list of cases from standard input and writes a JSON list of answers: a presigned URL for
 {"kind": "presign"}, the signature of a policy for {"kind": "policy"}.

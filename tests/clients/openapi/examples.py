@@ -1,4 +1,4 @@
-# Holds every example of an OpenAPI document against the schema beside it, and prints how many there are.
+# Validates every example of an OpenAPI document against its schema, and prints their number.
 #
 #   python3 examples.py openapi.json
 

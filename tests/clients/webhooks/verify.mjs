@@ -1,5 +1,5 @@
-// Judges webhooks that a story received: by the package of Standard Webhooks, by Mux's, and by the snippets of the docs.
-// Reads `{heard: [{headers, body}], secrets}` and throws at the first that is not as it should be.
+// Verifies received webhooks with the package of Standard Webhooks, with Mux's, and with the snippets of the docs.
+// Reads `{heard: [{headers, body}], secrets}` and throws at the first webhook that is not as expected.
 
 import assert from 'node:assert/strict'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
@@ -9,7 +9,7 @@ import { text } from 'node:stream/consumers'
 import { pathToFileURL } from 'node:url'
 import Mux from '@mux/mux-node'
 
-/** The code block of the docs that begins with this line, made a module by `shape`. */
+/** Turns the code block of the docs that begins with this line into a module with `shape`. */
 async function snippet(first, shape = (code) => code) {
   const docs = await readFile(new URL('../../docs/webhooks.md', import.meta.url), 'utf8')
   const block = docs.split('```').find((block) => block.split('\n')[1] === first)
@@ -26,7 +26,7 @@ async function snippet(first, shape = (code) => code) {
 
 const { heard, secrets } = JSON.parse(await text(process.stdin))
 const { verify } = await snippet("import { createHmac, timingSafeEqual } from 'node:crypto'")
-/** The two lines with the library as a function, found where this file finds it. */
+/** The two lines with the library as a function; the library is resolved from this file. */
 const asFunction = (code) => {
   const [first, ...rest] = code.replace("'standardwebhooks'", `'${import.meta.resolve('standardwebhooks')}'`).split('\n')
   return `${first}\nexport function withLibrary(body, headers) {\n${rest.join('\n')}\nreturn event\n}`
@@ -35,7 +35,7 @@ const { withLibrary } = await snippet("import { Webhook } from 'standardwebhooks
 const mux = new Mux({ tokenId: 'none', tokenSecret: 'none' })
 const other = 'whsec_' + Buffer.alloc(24, 7).toString('base64')
 
-/** Each way to verify: `(body, headers, secret)`, throws if it does not. */
+/** Each verification: `(body, headers, secret)`, throws if the signature is invalid. */
 const ways = {
   standardwebhooks: (body, headers, secret) => {
     process.env.WEBHOOK_SECRET = secret

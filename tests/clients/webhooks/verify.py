@@ -1,5 +1,5 @@
-# Judges webhooks that a story received by the snippet of the docs: a good one verifies, a changed one does not.
-# Reads {"heard": [{"headers", "body"}], "secrets"} and raises at the first that is not as it should be.
+# Verifies received webhooks with the snippet of the docs: a valid one is accepted, a modified one is rejected. Reads
+# {"heard": [{"headers", "body"}], "secrets"} and raises at the first webhook that is not as expected.
 
 import json
 import pathlib

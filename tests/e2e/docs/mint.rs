@@ -1,4 +1,4 @@
-//! Decides nothing: the Rust snippet of docs/uploads.md, letter by letter. `docs.rs` holds the two together.
+//! The Rust snippet of docs/uploads.md, verbatim; `mod.rs` compares the two.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use hmac::{Hmac, KeyInit as _, Mac as _};

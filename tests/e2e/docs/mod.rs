@@ -1,10 +1,10 @@
-//! Every snippet of the docs does what stands beside it: in a browser, in a shell, in a backend.
+//! Runs every snippet of the documentation: in a browser, in a shell, in a backend.
 //!
-//! Address and token are filled in; nothing else is changed.
+//! URL and token are filled in; nothing else is changed.
 
-#[expect(unreachable_pub, reason = "it is a function of the customer's own")]
+#[expect(unreachable_pub, reason = "the snippet is a function in the customer's code")]
 mod mint;
-#[expect(unreachable_pub, reason = "it is written for a crate of the reader's own")]
+#[expect(unreachable_pub, reason = "the snippet is written for the reader's crate")]
 pub(crate) mod snippet;
 
 use std::fs;
@@ -22,15 +22,15 @@ use tempfile::TempDir;
 
 use mint::upload_token;
 
-/// What stands in the docs for the address of a deployment.
+/// The placeholder of a deployment's URL in the documentation.
 const DOCS_HOST: &str = "https://video.example.com";
-/// What stands in the docs for a token.
+/// The placeholder of a token in the documentation.
 const DOCS_TOKEN: &str = "eyJ…";
 
 /// A fenced block of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Snippet {
-    /// What stands behind the fence: a language, and for what.
+    /// The info string of the fence: a language and a purpose.
     title: String,
     text: String,
 }
@@ -42,7 +42,7 @@ fn document(path: &str) -> String {
 fn snippets(path: &str) -> Vec<Snippet> {
     let text = document(path);
     let blocks = text.split("\n```").collect::<Vec<_>>();
-    // Inside and outside take turns; a block begins with its title.
+    // Text and code blocks alternate; a block begins with its title.
     let inside = blocks.iter().skip(1).step_by(2);
     let read = inside.map(|block| {
         let (title, text) = block.split_once('\n').unwrap();
@@ -51,7 +51,7 @@ fn snippets(path: &str) -> Vec<Snippet> {
     read.collect()
 }
 
-/// The one snippet of that title.
+/// Returns the one snippet with this title.
 fn snippet(title: &str) -> String {
     let mut found = snippets("docs/uploads.md").into_iter().filter(|snippet| snippet.title == title);
     let only = found.next().unwrap_or_else(|| panic!("docs/uploads.md has no `{title}`"));
@@ -61,7 +61,7 @@ fn snippet(title: &str) -> String {
 
 fn fill_placeholders(text: &str, host: &str, token: &str) -> String {
     let filled = text.replace(DOCS_HOST, host).replace(DOCS_TOKEN, token);
-    assert!(!filled.contains('…'), "something else is left to be filled in: {filled}");
+    assert!(!filled.contains('…'), "another placeholder remains: {filled}");
     filled
 }
 
@@ -77,7 +77,7 @@ fn write_clip_to(folder: &TempDir) -> std::path::PathBuf {
     clip
 }
 
-/// A snippet that no test below looks for would never be run.
+/// A snippet that no test below uses would never run.
 #[test]
 fn every_snippet_is_run() {
     let known =
@@ -123,7 +123,7 @@ async fn browser_snippets_work() {
     if !status.success() {
         println!("{}", stack.lines().join("\n"));
     }
-    assert!(status.success(), "a snippet did not end well: see above");
+    assert!(status.success(), "a snippet failed: see above");
 }
 
 async fn issue_upload_token(stack: &Stack, person: &str) -> String {
@@ -165,15 +165,15 @@ async fn shell_snippets_work() {
             );
         }
         if document == "docs/uploads.md" {
-            assert!(text.contains("event: ready"), "the events were watched to their end: {text}");
-            assert!(text.contains("/u/eyJ"), "a token was made: {text}");
+            assert!(text.contains("event: ready"), "the event stream ended with `ready`: {text}");
+            assert!(text.contains("/u/eyJ"), "a token was created: {text}");
             let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
             assert_eq!(listed.iter().filter(|video| video["trace_id"] == trace).count(), 1, "{text}");
         }
     }
 }
 
-/// Three backends that share a secret with the deployment; the address is the docs' own.
+/// Three backends that share a secret with the deployment; the URL is the documentation's.
 #[tokio::test]
 async fn upload_token_snippets_work() {
     let secret = "a secret that backend and deployment share";
@@ -198,7 +198,7 @@ async fn upload_token_snippets_work() {
     written("run.py", "import sys, mint\nprint(mint.upload_token(*sys.argv[1:]))".into());
     let python = run(&env_path("GLIMPSE_PYTHON"), &["run.py", secret, "python"], folder.path());
     let here = include_str!("mint.rs");
-    assert!(here.ends_with(&format!("\n\n{}", snippet("rust mint"))), "mint.rs is not what the docs say");
+    assert!(here.ends_with(&format!("\n\n{}", snippet("rust mint"))), "mint.rs differs from docs/uploads.md");
     let rust = upload_token(secret, "rust", now_secs(), "a random text");
 
     for (user, token) in [("node", node), ("python", python), ("rust", rust)] {
@@ -209,7 +209,11 @@ async fn upload_token_snippets_work() {
         assert_eq!(answer.status, 201, "{user}: {}", String::from_utf8_lossy(&answer.body));
         assert_eq!(holder.put(&answer.json()["upload"], b"clip".to_vec()).await.status, 200, "{user}");
         let listed = list_videos_of(&stack, user).await;
-        assert_eq!(listed["videos"][0]["id"], answer.json()["video"]["id"], "{user}: it is their account's");
+        assert_eq!(
+            listed["videos"][0]["id"],
+            answer.json()["video"]["id"],
+            "{user}: the account owns the video"
+        );
         let too_large = json!({ "name": "a.mp4", "size": 100_000_001, "type": "video/mp4" }).to_string();
         let refused = holder.send(Method::POST, &format!("/u/{token}/api/videos"), &headers, too_large).await;
         assert_eq!(refused.code(), "too_large", "{user}");

@@ -1,4 +1,4 @@
-//! The Rust of docs/private-videos.md, word for word: the stories of `private` hold the two together.
+//! The Rust snippet of docs/private-videos.md, verbatim; the tests of `private` compare the two.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

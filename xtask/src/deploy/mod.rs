@@ -1,5 +1,5 @@
-//! Decides how Glimpse gets into somebody's accounts and out again: which programs are started in which order, with what.
-//! A plan is made first and is data, so that a dry run shows the very commands that a real one starts.
+//! `cargo xtask deploy` and `destroy`. The plan (programs, order and arguments) is data, so that a dry run shows the
+//! same commands that a real run starts.
 
 mod plan;
 mod settings;
@@ -24,23 +24,20 @@ use crate::setup::{self, Purpose, PythonTask};
 pub(crate) fn deploy(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     let settings = DeployOptions::parse(arguments)?;
     let origin = settings.origin.as_ref().context(
-        "say where the Worker will be: --origin https://video.example.com, a domain of your Cloudflare account",
+        "missing argument: --origin https://video.example.com, a domain of your Cloudflare account for the Worker",
     )?;
     check_packages(project)?;
     let deployer = Deployer::prepare(project, &settings)?;
     if settings.dry_run {
-        run::print_heading("what would be done");
+        run::print_heading("planned actions");
         let config = deployer.worker_config(origin, None)?;
         let actions = plan::cloudflare_actions(&settings, origin, &StackOutputs::example(), &config);
         for action in plan::aws_actions(&settings).iter().chain(&actions) {
             println!("{action}");
         }
-        println!(
-            "secrets of the Worker that are missing are made and handed over: {}",
-            plan::SECRETS.join(", ")
-        );
+        println!("missing secrets of the Worker are generated and uploaded: {}", plan::SECRETS.join(", "));
         println!("{}", plan::check_deployment(&settings, origin));
-        run::print_heading("checks that need no account");
+        run::print_heading("checks without an account");
         deployer.run(&plan::validate())?;
         deployer.run(&plan::bundle_worker(&config))?;
         return Ok(ExitCode::SUCCESS);
@@ -57,16 +54,14 @@ pub(crate) fn deploy(project: &Project, arguments: &[String]) -> Result<ExitCode
         concurrency["room"].as_u64().and_then(|room| plan::disable_reservation(&settings, room))
     {
         println!(
-            "{parameter}: AWS lets this account set only {} aside, so pictures on demand have no limit of their own; \
-             ask AWS for more concurrency, then say --parameter RenderReserved=20",
+            "{parameter}: this AWS account can reserve only {} concurrent executions, so on-demand images have no limit of \
+             their own; request a higher concurrency quota from AWS, then pass --parameter RenderReserved=20",
             concurrency["room"]
         );
         effective.parameters.push(parameter);
     }
     if let Some(why) = concurrency["unseen"].as_str() {
-        println!(
-            "it could not be asked how much concurrency the account can set aside, so the template's default holds: {why}"
-        );
+        println!("cannot read the account's concurrency quota, so the template's default is used: {why}");
     }
     deployer.stage_packages()?;
     for action in plan::aws_actions(&effective).iter().skip(1) {
@@ -81,7 +76,7 @@ pub(crate) fn deploy(project: &Project, arguments: &[String]) -> Result<ExitCode
     println!("\n{origin} is deployed.");
     if settings.prebuilt {
         println!(
-            "Whether it works, the doctor says:\n\n    {}",
+            "Run the doctor to check the deployment:\n\n    {}",
             plan::check_deployment(&settings, origin).shell_line()
         );
         return Ok(ExitCode::SUCCESS);
@@ -94,14 +89,14 @@ pub(crate) fn destroy(project: &Project, arguments: &[String]) -> Result<ExitCod
     let settings = DeployOptions::parse(arguments)?;
     let deployer = Deployer::prepare(project, &settings)?;
     if settings.dry_run {
-        run::print_heading("what would be done");
+        run::print_heading("planned actions");
         for action in plan::destroy_actions(&settings, &StackOutputs::example()) {
             println!("{action}");
         }
         println!("{}", plan::describe_leftovers(&settings, &StackOutputs::example()));
         return Ok(ExitCode::SUCCESS);
     }
-    // Before anything is taken down: what is not there can name nothing any more.
+    // Read the outputs before the stack is deleted.
     let outputs = StackOutputs::parse(&deployer.query(&plan::read_outputs(&settings))?)?;
     for action in plan::destroy_actions(&settings, &outputs) {
         deployer.run(&action)?;
@@ -110,7 +105,7 @@ pub(crate) fn destroy(project: &Project, arguments: &[String]) -> Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
-/// Looks whether what was deployed works, if somebody is named as whom; else at the roles alone.
+/// Runs the doctor on the deployment, if a credential is set; otherwise only on the roles.
 fn run_doctor(project: &Project, settings: &DeployOptions, origin: &str) -> Result<ExitCode> {
     let full_check = plan::check_deployment(settings, origin);
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
@@ -121,15 +116,15 @@ fn run_doctor(project: &Project, settings: &DeployOptions, origin: &str) -> Resu
     let exit_code = deploy_exit_code(doctor::run(project, &arguments)?);
     if !has_credential {
         println!(
-            "\nWhether it works, the doctor says. It needs to be somebody: a bearer token of your issuer in GLIMPSE_TOKEN, or, \
-             where people only sign in with a browser, somebody's session cookie (name=value) in GLIMPSE_COOKIE. Then:\n\n    {}",
+            "\nRun the doctor to check the deployment. It needs a credential: a bearer token of your issuer in GLIMPSE_TOKEN, \
+             or, where users sign in only with a browser, a user's session cookie (name=value) in GLIMPSE_COOKIE. Then:\n\n    {}",
             full_check.shell_line()
         );
     }
     Ok(exit_code)
 }
 
-/// What a deployment ends with that is made: what could not be looked at is no fault of it.
+/// Exit status of a finished deployment: checks that could not run do not fail it.
 fn deploy_exit_code(doctor: ExitCode) -> ExitCode {
     if doctor == ExitCode::from(doctor::EXIT_INCOMPLETE) { ExitCode::SUCCESS } else { doctor }
 }
@@ -138,7 +133,7 @@ fn str_or_unknown<'a>(document: &'a Value, name: &str) -> &'a str {
     document[name].as_str().unwrap_or("unknown")
 }
 
-/// Where actions are carried out.
+/// Runs actions.
 struct Deployer<'a> {
     project: &'a Project,
     settings: &'a DeployOptions,
@@ -155,7 +150,7 @@ impl<'a> Deployer<'a> {
 
     fn command(&self, action: &Action) -> Result<Command> {
         let mut words = action.argv.iter();
-        let program = words.next().context("an action names a program")?;
+        let program = words.next().context("the action has no program")?;
         let mut command = match program.as_str() {
             "wrangler" => self.project.npm_command("wrangler"),
             "sam" => Command::new(self.python.with_file_name("sam")),
@@ -167,14 +162,14 @@ impl<'a> Deployer<'a> {
         };
         command.current_dir(&self.project.root).args(words).env("SAM_CLI_TELEMETRY", "0");
         if self.settings.prebuilt {
-            // wrangler's build command has nothing to do.
+            // wrangler's build command then does nothing.
             command.env("GLIMPSE_PREBUILT", "1");
         }
         command.env("AWS_REGION", &self.settings.region).env("AWS_DEFAULT_REGION", &self.settings.region);
         Ok(command)
     }
 
-    /// Carries it out, with its output shown.
+    /// Runs an action and shows its output.
     fn run(&self, action: &Action) -> Result<()> {
         run::print_heading(&action.title);
         println!("$ {}", action.shell_line());
@@ -182,13 +177,13 @@ impl<'a> Deployer<'a> {
         Ok(())
     }
 
-    /// Carries it out, and answers the document that it prints.
+    /// Runs an action and returns the JSON document that it prints.
     fn query(&self, action: &Action) -> Result<Value> {
         let output = run::capture(&mut self.command(action)?).with_context(|| action.title.clone())?;
-        serde_json::from_str(&output).with_context(|| format!("{}: no JSON", action.title))
+        serde_json::from_str(&output).with_context(|| format!("{}: invalid JSON", action.title))
     }
 
-    /// Writes the Worker's configuration for this deployment, and returns where it is.
+    /// Writes the Worker's configuration for this deployment, and returns its path.
     fn worker_config(&self, origin: &str, outputs: Option<&StackOutputs>) -> Result<String> {
         let project = self.project.read("wrangler.toml")?;
         if let Some(outputs) = outputs.filter(|_| self.settings.prebuilt) {
@@ -204,7 +199,7 @@ impl<'a> Deployer<'a> {
         Ok(path.strip_prefix(&self.project.root).unwrap_or(&path).display().to_string())
     }
 
-    /// The packages for the processor that is deployed to, where template.yaml looks for them.
+    /// Copies the packages for the deployed architecture to the paths that template.yaml refers to.
     fn stage_packages(&self) -> Result<()> {
         let arch = self.settings.arch;
         let package_folder = if self.settings.prebuilt {
@@ -225,12 +220,12 @@ impl<'a> Deployer<'a> {
         Ok(())
     }
 
-    /// Makes what the Worker has not got yet, and hands it over without a look at it. What it has stays: a new session
-    /// secret would sign everybody out.
+    /// Generates and uploads the missing secrets of the Worker, without printing them. Existing secrets are kept: a new
+    /// session secret would sign out all users.
     fn put_missing_secrets(&self, outputs: &StackOutputs) -> Result<()> {
         run::print_heading("secrets of the Worker");
         let existing = self.query(&plan::list_secrets())?;
-        let existing = existing.as_array().context("wrangler lists secrets")?;
+        let existing = existing.as_array().context("the output of wrangler is not a list of secrets")?;
         let has_secret = |name: &str| existing.iter().any(|secret| secret["name"] == name);
         let mut secrets = Map::new();
         if self.settings.new_key || !has_secret("S3_ACCESS_KEY_ID") {
@@ -248,36 +243,34 @@ impl<'a> Deployer<'a> {
             }
         }
         if secrets.is_empty() {
-            println!("all there");
+            println!("all secrets exist");
             return Ok(());
         }
         let names: Vec<_> = secrets.keys().cloned().collect();
         run_with_input(&mut self.command(&plan::put_secrets())?, &Value::Object(secrets).to_string())?;
-        println!("handed over: {}", names.join(", "));
+        println!("uploaded: {}", names.join(", "));
         if self.settings.new_key {
             println!(
-                "the older key still works: once this one does, `deploy/account drop-keys --but` the new one"
+                "the old key is still valid: once the new one works, delete it with `deploy/account drop-keys --but` and the new key's id"
             );
         }
         Ok(())
     }
 }
 
-/// Whether `package` makes each package that template.yaml names: SAM would find out after minutes of building.
+/// Checks that `package` builds each package that template.yaml refers to. SAM would fail only after minutes of
+/// building.
 fn check_packages(project: &Project) -> Result<()> {
     let (template, names) = (project.read("template.yaml")?, package::package_names(project)?);
     for package in template_packages(&template) {
         let is_packaged = names.iter().any(|name| package == format!("target/deploy/{name}.zip"));
-        ensure!(
-            is_packaged,
-            "template.yaml wants {package}, and `cargo xtask package` makes no such package"
-        );
+        ensure!(is_packaged, "template.yaml refers to {package}, which `cargo xtask package` does not build");
     }
     run::print_ok("packages", names.join(", "));
     Ok(())
 }
 
-/// The packages that template.yaml names.
+/// The packages that template.yaml refers to.
 fn template_packages(template: &str) -> impl Iterator<Item = &str> {
     template.lines().filter_map(|line| {
         let (name, value) = line.trim().split_once(": ")?;
@@ -285,14 +278,14 @@ fn template_packages(template: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Runs a program with `input` on its standard input, where no list of processes shows it.
+/// Runs a program with `input` on its standard input, which is not visible in the process list.
 fn run_with_input(command: &mut Command, input: &str) -> Result<()> {
     let mut child = command.stdin(Stdio::piped()).spawn().context("cannot start wrangler")?;
-    let mut pipe = child.stdin.take().context("standard input was asked for")?;
+    let mut pipe = child.stdin.take().context("standard input is not a pipe")?;
     pipe.write_all(input.as_bytes())?;
     drop(pipe);
     if !child.wait()?.success() {
-        bail!("wrangler has not taken the secrets: see above");
+        bail!("wrangler did not store the secrets: see above");
     }
     Ok(())
 }
@@ -312,10 +305,10 @@ mod tests {
             *name = format!("target/deploy/{name}.zip");
         }
         wanted.sort_unstable();
-        // Several functions may be one program.
+        // Several functions can use one program.
         wanted.dedup();
         made.sort_unstable();
-        assert_eq!(wanted, made, "and nothing is made for nobody");
+        assert_eq!(wanted, made, "no package is unused");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Decides which programs deploy and destroy, and with which words. Pure.
+//! Actions of `deploy` and `destroy`: programs and their arguments. Pure functions.
 
 use std::fmt;
 
@@ -8,15 +8,15 @@ use serde_json::Value;
 use super::settings::DeployOptions;
 use super::worker::is_workers_dev;
 
-/// What the Worker has to have and nobody may see.
+/// Names of the Worker's secrets.
 pub(super) const SECRETS: [&str; 4] =
     ["S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY", "SESSION_SECRET", "UPLOAD_TOKEN_SECRETS"];
 
-/// One program to start, and why. It shows no secret.
+/// A program to start, with a title. Its printed form contains no secrets.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Action {
     pub(super) title: String,
-    /// `sam`, `wrangler` or a script of the checkout, and its arguments.
+    /// `sam`, `wrangler` or a script in the checkout, and its arguments.
     pub(super) argv: Vec<String>,
 }
 
@@ -25,7 +25,7 @@ impl Action {
         Self { title: title.to_owned(), argv: words.into_iter().map(str::to_owned).collect() }
     }
 
-    /// The command as a shell would take it, but for what is hidden.
+    /// The command in shell syntax, with secrets redacted.
     pub(super) fn shell_line(&self) -> String {
         let is_safe =
             |word: &String| word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./:=,@".contains(&b));
@@ -53,7 +53,7 @@ impl fmt::Display for Action {
     }
 }
 
-/// What the stack says about itself.
+/// Outputs of the stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct StackOutputs {
     bucket: String,
@@ -72,18 +72,18 @@ impl StackOutputs {
         Ok(Self {
             bucket: text("BucketName")?,
             region: text("Region")?,
-            // Function URLs end in a slash, and the Worker wants an origin.
+            // Function URLs end in a slash, but the Worker needs an origin.
             render_url: text("RenderUrl")?.trim_end_matches('/').to_owned(),
             edge_user: text("EdgeUserName")?,
         })
     }
 
-    /// Where the bucket is reached.
+    /// The bucket's origin.
     pub(super) fn bucket_origin(&self) -> String {
         format!("https://{}.s3.{}.amazonaws.com", self.bucket, self.region)
     }
 
-    /// What a dry run shows in their place.
+    /// Placeholders for a dry run.
     pub(super) fn example() -> Self {
         Self {
             bucket: "BUCKET".into(),
@@ -94,62 +94,63 @@ impl StackOutputs {
     }
 }
 
-/// `RenderReserved` of template.yaml, unless it is said.
+/// Default of the parameter `RenderReserved` in template.yaml.
 const DEFAULT_RENDER_CONCURRENCY: u64 = 20;
 
-/// The parameter that an account needs which cannot set that much concurrency aside: `unreserved_concurrency` is what it can.
+/// The parameter that disables the reservation, for an account that cannot reserve the default concurrency.
+/// `unreserved` is the concurrency that it can reserve.
 pub(super) fn disable_reservation(settings: &DeployOptions, unreserved: u64) -> Option<String> {
     let is_set = settings.parameters.iter().any(|parameter| parameter.starts_with("RenderReserved="));
     (!is_set && unreserved < DEFAULT_RENDER_CONCURRENCY).then(|| "RenderReserved=0".to_owned())
 }
 
-/// How much concurrency the account can set aside for `render`.
+/// Reads the concurrency that the account can reserve for `render`.
 pub(super) fn unreserved_concurrency(settings: &DeployOptions) -> Action {
     let words = ["deploy/account", "room", "--region", &settings.region, "--stack", &settings.stack];
-    Action::new("how much concurrency is there?", words)
+    Action::new("read concurrency quota", words)
 }
 
 pub(super) fn identity(settings: &DeployOptions) -> Action {
-    Action::new("who are you in AWS?", ["deploy/account", "identity", "--region", &settings.region])
+    Action::new("AWS identity", ["deploy/account", "identity", "--region", &settings.region])
 }
 
-/// Looks at template.yaml without an account.
+/// Validates template.yaml without an account.
 pub(super) fn validate() -> Action {
-    Action::new("is the template valid?", ["sam", "validate", "--lint", "--template", "template.yaml"])
+    Action::new("validate template", ["sam", "validate", "--lint", "--template", "template.yaml"])
 }
 
-/// Bundles the Worker without sending it.
+/// Bundles the Worker without uploading it.
 pub(super) fn bundle_worker(config: &str) -> Action {
     let words = ["wrangler", "deploy", "--config", config, "--dry-run", "--outdir", "target/wrangler"];
-    Action::new("is the Worker whole?", words)
+    Action::new("bundle Worker", words)
 }
 
 pub(super) fn read_outputs(settings: &DeployOptions) -> Action {
     let words = ["deploy/account", "outputs", "--region", &settings.region, "--stack", &settings.stack];
-    Action::new("what came of the stack?", words)
+    Action::new("read stack outputs", words)
 }
 
 pub(super) fn list_secrets() -> Action {
-    Action::new("which secrets has the Worker?", ["wrangler", "secret", "list", "--format", "json"])
+    Action::new("list Worker secrets", ["wrangler", "secret", "list", "--format", "json"])
 }
 
 pub(super) fn create_key(settings: &DeployOptions, outputs: &StackOutputs) -> Action {
     let words = ["deploy/account", "new-key", "--region", &settings.region, "--user", &outputs.edge_user];
-    Action::new("a key for the Worker", words)
+    Action::new("create access key for Worker", words)
 }
 
 pub(super) fn random_bytes() -> Action {
-    Action::new("32 random bytes", ["deploy/account", "random"])
+    Action::new("generate 32 random bytes", ["deploy/account", "random"])
 }
 
 pub(super) fn put_secrets() -> Action {
-    Action::new("hand them over", ["wrangler", "secret", "bulk"])
+    Action::new("upload Worker secrets", ["wrangler", "secret", "bulk"])
 }
 
-/// AWS's side.
+/// Actions that deploy the AWS stack.
 pub(super) fn aws_actions(settings: &DeployOptions) -> Vec<Action> {
     let mut deploy_stack = Action::new(
-        "bucket, queue, Lambdas, layer, alarms",
+        "deploy stack: bucket, queue, Lambdas, layer, alarms",
         [
             "sam",
             "deploy",
@@ -176,10 +177,10 @@ pub(super) fn aws_actions(settings: &DeployOptions) -> Vec<Action> {
     vec![identity(settings), validate(), deploy_stack]
 }
 
-/// Parameters of template.yaml with `NoEcho`: their values are given to programs and never shown.
+/// Parameters of template.yaml with `NoEcho`: their values are passed to programs and never printed.
 const NO_ECHO_PARAMETERS: [&str; 1] = ["WebhookSecrets"];
 
-/// A word as it is shown: the value of a hidden parameter is left out.
+/// Redacts the value of a `NoEcho` parameter in a word.
 fn redact(word: &str) -> String {
     let parameter_name = NO_ECHO_PARAMETERS
         .iter()
@@ -187,19 +188,20 @@ fn redact(word: &str) -> String {
     parameter_name.map_or_else(|| word.to_owned(), |name| format!("{name}=***"))
 }
 
-/// As SAM reads it: in quotes, since it would take a value with spaces apart.
+/// Formats a parameter for SAM: in quotes, since SAM splits unquoted values at spaces.
 fn format_override(name: &str, value: &str) -> String {
     format!("{name}=\"{}\"", value.replace('\\', r"\\").replace('"', "\\\""))
 }
 
-/// Cloudflare's side, which has to know what AWS's is called. `config` is the file of [`super::worker::render_config`].
+/// Actions that deploy the Worker, which needs the stack's outputs. `config` is the file of
+/// [`super::worker::render_config`].
 pub(super) fn cloudflare_actions(
     settings: &DeployOptions,
     origin: &str,
     outputs: &StackOutputs,
     config: &str,
 ) -> Vec<Action> {
-    let mut deploy_worker = Action::new("the Worker", ["wrangler", "deploy", "--config", config]);
+    let mut deploy_worker = Action::new("deploy Worker", ["wrangler", "deploy", "--config", config]);
     let mut vars = vec![
         ("PUBLIC_URL", origin.to_owned()),
         ("S3_BUCKET", outputs.bucket.clone()),
@@ -219,15 +221,15 @@ pub(super) fn cloudflare_actions(
     vec![deploy_worker]
 }
 
-/// Whether its roles are what they have to be.
+/// Checks the stack's roles.
 pub(super) fn check_roles(settings: &DeployOptions) -> Action {
     let (stack, region) = (settings.stack.as_str(), settings.region.as_str());
-    Action::new("who may do what?", ["cargo", "xtask", "doctor", "--stack", stack, "--region", region])
+    Action::new("check roles", ["cargo", "xtask", "doctor", "--stack", stack, "--region", region])
 }
 
-/// Whether it works, for every site that may upload; and its roles.
+/// Checks the deployment, for every origin whose pages can upload, and the stack's roles.
 pub(super) fn check_deployment(settings: &DeployOptions, origin: &str) -> Action {
-    let mut action = Action::new("does it work?", ["cargo", "xtask", "doctor", "--edge", origin]);
+    let mut action = Action::new("check deployment", ["cargo", "xtask", "doctor", "--edge", origin]);
     action.argv.extend(check_roles(settings).argv.into_iter().skip(3));
     for site in settings.origin.iter().chain(&settings.allowed_origins) {
         action.argv.extend(["--origin".to_owned(), site.clone()]);
@@ -235,38 +237,38 @@ pub(super) fn check_deployment(settings: &DeployOptions, origin: &str) -> Action
     action
 }
 
-/// Taking down: nothing is asked any more before nothing answers.
+/// Actions that delete a deployment, callers before callees: first the Worker, then its keys, then the stack.
 pub(super) fn destroy_actions(settings: &DeployOptions, outputs: &StackOutputs) -> Vec<Action> {
     let (region, stack) = (settings.region.as_str(), settings.stack.as_str());
     let mut actions = vec![
-        Action::new("the Worker goes", ["wrangler", "delete", "--force"]),
+        Action::new("delete Worker", ["wrangler", "delete", "--force"]),
         Action::new(
-            "so does its key",
+            "delete its access keys",
             ["deploy/account", "drop-keys", "--region", region, "--user", &outputs.edge_user],
         ),
         Action::new(
-            "and the stack",
+            "delete stack",
             ["sam", "delete", "--no-prompts", "--stack-name", stack, "--region", region],
         ),
     ];
     if settings.delete_videos {
         actions.push(Action::new(
-            "and every video, for good",
+            "delete all videos permanently",
             ["deploy/account", "drop-videos", "--region", region, "--bucket", &outputs.bucket],
         ));
     }
     actions
 }
 
-/// What is there afterwards.
+/// Describes the resources that `destroy` does not delete.
 pub(super) fn describe_leftovers(settings: &DeployOptions, outputs: &StackOutputs) -> String {
     let bucket = &outputs.bucket;
     if settings.delete_videos {
-        return format!("Nothing is left: the bucket {bucket} went with its videos.");
+        return format!("Everything was deleted, including the bucket {bucket} with its videos.");
     }
     format!(
-        "Left: the bucket {bucket} with every video and picture, which costs what it holds. `--delete-videos` would have \
-         removed it; a stack of the same parameters cannot be made again before it is gone or imported."
+        "Not deleted: the bucket {bucket} with every video and image, which incurs storage costs. `--delete-videos` deletes \
+         it, too. A stack with the same parameters cannot be created again until the bucket is deleted or imported."
     )
 }
 
@@ -371,7 +373,7 @@ mod tests {
         );
         let actions = aws_actions(&said);
         let given = actions.iter().flat_map(|action| &action.argv).any(|word| word.contains("whsec_made-up"));
-        assert!(given, "SAM gets it");
+        assert!(given, "the value is passed to SAM");
         for action in &actions {
             let shown = format!("{action} {action:?} {} {said:?}", action.shell_line());
             assert!(!shown.contains("whsec_"), "{shown}");
@@ -408,7 +410,7 @@ mod tests {
         assert_eq!(
             disable_reservation(&settings("--parameter RenderReserved=5"), 0),
             None,
-            "what is said is done"
+            "an explicit parameter is kept"
         );
         let template = crate::project::Project::discover().unwrap().read("template.yaml").unwrap();
         let about = template.split("  RenderReserved:\n").nth(1).unwrap();

@@ -1,4 +1,4 @@
-//! Decides what can be said to `deploy` and `destroy`, and what holds when nothing is.
+//! Arguments of `deploy` and `destroy`, with their defaults.
 
 use std::fmt;
 
@@ -7,24 +7,24 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::doctor;
 use crate::package::Arch;
 
-/// What was said. Its `Debug` shows no value of a parameter.
+/// Parsed arguments. The `Debug` output contains no values of parameters.
 #[derive(Clone, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent switch")]
 pub(super) struct DeployOptions {
-    /// Where the Worker will be, without a slash at the end.
+    /// The Worker's origin, without a trailing slash.
     pub(super) origin: Option<String>,
-    /// Other origins whose pages may upload.
+    /// Additional origins whose pages can upload.
     pub(super) allowed_origins: Vec<String>,
     pub(super) stack: String,
     pub(super) region: String,
     pub(super) arch: Arch,
-    /// More parameters of template.yaml, `MemberName=value`.
+    /// Additional parameters of template.yaml, `Name=value`.
     pub(super) parameters: Vec<String>,
-    /// Makes another key for the Worker although it has one.
+    /// Creates a new key for the Worker even if it has one.
     pub(super) new_key: bool,
     pub(super) delete_videos: bool,
     pub(super) dry_run: bool,
-    /// Deploys what `cargo xtask package` has made, and builds and installs nothing.
+    /// Deploys the output of `cargo xtask package`, without building or installing anything.
     pub(super) prebuilt: bool,
 }
 
@@ -48,10 +48,10 @@ impl fmt::Debug for DeployOptions {
 }
 
 impl DeployOptions {
-    /// Reads the arguments.
+    /// Parses the arguments.
     ///
     /// # Errors
-    /// The first one that is not known or not right.
+    /// An argument is unknown or invalid; the error is about the first one.
     pub(super) fn parse(arguments: &[String]) -> Result<Self> {
         let mut settings = Self {
             origin: None,
@@ -79,13 +79,13 @@ impl DeployOptions {
                 "--delete-videos" => settings.delete_videos = true,
                 "--dry-run" => settings.dry_run = true,
                 "--prebuilt" => settings.prebuilt = true,
-                other => bail!("there is no argument `{other}`: `cargo xtask help` lists them"),
+                other => bail!("unknown argument `{other}`: `cargo xtask help` lists the arguments"),
             }
         }
         Ok(settings)
     }
 
-    /// Whose pages may upload: the Worker's own first.
+    /// The origins whose pages can upload, the Worker's first.
     pub(super) fn origins(&self) -> String {
         let origins: Vec<&str> =
             self.origin.iter().chain(&self.allowed_origins).map(String::as_str).collect();
@@ -93,13 +93,13 @@ impl DeployOptions {
     }
 }
 
-/// An origin whose pages may upload: of a site, of this machine, or of an app that has a scheme of its own.
+/// Parses an origin whose pages can upload: of a site, of this machine, or of an app with a custom scheme.
 fn parse_page_origin(text: &str) -> Result<String> {
     let (scheme, host) = text.split_once("://").unwrap_or_default();
     let is_scheme = scheme.starts_with(|c: char| c.is_ascii_lowercase())
         && scheme.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b));
     let is_host = host.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-:".contains(&b));
-    // Pages of files have the origin `null`, which is everybody's.
+    // Pages of local files have the origin `null`, which is not specific to a site.
     let is_allowed_scheme = match scheme {
         "https" => return parse_origin(text),
         "http" => matches!(host.split(':').next(), Some("localhost" | "127.0.0.1")),
@@ -108,7 +108,7 @@ fn parse_page_origin(text: &str) -> Result<String> {
     };
     ensure!(
         is_scheme && is_host && is_allowed_scheme,
-        "{text} is no origin of pages: such as https://app.example, http://localhost or capacitor://localhost"
+        "{text} is not an origin of pages such as https://app.example, http://localhost or capacitor://localhost"
     );
     Ok(text.to_owned())
 }
@@ -116,16 +116,19 @@ fn parse_page_origin(text: &str) -> Result<String> {
 fn parse_origin(text: &str) -> Result<String> {
     let host = text.strip_prefix("https://").unwrap_or_default();
     let is_host = host.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-:".contains(&b));
-    ensure!(!host.is_empty() && is_host, "{text} is no origin: https://, a host, and nothing behind it");
+    ensure!(!host.is_empty() && is_host, "{text} is not an origin: https:// and a host, without a path");
     Ok(text.to_owned())
 }
 
-/// What CloudFormation and the names of functions and users take.
+/// Parses a name that is valid in CloudFormation and in names of functions and users.
 fn parse_name(text: &str, what: &str) -> Result<String> {
     let is_name = text.len() <= 40
         && text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    ensure!(is_name, "`{text}` cannot name {what}: up to 40 letters, digits and hyphens, a letter first");
+    ensure!(
+        is_name,
+        "`{text}` is not a valid name of {what}: up to 40 letters, digits and hyphens, beginning with a letter"
+    );
     Ok(text.to_owned())
 }
 
@@ -133,12 +136,12 @@ fn parse_parameter(text: &str) -> Result<String> {
     let (name, _) = text.split_once('=').context("--parameter needs Name=value")?;
     ensure!(
         !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric()),
-        "`{name}` is no parameter of template.yaml"
+        "`{name}` is not a valid parameter name"
     );
     for (reserved, argument) in
         [("AllowedOrigins", "--origin"), ("PublicUrl", "--origin"), ("Architecture", "--arch")]
     {
-        ensure!(name != reserved, "{reserved} is said by {argument}");
+        ensure!(name != reserved, "{reserved} is set by {argument}");
     }
     Ok(text.to_owned())
 }

@@ -1,22 +1,23 @@
-//! Decides the configuration that the Worker is deployed with: wrangler.toml, with the addresses and the bucket of this
-//! deployment. Pure.
+//! Generates the configuration of the deployed Worker: wrangler.toml with the addresses and the bucket of this
+//! deployment. Pure functions.
 
 use std::path::Path;
 
 use super::plan::StackOutputs;
 
-/// The ending of hosts that every account has without a domain.
+/// Suffix of the hosts that every account has without its own domain.
 const WORKERS_DEV: &str = ".workers.dev";
 
-/// Whether the origin is one that every account has without a domain.
+/// Whether the origin is on workers.dev.
 pub(super) fn is_workers_dev(origin: &str) -> bool {
     origin.ends_with(WORKERS_DEV)
 }
 
-/// The text of the configuration, which lies in another folder than the checkout `root`.
+/// The text of the configuration. Its paths are absolute, because the file is not in the checkout `root`.
 ///
-/// On a domain of its own the Worker answers there alone: at its address on workers.dev, and at those of its previews, nothing
-/// is cached, and every request would be read from S3. The page may send uploads to this bucket alone, once it is known.
+/// With a custom domain, the Worker's address on workers.dev and those of its previews are disabled: nothing is cached
+/// there, and every request would be read from S3. Once the bucket is known, the page can send uploads only to this
+/// bucket.
 pub(super) fn render_config(
     wrangler_toml: &str,
     root: &Path,
@@ -59,13 +60,13 @@ pub(super) fn render_config(
     lines.join("\n") + "\n"
 }
 
-/// The page's `_headers` for this deployment, where the page was built before the bucket was known.
+/// The page's `_headers` for this deployment, for a page that was built before the bucket was known.
 pub(super) fn render_page_headers(headers: &str, text: &str, outputs: &StackOutputs) -> String {
     let bucket = custom_endpoint(text).unwrap_or_else(|| outputs.bucket_origin());
     headers.replace("connect-src 'self' https:;", &format!("connect-src 'self' {bucket};"))
 }
 
-/// The origin of an S3 that is not AWS's, if wrangler.toml names one.
+/// The origin of an S3-compatible service other than AWS, if wrangler.toml contains one.
 fn custom_endpoint(text: &str) -> Option<String> {
     text.lines().find_map(|line| {
         let (name, value) = line.split_once('=')?;
@@ -103,7 +104,7 @@ mod tests {
             );
             assert_eq!(count(&config, "workers_dev = true"), 0, "{config}");
             let place = config.find("workers_dev = false").unwrap();
-            assert!(place < config.find("\n[").unwrap(), "it belongs to no table");
+            assert!(place < config.find("\n[").unwrap(), "it must be in the top-level table");
         }
         let bare = render_config("name = \"x\"", Path::new("/p"), "https://video.example", None);
         assert_eq!(bare, "name = \"x\"\nworkers_dev = false\npreview_urls = false\n");
@@ -140,7 +141,11 @@ mod tests {
             headers.contains("connect-src 'self' https://b.s3.eu-central-1.amazonaws.com; img-src"),
             "{headers}"
         );
-        assert_eq!(render_page_headers(&headers, &project(), &outputs()), headers, "twice is the same");
+        assert_eq!(
+            render_page_headers(&headers, &project(), &outputs()),
+            headers,
+            "the second call changes nothing"
+        );
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("web/build.mjs");
         let script = std::fs::read_to_string(script).unwrap();
         assert!(

@@ -1,5 +1,5 @@
-//! Decides the versions of the build tools that come as crates, and builds those that the tools cache has not. Both belong
-//! to a crate in Cargo.lock and must be of its very version.
+//! Installs the build tools that are crates into the tools cache. Each belongs to a crate in Cargo.lock and must have
+//! exactly its version.
 
 use std::process::Command;
 
@@ -23,14 +23,14 @@ const TOOLS: [CrateTool; 2] = [
 ];
 
 const ADVICE: &str =
-    "See that the crate registry can be reached (`cargo update --dry-run`), then start this again.";
+    "Check that the crate registry is reachable (`cargo update --dry-run`), then run this again.";
 
 pub(super) fn ensure(project: &Project) -> Result<()> {
     let lock = project.read("Cargo.lock")?;
     let mut has_built = false;
     for tool in &TOOLS {
         let version = version::locked_version(&lock, tool.version_from).with_context(|| {
-            format!("Cargo.lock does not have exactly one version of {}", tool.version_from)
+            format!("Cargo.lock does not contain exactly one version of {}", tool.version_from)
         })?;
         if installed_version(project, tool) == Some(version) {
             run::print_ok(tool.program, version);
@@ -40,13 +40,13 @@ pub(super) fn ensure(project: &Project) -> Result<()> {
         has_built = true;
     }
     if has_built {
-        // Half a gigabyte that is never looked at again; what cannot be removed only takes room.
+        // Half a gigabyte that is no longer needed. If it cannot be removed, it only uses disk space.
         let _ = std::fs::remove_dir_all(build_target(project));
     }
     Ok(())
 }
 
-/// The version that the installed program says it is.
+/// The version of the installed program.
 fn installed_version(project: &Project, tool: &CrateTool) -> Option<Version> {
     let version_output = run::capture(Command::new(project.tool(tool.program)).arg("--version")).ok()?;
     Version::find_in(&version_output)
@@ -58,7 +58,7 @@ fn install_tool(project: &Project, tool: &CrateTool, version: Version) -> Result
         let mut command = project.cargo();
         command.args(["install", tool.package, "--version", &format!("={version}"), "--root"]);
         command.arg(project.cache.join("tools")).env("CARGO_TARGET_DIR", build_target(project));
-        // They run for a second or two in each build: the compiler's time for the last of their speed is never earned back.
+        // The tools run for a second or two per build, so optimizing them would take longer than it saves.
         command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1").env("CARGO_PROFILE_RELEASE_LTO", "off");
         command.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16").env("CARGO_PROFILE_RELEASE_DEBUG", "0");
         command.args(locked.then_some("--locked"));
@@ -66,12 +66,14 @@ fn install_tool(project: &Project, tool: &CrateTool, version: Version) -> Result
     };
     let step = |name: &str| LoggedStep::new(title.clone(), project.log_path(name));
     let Err(failure) = step(tool.package).try_run(&mut install(true))? else { return Ok(()) };
-    // A mirror of the registry may lag behind the lockfile of a tool that has just been released; then the newest of what it
-    // has must do. Any other failure is one.
+    // A mirror of the registry can lag behind the lockfile of a new release of a tool. In this case, use the newest
+    // available versions. Other failures are reported.
     if !failure.tail.contains("failed to select a version") {
         return Err(failure.into_error(ADVICE));
     }
-    run::print_note("the registry has not all versions of its lockfile; taking the newest that it has");
+    run::print_note(
+        "the registry lacks versions of the tool's lockfile; using the newest available versions",
+    );
     step(&format!("{}-unlocked", tool.package)).run(&mut install(false), ADVICE)
 }
 

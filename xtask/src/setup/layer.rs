@@ -1,5 +1,5 @@
-//! Decides which ffmpeg the Lambda runs with on this machine: the layer's own, which `layer/build.sh` builds from source and
-//! keeps in the tools cache, or the programs that the person names.
+//! Provides the Lambda's ffmpeg on this machine: the layer's, which `layer/build.sh` builds from source into the tools
+//! cache, or programs given by environment variables.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ use super::system::{self, find_on_path};
 use crate::project::Project;
 use crate::run::{self, LoggedStep};
 
-/// What `layer/build.sh` starts, and the Debian package that brings it.
+/// Programs that `layer/build.sh` needs, with their Debian packages.
 const BUILD_TOOLS: &[(&str, &str)] = &[
     ("gcc", "gcc"),
     ("g++", "g++"),
@@ -23,9 +23,10 @@ const BUILD_TOOLS: &[(&str, &str)] = &[
     #[cfg(target_arch = "x86_64")]
     ("nasm", "nasm"),
 ];
-const ALTERNATIVE: &str = "name an ffmpeg and an ffprobe of your own with GLIMPSE_FFMPEG and GLIMPSE_FFPROBE";
+const ALTERNATIVE: &str = "set GLIMPSE_FFMPEG and GLIMPSE_FFPROBE to other programs";
 
-/// The Lambda's two programs. `layer` makes the folder of the layer, and is asked only if the person does not name both.
+/// The Lambda's two programs. `layer` builds the layer and returns its folder; it is called only if not both
+/// environment variables are set.
 pub(super) fn ffmpeg_programs(layer: impl FnOnce() -> Result<PathBuf>) -> Result<MediaTools> {
     let (ffmpeg, ffprobe) =
         (system::program_from_env("GLIMPSE_FFMPEG")?, system::program_from_env("GLIMPSE_FFPROBE")?);
@@ -41,10 +42,10 @@ pub(super) fn ffmpeg_programs(layer: impl FnOnce() -> Result<PathBuf>) -> Result
     })
 }
 
-/// The folder of the built layer, which is built first if it is not there.
+/// The folder of the built layer. The layer is built if necessary.
 pub(super) fn ensure(project: &Project) -> Result<PathBuf> {
     if std::env::consts::OS != "linux" {
-        bail!("the layer's ffmpeg is a Linux program, and this is {}: {ALTERNATIVE}", std::env::consts::OS);
+        bail!("the layer's ffmpeg needs Linux, but this system is {}: {ALTERNATIVE}", std::env::consts::OS);
     }
     if let Some(folder) = built_layer(project)? {
         run::print_ok("the layer's ffmpeg", folder.display());
@@ -52,18 +53,19 @@ pub(super) fn ensure(project: &Project) -> Result<PathBuf> {
     }
     let missing = missing_packages();
     if !missing.is_empty() {
-        system::install(project, &missing)
-            .with_context(|| format!("the layer's ffmpeg is built from source; or {ALTERNATIVE}"))?;
+        system::install(project, &missing).with_context(|| {
+            format!("the layer's ffmpeg is built from source; alternatively, {ALTERNATIVE}")
+        })?;
     }
     LoggedStep::new(
-        "the layer's ffmpeg, from source: five to twenty minutes, once",
+        "the layer's ffmpeg from source (once, five to twenty minutes)",
         project.log_path("layer"),
     )
     .run(
         &mut build_script(project),
-        &format!("Correct what it says above and start this again, or {ALTERNATIVE}."),
+        &format!("Fix the errors above and run this again, or {ALTERNATIVE}."),
     )?;
-    built_layer(project)?.context("layer/build.sh has ended well, but nothing is where it says")
+    built_layer(project)?.context("layer/build.sh succeeded, but its output folder does not exist")
 }
 
 fn missing_packages() -> Vec<&'static str> {
@@ -72,7 +74,7 @@ fn missing_packages() -> Vec<&'static str> {
         .filter(|(program, _)| find_on_path(program).is_none())
         .map(|(_, package)| *package)
         .collect();
-    // Where these two are missing, the script gets them from Python's package index, into an environment of its own.
+    // If these two are missing, the script installs them from Python's package index into a virtual environment.
     let has_meson = ["meson", "ninja"].iter().all(|program| find_on_path(program).is_some());
     let has_venv = || run::capture(Command::new("python3").args(["-c", "import ensurepip, venv"])).is_ok();
     if !has_meson && !has_venv() {
@@ -87,7 +89,7 @@ fn build_script(project: &Project) -> Command {
     command
 }
 
-/// Where the layer of these very scripts, flags and sources is, if it has been built.
+/// The folder of the layer built from the current scripts, flags and sources, if it exists.
 fn built_layer(project: &Project) -> Result<Option<PathBuf>> {
     let output = build_script(project)
         .arg("--where")
@@ -98,6 +100,6 @@ fn built_layer(project: &Project) -> Result<Option<PathBuf>> {
     if !output.status.success() {
         return Ok(None);
     }
-    let folder = String::from_utf8(output.stdout).context("the path of the layer is not text")?;
+    let folder = String::from_utf8(output.stdout).context("the path of the layer is not valid UTF-8")?;
     Ok(Some(PathBuf::from(folder.trim_end())))
 }

@@ -1,5 +1,5 @@
-//! Decides what this machine needs before Glimpse can be built, run and tested, and in which order it gets it. Each part
-//! asks first whether its thing is there, so that a second run only asks.
+//! `cargo xtask setup`: installs the tools that are needed to build, run and test Glimpse. Each module first checks
+//! whether its tools exist, so that a second run only checks.
 
 mod crates;
 mod layer;
@@ -18,90 +18,90 @@ pub(crate) use self::system::ensure_arm_compilers;
 use crate::project::Project;
 use crate::run;
 
-/// What the machine is set up for; each purpose needs what those before it need, and more.
+/// The purpose of a setup. Each purpose includes the tools of the preceding ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Purpose {
-    /// Building and checking: also what a machine does that only deploys.
+    /// Building and checking, also for deploying.
     Build,
-    /// Running: the layer's ffmpeg.
+    /// Running Glimpse: the layer's ffmpeg.
     Run,
-    /// Measuring: a whole ffmpeg, to make media with and to compare with; Python.
+    /// Benchmarks: a full ffmpeg, to generate media and for comparison; Python.
     Measure,
-    /// Tests: a browser, and Python with the library that our signatures are compared with.
+    /// Tests: a browser, and Python with the library that signatures are compared with.
     Test,
 }
 
-/// What setup found or made, and the later verbs name to what they start.
+/// The tools that setup found or built.
 #[derive(Debug)]
 pub(crate) struct Toolset {
     pub(crate) wasm: wasm::Toolchain,
-    /// `None` when set up for building alone.
+    /// `None` after a setup for building only.
     media: Option<MediaTools>,
-    /// `None` unless set up for measurements or tests.
+    /// `None` except after a setup for benchmarks or tests.
     reference: Option<ReferenceTools>,
-    /// `None` unless set up for tests.
+    /// `None` except after a setup for tests.
     test: Option<TestTools>,
 }
 
-/// What the previews are made with.
+/// Programs of the `preview` function.
 #[derive(Debug)]
 pub(crate) struct MediaTools {
     pub(crate) ffmpeg: PathBuf,
     pub(crate) ffprobe: PathBuf,
 }
 
-/// What media are made with, and what is measured or proven is compared with.
+/// Programs that generate test media, and references for benchmarks and tests.
 #[derive(Debug)]
 pub(crate) struct ReferenceTools {
     pub(crate) ffmpeg: PathBuf,
     pub(crate) ffprobe: PathBuf,
-    /// The system's Python, with nothing but its own library.
+    /// The system's Python, with only its standard library.
     pub(crate) python: PathBuf,
-    /// The folder that the layer was built in, also when `MediaTools` is of other programs.
+    /// The folder that the layer was built in, even if `MediaTools` contains other programs.
     pub(crate) layer: PathBuf,
 }
 
-/// What only tests need.
+/// Tools for tests only.
 #[derive(Debug)]
 pub(crate) struct TestTools {
     pub(crate) chromium: PathBuf,
-    /// The Python that has botocore.
+    /// The Python with botocore.
     pub(crate) python: PathBuf,
     pub(crate) deploy: DeployTools,
 }
 
-/// What checks template.yaml.
+/// Tools that check template.yaml.
 #[derive(Debug)]
 pub(crate) struct DeployTools {
-    /// The Python that has SAM, cfn-lint and moto; their programs lie beside it.
+    /// The Python with SAM, cfn-lint and moto; their programs are in the same folder.
     pub(crate) python: PathBuf,
     pub(crate) checkov: PathBuf,
 }
 
 impl Toolset {
     pub(crate) fn media(&self) -> Result<&MediaTools> {
-        self.media.as_ref().context("set up without what running needs")
+        self.media.as_ref().context("setup did not include the tools for running")
     }
 
     pub(crate) fn reference(&self) -> Result<&ReferenceTools> {
-        self.reference.as_ref().context("set up without what measurements need")
+        self.reference.as_ref().context("setup did not include the tools for benchmarks")
     }
 
     pub(crate) fn test(&self) -> Result<&TestTools> {
-        self.test.as_ref().context("set up without what tests need")
+        self.test.as_ref().context("setup did not include the tools for tests")
     }
 }
 
-/// What is done with Python packages outside of tests.
+/// Tasks that need Python packages outside of tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PythonTask {
     /// Building the Lambdas.
     Building,
-    /// Deploying what was built.
+    /// Deploying the packages.
     Deploying,
 }
 
-/// A Python with the packages of a task; their programs lie beside it. After [`run()`].
+/// A Python with the packages of a task; their programs are in the same folder. To be called after [`run()`].
 pub(crate) fn python_for(project: &Project, task: PythonTask) -> Result<PathBuf> {
     let programs = system::ensure(project, &[&system::PYTHON])?;
     let packages = match task {
@@ -114,8 +114,8 @@ pub(crate) fn python_for(project: &Project, task: PythonTask) -> Result<PathBuf>
 pub(crate) fn run(project: &Project, purpose: Purpose) -> Result<Toolset> {
     run::print_heading("setup");
     fs::create_dir_all(&project.cache)
-        .with_context(|| format!("cannot make the folder for tools, {}", project.cache.display()))?;
-    // Two checkouts may be set up at the same time, and share the cache.
+        .with_context(|| format!("cannot create the folder for tools, {}", project.cache.display()))?;
+    // Two checkouts can be set up at the same time, and they share the cache.
     let lock = project.cache.join("setup.lock");
     let lock = File::create(&lock).with_context(|| format!("cannot write {}", lock.display()))?;
     if lock.try_lock().is_err() {
@@ -154,12 +154,12 @@ pub(crate) fn run(project: &Project, purpose: Purpose) -> Result<Toolset> {
     Ok(tools)
 }
 
-/// The packages that the Worker is compared with.
+/// Installs the packages that the Worker is compared with.
 pub(crate) fn ensure_baselines(project: &Project) -> Result<()> {
     node::ensure_baselines(project)
 }
 
-/// The program that the Worker is put under load with, beside the packages that it is compared with.
+/// Installs wrk, which loads the Worker in benchmarks, and the packages that the Worker is compared with.
 pub(crate) fn ensure_wrk(project: &Project) -> Result<PathBuf> {
     ensure_baselines(project)?;
     Ok(system::ensure(project, &[&system::WRK])?.remove(0))

@@ -1,4 +1,4 @@
-//! Decides whether Node.js is good enough, and installs the npm packages of the lockfile when they are not what it says.
+//! Checks the version of Node.js, and installs the npm packages of the lockfile if they are missing or outdated.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,9 +12,9 @@ use crate::project::Project;
 use crate::run::{self, LoggedStep};
 use crate::version::Version;
 
-/// The oldest Node.js that can run npm's install scripts of our packages; the packages bring their own newer one.
+/// Oldest Node.js that can run the packages' install scripts. The packages include a newer Node.js.
 const MIN_VERSION: Version = Version(20, 0, 0);
-/// A mirror that does not answer must not hold a person up for npm's own five minutes a try.
+/// Timeout of an installation. npm alone waits five minutes per attempt for an unresponsive mirror.
 const INSTALL_TIMEOUT: Duration = Duration::from_mins(15);
 
 pub(super) fn ensure(project: &Project) -> Result<()> {
@@ -35,7 +35,7 @@ pub(super) fn ensure(project: &Project) -> Result<()> {
     if install(project, "", |folder| programs.iter().all(|name| folder.join(".bin").join(name).exists()))? {
         return Ok(());
     }
-    // Install scripts may have been blocked without an error; the packages are then not what we need.
+    // npm can block install scripts without an error; the packages are then incomplete.
     if let Err(error) = run::capture(project.npm_command("node").arg("--version")) {
         fingerprint::invalidate(&project.path(STAMP))?;
         bail!(
@@ -45,7 +45,7 @@ pub(super) fn ensure(project: &Project) -> Result<()> {
     Ok(())
 }
 
-/// What the Worker is measured against: packages that nothing else needs, some hundred of them.
+/// Installs the packages that the Worker is compared with in benchmarks: some hundred packages that nothing else needs.
 pub(super) fn ensure_baselines(project: &Project) -> Result<()> {
     install(project, "bench/edge/", |folder| folder.join("@uppy/companion").exists())?;
     Ok(())
@@ -53,7 +53,8 @@ pub(super) fn ensure_baselines(project: &Project) -> Result<()> {
 
 const STAMP: &str = "node_modules/.glimpse-stamp";
 
-/// Installs what the lockfile in `place` says; answers whether it was there already, by its stamp and by `is_there`.
+/// Installs the packages of the lockfile in `folder`. Returns whether they were already installed, according to the
+/// stamp and `is_complete`.
 fn install(project: &Project, folder: &str, is_complete: impl Fn(&Path) -> bool) -> Result<bool> {
     let stamp = project.path(&format!("{folder}{STAMP}"));
     let lockfile = format!("{folder}package-lock.json");
@@ -61,7 +62,7 @@ fn install(project: &Project, folder: &str, is_complete: impl Fn(&Path) -> bool)
         .with_path(&project.path(&format!("{folder}package.json")), &[])?
         .with_path(&project.path(&lockfile), &[])?;
     if fingerprint::is_fresh(&stamp, inputs) && is_complete(&project.path(&format!("{folder}node_modules"))) {
-        run::print_ok("npm packages", format_args!("as {lockfile} says"));
+        run::print_ok("npm packages", format_args!("match {lockfile}"));
         return Ok(true);
     }
     let Some(npm) = find_on_path("npm") else {
@@ -81,7 +82,7 @@ fn install(project: &Project, folder: &str, is_complete: impl Fn(&Path) -> bool)
             "--fetch-retry-mintimeout=2000",
             "--fetch-retry-maxtimeout=10000",
         ]),
-        "See that the npm registry can be reached (`npm ping`), then start this again.",
+        "Check that the npm registry is reachable (`npm ping`), then run this again.",
     )?;
     fingerprint::write_stamp(&stamp, inputs)?;
     Ok(false)

@@ -1,5 +1,5 @@
-//! Decides which Python each task gets: a virtual environment in the tools cache with exactly the packages of one list,
-//! checked by hash.
+//! Creates Python virtual environments in the tools cache, each with exactly the packages of one list, verified by
+//! hash.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,25 +14,25 @@ use crate::run::{self, LoggedStep};
 
 const INSTALL_TIMEOUT: Duration = Duration::from_mins(10);
 
-/// A list of packages that go together.
+/// A list of packages for one environment.
 pub(super) struct PythonPackages {
-    /// What they are, for the person who waits.
+    /// Title in the progress output.
     title: &'static str,
-    /// The list, inside the checkout: whole, so that nothing has to be resolved.
+    /// Path of the list in the checkout. The list is complete, so that no dependencies are resolved.
     requirements: &'static str,
 }
 
-/// What our signatures and our API are held against: botocore and schemathesis.
+/// Packages that signatures and the API are compared with: botocore and schemathesis.
 pub(super) const TEST_PACKAGES: PythonPackages =
     PythonPackages { title: "botocore and schemathesis", requirements: "tests/python.txt" };
-/// What checks template.yaml, and deploys it.
+/// Packages that check and deploy template.yaml.
 pub(super) const DEPLOY_PACKAGES: PythonPackages =
     PythonPackages { title: "SAM and moto", requirements: "deploy/tools.txt" };
-/// The linter of policies, which does not go with the others.
+/// The policy linter, which is incompatible with the other packages.
 pub(super) const LINT_PACKAGES: PythonPackages =
     PythonPackages { title: "checkov", requirements: "deploy/checkov.txt" };
 
-/// What builds the Lambdas.
+/// Packages that build the Lambdas.
 pub(super) const BUILD_PACKAGES: PythonPackages =
     PythonPackages { title: "zig and cargo-zigbuild", requirements: "deploy/building.txt" };
 
@@ -44,7 +44,7 @@ pub(super) fn ensure(project: &Project, system_python: &Path, packages: &PythonP
     let folder = project.cache.join(format!("python-{}", inputs.to_hex()));
     let stamp = folder.join("glimpse-stamp");
     let python = folder.join("bin/python3");
-    // An environment is links into the system's Python, which may have gone since.
+    // An environment contains links to the system's Python, which may have been removed.
     if fingerprint::is_fresh(&stamp, inputs) && python.exists() {
         run::print_ok(packages.title, folder.display());
         return Ok(python);
@@ -54,15 +54,15 @@ pub(super) fn ensure(project: &Project, system_python: &Path, packages: &PythonP
     }
     LoggedStep::new("python environment", project.log_path("python-venv")).with_timeout(INSTALL_TIMEOUT).run(
         Command::new(system_python).args(["-m", "venv"]).arg(&folder),
-        "Install Python's venv module (Debian: `sudo apt-get install python3-venv`), then start this again.",
+        "Install Python's venv module (Debian: `sudo apt-get install python3-venv`), then run this again.",
     )?;
     LoggedStep::new(packages.title, project.log_path("python-packages")).with_timeout(INSTALL_TIMEOUT).run(
         Command::new(&python)
             .args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--require-hashes"])
             .args(["--no-deps", "--only-binary", ":all:", "--requirement"])
             .arg(&requirements),
-        "See that python3 is 3.11 or newer and the Python package index can be reached (`pip download botocore`), then start \
-         this again.",
+        "Check that python3 is 3.11 or newer and that the Python package index is reachable (`pip download botocore`), then \
+         run this again.",
     )?;
     fingerprint::write_stamp(&stamp, inputs)?;
     Ok(python)

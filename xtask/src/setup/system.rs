@@ -1,5 +1,5 @@
-//! Decides where the programs come from that the system provides: an environment variable, PATH, or the system's packages
-//! where we may install them. Where we may not, the person gets the command to type.
+//! Finds programs of the system by environment variable or PATH, and installs missing Debian packages if permitted;
+//! otherwise the error contains the command to run.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -10,19 +10,19 @@ use anyhow::{Result, bail};
 use crate::project::Project;
 use crate::run::{self, LoggedStep};
 
-/// A program that we need of the system.
+/// A required program of the system.
 pub(super) struct SystemProgram {
-    /// The variable that names another one to use.
+    /// Environment variable with the path of another program to use.
     variable: &'static str,
-    /// Its names on PATH, the best first.
+    /// Names on PATH, in order of preference.
     names: &'static [&'static str],
-    /// The Debian packages that bring it.
+    /// Debian packages that contain it.
     packages: &'static [&'static str],
-    /// What says that one which was found is whole.
+    /// Arguments of a test run that succeeds if the program is complete.
     probe: &'static [&'static str],
 }
 
-/// A whole ffmpeg: the layer's has no encoder for video.
+/// A full ffmpeg: the layer's has no video encoder.
 pub(super) const REFERENCE_FFMPEG: SystemProgram = SystemProgram {
     variable: "GLIMPSE_REFERENCE_FFMPEG",
     names: &["ffmpeg"],
@@ -41,10 +41,10 @@ pub(super) const CHROMIUM: SystemProgram = SystemProgram {
     packages: &["chromium"],
     probe: &[],
 };
-/// What puts a server under load.
+/// Load generator for benchmarks.
 pub(super) const WRK: SystemProgram =
     SystemProgram { variable: "GLIMPSE_WRK", names: &["wrk"], packages: &["wrk"], probe: &[] };
-/// What the docs' shell snippets start.
+/// Used by shell snippets in the documentation.
 pub(super) const CURL: SystemProgram =
     SystemProgram { variable: "GLIMPSE_CURL", names: &["curl"], packages: &["curl"], probe: &["--version"] };
 pub(super) const JQ: SystemProgram =
@@ -52,12 +52,12 @@ pub(super) const JQ: SystemProgram =
 pub(super) const PYTHON: SystemProgram = SystemProgram {
     variable: "GLIMPSE_PYTHON3",
     names: &["python3"],
-    // Debian keeps what a virtual environment needs in a package of its own.
+    // Debian has a separate package for virtual environments.
     packages: &["python3", "python3-venv"],
     probe: &["-c", "import ensurepip, venv"],
 };
 
-/// The path of each program, in the order of `needs`.
+/// The path of each program, in the order of `programs`.
 pub(super) fn ensure(project: &Project, programs: &[&SystemProgram]) -> Result<Vec<PathBuf>> {
     let mut missing: Vec<&str> = Vec::new();
     for program in programs {
@@ -74,7 +74,7 @@ pub(super) fn ensure(project: &Project, programs: &[&SystemProgram]) -> Result<V
     for program in programs {
         let Some(path) = locate(program)? else {
             bail!(
-                "{} is not on PATH although its packages ({}) are installed: name one with {}",
+                "{} is not on PATH although its packages ({}) are installed: set {} to its path",
                 program.names[0],
                 program.packages.join(", "),
                 program.variable
@@ -86,7 +86,7 @@ pub(super) fn ensure(project: &Project, programs: &[&SystemProgram]) -> Result<V
     Ok(paths)
 }
 
-/// The program, if there is one that works.
+/// The path of the program, if it exists and works.
 fn locate(program: &SystemProgram) -> Result<Option<PathBuf>> {
     if let Some(path) = program_from_env(program.variable)? {
         return Ok(Some(path));
@@ -97,26 +97,26 @@ fn locate(program: &SystemProgram) -> Result<Option<PathBuf>> {
     Ok(program.names.iter().find_map(|name| find_on_path(name)).filter(is_working))
 }
 
-/// The program that an environment variable names.
+/// The program at the path in an environment variable.
 pub(super) fn program_from_env(variable: &str) -> Result<Option<PathBuf>> {
     let Some(value) = env::var_os(variable).filter(|value| !value.is_empty()) else {
         return Ok(None);
     };
     let path = std::path::absolute(&value)?;
     if !path.is_file() {
-        bail!("{variable} names {}, which does not exist: correct it or unset it", path.display());
+        bail!("{variable} is {}, which does not exist: correct it or unset it", path.display());
     }
     Ok(Some(path))
 }
 
-/// The first file of this name on PATH.
+/// The first file with this name on PATH.
 pub(crate) fn find_on_path(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path).map(|folder| folder.join(name)).find(|candidate| candidate.is_file())
 }
 
-/// Sees to the compilers that build the layer for arm64 on another processor. `layer/build.sh` installs what is missing
-/// too, but only after it has noted the compiler in the layer's name and in its bill of materials.
+/// Installs the cross compilers that build the layer for arm64 on another architecture. `layer/build.sh` would install
+/// them too, but only after it has recorded the compiler in the layer's name and in its bill of materials.
 pub(crate) fn ensure_arm_compilers(project: &Project) -> Result<()> {
     const NEEDED: [(&str, &str); 2] = [
         ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
@@ -130,40 +130,41 @@ pub(crate) fn ensure_arm_compilers(project: &Project) -> Result<()> {
     if missing.is_empty() || cfg!(target_arch = "aarch64") { Ok(()) } else { install(project, &missing) }
 }
 
-/// Installs Debian packages, if we may; otherwise says how the person can.
+/// Installs Debian packages, if permitted; otherwise the error contains the command.
 pub(super) fn install(project: &Project, packages: &[&str]) -> Result<()> {
     let list = packages.join(" ");
     let command_line = format!("apt-get install -y {list}");
     if find_on_path("apt-get").is_none() {
-        bail!("missing: {list} (Debian's names). Install what your system calls them, then start this again");
+        bail!(
+            "missing packages: {list} (Debian names). Install the packages of your system, then run this again"
+        );
     }
     let Some(prefix) = root_prefix() else {
-        bail!("missing: {list}. Type `sudo {command_line}`, then start this again");
+        bail!("missing packages: {list}. Run `sudo {command_line}`, then run this again");
     };
-    let advice = format!(
-        "Type `sudo apt-get update && sudo {command_line}`, see what it says, then start this again."
-    );
+    let advice =
+        format!("Run `sudo apt-get update && sudo {command_line}` and fix its errors, then run this again.");
     let apt = |arguments: &[&str]| {
         let mut words = prefix.iter().copied().chain(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]);
-        // `prefix` may be empty, but the chain is not.
+        // `prefix` can be empty, but the chain is not.
         let mut command = Command::new(words.next().unwrap_or("apt-get"));
         command.args(words).args(arguments);
         command
     };
-    // A list that cannot be refreshed may still be good enough to install from.
+    // If the package lists cannot be updated, the existing ones may be sufficient.
     let update_result =
         LoggedStep::new("apt-get update", project.log_path("apt-update")).try_run(&mut apt(&["update"]))?;
     if let Err(failure) = update_result {
-        run::print_note(&format!("apt-get update {}; trying with the lists that are there", failure.reason));
+        run::print_note(&format!("apt-get update {}; using the existing package lists", failure.reason));
     }
-    // `--no-remove`: to make room for ours, a package that the person chose must not go.
+    // `--no-remove`: do not remove packages that the user has installed in case of a conflict.
     let arguments: Vec<&str> =
         ["install", "-y", "--no-install-recommends", "--no-remove"].iter().chain(packages).copied().collect();
     LoggedStep::new(format!("apt-get install {list}"), project.log_path("apt-install"))
         .run(&mut apt(&arguments), &advice)
 }
 
-/// What to put before a command to run it as root: nothing if we are, sudo if it asks for no password.
+/// Prefix to run a command as root: empty for root, `sudo` if it needs no password.
 fn root_prefix() -> Option<&'static [&'static str]> {
     let is_root = run::capture(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
     if is_root {
@@ -173,7 +174,7 @@ fn root_prefix() -> Option<&'static [&'static str]> {
     run::capture(Command::new(sudo).args(["-n", "true"])).is_ok().then_some(&["sudo", "-n"])
 }
 
-/// Whether a file of this name is in the folder.
+/// Whether the folder contains a file with this prefix and suffix.
 pub(super) fn has_file(folder: &Path, prefix: &str, suffix: &str) -> bool {
     folder.read_dir().is_ok_and(|entries| {
         entries.flatten().any(|entry| {

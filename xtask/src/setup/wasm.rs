@@ -1,6 +1,6 @@
-//! Decides which Rust compiles the Worker: the one that runs this, with rustup's wasm32 target; or, where rustup cannot
-//! download that, the system's Rust with a standard library built once from its sources. That one gets a folder of its own
-//! in the tools cache, so that neither the system nor rustup's settings change.
+//! Provides a Rust toolchain for wasm32: the active one with rustup's wasm32 target; or, if rustup cannot download it,
+//! the system's Rust with a standard library that is built once from its sources. The latter is stored in the tools
+//! cache, so that neither the system nor rustup's settings are changed.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -17,30 +17,30 @@ use crate::run::{self, LoggedStep};
 use crate::version::Version;
 
 pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
-/// A download of 20 MB; longer than this means that nothing is coming.
+/// Timeout of a download of 20 MB.
 const DOWNLOAD_LIMIT: Duration = Duration::from_mins(1);
-/// The oldest Rust that compiles this workspace.
+/// The oldest Rust version that compiles this workspace.
 const MIN_RUST_VERSION: &str = env!("CARGO_PKG_RUST_VERSION");
 const SYSTEM_RUSTC: &str = "/usr/bin/rustc";
 const SYSTEM_CARGO: &str = "/usr/bin/cargo";
-/// Debian's packages of the Rust that its browsers are built with: the newest one in a stable release.
+/// Debian's packages of the Rust that builds its browsers: the newest Rust in a stable release.
 const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 
-/// The Rust for wasm32.
+/// A Rust toolchain for wasm32.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Toolchain {
-    /// The Rust that runs this knows the target.
+    /// The active toolchain, which has the target.
     Active,
-    /// A folder with a `bin/rustc` that does.
+    /// A folder with a `bin/rustc` that has the target.
     Custom(PathBuf),
 }
 
 impl Toolchain {
-    /// Makes `command` and the cargo and rustc that it starts use this Rust.
+    /// Makes `command`, and the cargo and rustc that it starts, use this toolchain.
     pub(crate) fn apply<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         if let Self::Custom(folder) = self {
             command.env("PATH", project::path_with(&folder.join("bin")));
-            // Set by rustup's cargo for what it starts; each would lead back to its own Rust.
+            // rustup's cargo sets these for its child processes. Each of them would select rustup's toolchain.
             for name in ["RUSTUP_TOOLCHAIN", "CARGO", "RUSTC", "RUSTDOC", "LD_LIBRARY_PATH"] {
                 command.env_remove(name);
             }
@@ -48,7 +48,7 @@ impl Toolchain {
         command
     }
 
-    /// The compiler's whole version: another compiler makes another Worker.
+    /// The compiler's full version: another compiler builds another Worker.
     pub(crate) fn version_text(&self) -> Result<String> {
         let rustc = match self {
             Self::Active => PathBuf::from("rustc"),
@@ -77,9 +77,9 @@ pub(super) fn ensure(project: &Project) -> Result<Toolchain> {
                 .try_run(&mut command)?;
         match add_result {
             Ok(()) if is_active(project) => return Ok(Toolchain::Active),
-            Ok(()) => run::print_note("rustup has added it to another toolchain than the active one"),
+            Ok(()) => run::print_note("rustup added the target to another toolchain than the active one"),
             Err(failure) => {
-                run::print_note(&format!("rustup {}; trying the system's Rust instead", failure.reason));
+                run::print_note(&format!("rustup {}; using the system's Rust instead", failure.reason));
             }
         }
     }
@@ -101,24 +101,24 @@ fn is_active(project: &Project) -> bool {
     .is_ok_and(|folder| system::has_file(Path::new(folder.trim()), "libcore-", ".rlib"))
 }
 
-/// The system's own Rust, with its sources.
+/// The system's Rust, with its sources.
 struct SystemCompiler {
-    /// What `rustc -vV` answers.
+    /// Output of `rustc -vV`.
     rustc_version: String,
     version: Version,
     host: String,
-    /// Where its own libraries are, `/usr` as a rule.
+    /// Folder of its libraries, usually `/usr`.
     sysroot: PathBuf,
 }
 
 impl SystemCompiler {
-    /// The one that is there, if it is new enough and whole.
+    /// The installed system compiler, if it is new enough and complete.
     fn find() -> Result<Option<Self>> {
         if !Path::new(SYSTEM_CARGO).exists() || !Path::new(SYSTEM_RUSTC).exists() {
             return Ok(None);
         }
         let rustc = |arguments: &[&str]| {
-            // As in `Toolchain::apply`: a rustup proxy in this place would otherwise answer for its toolchain.
+            // As in `Toolchain::apply`: a rustup proxy at this path would otherwise use its own toolchain.
             run::capture(Command::new(SYSTEM_RUSTC).args(arguments).env_remove("LD_LIBRARY_PATH"))
         };
         let rustc_version = rustc(&["-vV"])?;
@@ -142,7 +142,7 @@ impl SystemCompiler {
             DEBIAN_PACKAGES.join(" ")
         );
         if find_on_path("apt-get").is_none() {
-            bail!("there is no standard library for {TARGET}. {advice}");
+            bail!("no standard library for {TARGET}. {advice}");
         }
         system::install(project, &DEBIAN_PACKAGES).with_context(|| advice.clone())?;
         match Self::find()? {
@@ -167,7 +167,7 @@ impl SystemCompiler {
         if !fingerprint::is_fresh(&folder.join("glimpse-stamp"), self.fingerprint()) {
             return Ok(None);
         }
-        // The linker may be rustup's, whose toolchains come and go.
+        // The linker may belong to a rustup toolchain that was removed.
         if !self.linker_path(&folder).exists() {
             self.link_any_linker(project, &folder)?;
         }
@@ -178,7 +178,7 @@ impl SystemCompiler {
         Ok(Some(Toolchain::Custom(folder)))
     }
 
-    /// Builds the standard library and puts the folder together around it.
+    /// Builds the standard library and assembles the toolchain's folder.
     fn build(&self, project: &Project) -> Result<Toolchain> {
         let scratch = project.target.join("wasm-std");
         fs::create_dir_all(scratch.join("src"))?;
@@ -193,9 +193,9 @@ impl SystemCompiler {
             .current_dir(&scratch)
             .args(["build", "--release", "-Zbuild-std=std,panic_abort", "--target", TARGET])
             .env("RUSTC", SYSTEM_RUSTC)
-            // A released compiler builds its own standard library with this alone.
+            // A stable compiler needs this to build its standard library.
             .env("RUSTC_BOOTSTRAP", "1")
-            // Without the bitcode, link-time optimisation of the Worker fails.
+            // Without the bitcode, link-time optimization of the Worker fails.
             .env("RUSTFLAGS", "-Cembed-bitcode=yes")
             .env("CARGO_TARGET_DIR", scratch.join("target"));
         LoggedStep::new(
@@ -204,7 +204,7 @@ impl SystemCompiler {
         )
         .run(
             &mut command,
-            "See that the crate registry can be reached (`cargo update --dry-run`), then start this again.",
+            "Check that the crate registry is reachable (`cargo update --dry-run`), then run this again.",
         )?;
 
         let folder = self.toolchain_folder(project);
@@ -212,9 +212,9 @@ impl SystemCompiler {
             fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
         }
         self.assemble(project, &scratch.join("target").join(TARGET).join("release/deps"), &folder)
-            .with_context(|| format!("cannot put together {}", folder.display()))?;
+            .with_context(|| format!("cannot assemble {}", folder.display()))?;
         fingerprint::write_stamp(&folder.join("glimpse-stamp"), self.fingerprint())?;
-        // Only its libraries were wanted; what cannot be removed only takes room.
+        // Only the libraries are needed. If the rest cannot be removed, it only uses disk space.
         let _ = fs::remove_dir_all(&scratch);
         Ok(Toolchain::Custom(folder))
     }
@@ -231,7 +231,7 @@ impl SystemCompiler {
                 fs::copy(&path, libraries.join(name))?;
             }
         }
-        // Build scripts and macros are compiled for the host, by the same compiler.
+        // The same compiler compiles build scripts and macros for the host.
         let host = folder.join("lib/rustlib").join(&self.host);
         fs::create_dir_all(host.join("bin"))?;
         symlink(self.sysroot.join("lib/rustlib").join(&self.host).join("lib"), host.join("lib"))?;
@@ -243,7 +243,7 @@ impl SystemCompiler {
         Ok(())
     }
 
-    /// Where the compiler looks for its linker of wasm.
+    /// The path where the compiler searches its wasm linker.
     fn linker_path(&self, folder: &Path) -> PathBuf {
         folder.join("lib/rustlib").join(&self.host).join("bin/rust-lld")
     }
@@ -251,7 +251,7 @@ impl SystemCompiler {
     fn link_any_linker(&self, project: &Project, folder: &Path) -> Result<()> {
         let Some(found) = self.find_linker(project) else {
             system::install(project, &["lld"])?;
-            let found = self.find_linker(project).context("Debian's package lld has brought no wasm-ld")?;
+            let found = self.find_linker(project).context("Debian's package lld does not contain wasm-ld")?;
             return self.link_to(&found, folder);
         };
         self.link_to(&found, folder)
@@ -259,12 +259,12 @@ impl SystemCompiler {
 
     fn link_to(&self, linker: &Path, folder: &Path) -> Result<()> {
         let link = self.linker_path(folder);
-        // A link whose end has gone is in the way of the new one.
+        // Remove a dangling link.
         let _ = fs::remove_file(&link);
         symlink(linker, &link).with_context(|| format!("cannot link {}", link.display()))
     }
 
-    /// The active toolchain's own linker, else the system's.
+    /// The active toolchain's linker, else the system's.
     fn find_linker(&self, project: &Project) -> Option<PathBuf> {
         let sysroot =
             run::capture(Command::new("rustc").current_dir(&project.root).args(["--print", "sysroot"]))
@@ -279,7 +279,7 @@ impl SystemCompiler {
     }
 }
 
-/// The script that is this toolchain's `rustc`: the system's, with the folder as its sysroot.
+/// The wrapper script of this toolchain's `rustc`: the system's compiler, with the folder as sysroot.
 fn rustc_wrapper(folder: &Path) -> String {
     let quoted = folder.display().to_string().replace('\'', r"'\''");
     format!("#!/bin/sh\nexec {SYSTEM_RUSTC} --sysroot '{quoted}' \"$@\"\n")

@@ -1,4 +1,4 @@
-//! Decides which moments the moving preview shows: all of a short video, snippets over the whole of a longer one.
+//! Decodes the frames of the animation with ffmpeg: all of a short video, snippets distributed over a longer one.
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -15,7 +15,7 @@ use glimpse_media::image::score::score;
 use glimpse_media::plan::{FULL_ANIMATION_MS, SNIPPET_COUNT, SNIPPET_MS};
 use glimpse_media::size::Size;
 
-/// Where the snippets begin, in milliseconds: from 10% to 90%, each whole.
+/// Start times of the snippets in milliseconds: from 10% to 90% of the duration, each snippet complete.
 fn snippet_starts_ms(duration_ms: u64) -> [u64; SNIPPET_COUNT as usize] {
     let max_start_ms = duration_ms.saturating_sub(SNIPPET_MS);
     std::array::from_fn(|index| {
@@ -23,7 +23,7 @@ fn snippet_starts_ms(duration_ms: u64) -> [u64; SNIPPET_COUNT as usize] {
     })
 }
 
-/// The moving preview of a source; at least its poster.
+/// The animation of a source; if it has no frames, its poster as a single frame.
 pub(super) async fn animation(
     source: &FfmpegSource,
     poster: Option<&RgbFrame>,
@@ -44,7 +44,7 @@ pub(super) async fn animation(
     Ok(AnimationFrames { frames, size, fps })
 }
 
-/// Decodes the frames of a moving preview; there may be none.
+/// Decodes the frames of an animation; there may be none.
 pub(super) async fn decode_snippet_frames(
     source: &FfmpegSource,
     size: Size,
@@ -59,7 +59,7 @@ pub(super) async fn decode_snippet_frames(
     } else {
         Vec::new()
     };
-    // A single snippet: the file is much shorter than it says, or has no other keyframe.
+    // At most one snippet: the file is much shorter than its reported duration, or has no other keyframe.
     if frames.len() <= count(SNIPPET_MS) as usize {
         let priority = if frames.is_empty() { Priority::Required } else { source.best_effort() };
         let whole =
@@ -71,7 +71,7 @@ pub(super) async fn decode_snippet_frames(
     Ok(frames)
 }
 
-/// One child a snippet, two at a time: a moment that cannot be decoded costs its own second and no more, and no
+/// Runs one child per snippet, two at a time. A position that cannot be decoded costs only its own second, and no
 /// decoder holds memory while others work.
 async fn decode_snippets(
     source: &FfmpegSource,
@@ -85,9 +85,9 @@ async fn decode_snippets(
         .buffered(2)
         .try_collect()
         .await?;
-    // Keyframes far apart: two snippets begin at the same one, or one at the black before everything. Those are
-    // decoded from their very moment.
-    // A moment that takes too long is left out, and so are those that lie even further from their keyframe.
+    // With keyframes far apart, two snippets may begin at the same one, or one at a black beginning. Those are decoded
+    // from their exact position. If one of them times out, it is skipped, and so are the later ones, which are even
+    // further from their keyframe.
     let mut has_timed_out = false;
     let priority = source.best_effort();
     let firsts: Vec<Option<Bytes>> = snippets.iter().map(|frames| frames.first().cloned()).collect();
@@ -113,7 +113,7 @@ async fn decode_snippets(
     Ok(snippets.into_iter().flatten().collect())
 }
 
-/// A moment that cannot be decoded is left out.
+/// Returns no frames for a position that cannot be decoded.
 fn or_empty(result: Result<Vec<Bytes>, JobError>) -> Result<Vec<Bytes>, JobError> {
     exit_status::catch_rejection(result).map(Result::unwrap_or_default)
 }

@@ -1,8 +1,8 @@
-//! Decides how long a video is: as its container tells, or, where it tells nothing or nothing true, as is found out by
-//! its last packets or by counting them.
+//! Determines the duration of a video: from its container or, if that reports none or a wrong one, from its last
+//! packets or by counting packets.
 //!
-//! Recordings that a crash cut off tell no length or that of the plan; recordings of a stream count from where that
-//! began; bare streams have no times at all. What is told is kept where it is about right.
+//! Recordings cut off by a crash report no duration or the planned one. Recordings of a stream count from the start of
+//! that stream. Elementary streams have no timestamps at all. A reported duration is kept if it is about right.
 
 use bytes::Bytes;
 use glimpse_contract::{Code, limits};
@@ -17,27 +17,27 @@ use glimpse_media::demux::flv::tag;
 use glimpse_media::ffmpeg_args::{self, Input};
 use glimpse_media::probe::{self, MediaInfo};
 
-/// How much is read of the end for its last tag: at first, and if there is none in it.
+/// How many bytes of the end are read to find the last tag: at first, and if those contain none.
 const TAIL_BYTES: [u64; 2] = [256 * 1024, 4 * 1024 * 1024];
-/// A source up to this length is read as a whole for its packets to be counted.
+/// Sources up to this size are read as a whole to count their packets, in bytes.
 const COUNTED_BYTES: u64 = 1024 * 1024 * 1024;
-/// A joined stream up to this length, which the relay keeps, and of so many films is read again for its pictures to be
-/// counted.
+/// A joined stream up to this size, which the source proxy caches, and with up to this many segments is read again to
+/// count its frames.
 const RECOUNTED_BYTES: u64 = 64 * 1024 * 1024;
 const RECOUNTED_SEGMENTS: usize = 20;
-/// A start up to this is what muxers leave for reordering, in milliseconds.
+/// Muxers leave a start time up to this for reordering, in milliseconds.
 const MAX_REORDER_MS: u64 = 2_000;
 
-/// What is told, and what is found out about it.
+/// How a reported duration is verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DurationCheck {
-    /// The container says it where it ends, or its demuxer looked there.
+    /// Not at all: the container stores the duration at its end, or its demuxer reads the end.
     None,
-    /// The time of the last tag, which takes one read, is held against it.
+    /// Against the time of the last tag, which takes one read.
     LastTag,
-    /// The demuxer can go near the end, and is asked what there is.
+    /// With ffprobe, which seeks near the end and lists the packets there.
     LastPackets,
-    /// Only counting tells.
+    /// By counting all packets.
     CountPackets,
 }
 
@@ -45,44 +45,44 @@ fn duration_check(container: Container, info: &MediaInfo) -> DurationCheck {
     let is_unknown = info.duration_ms == 0;
     match container {
         Container::Flv => DurationCheck::LastTag,
-        // Its length is told from zero on, wherever it starts.
+        // Its duration counts from zero, regardless of the start time.
         Container::Asf if is_unknown || info.start_ms > MAX_REORDER_MS => DurationCheck::LastPackets,
         Container::Ogg if is_unknown => DurationCheck::LastPackets,
-        // Its header has the number of frames that were meant: half of all that can be, in a pipe. Without an index its
-        // length is told by its bytes.
+        // The header contains the planned number of frames; in a pipe, that is half of the maximum. Without an index,
+        // the duration is estimated from the file size.
         Container::Avi
             if !is_close(info.duration_ms, frames_duration_ms(info.frame_count, info.fps))
                 || !(1..=limits::MAX_DURATION_MS).contains(&info.duration_ms) =>
         {
             DurationCheck::CountPackets
         }
-        // What is told is an estimate out of the bit rate, which may be variable.
+        // The reported duration is an estimate from the bit rate, which may be variable.
         Container::Mpegvideo => DurationCheck::CountPackets,
         Container::Mpeg | Container::Mpegts if is_unknown => DurationCheck::CountPackets,
         _ => DurationCheck::None,
     }
 }
 
-/// Whether two lengths are the same but for a frame or two.
+/// Whether two durations differ by at most 2% or half a second.
 fn is_close(one: u64, other: u64) -> bool {
     one.abs_diff(other) <= (one / 50).max(500)
 }
 
-/// Frames a second. Of a bare stream ffprobe's averages are its demuxer's guess.
+/// Frames per second. For elementary streams the averages of ffprobe are a guess of its demuxer.
 pub(super) fn frame_rate(container: Container, info: &MediaInfo) -> f64 {
     let is_elementary = container == Container::Mpegvideo && info.frame_ms > 0.0;
     if is_elementary { 1000.0 / info.frame_ms } else { info.fps }
 }
 
-/// How long so many frames last, in milliseconds.
+/// The duration of this many frames, in milliseconds.
 fn frames_duration_ms(frames: u64, fps: f64) -> u64 {
     if fps > 0.0 { (frames as f64 * 1000.0 / fps) as u64 } else { 0 }
 }
 
-/// The length of a source, in milliseconds; 0 if it cannot be found out.
+/// The duration of a source in milliseconds; 0 if it cannot be determined.
 ///
 /// # Errors
-/// What ends the job; [`Code::TooLong`] if it is.
+/// Any error that ends the job; [`Code::TooLong`] if the video is too long.
 pub(super) async fn measure(
     decoder: &Decoder,
     proxy: &SourceProxy,
@@ -106,25 +106,25 @@ pub(super) async fn measure(
                 .and_then(|report| probe::parse_packet_count(&report))
                 .map(|count| frames_duration_ms(count, info.fps))
         }
-        // One that is larger would take too long.
+        // Counting the packets of a larger source would take too long.
         DurationCheck::None | DurationCheck::CountPackets => None,
     };
     resolve_duration(info.duration_ms, measured_ms).map_err(JobError::Rejected)
 }
 
-/// The length of what is told so long and found so long.
+/// The duration to use for this reported and this measured one.
 pub(super) fn resolve_duration(reported_ms: u64, measured_ms: Option<u64>) -> Result<u64, Code> {
-    // Whoever jumps in its times to where no video is let through is not believed.
+    // A measurement beyond the maximum duration means that the timestamps jump; it is ignored.
     let found = measured_ms.filter(|found| (1..=limits::MAX_DURATION_MS).contains(found));
     let length = found.filter(|found| !is_close(*found, reported_ms)).unwrap_or(reported_ms);
     if length > limits::MAX_DURATION_MS { Err(Code::TooLong) } else { Ok(length) }
 }
 
-/// How long each of these films is in which not every picture tells its time, and when it begins, as far as that can be
-/// counted.
+/// Corrects the durations and start times of segments in which not every frame has a timestamp, as far as their packets
+/// can be counted.
 ///
 /// # Errors
-/// What ends the job.
+/// Any error that ends the job.
 pub(super) async fn recount(
     decoder: &Decoder,
     proxy: &SourceProxy,
@@ -158,7 +158,7 @@ async fn last_tag_end_ms(proxy: &SourceProxy, info: &MediaInfo) -> Result<Option
         };
         if let Some(last) = tag::last_video_time_ms(&tail) {
             let length = last.saturating_sub(info.start_ms);
-            // One that ends before it starts began to count anew on the way.
+            // If the stream ends before its start time, its timestamps were reset on the way.
             return Ok((length > 0).then(|| length + frames_duration_ms(1, info.fps)));
         }
         if total <= tail_bytes {
@@ -168,7 +168,7 @@ async fn last_tag_end_ms(proxy: &SourceProxy, info: &MediaInfo) -> Result<Option
     Ok(None)
 }
 
-/// What ffprobe says, if it ends in time and well.
+/// The report of ffprobe, if it succeeds in time.
 pub(super) async fn try_ffprobe(
     decoder: &Decoder,
     input: DecoderInput<'_>,

@@ -1,4 +1,5 @@
-//! Decides how a video is seen whose container ffmpeg reads: through the relay, a child a look.
+//! Source whose container ffmpeg demuxes: it is read through the source proxy, with one child process per decode
+//! request.
 
 mod animation;
 mod duration;
@@ -26,27 +27,27 @@ use glimpse_media::image::placeholder;
 use glimpse_media::probe::MediaInfo;
 use glimpse_media::size::Size;
 
-/// How much before its end a video is decoded for its last picture, in milliseconds.
+/// How far before its end a video is decoded to find its last frame, in milliseconds.
 const TAIL_MS: u64 = 1_000;
 
-/// A video that ffmpeg reads by itself.
+/// A video that ffmpeg demuxes.
 #[derive(Debug)]
 pub struct FfmpegSource {
     decoder: Decoder,
     proxy: SourceProxy,
     container: Container,
-    /// What is known of it.
+    /// Information about the video.
     pub info: MediaInfo,
     tone_map: bool,
-    /// The films that it is made of, if those are several: times are found within one only.
+    /// The segments of a joined stream; empty if there is only one. Seeks work only within a segment.
     segments: Vec<TimelineSegment>,
 }
 
 impl FfmpegSource {
-    /// Asks what there is to be seen. `known_duration_ms` is its length if that was found out before.
+    /// Probes a source. `known_duration_ms` is its duration, if an earlier step determined it.
     ///
     /// # Errors
-    /// What ends the job.
+    /// Any error that ends the job.
     pub async fn open(
         decoder: Decoder,
         proxy: SourceProxy,
@@ -56,7 +57,7 @@ impl FfmpegSource {
         skip_leading_bytes(&proxy, container).await?;
         let mut info = probe_with_map(&decoder, &proxy, container).await?;
         info.fps = duration::frame_rate(container, &info);
-        // A stream that is as long as its two ends tell is one film.
+        // A stream whose duration equals the difference of its first and last timestamps has one segment.
         let is_continuous =
             known_duration_ms.is_some_and(|length_ms| length_ms.abs_diff(info.duration_ms) <= 1);
         let mut segments = match container {
@@ -80,15 +81,15 @@ impl FfmpegSource {
         Ok(Self { decoder, proxy, container, info, tone_map, segments })
     }
 
-    /// What was read so far.
+    /// Statistics of the reads so far.
     pub fn stats(&self) -> IoStats {
         self.proxy.stats()
     }
 
-    /// What the default pictures are made of.
+    /// The frames of the default outputs.
     ///
     /// # Errors
-    /// What ends the job.
+    /// Any error that ends the job.
     pub async fn default_frames(&self) -> Result<DecodedFrames, JobError> {
         let (poster, animation, storyboard) = if let Some(scan) = self.full_scan().await? {
             (scan.poster(), scan.animation(self).await?, scan.storyboard().await?)
@@ -99,14 +100,14 @@ impl FfmpegSource {
             (poster, animation, storyboard)
         };
         exit_status::check_source(self.proxy.first_error())?;
-        // A seek lands on a keyframe that does not say when it is shown.
+        // A seek ends at a keyframe whose time ffmpeg does not report.
         Ok(DecodedFrames { info: self.info.clone(), poster, poster_ms: None, animation, storyboard })
     }
 
-    /// What the default pictures of that kind are made of: the same as in all of the footage.
+    /// The frames of one kind of default output: the same as those of `default_frames`.
     ///
     /// # Errors
-    /// What ends the job.
+    /// Any error that ends the job.
     pub async fn frames_for_kind(&self, kind: VariantKind) -> Result<KindFrames, JobError> {
         let frames = match (kind, self.full_scan().await?) {
             (VariantKind::Thumbnail, Some(scan)) => KindFrames::Poster(scan.poster(), None),
@@ -120,15 +121,15 @@ impl FfmpegSource {
         Ok(frames)
     }
 
-    /// One pass over all of it, if nothing else is cheap and anything comes of it.
+    /// One pass over the whole source, if seeks are expensive and the pass returns any frames.
     async fn full_scan(&self) -> Result<Option<FullScan>, JobError> {
         single_pass::scan_if_needed(self, self.info.display_size.scale_to_fit(limits::THUMBNAIL_WIDTH)).await
     }
 
-    /// The picture shown at a moment, in this size.
+    /// The frame shown at a time, in this size.
     ///
     /// # Errors
-    /// What ends the job; [`Code::Truncated`] if there is none.
+    /// Any error that ends the job; [`Code::Truncated`] if there is no frame.
     pub async fn frame_at(&self, at_ms: u64, size: Size) -> Result<Bytes, JobError> {
         let request = |seek, count| DecodeRequest { seek, keyframes_only: false, fps: None, count, size };
         let seek = if at_ms == 0 { SeekTarget::FirstFrame } else { self.exact_seek(at_ms) };
@@ -136,7 +137,7 @@ impl FfmpegSource {
             return Ok(frame);
         }
         let first = request(SeekTarget::FirstFrame, 1);
-        // Before the first picture that one is shown, and after the last one that.
+        // Times before the first frame show the first frame, times after the last one show the last.
         if at_ms < self.info.duration_ms / 2
             && let Some(frame) = self.decode_or_empty(&first).await?.pop()
         {
@@ -145,7 +146,7 @@ impl FfmpegSource {
         let end_ms = self.info.duration_ms.min(at_ms);
         for tail_ms in [TAIL_MS, 10 * TAIL_MS] {
             let from = end_ms.saturating_sub(tail_ms);
-            // Twice as often as there are pictures, so that the last one has a slot of its own.
+            // Twice the source's frame rate, so that the last frame has its own output frame.
             let fps = 2.0 * animation_fps(self.info.fps, 60);
             let count = (fps * (2 * tail_ms) as f64 / 1000.0).ceil() as u32;
             let request = DecodeRequest { fps: Some(fps), ..request(self.exact_seek(from), count) };
@@ -156,10 +157,10 @@ impl FfmpegSource {
         self.decode_or_empty(&first).await?.pop().ok_or(JobError::Rejected(Code::Truncated))
     }
 
-    /// The best picture, in this size: the one that the poster shows.
+    /// The best frame, in this size: the one of the poster.
     ///
     /// # Errors
-    /// What ends the job; [`Code::Truncated`] if there is none.
+    /// Any error that ends the job; [`Code::Truncated`] if there is no frame.
     pub async fn best_frame(&self, size: Size) -> Result<Bytes, JobError> {
         let default_size = self.info.display_size.scale_to_fit(limits::THUMBNAIL_WIDTH);
         let scan_size = if size.frame_bytes() > default_size.frame_bytes() { size } else { default_size };
@@ -173,10 +174,10 @@ impl FfmpegSource {
         poster::choose_at_size(self, size).await.map(|frame| frame.rgb)
     }
 
-    /// The pictures of a span of time, or of snippets over the whole video, in this size.
+    /// The frames of a time span, or of snippets over the whole video, in this size.
     ///
     /// # Errors
-    /// What ends the job; [`Code::Truncated`] if there are none.
+    /// Any error that ends the job; [`Code::Truncated`] if there are none.
     pub async fn animation_frames(
         &self,
         span: Option<(u64, u64)>,
@@ -198,12 +199,12 @@ impl FfmpegSource {
         if selected.is_empty() { Err(JobError::Rejected(Code::Truncated)) } else { Ok(selected) }
     }
 
-    /// Frames of one look of several: none where there is nothing to be decoded.
+    /// The frames of one of several requests: none if nothing can be decoded.
     async fn decode_or_empty(&self, request: &DecodeRequest) -> Result<Vec<Bytes>, JobError> {
         Ok(exit_status::catch_rejection(self.decode(request, Priority::Required).await)?.unwrap_or_default())
     }
 
-    /// The last frame of one look; none if it has none. No other is kept.
+    /// The last frame of a request, if there is one. The others are dropped as they arrive.
     async fn last_frame(&self, request: &DecodeRequest) -> Result<Option<Bytes>, JobError> {
         let (sender, mut receiver) = mpsc::channel(1);
         let collect = async {
@@ -221,7 +222,7 @@ impl FfmpegSource {
         Ok(exit_status::catch_rejection(result)?.ok().and(last))
     }
 
-    /// Frames of one look. Where the picture of its first moment was not found, the source is entered earlier.
+    /// The frames of a request. If the frame at its start is not found, the request is repeated with a longer pre-roll.
     pub(super) async fn decode(
         &self,
         request: &DecodeRequest,
@@ -249,7 +250,7 @@ impl FfmpegSource {
                 found = decoded;
             }
         }
-        // What a film of several does not hold any more, the next one does.
+        // If a segment ends before the request is fulfilled, the next segment continues it.
         let mut next_segment = segment_index.map_or(self.segments.len(), |place| place + 1);
         while next_segment < self.segments.len() && found.len() < request.count as usize {
             let count = request.count - found.len() as u32;
@@ -263,7 +264,7 @@ impl FfmpegSource {
         Ok(found)
     }
 
-    /// Frames of one look in one of several films, or in the only one.
+    /// The frames of a request in one of several segments, or in the only one.
     async fn decode_segment(
         &self,
         segment_index: Option<usize>,
@@ -276,13 +277,13 @@ impl FfmpegSource {
             .await
     }
 
-    /// Which of several films a moment is in.
+    /// The index of the segment that contains a time.
     fn segment_index(&self, seek: SeekTarget) -> Option<usize> {
         let (SeekTarget::Keyframe(at_ms) | SeekTarget::Exact { at_ms, .. }) = seek else { return None };
         self.segments.partition_point(|segment| segment.start_ms <= at_ms).checked_sub(1)
     }
 
-    /// How many frames there are from a moment on, as far as the length is known.
+    /// The number of frames after a time, as far as the duration is known.
     fn expected_frames(&self, at_ms: u64, request: &DecodeRequest) -> usize {
         let count = request.count as usize;
         match self.info.duration_ms {
@@ -290,13 +291,13 @@ impl FfmpegSource {
             duration_ms if duration_ms <= at_ms => 0,
             duration_ms => {
                 let remaining = (duration_ms - at_ms) as f64 * request.fps.unwrap_or(1.0) / 1000.0;
-                // The last of them may be missing.
+                // The last one may be missing.
                 count.min((remaining.ceil() as usize).saturating_sub(1).max(1))
             }
         }
     }
 
-    /// Where the picture of a moment is looked for first.
+    /// The first seek to try for an exact time.
     pub(super) fn exact_seek(&self, at_ms: u64) -> SeekTarget {
         let run_up_ms = ffmpeg_args::pre_rolls_ms(self.container).first().copied().unwrap_or(0);
         SeekTarget::Exact { at_ms, pre_roll_ms: run_up_ms }
@@ -306,7 +307,7 @@ impl FfmpegSource {
         DecoderInput::Proxy(&self.proxy, self.container)
     }
 
-    /// The decoder's arguments; `segment_index` is that of the film of several in which the moment is, or which is meant.
+    /// The arguments of ffmpeg; `segment_index` selects one of several segments.
     fn decode_args(&self, segment_index: Option<usize>, request: &DecodeRequest) -> Vec<String> {
         let (info, tone_map) = (&self.info, self.tone_map);
         let Some(segment) = segment_index.and_then(|place| self.segments.get(place)) else {
@@ -323,25 +324,25 @@ impl FfmpegSource {
         ffmpeg_args::decode(self.container, &url, info, tone_map, &DecodeRequest { seek, ..*request })
     }
 
-    /// The worth of looks that begin now and can be done without.
+    /// The priority of best-effort work that begins now.
     pub(super) fn best_effort(&self) -> Priority {
         self.decoder.best_effort()
     }
 
-    /// Frames a second of a preview that may have at most the default's.
+    /// The frame rate of an animation, at most the default one.
     pub(super) fn animation_fps(&self) -> f64 {
         animation_fps(self.info.fps, limits::ANIMATION_FPS)
     }
 }
 
-/// Leaves out what is no part of a transport stream and stands before it, since the demuxer gives up on much of it.
+/// Skips bytes before the first packet of a transport stream, because the demuxer gives up after many of them.
 async fn skip_leading_bytes(proxy: &SourceProxy, container: Container) -> Result<(), JobError> {
     if container != Container::Mpegts {
         return Ok(());
     }
     let head = proxy.read(0..proxy.total_bytes().min(reader::HEAD_BYTES)).await;
     exit_status::check_source(proxy.first_error())?;
-    // A time of four bytes stands before each packet of a camcorder's.
+    // In the files of camcorders, each packet is preceded by a timestamp of four bytes.
     if let Some(found) = head.ok().and_then(|head| container::find_packets(&head))
         && found.start >= found.length
     {
@@ -350,7 +351,7 @@ async fn skip_leading_bytes(proxy: &SourceProxy, container: Container) -> Result
     Ok(())
 }
 
-/// What ffprobe finds in a source; in a program stream that lacks its map, with one put before it.
+/// The report of ffprobe about a source. For a program stream without a stream map, one is inserted first.
 async fn probe_with_map(
     decoder: &Decoder,
     proxy: &SourceProxy,

@@ -1,5 +1,5 @@
-//! Decides which frame stands for a video: of several moments the one that shows most, and never an empty one where
-//! the video has anything else.
+//! Selects the poster from frames at several times: the one with the most content, and a blank one only if the video
+//! has no other.
 
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -15,17 +15,17 @@ use glimpse_media::ffmpeg_args::{DecodeRequest, SeekTarget};
 use glimpse_media::image::score::{self, Score};
 use glimpse_media::size::Size;
 
-/// Where candidates are taken, in hundredths of the length: late enough for intros, early enough for credits.
+/// Times of the candidates, in percent of the duration: after the intro and before the credits.
 const CANDIDATE_PERCENTS: [u64; 7] = [5, 15, 30, 45, 55, 65, 80];
-/// A source up to this length is looked through from its start, which is cheaper than to seek in it.
+/// Sources up to this duration are decoded from the start, in milliseconds: cheaper than seeking.
 const SHORT_MS: u64 = 6_000;
-/// How many frames such a look takes.
+/// How many frames of a short source are decoded.
 const SHORT_FRAMES: u32 = 12;
-/// A source up to this length is looked through as a whole before an empty poster is accepted.
+/// Sources up to this duration are searched as a whole before a blank poster is accepted, in milliseconds.
 const SEARCHED_MS: u64 = 10 * 60 * 1000;
-/// How many frames that search takes.
+/// How many frames that search decodes.
 const SEARCH_FRAMES: u32 = 30;
-/// Sources larger than this are decoded one at a time: each 4K decoder takes a few hundred megabytes.
+/// Sources with more pixels than this are decoded one child at a time: each 4K decoder needs a few hundred megabytes.
 const LARGE_PIXELS: u64 = 1920 * 1200;
 
 /// Finds the poster of a source, in the size of a default poster.
@@ -40,7 +40,7 @@ pub(super) async fn choose_at_size(source: &FfmpegSource, size: Size) -> Result<
     let request = |seek, keyframes_only, fps, count| DecodeRequest { seek, keyframes_only, fps, count, size };
 
     if info.duration_ms <= SHORT_MS {
-        // A length that is not known is taken for this look as half a minute.
+        // An unknown duration is assumed to be half a minute.
         let length_ms = if info.duration_ms == 0 { 30_000 } else { info.duration_ms };
         let fps = f64::from(SHORT_FRAMES) * 1000.0 / length_ms as f64;
         let whole = [request(SeekTarget::FirstFrame, false, Some(fps), SHORT_FRAMES)];
@@ -51,7 +51,7 @@ pub(super) async fn choose_at_size(source: &FfmpegSource, size: Size) -> Result<
             CANDIDATE_PERCENTS.map(|percent| request(SeekTarget::Keyframe(at(percent)), true, None, 1));
         score_frames(source, &keyframes, Priority::Required, &mut best).await?;
         if best.is_blank() {
-            // One keyframe for the whole of it, or a long black beginning: look at those very moments.
+            // There is only one keyframe, or a long black beginning: decode the exact times.
             let priority = source.best_effort();
             let exact =
                 CANDIDATE_PERCENTS.map(|percent| request(source.exact_seek(at(percent)), false, None, 1));
@@ -64,7 +64,7 @@ pub(super) async fn choose_at_size(source: &FfmpegSource, size: Size) -> Result<
         }
     }
     if best.frame.is_none() {
-        // The index lies, or the file is cut off: whatever comes first is the poster.
+        // The index is wrong, or the file is truncated: the first frame that can be decoded is the poster.
         let first = [request(SeekTarget::FirstFrame, false, None, 1)];
         score_frames(source, &first, Priority::Required, &mut best).await?;
     }
@@ -88,7 +88,7 @@ async fn score_frames(
         .buffered(if is_large { 1 } else { 2 });
     while let Some(result) = frames.next().await {
         let found = exit_status::catch_rejection(result)?;
-        // One that took too long ends the look: the others would take as long.
+        // A timeout ends the search: the other requests would take as long.
         let is_slow = found == Err(Code::TimedOut);
         best.push(found, requests[0].size);
         if is_slow {
@@ -101,7 +101,7 @@ async fn score_frames(
 #[derive(Default)]
 struct BestCandidate {
     frame: Option<(Score, Bytes)>,
-    /// Why the last look without frames had none.
+    /// Why the last request without frames returned none.
     rejection: Option<Code>,
 }
 
@@ -110,7 +110,7 @@ impl BestCandidate {
         self.rejection != Some(Code::TimedOut) && self.frame.as_ref().is_none_or(|(score, _)| score.blank)
     }
 
-    /// Takes what one look brought.
+    /// Adds the result of one request.
     fn push(&mut self, result: Result<Vec<Bytes>, Code>, Size { width, .. }: Size) {
         let frames = result.unwrap_or_else(|code| {
             self.rejection = Some(code);
@@ -118,7 +118,7 @@ impl BestCandidate {
         });
         for frame in frames {
             let score = score::score(&frame, width);
-            // Of equals the earlier one stays: the same source has the same poster every time.
+            // Of equal frames the earlier one is kept, so that the same source always has the same poster.
             if self.frame.as_ref().is_none_or(|(best, _)| is_better(&score, best)) {
                 self.frame = Some((score, frame));
             }

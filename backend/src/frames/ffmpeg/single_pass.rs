@@ -1,7 +1,7 @@
-//! Decides what the default pictures of a source are made of in which seeks cost as much as reading it: of the frames of
-//! one pass over it, keyframes where there are some, all the way from its beginning.
+//! Decodes the frames of all default outputs in one pass over the source, for sources in which a seek costs as much as
+//! reading all of it. The pass decodes only keyframes where there are some, and starts at the beginning of the file.
 //!
-//! Measured on an AVI of 432 MB without an index: looks at twenty moments read 3.3 GB.
+//! Measured on an AVI of 432 MB without an index: decoding twenty positions by seeks read 3.3 GB.
 
 use std::time::Duration;
 
@@ -21,25 +21,25 @@ use glimpse_media::plan;
 use glimpse_media::probe;
 use glimpse_media::size::Size;
 
-/// A source up to this length is looked at as a whole anyway, in milliseconds.
+/// Sources up to this duration are decoded as a whole anyway, in milliseconds.
 const SHORT_MS: u64 = 6_000;
-/// A source up to this length is kept by the relay, so that no look reads it again.
+/// Sources up to this size are cached by the source proxy, so that no request reads them again.
 const CACHED_BYTES: u64 = 64 * 1024 * 1024;
-/// What one look reads at the most where there is an index, itself read along.
+/// The most that one request reads where there is an index, including the index.
 const MAX_SEEK_BYTES: u64 = 24 * 1024 * 1024;
-/// How often it is looked whether that is read.
+/// How often the number of bytes read is checked.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
-/// The most frames of a preview that is made of a pass, and how many of them are shown in a second.
+/// The maximum number of frames of an animation from a full scan, and their rate per second.
 const PREVIEW_FRAMES: usize = 50;
 const PREVIEW_FPS: f64 = 10.0;
 
-/// Whether nothing but one pass over a source is cheap.
+/// Whether a full scan is the only cheap way to decode a source.
 async fn is_needed(source: &FfmpegSource) -> Result<bool, JobError> {
     if source.info.duration_ms <= SHORT_MS {
         return Ok(false);
     }
     match source.container {
-        // They have no index, and no times that could be searched for.
+        // These formats have no index, and no timestamps to search for.
         Container::Gif | Container::Mpegvideo => Ok(!tiles::is_full_decode_cheap(source)),
         Container::Avi | Container::Flv | Container::Mxf | Container::Asf | Container::Ogg
             if source.proxy.total_bytes() > CACHED_BYTES =>
@@ -50,7 +50,7 @@ async fn is_needed(source: &FfmpegSource) -> Result<bool, JobError> {
     }
 }
 
-/// Whether a look near the end reads little, and finds what is there.
+/// Whether a request near the end reads few bytes and returns a frame.
 async fn are_seeks_cheap(source: &FfmpegSource) -> Result<bool, JobError> {
     let before = source.stats().bytes;
     let bytes_read = || source.stats().bytes.saturating_sub(before);
@@ -72,7 +72,8 @@ async fn are_seeks_cheap(source: &FfmpegSource) -> Result<bool, JobError> {
     }
 }
 
-/// Whether a seek to a moment near the end ends in the second half. In an AVI without an index it stays near the beginning.
+/// Whether a seek to a time near the end ends in the second half. In an AVI without an index it stays near the
+/// beginning.
 async fn is_seek_past_middle(source: &FfmpegSource, at_ms: u64) -> Result<bool, JobError> {
     let (input, start_ms) = (source.decoder_input(), source.info.start_ms);
     let args = ffmpeg_args::packet_at(input.ffmpeg_input(), source.info.stream, start_ms + at_ms);
@@ -81,17 +82,18 @@ async fn is_seek_past_middle(source: &FfmpegSource, at_ms: u64) -> Result<bool, 
     Ok(end_ms.is_some_and(|end_ms| end_ms.saturating_sub(start_ms) >= at_ms / 2))
 }
 
-/// The frames of one pass.
+/// The frames of a full scan.
 pub(super) struct FullScan {
-    /// Evenly spread over the whole length as far as time allowed; at least one.
+    /// Evenly distributed over the whole duration, as far as the time allowed; at least one.
     frames: Vec<Bytes>,
     size: Size,
-    /// How many there are when all of it was passed over.
+    /// How many frames a complete scan has.
     count: usize,
     best: usize,
 }
 
-/// Passes over all of a source, if nothing else is cheap, for frames of this size; none if nothing of it could be decoded.
+/// Scans the whole source for frames of this size, if that is the only cheap way; `None` if not, or if nothing could be
+/// decoded.
 pub(super) async fn scan_if_needed(source: &FfmpegSource, size: Size) -> Result<Option<FullScan>, JobError> {
     if !is_needed(source).await? {
         return Ok(None);
@@ -116,25 +118,25 @@ pub(super) async fn scan_if_needed(source: &FfmpegSource, size: Size) -> Result<
 }
 
 impl FullScan {
-    /// The best of its frames.
+    /// The best of the frames.
     pub(super) fn poster(&self) -> RgbFrame {
         RgbFrame { rgb: self.frames[self.best].clone(), size: self.size }
     }
 
-    /// The whole length in a few seconds.
+    /// An animation of the whole duration in a few seconds.
     pub(super) async fn animation(&self, source: &FfmpegSource) -> Result<AnimationFrames, JobError> {
         let size = source.info.display_size.scale_to_fit(limits::ANIMATION_WIDTH);
         let frames = self.shrink_frames(self.preview_frames(), size).await?;
         Ok(AnimationFrames { frames, size, fps: PREVIEW_FPS })
     }
 
-    /// The frames of a preview, in their own size.
+    /// The frames of an animation, in their original size.
     pub(super) fn preview_frames(&self) -> Vec<Bytes> {
         let step = self.frames.len().div_ceil(PREVIEW_FRAMES).max(1);
         self.frames.iter().step_by(step).cloned().collect()
     }
 
-    /// A tile for each; those for which there was no time are like the last.
+    /// The tiles of the storyboard. If the scan ended early, the last frame fills the remaining tiles.
     pub(super) async fn storyboard(&self) -> Result<StoryboardFrames, JobError> {
         let size = storyboard::tile_size(self.size);
         let mut frames = self.shrink_frames(self.frames.clone(), size).await?;

@@ -1,20 +1,20 @@
-//! Decides which map a program stream lacks. Pure.
+//! Builds the program stream map that a program stream lacks. Pure.
 //!
-//! MPEG-2 program streams name the coding of H.264 and HEVC in a map (ISO 13818-1, 2.5.4). Some recorders and muxers leave
-//! it out; a demuxer then guesses, and takes what is no MPEG-1 or 2 for sound or for nothing. A map of one entry that is
-//! put before the file tells it what the file's first picture is.
+//! MPEG-2 program streams declare H.264 and HEVC in a map (ISO 13818-1, 2.5.4). Some recorders and muxers omit it. A
+//! demuxer then guesses, and treats everything except MPEG-1 and MPEG-2 video as audio or ignores it. A map with one
+//! entry, inserted before the file, declares the codec of the file's first frame.
 
-/// How much of the beginning is looked through: a picture's parameters are in its first packet.
+/// How many bytes of the beginning are searched: the parameter sets of a frame are in its first packet.
 pub(super) const HEAD_BYTES: u64 = 64 * 1024;
 
 const PACK_HEADER: u8 = 0xba;
 const PROGRAM_STREAM_MAP: u8 = 0xbc;
 const H264: u8 = 0x1b;
 const HEVC: u8 = 0x24;
-/// The profiles of ITU-T H.264 that a sequence's parameters may begin with.
+/// The profiles of ITU-T H.264 with which a sequence parameter set may begin.
 const PROFILES: [u8; 8] = [66, 77, 88, 100, 110, 122, 144, 244];
 
-/// The map to put before a file that begins like this, if it has none and its picture is H.264 or HEVC.
+/// The map to insert before a file with this beginning, if the file has none and its video is H.264 or HEVC.
 pub(super) fn build_missing(head: &[u8]) -> Option<Vec<u8>> {
     let mut at = 0;
     while let Some([0, 0, 1, id]) = head.get(at..at + 4) {
@@ -32,7 +32,8 @@ pub(super) fn build_missing(head: &[u8]) -> Option<Vec<u8>> {
     None
 }
 
-/// What is in a packet: of MPEG-2, or of MPEG-1 (ISO 11172-1, 2.4.3.3), behind stuffing, buffer size and times.
+/// The payload of a PES packet: of MPEG-2, or of MPEG-1 (ISO 11172-1, 2.4.3.3), after stuffing, buffer size and
+/// timestamps.
 fn pes_payload(packet: &[u8]) -> Option<&[u8]> {
     if packet.get(6)? & 0xc0 == 0x80 {
         return packet.get(9 + usize::from(*packet.get(8)?)..);
@@ -51,9 +52,9 @@ fn pes_payload(packet: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// The stream type of pictures that begin like this.
+/// The stream type of video that begins with these bytes.
 fn stream_type(bytes: &[u8]) -> Option<u8> {
-    // What comes before the parameters: a delimiter, and messages.
+    // NAL units before the parameter sets: an access unit delimiter and SEI messages.
     for unit in bytes.windows(5).filter(|five| five.starts_with(&[0, 0, 1])) {
         match (unit[3], unit[4]) {
             (0x27 | 0x47 | 0x67, profile) if PROFILES.contains(&profile) => return Some(H264),
@@ -66,8 +67,8 @@ fn stream_type(bytes: &[u8]) -> Option<u8> {
 }
 
 fn program_stream_map(stream_type: u8, id: u8) -> Vec<u8> {
-    // Length; that it is in force, and its version; no descriptors; one entry, without any; no checksum, which nobody
-    // looks at.
+    // Length; `current_next_indicator` and version; no descriptors; one entry without descriptors; no checksum, which
+    // demuxers do not verify.
     vec![0, 0, 1, PROGRAM_STREAM_MAP, 0, 14, 0xe0, 0xff, 0, 0, 0, 4, stream_type, id, 0, 0, 0, 0, 0, 0]
 }
 
@@ -90,10 +91,10 @@ mod tests {
         let delimited = b"\0\0\0\x01\x09\xf0\0\0\0\x01\x06\x05\x04abcd\x80\0\0\0\x01\x67\x64\0\x1f";
         for (name, between, picture, expected) in [
             ("parameters first", &b""[..], &b"\0\0\0\x01\x67\x42\xc0\x1e"[..], Some(H264)),
-            ("behind sound, a delimiter and a message", &sound, delimited, Some(H264)),
+            ("after audio, a delimiter and a message", &sound, delimited, Some(H264)),
             ("HEVC", b"", b"\0\0\0\x01\x46\x01\x50\0\0\0\x01\x40\x01\x0c", Some(HEVC)),
             ("MPEG-2", b"", b"\0\0\x01\xb3\x14\0\xf0\x14\0\0\x01\x67\x42\0", None),
-            ("a slice of it", b"", b"\0\0\x01\x67\x9b\0\0", None),
+            ("a slice of MPEG video", b"", b"\0\0\x01\x67\x9b\0\0", None),
             ("MPEG-4", b"", b"\0\0\x01\xb0\x01\0\0\x01\xb5", None),
             ("a map that is there", b"\0\0\x01\xbc\0\x02\0\0", b"\0\0\0\x01\x67\x42\xc0\x1e", None),
             ("nothing", b"", b"", None),

@@ -1,8 +1,9 @@
-//! Decides how a storyboard's pictures are looked for: by one pass over the source, or by a seek for each.
+//! Decodes the frames of a storyboard with ffmpeg: in one pass over the source, or with one seek per tile.
 //!
-//! A seek costs a child and, where there is no index, a search, or all that lies before; a pass costs all bytes once.
-//! Measured with fifty tiles on a transport stream of 80 MB: seeks read 94 MB by 130 requests and took 3.5 s of processor
-//! time, the pass 81 MB by one and 1.0 s; on a Flash video of 39 MB seeks read more than 500 MB, if time was left for it.
+//! A seek costs a child process and, without an index, a search or a read of everything before it; a pass reads all
+//! bytes once. Measured with fifty tiles on a transport stream of 80 MB: seeks read 94 MB in 130 requests and took 3.5
+//! s of processor time, the pass read 81 MB in one request and took 1.0 s. On a Flash video of 39 MB, seeks read more
+//! than 500 MB if they had time for it.
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -19,27 +20,27 @@ use glimpse_media::image::{placeholder, storyboard};
 use glimpse_media::plan;
 use glimpse_media::size::Size;
 
-/// A source up to this length is decoded as a whole, in milliseconds: cheaper than fifty seeks.
+/// Sources up to this duration are decoded as a whole, in milliseconds: cheaper than fifty seeks.
 const WHOLE_MS: u64 = 30_000;
-/// A source up to this length is passed over where seeks are searches.
+/// Sources up to this size are decoded in one pass where a seek is a search, in bytes.
 const SEARCHED_BYTES: u64 = 256 * 1024 * 1024;
-/// A source up to this length is passed over although it may have an index.
+/// Sources up to this size are decoded in one pass although they may have an index, in bytes.
 const INDEXED_BYTES: u64 = 64 * 1024 * 1024;
 
-/// How the pictures are found.
+/// How the frames are decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StoryboardStrategy {
-    /// By a pass over all of it.
+    /// In one pass over the whole source.
     SinglePass,
-    /// By seeks.
+    /// With seeks.
     Seeks,
-    /// By seeks, which a look near the end has shown to be cheap (`decode_pass`).
+    /// With seeks, which a request near the end has shown to be cheap (`single_pass`).
     ProbedSeeks,
 }
 
 fn strategy(container: Container, bytes: u64) -> StoryboardStrategy {
     match container {
-        // They have no index, and no times that could be searched for.
+        // These formats have no index, and no timestamps to search for.
         Container::Mpegvideo | Container::Gif => StoryboardStrategy::SinglePass,
         Container::Mpegts | Container::Mpeg | Container::Ogg | Container::Asf if bytes <= SEARCHED_BYTES => {
             StoryboardStrategy::SinglePass
@@ -50,7 +51,7 @@ fn strategy(container: Container, bytes: u64) -> StoryboardStrategy {
     }
 }
 
-/// The storyboard; of the poster where nothing of it can be looked at.
+/// The storyboard; if nothing can be decoded, its tiles show the poster.
 pub(super) async fn storyboard(
     source: &FfmpegSource,
     poster: Option<&RgbFrame>,
@@ -74,7 +75,7 @@ pub(super) async fn storyboard(
             placeholder::shrink(&poster.rgb, poster.size, size).into()
         }
     };
-    // A moment that could not be looked at in time is like the one before it.
+    // A tile that could not be decoded in time repeats the one before it.
     let frames = (0..count)
         .map(|index| {
             if let Some(frame) = frames.get(index).filter(|frame| !frame.is_empty()) {
@@ -86,10 +87,10 @@ pub(super) async fn storyboard(
     Ok(StoryboardFrames { frames, size })
 }
 
-/// All of a short source is decoded; what time does not allow is looked at by keyframes.
+/// Decodes all of a short source. If the time does not suffice, keyframes fill the gaps.
 async fn decode_short(source: &FfmpegSource, count: usize, size: Size) -> Result<Vec<Bytes>, JobError> {
     let mut frames = decode_pass(source, count, size, SeekTarget::SlotMiddles, source.best_effort()).await?;
-    // The last pictures may be missing of any source.
+    // The last frames of any source may be missing.
     if frames.len() * 8 < count * 7
         && strategy(source.container, source.proxy.total_bytes()) == StoryboardStrategy::SinglePass
     {
@@ -105,7 +106,7 @@ async fn decode_long(source: &FfmpegSource, count: usize, size: Size) -> Result<
     }
     let mut frames =
         decode_pass(source, count, size, SeekTarget::FileStart, source.decoder.full_scan()).await?;
-    // Keyframes far apart: many tiles are the same. What lies between is decoded where that is cheap.
+    // With keyframes far apart, many tiles are equal. The frames between them are decoded if that is cheap.
     let distinct = 1 + frames.windows(2).filter(|pair| pair[0] != pair[1]).count();
     if distinct * 2 < count && is_full_decode_cheap(source) {
         let exact = decode_pass(source, count, size, SeekTarget::SlotMiddles, source.best_effort()).await?;
@@ -124,7 +125,7 @@ pub(super) fn is_full_decode_cheap(source: &FfmpegSource) -> bool {
     plan::is_within_budget(info.duration_ms as f64 * fps / 1000.0, pixels)
 }
 
-/// The picture of each tile out of one pass, as far as it comes: that of its middle, or the keyframe before it.
+/// The frame of each tile in one pass, as far as it gets: the one at the tile's middle, or the keyframe before it.
 pub(super) async fn decode_pass(
     source: &FfmpegSource,
     count: usize,
@@ -138,7 +139,7 @@ pub(super) async fn decode_pass(
     Ok(exit_status::catch_rejection(source.decode(&request, priority).await)?.unwrap_or_default())
 }
 
-/// One keyframe for each of these tiles, empty where there is none, as far as time allows.
+/// One keyframe for each of these tiles, empty where there is none, as far as the time allows.
 async fn decode_by_seeks(
     source: &FfmpegSource,
     tiles: std::ops::Range<usize>,
@@ -178,7 +179,7 @@ mod tests {
             (Container::Avi, 65, StoryboardStrategy::ProbedSeeks),
             (Container::Flv, 2000, StoryboardStrategy::ProbedSeeks),
             (Container::Mxf, 10, StoryboardStrategy::Seeks),
-            // Damaged ones that are not read by their index have one all the same.
+            // Damaged files that are not read by their index have one nevertheless.
             (Container::Mov, 10, StoryboardStrategy::Seeks),
             (Container::Matroska, 10, StoryboardStrategy::Seeks),
         ] {

@@ -1,9 +1,10 @@
-//! Decides whether a stream is one film or several that were joined, each with a clock of its own. Pure, but for what it
-//! reads of the source.
+//! Finds the segments of an MPEG stream that was joined from several recordings, each with its own clock. Pure, except
+//! for the reads of the source.
 //!
-//! A recorder that was stopped and started, or two files that were copied together, begin their clock again. Then the
-//! times at both ends tell nothing of the length, and a search by time finds one of the parts only. So the times on the
-//! way are looked at: all of them in a small stream, and some in a large one, as near to a join as is needed.
+//! A recorder that is stopped and started resets its clock, and so do two files that are concatenated. Then the first
+//! and last timestamps do not give the duration, and a seek by time finds only one of the parts. Therefore the
+//! timestamps between them are read: all of them in a small stream, and samples of a large one, with a binary search
+//! for each join.
 
 use std::ops::Range;
 
@@ -14,57 +15,57 @@ use crate::frames::exit_status;
 use crate::source::proxy::SourceProxy;
 use glimpse_media::container::{self, Container, SYNC_BYTE};
 
-/// A stream up to this length is read as a whole: the relay keeps it for the decoders.
+/// Streams up to this size are read as a whole, in bytes: the source proxy caches them for the decoders.
 const WHOLE_BYTES: u64 = 64 * 1024 * 1024;
-/// How much is read at once of one that is read as a whole.
+/// How many bytes of such a stream are read at once.
 const CHUNK_BYTES: u64 = 4 * 1024 * 1024;
-/// Chunks overlap by this, so that no header is cut.
+/// The overlap of chunks, so that no header is split.
 const OVERLAP_BYTES: u64 = 1024;
-/// At how many places a larger one is looked at.
+/// The number of sample points in a larger stream.
 const SAMPLE_POINTS: u64 = 64;
-/// How much is read at each: the largest pictures are about as large.
+/// How many bytes are read at each: about the size of the largest frames.
 const SAMPLE_BYTES: u64 = 256 * 1024;
-/// A stream that is looked at is read this many places at once.
+/// How many sample points are read concurrently.
 const MAX_CONCURRENT_READS: usize = 8;
-/// Ticks of a clock in a millisecond.
+/// Clock ticks per millisecond.
 const TICKS_PER_MS: i64 = 90;
-/// After so many ticks a clock begins again by itself.
+/// The clock wraps around after this many ticks.
 const CLOCK_WRAP: i64 = 1 << 33;
-/// How far back a clock may jump in one film, in ticks: less than two pictures of one that stood still.
+/// How far back timestamps may jump within a segment, in ticks: less than two frames of a still video.
 const MAX_BACKWARD: i64 = 100 * TICKS_PER_MS;
-/// How far on a clock may jump in one film, in ticks: as long as no picture is shown.
+/// How far forward timestamps may jump within a segment, in ticks: the longest time without a frame.
 const MAX_FORWARD: i64 = 5 * 60 * 1000 * TICKS_PER_MS;
-/// More joins than this are none.
+/// More segments than this are treated as none.
 const MAX_SEGMENTS: usize = 1_000;
 
-/// One of the films that a stream is made of.
+/// One segment of a joined stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TimelineSegment {
-    /// Its bytes.
+    /// Its byte range.
     pub(super) bytes: Range<u64>,
-    /// When it begins in the whole, in milliseconds.
+    /// Its start on the common timeline, in milliseconds.
     pub(super) start_ms: u64,
-    /// How long it is, in milliseconds.
+    /// Its duration, in milliseconds.
     pub(super) duration_ms: u64,
 }
 
-/// The time of one picture.
+/// The timestamps of one packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct PacketTimestamp {
-    /// Where its packet begins.
+    /// The offset of the packet.
     offset: u64,
-    /// From where a decoder can be handed the stream to find it: where the stream is described before it.
+    /// The offset at which a decoder can start to find it: that of the stream's tables before it.
     entry_offset: u64,
-    /// When it is decoded, in ticks.
+    /// The decoding time, in ticks.
     dts: i64,
-    /// When it is shown, in ticks.
+    /// The presentation time, in ticks.
     pts: i64,
 }
 
-/// The films that a stream is made of, if those are several. `fps` is how many pictures it has a second.
+/// The segments of a stream; empty if there is only one. `fps` is its frame rate.
 ///
 /// # Errors
-/// The storage failed.
+/// The error of the storage.
 pub(super) async fn find_segments(
     proxy: &SourceProxy,
     container: Container,
@@ -80,7 +81,7 @@ pub(super) async fn find_segments(
     Ok(split_segments(&timestamps, total_bytes, max_forward, frame_ticks))
 }
 
-/// The stamps of all that lies between.
+/// The timestamps of all packets in a range.
 async fn scan_timestamps(
     proxy: &SourceProxy,
     container: Container,
@@ -100,7 +101,8 @@ async fn scan_timestamps(
     Ok(timestamps)
 }
 
-/// The stamps at some places, and all of those around a join; and how far on a clock may jump between them.
+/// The timestamps at the sample points, and all of those around a join; and the maximum forward jump between sample
+/// points.
 async fn sample_timestamps(
     proxy: &SourceProxy,
     container: Container,
@@ -114,7 +116,7 @@ async fn sample_timestamps(
         .buffered(MAX_CONCURRENT_READS)
         .try_collect()
         .await?;
-    // Between two places a clock advances.
+    // The clock advances between two sample points.
     let firsts: Vec<i64> = samples.iter().filter_map(|look| look.first()).map(|stamp| stamp.dts).collect();
     let mut deltas: Vec<i64> = firsts.windows(2).map(|pair| clock_delta(pair[0], pair[1])).collect();
     deltas.sort_unstable();
@@ -175,7 +177,7 @@ async fn read_timestamps(
     Ok(timestamps)
 }
 
-/// How far a clock went on from one stamp to another, the shorter way around.
+/// The difference between two timestamps, the shorter way around the wrap.
 fn clock_delta(from: i64, to: i64) -> i64 {
     let delta = (to - from).rem_euclid(CLOCK_WRAP);
     if delta > CLOCK_WRAP / 2 { delta - CLOCK_WRAP } else { delta }
@@ -185,7 +187,8 @@ fn is_discontinuity(one: &PacketTimestamp, other: &PacketTimestamp, max_forward:
     !(-MAX_BACKWARD..=max_forward).contains(&clock_delta(one.dts, other.dts))
 }
 
-/// The films between the joins of these stamps; none if there is no join. `picture` is how long a picture is shown.
+/// The segments between the discontinuities of these timestamps; empty if there are none. `frame_ticks` is the duration
+/// of a frame.
 fn split_segments(
     timestamps: &[PacketTimestamp],
     total_bytes: u64,
@@ -224,14 +227,14 @@ fn split_segments(
     segments
 }
 
-/// The stamps of a transport stream's first track of pictures: ISO 13818-1, 2.4.3.
+/// The timestamps of the first video track in a transport stream: ISO 13818-1, 2.4.3.
 fn parse_transport_stream(bytes: &[u8]) -> Vec<PacketTimestamp> {
     let mut timestamps = Vec::new();
     let mut track = None;
     let mut at = 0;
     while let Some(found) = bytes.get(at..).and_then(container::find_packets) {
         at += found.start;
-        // Where the streams are listed, since the last picture.
+        // The offset of the first program association table since the last frame.
         let mut pat_offset = None;
         while let Some(packet) = bytes.get(at..at + 188).filter(|packet| packet[0] == SYNC_BYTE) {
             let id = u16::from(packet[1] & 0x1f) << 8 | u16::from(packet[2]);
@@ -264,7 +267,7 @@ fn parse_transport_stream(bytes: &[u8]) -> Vec<PacketTimestamp> {
     timestamps
 }
 
-/// The stamps of a program stream's first track of pictures: ISO 13818-1, 2.5.3.
+/// The timestamps of the first video track in a program stream: ISO 13818-1, 2.5.3.
 fn parse_program_stream(bytes: &[u8]) -> Vec<PacketTimestamp> {
     let mut timestamps = Vec::new();
     let mut track = None;
@@ -296,8 +299,8 @@ fn parse_program_stream(bytes: &[u8]) -> Vec<PacketTimestamp> {
     timestamps
 }
 
-/// When the picture in a packet is decoded and shown, if that is one and says it: ISO 13818-1, 2.4.3.6, and of MPEG-1
-/// ISO 11172-1, 2.4.3.3.
+/// The decoding and presentation times of a video packet, if it has them: ISO 13818-1, 2.4.3.6, and for MPEG-1 ISO
+/// 11172-1, 2.4.3.3.
 fn parse_pes_timestamps(packet: &[u8]) -> Option<(i64, i64)> {
     let [0, 0, 1, 0xe0..=0xef, _, _, rest @ ..] = packet else { return None };
     let rest = if rest.first()? & 0xc0 == 0x80 {
@@ -318,7 +321,7 @@ fn parse_pes_timestamps(packet: &[u8]) -> Option<(i64, i64)> {
     }
 }
 
-/// Thirty-three bits, with a bit that is set behind each part.
+/// 33 bits, with a marker bit after each part.
 fn parse_timestamp(bytes: &[u8]) -> Option<i64> {
     let five: &[u8; 5] = bytes.first_chunk()?;
     if five[0] & five[2] & five[4] & 1 == 0 {
@@ -354,15 +357,15 @@ mod tests {
             (from..to).map(|place| timestamp(at + (place - from) as u64, place * 40)).collect()
         };
         let single = timestamps_of(0, 10, 110);
-        assert_eq!(segment_spans(&single), [], "one film");
+        assert_eq!(segment_spans(&single), [], "one segment");
         let restarted = [timestamps_of(0, 10, 110), timestamps_of(500, 10, 60)].concat();
         assert_eq!(segment_spans(&restarted), [(0..500, 0, 4000), (500..1000, 4000, 2000)]);
         let jumped = [timestamps_of(0, 10, 110), timestamps_of(500, 100_010, 100_060)].concat();
-        assert_eq!(segment_spans(&jumped), [(0..500, 0, 4000), (500..1000, 4000, 2000)], "an hour later");
+        assert_eq!(segment_spans(&jumped), [(0..500, 0, 4000), (500..1000, 4000, 2000)], "a jump of an hour");
         let paused = [timestamps_of(0, 10, 110), timestamps_of(500, 1010, 1060)].concat();
-        assert_eq!(segment_spans(&paused), [], "a picture that is shown for half a minute");
+        assert_eq!(segment_spans(&paused), [], "a frame that is shown for half a minute");
         let wrapped = [timestamp(0, (CLOCK_WRAP / TICKS_PER_MS) - 30), timestamp(9, 10), timestamp(20, 50)];
-        assert_eq!(segment_spans(&wrapped), [], "a clock that is at its end");
+        assert_eq!(segment_spans(&wrapped), [], "a clock that wraps around");
     }
 
     #[test]
@@ -373,7 +376,7 @@ mod tests {
         assert_eq!(parse(&[0x80, 0x80, 5]), Some((90, 90)));
         assert_eq!(parse(&[]), Some((90, 90)), "MPEG-1");
         assert_eq!(parse(&[0xff, 0xff, 0x60, 0x20]), Some((90, 90)), "MPEG-1, stuffed");
-        assert_eq!(parse(&[0x80, 0, 0]), None, "no time");
+        assert_eq!(parse(&[0x80, 0, 0]), None, "no timestamp");
         let both = [0x31, 0, 1, 1, 0x69, 0x11, 0, 1, 0, 0xb5];
         assert_eq!(
             parse_pes_timestamps(&[&[0, 0, 1, 0xe1, 0, 0, 0x80, 0xc0, 10][..], &both].concat()),

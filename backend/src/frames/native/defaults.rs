@@ -1,5 +1,5 @@
-//! Decides how the default pictures of a digested video are seen: the preview's frames first, the tiles while those are
-//! decoded, and the best of the tiles once more in full size.
+//! Decodes the frames of all default outputs of a natively read video: those of the animation first, the tiles in the
+//! meantime, and then the best tile again in full size.
 
 use bytes::Bytes;
 use glimpse_contract::{Code, limits};
@@ -14,59 +14,59 @@ use crate::source::reader::{self, OpenError};
 use crate::store::Store;
 use glimpse_media::demux::buffer::SparseBuffer;
 use glimpse_media::excerpt::mp4_writer::{self, Excerpt};
+use glimpse_media::excerpt::plan::{ExcerptPlan, FramePosition};
 use glimpse_media::ffmpeg_args::DecodeQuality;
 use glimpse_media::image::score::{self, Score};
 use glimpse_media::image::storyboard;
-use glimpse_media::plan::{self, ExcerptPlan, FramePosition, FrameRequest};
+use glimpse_media::plan::{self, FrameRequest};
 use glimpse_media::probe::MediaInfo;
 use glimpse_media::size::Size;
 
-/// Sources larger than this are decoded one child at a time: each 4K decoder takes a few hundred megabytes.
+/// Sources with more pixels than this are decoded one child at a time: each 4K decoder needs a few hundred megabytes.
 const LARGE_PIXELS: u64 = 1920 * 1200;
-/// How often the default pictures are attempted: once more for keyframes that are none, and once for pictures of several
-/// sizes.
+/// How many attempts there are: one, another one after false keyframes, and one for mixed frame sizes.
 const MAX_ATTEMPTS: usize = 3;
-/// How wide the pictures are among which the poster is chosen: enough to tell sharp ones.
+/// Width of the frames among which the poster is selected, in pixels: enough to recognize sharp ones.
 const CANDIDATE_WIDTH: u32 = 320;
 
-/// What is decoded for the default pictures.
+/// What to decode for the default outputs.
 pub(super) struct DefaultsPlan {
     pub(super) tiles: ExcerptPlan,
-    /// For each tile its stretch and its place among that one's moments.
+    /// For each tile, the index of its range and its position in it.
     pub(super) places: Vec<(usize, usize)>,
     pub(super) animation: ExcerptPlan,
-    /// Frames a second of the preview.
+    /// Frames per second of the animation.
     pub(super) fps: f64,
 }
 
-/// What stands for the video unless there is a better one.
+/// A candidate for the poster.
 pub(super) struct Candidate {
     score: Score,
-    /// In the poster's size.
+    /// In the size of the poster.
     pub(super) rgb: Bytes,
     pub(super) at_ms: Option<u64>,
 }
 
-/// How an attempt at the default pictures ended.
+/// The result of an attempt to decode the default frames.
 enum AttemptResult {
-    /// With them.
+    /// All frames were decoded.
     Done(Box<DecodedFrames>),
-    /// The keyframes are distrusted from now on: once more.
+    /// The index marked a wrong frame as a keyframe; from now on it is not trusted. Requires another attempt.
     FalseKeyframes,
-    /// The size is another one from now on: once more.
+    /// The display size has changed. Requires another attempt.
     Resized,
 }
 
-/// How a look at the tiles ended.
+/// The result of decoding the tiles.
 enum TileResult {
     Tiles(PosterSelection, Option<Candidate>),
-    /// What begins a stretch is no keyframe.
+    /// The first sample of a range is not a keyframe.
     FalseKeyframes,
-    /// Pictures have several sizes, of which this one counts.
+    /// The frames have several sizes; this is the one to use.
     MixedSizes(Option<Size>),
 }
 
-/// What is known once the first picture was looked at.
+/// The sizes to decode, known once the first sample was probed.
 pub(super) struct DecodeSizes {
     pub(super) info: MediaInfo,
     tone_map: bool,
@@ -99,14 +99,14 @@ impl DecodeSizes {
 }
 
 impl<S: Store> NativeSource<S> {
-    /// What the default pictures are made of.
+    /// The frames of the default outputs.
     ///
     /// # Errors
-    /// [`OpenError::Unsupported`] if this is not the way to read the file; else what ends the job.
+    /// [`OpenError::Unsupported`] if the file has to be read by ffmpeg; otherwise any error that ends the job.
     pub async fn default_frames(&mut self) -> Result<DecodedFrames, OpenError> {
         self.verify_sparse_keyframes().await?;
-        // An index may call pictures keyframes that are none, which only their bytes tell, and pictures may have several
-        // sizes. Each is found once.
+        // An index may mark samples as keyframes that are none, which only their bytes reveal, and frames may have
+        // several sizes. Each is detected at most once.
         let mut check_keyframes = true;
         for _ in 0..MAX_ATTEMPTS {
             match Box::pin(self.try_default_frames(check_keyframes)).await? {
@@ -115,12 +115,13 @@ impl<S: Store> NativeSource<S> {
                 AttemptResult::Resized => {}
             }
         }
-        Err(JobError::internal("the last attempt ended like those before").into())
+        Err(JobError::internal("the default frames changed in every attempt").into())
     }
 
     async fn try_default_frames(&mut self, check_keyframes: bool) -> Result<AttemptResult, OpenError> {
         let DefaultsPlan { tiles, places, animation, fps } = self.plan().await?;
-        // All of it is one round trip. The preview's frames take longest to decode: that begins when those are here.
+        // Everything is fetched in one round trip. The frames of the animation take longest to decode, so their
+        // decoding starts as soon as their samples have arrived.
         let (tile_ranges, animation_ranges) =
             (mp4_writer::byte_ranges(&tiles.samples), mp4_writer::byte_ranges(&animation.samples));
         let tile_reads = reader::subtract_ranges(&tile_ranges, &animation_ranges);
@@ -138,7 +139,8 @@ impl<S: Store> NativeSource<S> {
             return Ok(AttemptResult::FalseKeyframes);
         }
         let first = animation.samples.first().or(tiles.samples.first()).copied();
-        // Where the preview's pictures have several sizes, those of the tiles count before anything is decoded.
+        // If the samples of the animation have several frame sizes, the tiles are also considered before anything is
+        // decoded.
         if self.main_size(&self.buffer, [&animation]).is_some()
             && let Some(pending) = pending.take()
         {
@@ -202,7 +204,7 @@ impl<S: Store> NativeSource<S> {
         Ok(AttemptResult::Done(Box::new(frames)))
     }
 
-    /// The size of the pictures of these layouts, if they have several, as far as they are known.
+    /// The main frame size of these layouts, if they have several, as far as their samples are known.
     pub(super) fn main_size<'a>(
         &self,
         buffer: &SparseBuffer,
@@ -212,7 +214,7 @@ impl<S: Store> NativeSource<S> {
         mp4_writer::main_size(self.demuxer.track(), buffer, samples)
     }
 
-    /// A preview of the moment of the poster, where that shows something and all other snippets nothing.
+    /// An animation around the time of the poster, if all other snippets are blank and this one is not.
     pub(super) async fn animation_around_poster(
         &mut self,
         frames: &[Bytes],
@@ -237,13 +239,13 @@ impl<S: Store> NativeSource<S> {
         Ok((!are_blank(&around_frames, sizes.animation)).then_some(around_frames))
     }
 
-    /// A poster that shows pixels of the file.
+    /// The candidate, unless it shows only pixels that the decoder concealed.
     pub(super) fn reject_concealed(&self, best: Option<Candidate>) -> Result<Candidate, OpenError> {
         let best = best.filter(|best| !self.decoder.is_concealed(&best.rgb));
         best.ok_or(OpenError::Job(JobError::Rejected(Code::Truncated)))
     }
 
-    /// The preview's first frame as the poster, where no tile could be decoded.
+    /// The first frame of the animation as the poster, used if no tile could be decoded.
     pub(super) fn poster_from_animation(
         &self,
         layout: &ExcerptPlan,
@@ -255,7 +257,7 @@ impl<S: Store> NativeSource<S> {
         Some(Candidate { score, rgb, at_ms: self.presentation_ms(0, layout) })
     }
 
-    /// The frames of the preview's digests.
+    /// Decodes the excerpts of the animation.
     pub(super) async fn decode_animation_excerpts(
         &self,
         excerpts: Vec<Excerpt>,
@@ -284,7 +286,7 @@ impl<S: Store> NativeSource<S> {
         Ok(DefaultsPlan { tiles, places, animation, fps })
     }
 
-    /// The pictures of a layout, as tiles.
+    /// Decodes the frames of a layout and scales them to tiles.
     pub(super) async fn select_candidates(
         &self,
         buffer: &SparseBuffer,
@@ -298,7 +300,7 @@ impl<S: Store> NativeSource<S> {
         Ok(self.select_poster(sizes.pass(sizes.candidate, quality, priority), excerpts, sizes.tile).await?)
     }
 
-    /// The best of what was sifted, decoded once more in the poster's size.
+    /// The best of the selected frames, decoded again in the size of the poster.
     pub(super) async fn decode_poster(
         &self,
         buffer: &SparseBuffer,
@@ -319,7 +321,7 @@ impl<S: Store> NativeSource<S> {
         Ok(Some(Candidate { score: best.score, rgb, at_ms: self.presentation_ms(best.slot, layout) }))
     }
 
-    /// The best of what lies between the first keyframes, where those show nothing, if that is any better.
+    /// The best frame between the first keyframes, if it is better than `best`. Used if the keyframes are blank.
     pub(super) async fn search_poster(
         &mut self,
         best: Option<Candidate>,
@@ -342,7 +344,7 @@ impl<S: Store> NativeSource<S> {
         Ok(best)
     }
 
-    /// When the picture of a slot is shown, in milliseconds.
+    /// The presentation time of a frame, in milliseconds.
     fn presentation_ms(&self, slot: u32, layout: &ExcerptPlan) -> Option<u64> {
         let request = layout.positions.iter().flatten().find(|pick| pick.frame_index == slot)?;
         Some(plan::frame_time_ms(self.demuxer.track(), request.pts))
@@ -367,7 +369,7 @@ fn assemble_frames(
     }
 }
 
-/// A frame for each tile: its own, else the one before, else `fallback`.
+/// A frame for each tile: its own, else the one before it, else `fallback`.
 pub(super) fn fill_tiles(
     layout: &ExcerptPlan,
     places: &[(usize, usize)],

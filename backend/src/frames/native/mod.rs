@@ -1,6 +1,7 @@
-//! Decides how a video is seen whose container is read here: index, plan, fetch, digest, decode.
+//! Source whose container Glimpse demuxes itself. It reads the index, plans the samples, fetches them, writes them to
+//! an excerpt and decodes that.
 //!
-//! The decoder gets digests and nothing else: it never sees the source, and reads nothing by itself.
+//! The decoder receives excerpts only: it never sees the source, and has no other input.
 
 mod defaults;
 mod part;
@@ -19,21 +20,25 @@ use crate::frames::poster_selector::{self, PosterSelection};
 use crate::source::reader::{self, OpenError, RangeReader};
 use crate::store::Store;
 use glimpse_media::container::Container;
-use glimpse_media::demux::buffer::{ReadError, SparseBuffer};
+use glimpse_media::demux::buffer::SparseBuffer;
 use glimpse_media::demux::demuxer::{Demuxer, DolbyVision, Sample, SampleRequest};
+use glimpse_media::demux::error::ReadError;
 use glimpse_media::demux::{flv, matroska, mp4};
+use glimpse_media::excerpt;
+use glimpse_media::excerpt::ExcerptSample;
 use glimpse_media::excerpt::frame_size;
-use glimpse_media::excerpt::mp4_writer::{self, Excerpt, ExcerptSample, write_excerpt};
+use glimpse_media::excerpt::mp4_writer::{self, Excerpt, write_excerpt};
+use glimpse_media::excerpt::plan::ExcerptPlan;
 use glimpse_media::ffmpeg_args::{self, DecodeQuality};
 use glimpse_media::image::score;
-use glimpse_media::plan::{self, ExcerptPlan, FrameRequest};
+use glimpse_media::plan::{self, FrameRequest};
 use glimpse_media::probe::MediaInfo;
 use glimpse_media::size::Size;
 
-/// Frames that may wait to be looked at: their maker is to go on meanwhile, and memory is to stay small.
+/// How many frames may be queued: enough for the decoder to continue, and few enough to keep memory small.
 const FRAME_QUEUE_LEN: usize = 4;
 
-/// How a digest is looked at.
+/// Parameters of a decode.
 #[derive(Debug, Clone, Copy)]
 struct DecodePass<'a> {
     info: &'a MediaInfo,
@@ -51,15 +56,15 @@ pub struct NativeSource<S> {
     buffer: SparseBuffer,
     demuxer: Box<dyn Demuxer>,
     info: Option<(MediaInfo, bool)>,
-    /// The size in which the video is shown, where that is known without its first picture.
+    /// The display size, if it is known without probing the first sample.
     display_size: Option<Size>,
 }
 
 impl<S: Store> NativeSource<S> {
-    /// Reads the index of a file of which the beginning is known.
+    /// Reads the index of a file whose beginning is in `buffer`.
     ///
     /// # Errors
-    /// [`OpenError::Unsupported`] if this is not the way to read the file.
+    /// [`OpenError::Unsupported`] if the file has to be read by ffmpeg.
     pub async fn open(
         decoder: Decoder,
         reader: Arc<RangeReader<S>>,
@@ -71,7 +76,7 @@ impl<S: Store> NativeSource<S> {
             Container::Mov => Box::new(reader.read_until_ready(&mut buffer, mp4::open).await?),
             Container::Matroska => Box::new(reader.read_until_ready(&mut buffer, matroska::open).await?),
             Container::Flv => Box::new(reader.read_until_ready(&mut buffer, flv::open).await?),
-            _ => return Err(OpenError::Unsupported("its container is not read here")),
+            _ => return Err(OpenError::Unsupported("container not supported")),
         };
         if plan::ms_from_ticks(demuxer.track(), demuxer.track().duration) > limits::MAX_DURATION_MS {
             return Err(JobError::Rejected(Code::TooLong).into());
@@ -79,26 +84,26 @@ impl<S: Store> NativeSource<S> {
         Ok(Self { decoder, reader, buffer, demuxer, info: None, display_size: None })
     }
 
-    /// Shows every picture in this size, whatever the first one has: pictures of another shape get black edges.
+    /// Shows all frames in this size, regardless of the first one: frames with another aspect ratio get black borders.
     #[must_use]
     pub fn with_display_size(mut self, size: Size) -> Self {
         self.display_size = Some(size);
         self
     }
 
-    /// The picture shown at a moment, in this size.
+    /// The frame shown at a time, in this size.
     ///
     /// # Errors
-    /// As [`NativeSource::default_frames`]; [`Code::Truncated`] if there is none.
+    /// Like [`NativeSource::default_frames`]; [`Code::Truncated`] if there is no frame.
     pub async fn frame_at(&mut self, at_ms: u64, size: Size) -> Result<Bytes, OpenError> {
         let range = plan::frame_at(self.demuxer.track(), at_ms);
         self.decode_range(range, size).await
     }
 
-    /// The poster, by its moment as it was stored, in this size.
+    /// The poster, identified by its stored time, in this size.
     ///
     /// # Errors
-    /// As [`NativeSource::frame_at`].
+    /// Like [`NativeSource::frame_at`].
     pub async fn poster_frame(&mut self, poster_ms: u64, size: Size) -> Result<Bytes, OpenError> {
         let range = plan::stored_frame_at(self.demuxer.track(), poster_ms);
         self.decode_range(range, size).await
@@ -109,11 +114,11 @@ impl<S: Store> NativeSource<S> {
         frames.into_iter().next().ok_or(OpenError::Job(JobError::Rejected(Code::Truncated)))
     }
 
-    /// The pictures of a span of time, or of snippets over the whole video, in this size; of the moment of the poster where
-    /// the snippets show nothing.
+    /// The frames of a time span, or of snippets over the whole video, in this size. If all snippets are blank, the
+    /// frames around the poster.
     ///
     /// # Errors
-    /// As [`NativeSource::default_frames`]; [`Code::Truncated`] if there are none.
+    /// Like [`NativeSource::default_frames`]; [`Code::Truncated`] if there are none.
     pub async fn animation_frames(
         &mut self,
         span: Option<(u64, u64)>,
@@ -142,7 +147,7 @@ impl<S: Store> NativeSource<S> {
         if selected.is_empty() { Err(JobError::Rejected(Code::Truncated).into()) } else { Ok(selected) }
     }
 
-    /// Lays out, fetches and decodes.
+    /// Plans, fetches and decodes these ranges.
     async fn decode_exact(
         &mut self,
         ranges: &[FrameRequest],
@@ -163,7 +168,7 @@ impl<S: Store> NativeSource<S> {
         Ok((layout, frames))
     }
 
-    /// Takes the coded pictures' word for which of them are keyframes. Whether that can be done.
+    /// Reads from the samples themselves which of them are keyframes. Returns whether that was possible.
     async fn verify_keyframes(&mut self) -> Result<bool, OpenError> {
         let (demuxer, reader) = (&self.demuxer, &self.reader);
         let Some(verified) =
@@ -175,7 +180,8 @@ impl<S: Store> NativeSource<S> {
         Ok(true)
     }
 
-    /// Does so where the index names so few keyframes that it may have left out most. Whether there are others then.
+    /// Verifies the keyframes if the index lists so few that it may have omitted most. Returns whether that changed
+    /// them.
     async fn verify_sparse_keyframes(&mut self) -> Result<bool, OpenError> {
         if !plan::has_few_keyframes(self.demuxer.track(), self.coded_pixels()) {
             return Ok(false);
@@ -184,13 +190,13 @@ impl<S: Store> NativeSource<S> {
         Ok(self.verify_keyframes().await? && self.demuxer.track().keyframes != before)
     }
 
-    /// The stretches of the storyboard, and where each tile's is.
+    /// The ranges of the storyboard, and for each tile its range and position.
     fn storyboard_ranges(&self) -> (Vec<FrameRequest>, Vec<(usize, usize)>) {
         let track = self.demuxer.track();
         let (ranges, places) = plan::storyboard(track, self.coded_pixels());
         let Some(alternatives) = plan::tile_alternatives(track, &ranges) else { return (ranges, places) };
         let requests: Vec<SampleRequest> = alternatives.iter().flatten().map(|range| range.samples).collect();
-        // Only an index that lists every picture tells how large they are without another look at the file.
+        // Only an index that lists every sample contains their sizes without another read of the file.
         match self.demuxer.find_samples(&self.buffer.to_empty(), &requests) {
             Ok(samples) => (plan::choose_lightest(alternatives, &samples), places),
             Err(_) => (ranges, places),
@@ -205,12 +211,12 @@ impl<S: Store> NativeSource<S> {
         let pixels = self.coded_pixels();
         let samples = self.read_samples(ranges).await?;
         let mut layout = thin_layout(ranges, samples, pixels);
-        // It may be the index that names too few keyframes.
-        if plan::is_over_budget(&layout, pixels) && self.verify_sparse_keyframes().await? {
+        // The index may list too few keyframes.
+        if excerpt::plan::is_over_budget(&layout, pixels) && self.verify_sparse_keyframes().await? {
             let samples = self.read_samples(ranges).await?;
             layout = thin_layout(ranges, samples, pixels);
         }
-        if plan::is_over_budget(&layout, pixels) {
+        if excerpt::plan::is_over_budget(&layout, pixels) {
             let near_ranges: Vec<FrameRequest> = ranges.iter().map(plan::relax_to_keyframe).collect();
             let samples = self.read_samples(&near_ranges).await?;
             layout = thin_layout(&near_ranges, samples, pixels);
@@ -231,7 +237,7 @@ impl<S: Store> NativeSource<S> {
         self.reader.fetch(&mut self.buffer, &mp4_writer::byte_ranges(&layout.samples)).await
     }
 
-    /// The digests of these samples, of which everything is known.
+    /// Writes excerpts of these samples, all of which have been fetched.
     fn write_excerpts(
         &self,
         buffer: &SparseBuffer,
@@ -245,7 +251,7 @@ impl<S: Store> NativeSource<S> {
         })
     }
 
-    /// Asks ffprobe about one sample, once.
+    /// Probes one sample with ffprobe, once.
     async fn probe(&mut self, first: Option<&ExcerptSample>) -> Result<(MediaInfo, bool), OpenError> {
         if let Some(cached) = &self.info {
             return Ok(cached.clone());
@@ -260,7 +266,7 @@ impl<S: Store> NativeSource<S> {
         info.duration_ms = plan::ms_from_ticks(track, track.duration);
         info.fps = track.fps;
         info.has_audio = track.has_audio;
-        // Its configuration is no part of a digest.
+        // An excerpt does not contain the Dolby Vision configuration.
         info.dolby_vision_profile = track.dolby_vision.and_then(DolbyVision::incompatible_profile);
         if let Some(crop) = track.crop {
             info.apply_crop(crop);
@@ -272,7 +278,7 @@ impl<S: Store> NativeSource<S> {
         Ok(self.info.insert((info, tone_map)).clone())
     }
 
-    /// One frame for each slot, as far as they can be decoded.
+    /// One frame for each requested position, as far as they can be decoded.
     async fn decode_frames(
         &self,
         pass: DecodePass<'_>,
@@ -303,7 +309,8 @@ impl<S: Store> NativeSource<S> {
         selecting.await.map_err(JobError::internal)
     }
 
-    /// Decodes digests one after another; one that cannot be decoded leaves its slots to the frame before them.
+    /// Decodes excerpts one after another. The frames of an excerpt that cannot be decoded repeat the frame before
+    /// them.
     async fn decode_excerpts(
         &self,
         pass: DecodePass<'_>,
@@ -331,7 +338,7 @@ impl<S: Store> NativeSource<S> {
                 let mut count = 0;
                 while let Some(frame) = receiver.recv().await {
                     count += 1;
-                    // Those that are owed from before the first frame are like it.
+                    // Positions before the first decoded frame repeat that frame.
                     for _ in 0..std::mem::take(&mut missing) {
                         let _ = sender.send(last.get_or_insert_with(|| frame.clone()).clone()).await;
                     }
@@ -343,7 +350,7 @@ impl<S: Store> NativeSource<S> {
             let (result, count) = tokio::join!(decode, forward);
             match exit_status::catch_rejection(result)? {
                 Ok(count) => missing += excerpt.frame_count.saturating_sub(count),
-                // More frames than were asked for: whatever those are, they are not the video's.
+                // There were more frames than requested, so they are not those of the video.
                 Err(code) if count > 0 => return Err(JobError::Rejected(code)),
                 Err(code) => {
                     rejection = Some(code);
@@ -360,11 +367,12 @@ impl<S: Store> NativeSource<S> {
             }
             return Ok(());
         }
-        // Nothing at all: then it matters why.
+        // Without any frame, the reason is the result.
         rejection.map_or(Ok(()), |code| Err(JobError::Rejected(code)))
     }
 
-    /// Shows the pictures of these keyframes in one size, if they have several. Whether that is another size than before.
+    /// Sets one display size, if the frames of these samples have several. Returns whether it differs from the one
+    /// before.
     async fn resolve_size(
         &mut self,
         first: Option<&ExcerptSample>,
@@ -379,14 +387,14 @@ impl<S: Store> NativeSource<S> {
         Ok(display_size != info.display_size)
     }
 
-    /// Pixels of a coded picture, as its sample entry says: ISO 14496-12, 12.1.3.
+    /// Number of coded pixels per frame, from the sample entries: ISO 14496-12, 12.1.3.
     fn coded_pixels(&self) -> u64 {
         let sizes = self.demuxer.track().sample_entries.iter().filter_map(frame_size::size_from_entry);
         sizes.map(|Size { width, height }| u64::from(width) * u64::from(height)).max().unwrap_or(1)
     }
 }
 
-/// The codec of a source that is refused for it, if its container names it.
+/// The name of the codec of a rejected source, if its container names it.
 pub async fn codec_name<S: Store>(reader: &RangeReader<S>, container: Container) -> Option<String> {
     let (mut buffer, _) = reader.detect_container().await.ok()?;
     let name = match container {
@@ -397,24 +405,24 @@ pub async fn codec_name<S: Store>(reader: &RangeReader<S>, container: Container)
     name.ok().flatten()
 }
 
-/// The layout of these stretches; where that is too much for a digest, of fewer.
+/// The layout of these ranges; if they are too large for an excerpt, of fewer ranges.
 fn thin_layout(ranges: &[FrameRequest], mut samples: Vec<Vec<Sample>>, pixels: u64) -> ExcerptPlan {
-    let mut layout = plan::plan_excerpt(ranges, samples.clone());
+    let mut layout = excerpt::plan::plan_excerpt(ranges, samples.clone());
     let mut step = 2;
-    while plan::is_over_budget(&layout, pixels) && step <= ranges.len() {
-        // Every second of those that are left; the others are like their neighbours.
+    while excerpt::plan::is_over_budget(&layout, pixels) && step <= ranges.len() {
+        // Drop every second of the remaining ranges; each is similar to its neighbors.
         for (index, run) in samples.iter_mut().enumerate() {
             if index % step != 0 {
                 run.clear();
             }
         }
-        layout = plan::plan_excerpt(ranges, samples.clone());
+        layout = excerpt::plan::plan_excerpt(ranges, samples.clone());
         step *= 2;
     }
     layout
 }
 
-/// The frames of a moving preview, without snippets in which there is nothing to be seen, unless that is all there is.
+/// The frames of an animation without blank snippets, unless all are blank.
 fn snippet_frames(layout: &ExcerptPlan, frames: &[Bytes], size: Size) -> Vec<Bytes> {
     let snippets: Vec<Vec<Bytes>> = layout
         .positions
@@ -428,7 +436,7 @@ fn snippet_frames(layout: &ExcerptPlan, frames: &[Bytes], size: Size) -> Vec<Byt
     if visible.is_empty() { snippets.into_iter().flatten().collect() } else { visible }
 }
 
-/// Whether there is nothing to be seen in any of these frames.
+/// Whether all of these frames are blank.
 fn are_blank(frames: &[Bytes], size: Size) -> bool {
     frames.iter().all(|frame| score::score(frame, size.width).blank)
 }

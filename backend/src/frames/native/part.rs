@@ -1,5 +1,5 @@
-//! Decides how the steps of a workflow see a digested video: one looks at everything and decodes nothing, the others decode
-//! each its part, to the same frames as a job that does all of it.
+//! Decodes a natively read video in the steps of a workflow: one step inspects the file and decodes nothing, and each
+//! of the others decodes one kind of output. The frames are the same as in a single job.
 
 use bytes::Bytes;
 use glimpse_contract::VariantKind;
@@ -12,15 +12,17 @@ use crate::frames::poster_selector::PosterSelection;
 use crate::frames::{AnimationFrames, KindFrames, RgbFrame, StoryboardFrames};
 use crate::source::reader::OpenError;
 use crate::store::Store;
+use glimpse_media::excerpt::ExcerptSample;
 use glimpse_media::excerpt::mp4_writer;
-use glimpse_media::plan::ExcerptPlan;
+use glimpse_media::excerpt::plan::ExcerptPlan;
 use glimpse_media::probe::MediaInfo;
 
 impl<S: Store> NativeSource<S> {
-    /// What is known of the video, and whether its keyframes are to be distrusted: what has to be the same for every part.
+    /// Information about the video, and whether the index's keyframes must be distrusted: both must be the same for
+    /// every step.
     ///
     /// # Errors
-    /// [`OpenError::Unsupported`] if this is not the way to read the file; else what ends the job.
+    /// [`OpenError::Unsupported`] if the file has to be read by ffmpeg; otherwise any error that ends the job.
     pub async fn inspect(&mut self) -> Result<(MediaInfo, bool), OpenError> {
         let has_sparse_keyframes = self.verify_sparse_keyframes().await?;
         let mut plan = self.plan().await?;
@@ -36,16 +38,16 @@ impl<S: Store> NativeSource<S> {
         let size = self.main_size(&self.buffer, [&plan.animation, &plan.tiles]);
         self.resolve_size(first_sample(&plan).as_ref(), size).await?;
         let (info, _) = self.probe(first_sample(&plan).as_ref()).await?;
-        // What cannot be put into a digest is seen by another way, and that by all parts.
+        // If the samples do not fit an excerpt, ffmpeg has to read the file in all steps.
         self.write_excerpts(&self.buffer, &plan.animation.samples)?;
         self.write_excerpts(&self.buffer, &plan.tiles.samples)?;
         Ok((info, distrust_keyframes))
     }
 
-    /// What the default pictures of that kind are made of; `amiss` is what the survey said.
+    /// The frames of one kind of default output; `distrust_keyframes` is the result of [`NativeSource::inspect`].
     ///
     /// # Errors
-    /// As [`NativeSource::default_frames`].
+    /// Like [`NativeSource::default_frames`].
     pub async fn frames_for_kind(
         &mut self,
         kind: VariantKind,
@@ -107,7 +109,7 @@ impl<S: Store> NativeSource<S> {
         self.reject_concealed(self.poster_from_animation(&plan.animation, &frames, sizes))
     }
 
-    /// The preview's frames, fetched and decoded.
+    /// Fetches and decodes the frames of the animation.
     async fn decode_animation(
         &mut self,
         layout: &ExcerptPlan,
@@ -149,7 +151,7 @@ impl<S: Store> NativeSource<S> {
             let poster = self.choose_poster(plan, &selection, sizes).await?;
             resize(&poster.rgb, sizes.poster, sizes.tile)
         } else {
-            // Every tile has one of its own, or one before it.
+            // No fallback needed: every tile has its own frame or one before it.
             Bytes::new()
         };
         let frames = fill_tiles(&plan.tiles, &plan.places, &selection, &fallback);
@@ -157,7 +159,7 @@ impl<S: Store> NativeSource<S> {
     }
 }
 
-/// The sample that tells what the video is.
-fn first_sample(plan: &DefaultsPlan) -> Option<mp4_writer::ExcerptSample> {
+/// The sample to probe.
+fn first_sample(plan: &DefaultsPlan) -> Option<ExcerptSample> {
     plan.animation.samples.first().or(plan.tiles.samples.first()).copied()
 }

@@ -1,8 +1,8 @@
-//! Decides how one POST reaches another service: which addresses it may go to, over which connection, and how much of
-//! the answer is read in how much time. No proxy, no redirect, no connection kept.
+//! HTTP client for POST requests to webhook endpoints and AWS services. It checks the addresses of the host, and limits
+//! the time and the size of the response. It uses no proxy, follows no redirects and keeps no connections.
 //!
-//! A name is resolved once, every address it has is judged, and the connection goes to an address that was judged: a
-//! name that points elsewhere a moment later changes nothing.
+//! A host name is resolved once, all of its addresses are checked, and the connection is made to a checked address. A
+//! name that resolves to another address a moment later (DNS rebinding) has no effect.
 
 use std::fmt;
 use std::io;
@@ -27,82 +27,82 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 
 use crate::notify::http::public_address::{is_loopback, is_public};
 
-/// How long one address may take to take a connection; the next one is tried then.
+/// Connection timeout per address, after which the next address is tried.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// The most of an answer's body that is read, in bytes; the rest is not waited for.
+/// The maximum length of a response body that is read, in bytes; the rest is ignored.
 const MAX_BODY_BYTES: usize = 64 * 1024;
-/// The most of an answer's head, in bytes.
+/// The maximum length of a response's status line and headers, in bytes.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 
-/// Where a request may go.
+/// The addresses to which a request may be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddressPolicy {
-    /// Wherever: the deployment itself chose the address, and a service of AWS may well have a private one.
+    /// Any address: the URL comes from the deployment itself, and AWS services may have private addresses.
     Anywhere,
-    /// By https to addresses of the public internet.
+    /// Public addresses only, with https.
     Public,
-    /// The same, and to this machine itself by http too: for development.
+    /// The same, and also this machine, with or without TLS: for development.
     PublicOrLoopback,
 }
 
-/// Why there is no answer.
+/// Why a request has no response.
 #[derive(Debug, Error)]
 pub enum HttpError {
-    /// The address is not one that can be posted to.
-    #[error("the URL has no host, or a scheme that is not known here")]
+    /// The URL cannot be posted to.
+    #[error("the URL has no host, or an unknown scheme")]
     InvalidUrl,
-    /// Plain http is for this machine's own addresses, in development.
-    #[error("the address is not https")]
+    /// Plain http is allowed only for loopback addresses, in development.
+    #[error("the URL is not https")]
     NotHttps,
-    /// The name has an address that is private, reserved, or this machine's own.
-    #[error("{0} is no public address")]
+    /// The host has an address that is private, reserved, or loopback.
+    #[error("{0} is not a public address")]
     NonPublicAddress(IpAddr),
-    /// The name has no address.
-    #[error("the name is not known: {0}")]
+    /// The host name has no address.
+    #[error("cannot resolve the host name: {0}")]
     Resolve(io::Error),
-    /// No address took the connection.
-    #[error("no connection: {0}")]
+    /// No address accepted the connection.
+    #[error("cannot connect: {0}")]
     Connect(io::Error),
-    /// The other side could not prove its name, or speaks no TLS that is spoken here.
+    /// The server could not prove its name, or supports no TLS version and cipher suite of this client.
     #[error("TLS: {0}")]
     Tls(io::Error),
-    /// The connection broke before there was an answer, or the answer is not HTTP.
-    #[error("no answer: {0}")]
+    /// The connection broke before a response arrived, or the response is not HTTP.
+    #[error("no valid response: {0}")]
     Protocol(#[from] hyper::Error),
-    /// It took too long.
-    #[error("no answer in {} s", .0.as_secs())]
+    /// The request timed out.
+    #[error("no response within {} s", .0.as_secs())]
     TimedOut(Duration),
 }
 
-/// What is posted.
+/// A POST request.
 #[derive(Debug, Clone)]
 pub struct HttpRequest<'a> {
-    /// Where to; a name and a port are all of it that is resolved.
+    /// The URL. Only its host and port are resolved.
     pub url: &'a Uri,
-    /// Its headers, but `host` and `content-length`.
+    /// The headers, except `host` and `content-length`.
     pub headers: Vec<(&'static str, HeaderValue)>,
     /// The body.
     pub body: Bytes,
 }
 
-/// What came back.
+/// A response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpResponse {
-    /// The status. A redirect is a status like any other.
+    /// The status. Redirects are not followed.
     pub status: u16,
-    /// Its `Retry-ListAfter`, as it was sent.
+    /// The `Retry-After` header, unparsed.
     pub retry_after: Option<String>,
-    /// The beginning of the body.
+    /// The beginning of the body, up to the size limit.
     pub body: Bytes,
 }
 
-/// Finds a name's addresses.
+/// Resolves a host name and port to addresses.
 pub type Resolve = Arc<dyn Fn(String, u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
 
-/// The certificates of the authorities that are trusted.
+/// The certificates of the trusted authorities.
 pub type Roots = Arc<dyn Fn() -> Vec<CertificateDer<'static>> + Send + Sync>;
 
-/// Posts. It holds no connection; the authorities' certificates are read when they are first needed.
+/// HTTP client without connection pooling. The certificates of the authorities are loaded on first use.
 #[derive(Clone)]
 pub struct HttpClient {
     resolve: Resolve,
@@ -117,7 +117,7 @@ impl fmt::Debug for HttpClient {
 }
 
 impl Default for HttpClient {
-    /// By the system's resolver and the system's authorities.
+    /// A client with the resolver and the certificate authorities of the system.
     fn default() -> Self {
         let resolve: Resolve = Arc::new(|host, port| {
             Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
@@ -127,15 +127,15 @@ impl Default for HttpClient {
 }
 
 impl HttpClient {
-    /// By another resolver and other authorities.
+    /// A client with another resolver and other certificate authorities.
     pub fn new(resolve: Resolve, roots: Roots) -> Self {
         Self { resolve, roots, tls: Arc::default() }
     }
 
-    /// Posts a letter and waits `limit` for the answer, name and connection included.
+    /// Sends a request and waits at most `time_limit` for the response, name resolution and connection included.
     ///
     /// # Errors
-    /// Nothing was answered, or the letter must not go there: then not a byte was sent.
+    /// There was no response, or the policy forbids the address: then no byte was sent.
     pub async fn post(
         &self,
         request: HttpRequest<'_>,
@@ -176,7 +176,7 @@ impl HttpClient {
     }
 }
 
-/// The part of a URL that is connected to.
+/// The part of a URL that identifies the connection.
 struct HostPort {
     host: String,
     port: u16,
@@ -191,14 +191,14 @@ impl HostPort {
             _ => return Err(HttpError::InvalidUrl),
         };
         let host = url.host().filter(|host| !host.is_empty()).ok_or(HttpError::InvalidUrl)?;
-        // An address of IPv6 stands in brackets.
+        // An IPv6 address is in brackets.
         let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
         let port = url.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
         Ok(Self { host: host.to_owned(), port, is_tls })
     }
 }
 
-/// One address that is refused is enough: whoever gives a name a private address beside a public one means no good.
+/// Rejects the host if any of its addresses is forbidden: private addresses beside public ones indicate DNS rebinding.
 fn check_addresses(addresses: &[SocketAddr], policy: AddressPolicy, is_tls: bool) -> Result<(), HttpError> {
     if addresses.is_empty() {
         return Err(HttpError::Resolve(io::ErrorKind::NotFound.into()));
@@ -233,7 +233,7 @@ async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, HttpError> {
 fn build_request(request: HttpRequest<'_>, host: &str) -> Result<Request<Full<Bytes>>, HttpError> {
     let path = request.url.path_and_query().map_or("/", |path| path.as_str());
     let authority = request.url.authority().ok_or(HttpError::InvalidUrl)?;
-    // Without what may stand before an `@`.
+    // Without the user information before an `@`.
     let host_header = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
     let host_header =
         authority.port_u16().map_or(host_header.clone(), |port| format!("{host_header}:{port}"));
@@ -261,7 +261,7 @@ where
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = retry_after.map(str::to_owned);
         let mut body = BytesMut::new();
-        // The status is the answer: what becomes of the body behind it changes nothing.
+        // The status is the result: an error while reading the body does not change it.
         while let Some(Ok(frame)) = response.body_mut().frame().await {
             let data = frame.into_data().unwrap_or_default();
             body.extend_from_slice(&data[..data.len().min(MAX_BODY_BYTES - body.len())]);
@@ -273,7 +273,7 @@ where
     });
     tokio::select! {
         answer = &mut answer => answer,
-        // It ends with the other side's last byte, which the answer may still have to be made of.
+        // The connection ends with the server's last byte, but the response may not have been processed yet.
         _ = &mut connection => answer.await,
     }
 }

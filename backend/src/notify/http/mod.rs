@@ -1,4 +1,4 @@
-//! HTTP client for webhook endpoints: one request on one connection, to an address that was checked.
+//! HTTP client for webhook endpoints and AWS services: one request per connection, only to checked addresses.
 
 pub mod client;
 pub mod public_address;

@@ -1,52 +1,53 @@
-//! Decides which addresses are the public internet's: a webhook goes nowhere else. Pure.
+//! Classifies IP addresses as public or not; webhooks are sent to public addresses only. Pure.
 //!
-//! What is not global unicast by IANA's registries is refused:
+//! Addresses that the IANA registries do not list as global unicast are rejected:
 //! <https://www.iana.org/assignments/iana-ipv4-special-registry>,
-//! <https://www.iana.org/assignments/iana-ipv6-special-registry>. So are the addresses at which clouds answer with
-//! credentials or instance data, wherever they lie.
+//! <https://www.iana.org/assignments/iana-ipv6-special-registry>. So are all addresses at which cloud providers serve
+//! credentials or instance metadata.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Networks of IPv4 that are not the public internet: address and length of the prefix.
+/// IPv4 networks that are not public: address and prefix length.
 const NON_PUBLIC_V4: &[([u8; 4], u32)] = &[
     ([0, 0, 0, 0], 8),
     ([10, 0, 0, 0], 8),
     ([100, 64, 0, 0], 10),
     ([127, 0, 0, 0], 8),
-    // Link-local: instance data of AWS, Azure, Google and others is at 169.254.169.254, of ECS at 169.254.170.2.
+    // Link-local: the instance metadata of AWS, Azure, Google and others is at 169.254.169.254, that of ECS at
+    // 169.254.170.2.
     ([169, 254, 0, 0], 16),
     ([172, 16, 0, 0], 12),
     ([192, 0, 0, 0], 24),
     ([192, 0, 2, 0], 24),
-    // Relays of 6to4, deprecated by RFC 7526.
+    // 6to4 relay anycast, deprecated by RFC 7526.
     ([192, 88, 99, 0], 24),
     ([192, 168, 0, 0], 16),
     ([198, 18, 0, 0], 15),
     ([198, 51, 100, 0], 24),
     ([203, 0, 113, 0], 24),
-    // Azure's host agent, in the middle of public space.
+    // The host agent of Azure, in the middle of public address space.
     ([168, 63, 129, 16], 32),
     ([224, 0, 0, 0], 4),
     // Reserved, and 255.255.255.255.
     ([240, 0, 0, 0], 4),
 ];
 
-/// Networks inside IPv6's global unicast that are not the public internet.
+/// Networks within IPv6 global unicast that are not public.
 const NON_PUBLIC_V6: &[([u16; 8], u32)] = &[
     // IETF protocol assignments: Teredo, benchmarking, ORCHID and more.
     ([0x2001, 0, 0, 0, 0, 0, 0, 0], 23),
     ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32),
-    // 6to4 carries an IPv4 address to whatever relay is near.
+    // 6to4 routes an IPv4 address to any nearby relay.
     ([0x2002, 0, 0, 0, 0, 0, 0, 0], 16),
     ([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20),
 ];
 
-/// All of IPv6's global unicast: nothing else has been given out.
+/// IPv6 global unicast: no other addresses have been allocated.
 const GLOBAL_V6: ([u16; 8], u32) = ([0x2000, 0, 0, 0, 0, 0, 0, 0], 3);
-/// The prefix under which NAT64 reaches an IPv4 address, RFC 6052.
+/// The prefix through which NAT64 reaches IPv4 addresses, RFC 6052.
 const NAT64: ([u16; 8], u32) = ([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96);
 
-/// Whether an address is the public internet's. One that stands for an IPv4 address is judged by that.
+/// Whether an address is public. An address that embeds an IPv4 address is classified by that one.
 pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -54,7 +55,7 @@ pub fn is_public(address: IpAddr) -> bool {
     }
 }
 
-/// Whether it is this machine's own, in either spelling.
+/// Whether an address is loopback, also as an IPv4-mapped one.
 pub fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }

@@ -1,4 +1,4 @@
-//! A bucket of uploads in memory, and what is found missing in it.
+//! Tests of the reconciler with an in-memory bucket of uploads.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -59,7 +59,7 @@ impl FakeBucket {
         video
     }
 
-    /// The videos that the messages are about, as the function reads them.
+    /// The videos of the sent messages, as the `preview` function parses them.
     fn queued_videos(&self) -> Vec<VideoId> {
         let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         let read = |body: &String| event::parse(&serde_json::from_str(body).unwrap(), "glimpse");
@@ -73,7 +73,7 @@ async fn reconcile(bucket: &FakeBucket, store: MemoryStore) -> Result<ReconcileS
     reconciler.run(WINDOW, Instant::now() + Duration::from_mins(1)).await
 }
 
-/// Row E5.
+/// Threat E5.
 #[tokio::test]
 async fn missed_upload_is_requeued() {
     let mut bucket = FakeBucket::new();
@@ -95,7 +95,7 @@ async fn missed_upload_is_requeued() {
     assert_eq!((summary.looked, summary.queued, summary.busy), (4, 2, false));
 }
 
-/// Row E5: what was given up is not queued again, nor what is being retried.
+/// Threat E5: uploads that failed permanently or are being retried are not queued again.
 #[tokio::test]
 async fn retried_message_is_not_requeued() {
     let mut bucket = FakeBucket::new();
@@ -113,7 +113,7 @@ async fn retried_message_is_not_requeued() {
     store.put_json(&Key::Attempt(retried), attempt(NOW_MS - HOUR_MS)).await.unwrap();
     store.put_json(&Key::Attempt(forgotten), attempt(NOW_MS - 25 * HOUR_MS)).await.unwrap();
     let summary = reconcile(&bucket, store).await.unwrap();
-    assert_eq!(bucket.queued_videos(), [forgotten], "a message that does not come for a day is lost");
+    assert_eq!(bucket.queued_videos(), [forgotten], "an attempt older than a day does not prove a message");
     assert_eq!((summary.looked, summary.queued), (3, 1));
 }
 
@@ -148,7 +148,7 @@ async fn skips_old_videos_of_an_owner() {
     let owners = ["bob", "cleo", "dan"];
     let missed = owners.map(|who| bucket.add_upload(who, HOUR_MS));
     let summary = reconcile(&bucket, MemoryStore::default()).await.unwrap();
-    assert!(missed.iter().all(|video| bucket.queued_videos().contains(video)), "nobody is skipped");
+    assert!(missed.iter().all(|video| bucket.queued_videos().contains(video)), "no upload is skipped");
     assert!(summary.pages < 10, "{summary:?}");
 }
 
@@ -163,7 +163,7 @@ async fn expired_deadline_is_an_error() {
         bucket: "glimpse".into(),
         now_ms: || NOW_MS,
     };
-    assert!(reconciler.run(WINDOW, Instant::now()).await.is_err(), "no time");
+    assert!(reconciler.run(WINDOW, Instant::now()).await.is_err(), "the deadline has passed");
     assert!(bucket.queued_videos().is_empty());
 }
 

@@ -1,4 +1,4 @@
-//! Decides how the bytes of one range come out of the cache or of S3: streamed, timed, resumed where a body broke off.
+//! Streams the bytes of one range from the cache or from S3, with a timeout, and resumes after an interrupted body.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,26 +15,26 @@ use tokio::time::{Instant, timeout};
 use crate::source::proxy::{SourceObject, State};
 use crate::store::{ObjectBody, Store, StoreError};
 
-/// How long S3 may be silent in the middle of a body.
+/// Timeout for each read of a body from S3.
 const READ_TIMEOUT: Duration = Duration::from_secs(15);
-/// How many reads in a row may bring nothing before the source counts as unreadable.
+/// After this many consecutive reads without data the source is unreadable.
 const MAX_EMPTY_READS: u32 = 3;
 
 struct RangeStream<S> {
     store: Arc<S>,
     source: SourceObject,
-    /// What is still to come.
+    /// The bytes still to send.
     remaining: Range<u64>,
-    /// The body that S3 is sending, and where it ends.
+    /// The body that S3 is sending, and its end.
     body: Option<(ObjectBody, u64)>,
     empty_reads: u32,
     state: Arc<State>,
 }
 
-/// Starts reading a range that is not empty.
+/// Starts to read a range, which must not be empty.
 ///
 /// # Errors
-/// S3 refuses the first read. Later failures end the body with an error; both are noted in `state`.
+/// The first read failed. Later failures end the body with an error; both are recorded in `state`.
 pub(super) async fn open<S: Store>(
     store: Arc<S>,
     source: SourceObject,
@@ -55,7 +55,7 @@ pub(super) async fn open<S: Store>(
 }
 
 impl<S: Store> RangeStream<S> {
-    /// The next bytes; none when the range is complete.
+    /// The next bytes; `None` when the range is complete.
     async fn next(&mut self) -> Option<Result<Bytes, StoreError>> {
         while self.remaining.start < self.remaining.end {
             if self.body.as_ref().is_some_and(|(_, end)| *end <= self.remaining.start) {
@@ -73,7 +73,7 @@ impl<S: Store> RangeStream<S> {
             self.state.wait_time_us.fetch_add(wait_us, Ordering::Relaxed);
             match chunk {
                 Ok(Some(mut bytes)) if !bytes.is_empty() => {
-                    // S3 never sends more than was asked for; whoever does is not to confuse the decoder.
+                    // S3 never sends more than requested; surplus bytes of another server must not reach the decoder.
                     let end = self.body.as_ref().map_or(self.remaining.end, |(_, end)| *end);
                     bytes.truncate((end - self.remaining.start) as usize);
                     self.state.cache().insert(self.remaining.start, &bytes);
@@ -83,7 +83,7 @@ impl<S: Store> RangeStream<S> {
                     return Some(Ok(bytes));
                 }
                 Ok(Some(_)) => {}
-                // The body ended or broke before the range was complete: go on from here.
+                // The body ended or failed before the range was complete: resume from here.
                 Ok(None) | Err(StoreError::Transient(_) | StoreError::Conflict)
                     if self.empty_reads < MAX_EMPTY_READS =>
                 {
@@ -92,7 +92,7 @@ impl<S: Store> RangeStream<S> {
                 }
                 Ok(None) => {
                     return Some(Err(
-                        self.record_failure(StoreError::Transient("the body ends early".into()))
+                        self.record_failure(StoreError::Transient("the response body ended early".into()))
                     ));
                 }
                 Err(error) => return Some(Err(self.record_failure(error))),
@@ -114,7 +114,7 @@ impl<S: Store> RangeStream<S> {
         };
         match timeout(READ_TIMEOUT, body.next()).await {
             Ok(next) => next.transpose(),
-            Err(_) => Err(StoreError::Transient("S3 fell silent in the middle of a body".into())),
+            Err(_) => Err(StoreError::Transient("S3 timed out while sending a body".into())),
         }
     }
 

@@ -1,30 +1,31 @@
-//! Decides which bytes of a source are kept in memory for the next reader. Pure.
+//! In-memory cache of the bytes of a source. Pure.
 //!
-//! Every child opens the source anew: it reads the index again, and of a small file all of it. What passed by once is
-//! therefore kept where it is likely to be asked for again: the whole of a small source, head and tail of a larger
-//! one, where containers have their index. Nothing is read for the cache's own sake.
+//! Each child process opens the source again: it reads the index again, and all of a small file. Bytes that pass
+//! through the proxy are therefore cached if they are likely to be requested again: all of a small source, and the
+//! beginning and end of a larger one, where containers have their index. Nothing is read only to fill the cache.
 
 use std::ops::Range;
 
 use bytes::Bytes;
 
-/// A source up to this length is kept as a whole.
+/// Sources up to this size are cached as a whole, in bytes.
 const MAX_WHOLE_BYTES: u64 = 64 * 1024 * 1024;
-/// How much is kept of the beginning, and of the end, of a larger one: an index of hours of video fits.
+/// How much of the beginning and of the end of a larger source is cached, in bytes: enough for the index of hours of
+/// video.
 const END_BYTES: u64 = 4 * 1024 * 1024;
-/// The most that is handed out at once.
+/// Maximum number of bytes returned at once.
 const MAX_CHUNK_BYTES: u64 = 64 * 1024;
-/// A read goes on through a kept part smaller than this: two requests would cost more than its bytes.
+/// A read does not stop at cached parts smaller than this, in bytes: two requests would cost more.
 const MIN_SPLIT_BYTES: u64 = 256 * 1024;
 
-/// What was kept of one source.
+/// The cached bytes of one source.
 #[derive(Debug)]
 pub(super) struct Cache {
     windows: Vec<CacheWindow>,
 }
 
 impl Cache {
-    /// An empty cache of a source of this length.
+    /// An empty cache for a source of this length.
     pub(super) fn new(total_bytes: u64) -> Self {
         let windows = if total_bytes <= MAX_WHOLE_BYTES {
             vec![CacheWindow::new(0..total_bytes)]
@@ -34,20 +35,20 @@ impl Cache {
         Self { windows }
     }
 
-    /// Keeps what of these bytes, which lie at `at`, is worth it.
+    /// Adds those of these bytes, which begin at `offset`, that are worth caching.
     pub(super) fn insert(&mut self, offset: u64, bytes: &[u8]) {
         for window in &mut self.windows {
             window.insert(offset, bytes);
         }
     }
 
-    /// Some of the kept bytes from `range.start` on, inside of `range`; none if that first one is not kept.
+    /// Cached bytes from `range.start`, within `range`; `None` if the first byte is not cached.
     pub(super) fn get(&self, range: &Range<u64>) -> Option<Bytes> {
         let end = range.end.min(range.start.saturating_add(MAX_CHUNK_BYTES));
         self.windows.iter().find_map(|window| window.get(range.start..end))
     }
 
-    /// Where a read of `range` may end, since what follows is kept.
+    /// Where a read of `range` may end, because the next bytes are cached.
     pub(super) fn next_cached(&self, range: &Range<u64>) -> u64 {
         let cached = self.windows.iter().flat_map(|window| &window.ranges);
         cached
@@ -59,13 +60,13 @@ impl Cache {
     }
 }
 
-/// One kept part of the source.
+/// One cached window of the source.
 #[derive(Debug)]
 struct CacheWindow {
     span: Range<u64>,
-    /// As long as `span` once anything is kept.
+    /// Empty, or as long as `span`.
     bytes: Vec<u8>,
-    /// What of it is there: sorted, apart from each other.
+    /// The cached ranges: sorted, neither overlapping nor adjacent.
     ranges: Vec<Range<u64>>,
 }
 
@@ -85,7 +86,7 @@ impl CacheWindow {
         }
         let target = (start - self.span.start) as usize..(end - self.span.start) as usize;
         self.bytes[target].copy_from_slice(&bytes[(start - offset) as usize..(end - offset) as usize]);
-        // One range takes the place of all that it touches.
+        // One range replaces all ranges that it touches.
         let mut merged = start..end;
         self.ranges.retain(|other| {
             let touches = other.start <= merged.end && merged.start <= other.end;
@@ -136,7 +137,7 @@ mod tests {
         let mut cache = Cache::new(4 * MIN_SPLIT_BYTES);
         cache.insert(100, &[0; 10]);
         assert_eq!(cache.next_cached(&(0..1000)), 1000);
-        assert_eq!(cache.next_cached(&(0..105)), 100, "nothing is left to be read behind it");
+        assert_eq!(cache.next_cached(&(0..105)), 100, "the rest of the range is cached");
         cache.insert(MIN_SPLIT_BYTES, &pattern(MIN_SPLIT_BYTES));
         assert_eq!(cache.next_cached(&(0..4 * MIN_SPLIT_BYTES)), MIN_SPLIT_BYTES);
         assert_eq!(cache.next_cached(&(2 * MIN_SPLIT_BYTES..3 * MIN_SPLIT_BYTES)), 3 * MIN_SPLIT_BYTES);

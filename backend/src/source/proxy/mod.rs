@@ -1,9 +1,10 @@
-//! Decides how a decoder reads a source: through one address on the loopback, and nothing of it is stored on a disk.
+//! Source proxy: an HTTP server on the loopback interface through which ffmpeg reads a source without storing it on
+//! disk.
 //!
-//! It answers `GET` and `HEAD` of one unguessable path. A range is forwarded to S3 as one ranged read with
-//! `If-Match`, and its bytes are handed on as they come: the decoder's own pace is felt by S3, and a connection that
-//! it drops ends the read. What is likely to be read again is kept in memory as it passes. A body that breaks off is resumed from where it was (THREATS E10).
-//! What S3 did is remembered, so that a job's outcome is judged by what was seen and not by an exit code.
+//! It responds to `GET` and `HEAD` requests for one unguessable path. Each range is forwarded to S3 as one ranged read
+//! with `If-Match` and streamed: the decoder's pace applies backpressure to S3, and a closed connection ends the read.
+//! Bytes that are likely to be read again are cached in memory. An interrupted body is resumed where it ended (threat
+//! E10). The first error of S3 is recorded, so that the result of a job depends on the cause and not on an exit status.
 
 mod body;
 mod cache;
@@ -36,35 +37,35 @@ use crate::source::proxy::range::RequestedRange;
 use crate::source::reader::{IoStats, RangeReader};
 use crate::store::{Store, StoreError};
 
-/// How much may lie unread in a connection, in bytes.
+/// The send buffer of a connection, in bytes.
 const SEND_BUFFER_BYTES: u32 = 64 * 1024;
 
-/// The one object that is read.
+/// The object that is read.
 #[derive(Debug, Clone)]
 pub struct SourceObject {
-    /// Where it lies.
+    /// The key of the object.
     pub key: Key,
-    /// Which object it has to be, quotes included.
+    /// The ETag that the object must have, with quotes.
     pub etag: String,
-    /// Its length in bytes.
+    /// The length of the object in bytes.
     pub bytes: u64,
 }
 
 impl SourceObject {
-    /// The object that a reader reads.
+    /// The object of a reader.
     pub fn from_reader<S: Store>(reader: &RangeReader<S>) -> Self {
         Self { key: reader.key().clone(), etag: reader.etag().to_owned(), bytes: reader.total_bytes() }
     }
 }
 
-/// The first thing that S3 failed at.
+/// The first error of S3.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceError {
-    /// The source was deleted meanwhile.
+    /// The source was deleted in the meantime.
     Deleted,
-    /// The source was replaced meanwhile.
+    /// The source was replaced in the meantime.
     Replaced,
-    /// S3 did not answer as it should; it may the next time.
+    /// Any other error; a retry may succeed.
     Unavailable(String),
 }
 
@@ -75,9 +76,9 @@ struct State {
     wait_time_us: AtomicU64,
     first_error: Mutex<Option<SourceError>>,
     cache: Mutex<Cache>,
-    /// What decoders find before the source.
+    /// Bytes that decoders receive before the source.
     prefix: OnceLock<Bytes>,
-    /// How many bytes of the source's beginning decoders do not find.
+    /// How many bytes at the beginning of the source are hidden from decoders.
     skipped_bytes: OnceLock<u64>,
 }
 
@@ -109,7 +110,7 @@ impl State {
     }
 }
 
-/// How the source's bytes are read for our own use.
+/// Reads ranges of the source for this process.
 struct RangeFn(Box<dyn Fn(Range<u64>) -> RangeFuture + Send + Sync>);
 
 type RangeFuture = BoxFuture<'static, Result<Bytes, StoreError>>;
@@ -120,7 +121,7 @@ impl std::fmt::Debug for RangeFn {
     }
 }
 
-/// The loopback reader of one source. Dropping it closes the listener and every connection.
+/// The proxy of one source. Dropping it closes the listener and all connections.
 #[derive(Debug)]
 pub struct SourceProxy {
     url: String,
@@ -132,13 +133,14 @@ pub struct SourceProxy {
 }
 
 impl SourceProxy {
-    /// Opens the reader on a free port. `secret` makes the path unguessable: 128 fresh random bits.
+    /// Opens the proxy on a free port. `secret` makes the path unguessable: 128 fresh random bits.
     ///
     /// # Errors
-    /// The loopback has no port to give.
+    /// The loopback interface has no free port.
     pub fn open<S: Store>(store: Arc<S>, source: SourceObject, secret: [u8; 16]) -> io::Result<Self> {
         let socket = TcpSocket::new_v4()?;
-        // What lies in a socket when a decoder seeks away was read from S3 for nothing. Connections inherit this.
+        // Bytes in the socket when a decoder seeks were read from S3 needlessly, so the buffer is small. Connections
+        // inherit it.
         socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
         socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
         let listener = socket.listen(16)?;
@@ -156,54 +158,56 @@ impl SourceProxy {
         Ok(Self { url, path, total_bytes, read_fn, state, task })
     }
 
-    /// How long the source is, in bytes.
+    /// The length of the source in bytes.
     pub fn total_bytes(&self) -> u64 {
         self.total_bytes
     }
 
-    /// Lets decoders find these bytes before the source from now on, once: a header that it lacks.
+    /// Inserts these bytes before the source for all later reads of decoders: a header that the source lacks. Can be
+    /// called once.
     pub fn prepend(&self, bytes: Bytes) {
         self.state.prefix.get_or_init(|| bytes);
     }
 
-    /// Lets decoders find the source without these bytes of its beginning from now on, once: what is no part of it.
+    /// Hides this many bytes at the beginning of the source from all later reads of decoders: bytes that are not part
+    /// of the container. Can be called once.
     pub fn skip(&self, bytes: u64) {
         self.state.skipped_bytes.get_or_init(|| bytes);
     }
 
-    /// Some of its bytes, read as a decoder's are: counted, and kept where those are.
+    /// Reads a range like a decoder: the read is counted, and cached where a decoder's is.
     ///
     /// # Errors
-    /// The storage failed, which is noted as well.
+    /// The error of the storage, which is also recorded.
     pub async fn read(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
         if range.is_empty() { Ok(Bytes::new()) } else { (self.read_fn.0)(range).await }
     }
 
-    /// The address to hand to a decoder.
+    /// The URL for a decoder.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The address of a part of the source, to hand to a decoder as if it were all of it.
+    /// The URL of a range of the source, which a decoder reads like a whole file.
     pub fn range_url(&self, range: &Range<u64>) -> String {
         format!("{}-{}-{}", self.url, range.start, range.end)
     }
 
-    /// The part of the address that must not be logged.
+    /// The part of the URL that must not be logged.
     pub fn secret_path(&self) -> &str {
         &self.path
     }
 
-    /// The first thing that S3 failed at, if it failed at anything.
+    /// The first error of S3, if there was one.
     pub fn first_error(&self) -> Option<SourceError> {
         self.state.first_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What was done so far.
+    /// Statistics of the reads so far.
     pub fn stats(&self) -> IoStats {
         IoStats {
             requests: self.state.requests.load(Ordering::Relaxed),
-            // ffmpeg asks for one thing after another.
+            // ffmpeg sends one request after another.
             round_trips: self.state.requests.load(Ordering::Relaxed),
             bytes: self.state.bytes.load(Ordering::Relaxed),
             wait_time: Duration::from_micros(self.state.wait_time_us.load(Ordering::Relaxed)),
@@ -225,7 +229,7 @@ struct ProxyContext<S> {
 }
 
 async fn accept<S: Store>(listener: TcpListener, context: Arc<ProxyContext<S>>) {
-    // Owned by this task: when the relay is dropped, so are its connections.
+    // Owned by this task, so that the connections close when the proxy is dropped.
     let mut connections = tokio::task::JoinSet::new();
     loop {
         tokio::select! {
@@ -243,7 +247,7 @@ async fn serve<S: Store>(stream: TcpStream, context: Arc<ProxyContext<S>>) {
         let context = Arc::clone(&context);
         async move { Ok::<_, Infallible>(respond(&request, &context).await) }
     });
-    // A reader that goes away in the middle is how ffmpeg seeks: no error worth a word.
+    // ffmpeg closes the connection to seek; not an error.
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
@@ -304,14 +308,14 @@ async fn respond<S: Store>(request: &Request<Incoming>, context: &ProxyContext<S
     builder.body(body).unwrap_or_else(|_| empty_response(StatusCode::INTERNAL_SERVER_ERROR))
 }
 
-/// The part that an address ends with, as [`SourceProxy::range_url`] writes it.
+/// Parses the suffix that [`SourceProxy::range_url`] appends.
 fn parse_range_suffix(text: &str, total_bytes: u64) -> Option<Range<u64>> {
     let (start, end) = text.strip_prefix('-')?.split_once('-')?;
     let (start, end) = (start.parse().ok()?, end.parse().ok()?);
     (start < end && end <= total_bytes).then_some(start..end)
 }
 
-/// These bytes, and then those of the source.
+/// A body with the bytes of `prefix`, followed by the range of the source.
 async fn open_body<S: Store>(
     context: &ProxyContext<S>,
     prefix: Bytes,

@@ -1,17 +1,17 @@
-//! Decides which bytes a `Range` header asks for: RFC 9110, section 14, of which a decoder uses single ranges.
+//! Parses `Range` headers: RFC 9110, section 14. Decoders use single ranges only.
 
 use std::ops::Range;
 
 use http::HeaderValue;
 
-/// What a request wants of the source.
+/// The range that a request selects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum RequestedRange {
-    /// All of it: there is no range, or one that is to be ignored.
+    /// The whole source: there is no range, or one that must be ignored.
     Full,
     /// These bytes, at least one.
     Partial(Range<u64>),
-    /// Bytes that do not exist.
+    /// Bytes outside the source.
     Unsatisfiable,
 }
 

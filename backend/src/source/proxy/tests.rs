@@ -1,4 +1,4 @@
-//! The relay is spoken to as a decoder speaks: HTTP over a socket.
+//! Tests of the source proxy over a socket, with HTTP requests like those of a decoder.
 
 use glimpse_contract::{Grant, Owner, VideoId, Visibility};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -30,7 +30,7 @@ fn open_fixture(length: usize) -> ProxyFixture {
     ProxyFixture { store, proxy, bytes, key: grant.key() }
 }
 
-/// Sends one request and returns the head and the body of the answer.
+/// Sends one request and returns the head and the body of the response.
 async fn request(proxy: &SourceProxy, method: &str, path: &str, range: Option<&str>) -> (String, Vec<u8>) {
     let authority = proxy.url().strip_prefix("http://").unwrap().split('/').next().unwrap().to_owned();
     let mut stream = TcpStream::connect(&authority).await.unwrap();
@@ -39,9 +39,9 @@ async fn request(proxy: &SourceProxy, method: &str, path: &str, range: Option<&s
         format!("{method} {path} HTTP/1.1\r\nHost: {authority}\r\n{range}Connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut response = Vec::new();
-    // A body that S3 failed at ends with a reset or an early close.
+    // If S3 fails while the proxy sends a body, the connection is reset or closed early.
     let _ = stream.read_to_end(&mut response).await;
-    // An answer whose body fails at once may never leave at all.
+    // If the body fails immediately, the response may never be sent.
     let Some(split) = response.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4) else {
         return (String::new(), Vec::new());
     };
@@ -112,7 +112,11 @@ async fn range_url_serves_a_part_as_a_whole() {
         let (head, _) = request(&fixture.proxy, "GET", &format!("{path}{wrong}"), None).await;
         assert!(head.starts_with("http/1.1 404"), "{wrong}: {head}");
     }
-    assert_eq!(fixture.proxy.read(0..3).await.unwrap(), fixture.bytes[..3], "its own reads see all of it");
+    assert_eq!(
+        fixture.proxy.read(0..3).await.unwrap(),
+        fixture.bytes[..3],
+        "reads of this process include the hidden bytes"
+    );
 }
 
 #[tokio::test]
@@ -128,7 +132,11 @@ async fn cached_bytes_are_not_fetched_again() {
     ] {
         let (_, body) = request(&fixture.proxy, "GET", path, Some(range)).await;
         assert_eq!(body, fixture.bytes[expected], "{range}");
-        assert_eq!(fixture.proxy.stats().bytes, fetched_bytes, "{range}: what is there is not asked for");
+        assert_eq!(
+            fixture.proxy.stats().bytes,
+            fetched_bytes,
+            "{range}: cached bytes are not requested again"
+        );
     }
     assert_eq!(fixture.proxy.stats().requests, 3);
 }
@@ -168,9 +176,9 @@ async fn e10_resumes_an_interrupted_body() {
     fixture.store.fail_next_read(ReadFault::Fail(StoreError::Transient("503".into())));
     fixture.store.fail_next_read(ReadFault::EndAfter(10_000));
     let (_, body) = request(&fixture.proxy, "GET", fixture.proxy.secret_path(), Some("bytes=1000-")).await;
-    assert_eq!(body, fixture.bytes[1000..], "not a byte is lost or doubled");
+    assert_eq!(body, fixture.bytes[1000..], "no byte is lost or duplicated");
     assert_eq!(fixture.proxy.stats().requests, 4);
-    assert_eq!(fixture.proxy.first_error(), None, "what was mended is no failure");
+    assert_eq!(fixture.proxy.first_error(), None, "a resumed read is not an error");
 }
 
 #[tokio::test]
@@ -191,7 +199,7 @@ async fn e7_records_that_the_source_was_deleted() {
     fixture.store.fail_next_read(ReadFault::BreakAfter(50_000));
     fixture.store.fail_next_read(ReadFault::Fail(StoreError::NotFound));
     let (_, body) = request(&fixture.proxy, "GET", fixture.proxy.secret_path(), None).await;
-    assert!(body.len() < 100_000, "the reader notices that the body is short");
+    assert!(body.len() < 100_000, "the body must be shorter than its content-length");
     assert_eq!(fixture.proxy.first_error(), Some(SourceError::Deleted));
 }
 
@@ -224,11 +232,11 @@ async fn stalled_client_stops_reads_from_s3() {
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut first = [0; 1024];
     stream.read_exact(&mut first).await.unwrap();
-    // Whatever sockets buffer is taken; then nothing more is.
+    // Wait until the socket buffers are full; then nothing more is read.
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
     let mut before = u64::MAX;
     while before != fixture.proxy.stats().bytes {
-        assert!(tokio::time::Instant::now() < deadline, "the relay reads on and on");
+        assert!(tokio::time::Instant::now() < deadline, "the proxy does not stop reading");
         before = fixture.proxy.stats().bytes;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

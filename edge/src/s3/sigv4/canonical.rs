@@ -1,8 +1,10 @@
-//! Decides what exactly is signed: SigV4's canonical request, and the key that signs it.
+//! SigV4's canonical request
+//! (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>), and a cache of
+//! signing keys.
 //!
-//! The arithmetic (the signing key, the signature) is `aws-sigv4`'s. Its own canonical request goes through the `http`
-//! crate's types and derives the key anew each time, which made half of a presigned URL's cost and a tenth of the
-//! Worker; it is the oracle of the tests here instead.
+//! `aws-sigv4` computes the signing key and the signature. Its own canonical request uses the types of the `http` crate
+//! and derives the key each time, which made half of a presigned URL's cost and a tenth of the Worker; it is the oracle
+//! of the tests here instead.
 
 use std::cell::RefCell;
 
@@ -11,18 +13,18 @@ use sha2::{Digest as _, Sha256};
 
 use crate::s3::sigv4::{Credentials, SignError, encode_query_value, system_time};
 
-/// The only algorithm that is used.
+/// The only supported algorithm.
 pub(super) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
-/// When, where and for which service a signature is good: `20130524/us-east-1/s3/aws4_request`.
+/// The date, region and service of a signature: `20130524/us-east-1/s3/aws4_request`.
 pub(super) fn credential_scope(amz_date: &str, region: &str, service: &str) -> String {
     format!("{}/{region}/{service}/aws4_request", &amz_date[..8])
 }
 
-/// A URL taken apart as it stands: the host with its port, and the path.
+/// Splits a URL unchanged: the host with its port, and the path.
 ///
 /// # Errors
-/// Whatever cannot stand in a request line.
+/// A URL that is not valid in a request line.
 pub(super) fn split_url(url: &str) -> Result<(&str, &str), SignError> {
     let rest = url.split_once("://").map(|(_, rest)| rest).ok_or(SignError)?;
     let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
@@ -34,7 +36,7 @@ pub(super) fn split_url(url: &str) -> Result<(&str, &str), SignError> {
     Ok((host, path))
 }
 
-/// Names and values as one canonical query: each encoded once, in the order of their encoded names.
+/// The canonical query: names and values encoded once, in the order of the encoded names.
 pub(super) fn canonical_query(pairs: &[(&str, &str)]) -> String {
     let mut encoded: Vec<String> = pairs
         .iter()
@@ -45,15 +47,15 @@ pub(super) fn canonical_query(pairs: &[(&str, &str)]) -> String {
             pair
         })
         .collect();
-    // `=` sorts behind `-` and `.`, but no name that is signed here is the beginning of another.
+    // `=` sorts after `-` and `.`, but no signed name is a prefix of another.
     insertion_sort(&mut encoded);
     encoded.join("&")
 }
 
-/// Headers in their canonical order: `(name:value\n…, name;name;…)`.
+/// The canonical headers: `(name:value\n…, name;name;…)`.
 ///
 /// # Errors
-/// A name that is not in lower case, or a value that would end its line.
+/// A name that is not lower case, or a value that would end its line.
 pub(super) fn canonical_headers(headers: &[(&str, &str)]) -> Result<(String, String), SignError> {
     let mut lines: Vec<(&str, &str)> = headers.to_vec();
     insertion_sort(&mut lines);
@@ -69,7 +71,7 @@ pub(super) fn canonical_headers(headers: &[(&str, &str)]) -> Result<(String, Str
         names.push_str(name);
         text.push_str(name);
         text.push(':');
-        // Runs of spaces count as one, and none at the ends.
+        // Runs of spaces count as one; leading and trailing ones are removed.
         for (index, word) in value.split(' ').filter(|word| !word.is_empty()).enumerate() {
             if index > 0 {
                 text.push(' ');
@@ -81,7 +83,7 @@ pub(super) fn canonical_headers(headers: &[(&str, &str)]) -> Result<(String, Str
     Ok((text, names))
 }
 
-/// For the dozen entries of a request; the standard library's sorts are each a few kilobytes of the Worker.
+/// For the dozen entries of a request; each of the standard library's sorts adds a few kilobytes to the Worker.
 fn insertion_sort<T: Ord>(items: &mut [T]) {
     for end in 1..items.len() {
         let mut index = end;
@@ -92,14 +94,14 @@ fn insertion_sort<T: Ord>(items: &mut [T]) {
     }
 }
 
-/// A request as SigV4 sees it.
+/// A canonical request of SigV4.
 pub(super) struct CanonicalRequest<'a> {
     pub(super) method: &'a str,
     pub(super) path: &'a str,
     pub(super) query: &'a str,
-    /// What [`canonical_headers`] returned.
+    /// The result of [`canonical_headers`].
     pub(super) headers: (&'a str, &'a str),
-    /// The hash of the body, or the word that stands for none.
+    /// The hash of the body, or the constant for an unsigned one.
     pub(super) payload: &'a str,
 }
 
@@ -124,7 +126,7 @@ impl CanonicalRequest<'_> {
     }
 }
 
-/// Which day, region, service and secret a key is for.
+/// The date, region, service and secret of a signing key.
 #[derive(PartialEq, Eq)]
 struct SigningKeyCacheKey {
     day: u64,
@@ -133,15 +135,15 @@ struct SigningKeyCacheKey {
     secret: String,
 }
 
-/// How many keys are kept: one for the bucket, one for the function, and both of the day before.
+/// How many keys are cached: one for the bucket, one for the function, and both of the day before.
 const MAX_CACHED_KEYS: usize = 4;
 
 thread_local! {
-    // A memo of a pure function: four HMACs a day instead of four a signature.
+    // A cache of a pure function: four HMACs a day instead of four per signature.
     static SIGNING_KEYS: RefCell<Vec<(SigningKeyCacheKey, Vec<u8>)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The signature of a text with the key of its day.
+/// Signs a text with the key of its date.
 pub(super) fn sign_with_cached_key(
     text: &[u8],
     credentials: &Credentials,
@@ -221,6 +223,6 @@ mod tests {
         for other in 0..10 {
             signature("a", other * day);
         }
-        assert_eq!(signature("a", day), first, "and the same after others");
+        assert_eq!(signature("a", day), first, "unchanged after other signatures");
     }
 }

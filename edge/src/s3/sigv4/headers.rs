@@ -1,4 +1,4 @@
-//! Decides the headers by which a request to a Lambda function URL proves itself: SigV4 for the service `lambda`.
+//! Signs requests to a Lambda function URL in their headers: SigV4 for the service `lambda`.
 
 use crate::s3::sigv4::canonical::{
     ALGORITHM, CanonicalRequest, canonical_headers, credential_scope, split_url,
@@ -14,17 +14,17 @@ const EMPTY_PAYLOAD_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b
 pub struct HeaderSigningParams<'a> {
     /// The method.
     pub method: &'a str,
-    /// The address without a query. Its path holds unreserved characters and single slashes only: every service but S3
-    /// would encode others twice and normalise the path, and neither is done here.
+    /// The URL without a query. Its path contains unreserved characters and single slashes only: every service but S3
+    /// would encode others twice and normalize the path, and neither is done here.
     pub url: &'a str,
     /// The service's name in the signature's scope.
     pub service: &'a str,
 }
 
-/// The headers that the request is sent with: all that is signed but `host`, and the signature. They are a secret.
+/// The headers to send: all signed headers but `host`, and the signature. They are secret.
 ///
 /// # Errors
-/// A URL that cannot stand in a request, or has a path that would have to be encoded.
+/// An invalid URL, or one with a path that would have to be encoded.
 pub fn sign_headers(
     request: &HeaderSigningParams<'_>,
     credentials: &Credentials,

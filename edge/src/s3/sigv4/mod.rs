@@ -1,5 +1,5 @@
-//! Decides how a request proves itself: presigned URLs and POST policies of S3, signed headers for a function. Pure:
-//! the clock is an argument.
+//! AWS Signature Version 4: presigned URLs and POST policies of S3, signed headers for a function. Pure: the clock is
+//! an argument.
 
 mod canonical;
 mod headers;
@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use thiserror::Error;
 
-/// An access key of the bucket's account. The secret cannot print.
+/// An access key of the bucket's account. The secret is never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// The public half.
@@ -35,9 +35,9 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// A URL or a header that cannot stand in a request. It is not repeated: it may be a secret.
+/// A URL or a header that is invalid in a request. It is not part of the message: it may be a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("the URL or a header cannot stand in a request")]
+#[error("invalid URL or header")]
 pub struct SignError;
 
 fn system_time(now_ms: u64) -> SystemTime {

@@ -1,4 +1,4 @@
-//! Decides the form of a browser's POST upload: a policy that S3 checks field by field, and its signature.
+//! Signs the form of a browser's POST upload: a policy that S3 checks field by field, and its signature.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,26 +8,25 @@ use crate::s3::sigv4::canonical::{ALGORITHM, credential_scope, sign_with_cached_
 use crate::s3::sigv4::timestamp::{amz_date, format_rfc3339};
 use crate::s3::sigv4::{Credentials, S3Bucket};
 
-/// One thing that a POST must fulfil.
+/// A condition of a POST policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PolicyCondition {
     /// A form field must have exactly this value.
     Equals(String, String),
-    /// The file's length must lie in this range, both ends included, in bytes.
+    /// The file's length must be in this range, both ends included, in bytes.
     LengthRange(u64, u64),
 }
 
-/// A POST upload that is to be allowed,
-/// <https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-HTTPPOSTConstructPolicy.html>.
+/// A POST upload to be allowed, <https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-HTTPPOSTConstructPolicy.html>.
 #[derive(Debug, Clone)]
 pub struct PostPolicy {
-    /// Where the file goes: exactly this key, no `${filename}`.
+    /// The key of the file: exactly this one, without `${filename}`.
     pub key: String,
-    /// Further fields, each bound to its value.
+    /// Further fields, each with its required value.
     pub fields: Vec<(String, String)>,
-    /// The fewest and the most bytes.
+    /// The minimum and maximum length in bytes.
     pub length_range: (u64, u64),
-    /// How long the form may be used, in seconds.
+    /// The lifetime of the form, in seconds.
     pub expires_secs: u64,
 }
 
@@ -38,7 +37,7 @@ pub struct SignedForm {
     pub fields: Vec<(String, String)>,
 }
 
-/// Signs a POST policy: every field is bound by `eq`, none by `starts-with`.
+/// Signs a POST policy: every field has an exact condition, none a `starts-with`.
 pub fn sign_post_policy(
     policy: &PostPolicy,
     bucket: &S3Bucket,
@@ -113,7 +112,7 @@ mod tests {
             if name != "Policy" && name != "X-Amz-Signature" {
                 assert!(
                     conditions.contains(&json!(["eq", format!("${name}"), value])),
-                    "{name} is not bound"
+                    "{name} has no condition"
                 );
             }
         }
@@ -123,8 +122,8 @@ mod tests {
         assert_eq!(field("X-Amz-Date"), "20231114T221320Z");
     }
 
-    /// The example of <https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-post-example.html>: its policy is
-    /// signed as it stands there.
+    /// The example of <https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-post-example.html>: its policy is signed
+    /// unchanged.
     #[test]
     fn signature_matches_documented_example() {
         let policy = concat!(

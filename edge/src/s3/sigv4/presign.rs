@@ -1,4 +1,4 @@
-//! Decides the query of a presigned URL: SigV4 as S3 wants it, encoded once and not normalised.
+//! Presigned URLs: SigV4 in the query, with S3's rules: encoded once and not normalized.
 
 use crate::s3::sigv4::canonical::{
     ALGORITHM, CanonicalRequest, canonical_headers, canonical_query, credential_scope, split_url,
@@ -6,25 +6,25 @@ use crate::s3::sigv4::canonical::{
 use crate::s3::sigv4::timestamp::amz_date;
 use crate::s3::sigv4::{Credentials, SignError};
 
-/// A request that whoever holds its URL may make.
+/// A request that the bearer of the URL may send.
 #[derive(Debug, Clone)]
 pub struct PresignParams<'a> {
-    /// The method that is allowed.
+    /// The allowed method.
     pub method: &'a str,
-    /// The address without a query, percent-encoded.
+    /// The URL without a query, percent-encoded.
     pub url: &'a str,
     /// The query before the signature, not encoded.
     pub query: &'a [(&'a str, &'a str)],
-    /// Headers that must be sent exactly so, names in lower case; `host` is always added.
+    /// Headers that must be sent with exactly these values, names in lower case; `host` is always added.
     pub headers: &'a [(&'a str, &'a str)],
-    /// How long the URL is good for, in seconds: S3 allows up to a week.
+    /// The lifetime of the URL, in seconds: S3 allows up to a week.
     pub expires_secs: u64,
 }
 
-/// The presigned URL of a request. Its query is the very text that was signed.
+/// The presigned URL of a request. Its query is exactly the signed text.
 ///
 /// # Errors
-/// A URL or header that cannot stand in a request.
+/// An invalid URL or header.
 pub fn presign(
     request: &PresignParams<'_>,
     credentials: &Credentials,
@@ -77,8 +77,8 @@ mod tests {
     use super::*;
     use crate::s3::sigv4::{encode_path, encode_query_value, system_time};
 
-    /// The same request, signed by all of `aws-sigv4`. With its defaults (double encoding, normalised path) AWS's
-    /// `test.txt` vector still passes, and a key with a space or `//` fails: S3 is the one service that does neither.
+    /// The same request, signed by `aws-sigv4` alone. With its defaults (double encoding, normalized path), AWS's
+    /// `test.txt` vector still passes, but a key with a space or `//` fails: S3 is the only service that does neither.
     fn oracle(request: &PresignParams<'_>, credentials: &Credentials, region: &str, now_ms: u64) -> String {
         let mut settings = SigningSettings::default();
         settings.percent_encoding_mode = PercentEncodingMode::Single;

@@ -1,11 +1,11 @@
-//! Decides how SigV4 writes a moment: basic form, always UTC. Moments are Unix milliseconds.
+//! Timestamps of SigV4: ISO 8601 basic format, always UTC, from Unix milliseconds.
 
 pub use glimpse_contract::format_rfc3339;
 
-/// `20130524T000000Z`, as SigV4 writes it.
+/// A timestamp such as `20130524T000000Z`.
 pub fn amz_date(ms: u64) -> String {
     let iso = format_rfc3339(ms);
-    // What RFC 3339 has between its digits, and the fraction, are left out.
+    // Remove the separators of RFC 3339, and the fraction.
     let whole = iso.split('.').next().unwrap_or_default();
     let mut text: String = whole.chars().filter(|c| !matches!(c, '-' | ':')).collect();
     text.push('Z');

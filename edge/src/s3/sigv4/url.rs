@@ -1,29 +1,29 @@
-//! Decides the address of an object: virtual-hosted on AWS, path style on any other endpoint.
+//! URLs of the bucket and its objects: virtual-hosted on AWS, path style on any other endpoint.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// RFC 3986's unreserved characters stay; SigV4 wants everything else escaped,
+/// RFC 3986's unreserved characters are kept; SigV4 requires everything else to be escaped,
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>.
 const QUERY_ESCAPES: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// In a path the slash stays as well.
+/// In a path, the slash is kept as well.
 const PATH_ESCAPES: &AsciiSet = &QUERY_ESCAPES.remove(b'/');
 
-/// A key as it stands in a URL's path.
+/// Encodes a key for the path of a URL.
 pub fn encode_path(key: &str) -> String {
     utf8_percent_encode(key, PATH_ESCAPES).to_string()
 }
 
-/// A name or value as it stands in a URL's query: the one encoder of what is signed and what is sent.
+/// Encodes a name or value for the query of a URL: the only encoder of both the signed and the sent text.
 pub fn encode_query_value(value: &str) -> String {
     utf8_percent_encode(value, QUERY_ESCAPES).to_string()
 }
 
-/// Where the bucket is.
+/// The location of the bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct S3Bucket {
-    /// Its name, as a POST policy repeats it.
+    /// Its name, which a POST policy contains.
     pub name: String,
-    /// The region that signatures are scoped to.
+    /// The region in the scope of signatures.
     pub region: String,
     base_url: String,
 }
@@ -47,12 +47,12 @@ impl S3Bucket {
         }
     }
 
-    /// The bucket itself. It ends with a slash: Uppy appends the key to it as it is.
+    /// The URL of the bucket. It ends with a slash: Uppy appends the key to it as it is.
     pub fn bucket_url(&self) -> String {
         format!("{}/", self.base_url)
     }
 
-    /// An object, percent-encoded once and not normalised: `//` and `..` in a key stay as they are.
+    /// The URL of an object, percent-encoded once and not normalized: `//` and `..` in a key stay as they are.
     pub fn object_url(&self, key: &str) -> String {
         format!("{}/{}", self.base_url, encode_path(key))
     }

@@ -1,53 +1,54 @@
-//! Decides where in a Flash video without an index the samples of a moment are: where they should be if all seconds had
-//! as many bytes, from the next tag on.
+//! Finds the samples of a time in a Flash video without an index: by interpolation and bisection over byte positions,
+//! assuming a constant bitrate, and reading from the next tag.
 
 use std::ops::Range;
 
 use bytes::Bytes;
 
 use crate::demux::budget::STEPS_PER_SAMPLE;
-use crate::demux::buffer::{ReadError, SparseBuffer, collect_missing};
+use crate::demux::buffer::SparseBuffer;
 use crate::demux::demuxer::{Sample, SampleRequest, SeekMode};
+use crate::demux::error::{ReadError, collect_missing};
 use crate::demux::flv::tag::{HEADER_BYTES, Tag, TagType, VIDEO_HEADER_BYTES, VideoTag, find_tags};
 use crate::demux::flv::{SCANNED_BYTES_PER_STEP, TagPosition};
 use crate::demux::index::{PresentedSpan, SampleIndex, VERIFY_HEAD_BYTES};
 use crate::demux::reference::{RandomAccess, random_access};
 
-/// How much is fetched to read on.
+/// How many bytes are fetched ahead while tags are read.
 pub(super) const READ_AHEAD_BYTES: u64 = 256 * 1024;
 const MAX_READ_AHEAD_BYTES: u64 = 4 * 1024 * 1024;
-/// How far a tag is looked for from a place on: the largest has to be in it as a whole.
+/// How far a tag is searched from a position: the window has to contain the largest tag completely.
 const SCAN_WINDOWS: [u64; 2] = [512 * 1024, 2 * 1024 * 1024];
-/// The most bytes that are looked through for tags for one question.
+/// The most bytes that are scanned for tags in one call.
 const MAX_SCAN_BYTES: u64 = 128 << 20;
-/// How well a place has to be known, in bytes or milliseconds; the rest is walked.
+/// The precision at which the search stops, in bytes or milliseconds. The rest is read sequentially.
 const WALK_BYTES: u64 = 512 * 1024;
 const WALK_MS: i64 = 1_500;
-/// How often a place is guessed by its share of time, and then by halves.
+/// The number of interpolated guesses, and of all guesses: the rest are bisections.
 const MAX_INTERPOLATIONS: usize = 5;
 const MAX_GUESSES: usize = 10;
-/// The most that is read to find keyframes for all wants together: what a job has room for beside its decoder; and of
-/// it for one.
+/// The most bytes that are read to find keyframes for all requests together, which is the memory that a job has beside
+/// its decoder; and the range of the share of one request.
 const MAX_SEARCH_BYTES: u64 = 96 << 20;
 const REQUEST_BYTES: Range<u64> = (512 << 10)..(8 << 20);
-/// The longest stretch that is walked for a very moment.
+/// The most bytes that are read for an exact time.
 const MAX_RUN_BYTES: u64 = 64 << 20;
-/// How often an earlier place is tried where there is no keyframe before what is wanted, and the first step, in
-/// milliseconds: then twice as far, and so on.
+/// How many earlier positions are tried if there is no keyframe before the requested time, and the first step back in
+/// milliseconds. Each step is twice as long as the one before.
 const MAX_STEPS_BACK: u32 = 4;
 const STEP_BACK_MS: i64 = 5_000;
 
-/// A tag, and what is in it if it is of pictures.
+/// A tag, with its content if it is a video tag.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TagContent {
     pub(super) tag: Tag,
     pub(super) video: VideoTag,
 }
 
-/// The tag that begins at `at`; none where the file ends before it does, or where none begins.
+/// Reads the tag at `at`. `None` if the file ends before it does, or if there is no valid tag.
 ///
 /// # Errors
-/// What is missing: as many bytes as `ahead` says.
+/// The bytes that are missing: `read_ahead` of them.
 pub(super) fn read_tag(
     buffer: &SparseBuffer,
     at: u64,
@@ -74,40 +75,40 @@ pub(super) fn read_tag(
     Ok(Some(TagContent { tag, video }))
 }
 
-/// How far tags are read.
+/// Where reading of tags stops.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum ReadUntil {
-    /// To the end of the file.
+    /// At the end of the file.
     End,
-    /// To a keyframe, and so much behind it, in milliseconds; but not more bytes than that.
+    /// After a keyframe and this many milliseconds after it, but within this many bytes.
     Keyframe(i64, u64),
-    /// Until what is shown before that moment is there.
+    /// When all frames that are shown before this time have been read.
     Time(i64),
 }
 
-/// A file in which moments are looked for.
+/// A file that is searched by time.
 #[derive(Debug, Clone)]
 pub(super) struct FlvSeeker {
     pub(super) codec: &'static str,
-    /// How many bytes the length of a NAL unit takes.
+    /// Size of a NAL unit's length field in bytes.
     pub(super) nal_length_size: usize,
-    /// Whether pictures are keyframes only if their own bytes say so.
+    /// Whether a keyframe flag is ignored unless the sample itself confirms it.
     pub(super) verify_keyframes: bool,
     pub(super) span: PresentedSpan,
     pub(super) first_keyframe: TagPosition,
-    /// The last picture, and when nothing more is shown.
+    /// The last frame, and the end of the presentation.
     pub(super) end: TagPosition,
-    /// How long a picture is shown, in milliseconds.
+    /// Duration of a frame, in milliseconds.
     pub(super) frame_ms: i64,
-    /// What the decoder is configured with.
+    /// The decoder configuration.
     pub(super) decoder_config: Bytes,
 }
 
 impl FlvSeeker {
-    /// The samples of each want. Where no keyframe is near, those of the nearest that was found for another one.
+    /// Returns the samples of each request. If no keyframe is near, those of the nearest other request.
     ///
     /// # Errors
-    /// What is missing.
+    /// The bytes that are missing.
     pub(super) fn find_samples(
         &self,
         buffer: &SparseBuffer,
@@ -169,7 +170,7 @@ impl FlvSeeker {
         Ok(Vec::new())
     }
 
-    /// A tag at or before a time, and not long before it. `left` is how many bytes may still be looked through.
+    /// Finds a tag shortly before a time. `remaining_bytes` is the number of bytes that may still be scanned.
     fn locate(
         &self,
         buffer: &SparseBuffer,
@@ -198,10 +199,10 @@ impl FlvSeeker {
         Ok(low)
     }
 
-    /// Reads pictures from a tag on.
+    /// Reads samples, starting at a tag.
     ///
     /// # Errors
-    /// What is missing; [`ReadError::Unsupported`] where the decoder would have to be configured anew.
+    /// The bytes that are missing; [`ReadError::Unsupported`] if the decoder configuration changes.
     pub(super) fn read_samples(
         &self,
         buffer: &SparseBuffer,
@@ -229,10 +230,10 @@ impl FlvSeeker {
                 VideoTag::SequenceHeader(_, from) => {
                     let record = body + from.min(tag.body_bytes) as u64..body + tag.body_bytes as u64;
                     if buffer.get(record)? != self.decoder_config {
-                        return Err(ReadError::Unsupported("a configuration that changes"));
+                        return Err(ReadError::Unsupported("codec configuration changes"));
                     }
                 }
-                VideoTag::Unsupported => return Err(ReadError::Unsupported("a codec that changes")),
+                VideoTag::Unsupported => return Err(ReadError::Unsupported("codec changes")),
                 VideoTag::CodedFrame { is_key: marked_key, composition_time_ms: shift, offset: at }
                     if at < tag.body_bytes =>
                 {
@@ -259,7 +260,7 @@ impl FlvSeeker {
 }
 
 impl FlvSeeker {
-    /// Whether a picture that the file calls a keyframe, or not, is one.
+    /// Whether a sample is a keyframe, according to its own bytes; if they are inconclusive, according to its flag.
     fn verify_keyframe(
         &self,
         buffer: &SparseBuffer,
@@ -276,8 +277,8 @@ impl FlvSeeker {
     }
 }
 
-/// The first picture that begins in `from..to`, if there is one within reach. `left` is how many bytes may still be looked
-/// through.
+/// The first video tag that starts in `from..to`, if there is one within reach. `remaining_bytes` is the number of
+/// bytes that may still be scanned.
 fn find_video_tag(
     buffer: &SparseBuffer,
     from: u64,
@@ -291,7 +292,7 @@ fn find_video_tag(
         let cost = found.map_or(bytes.len(), |(at, _)| at) as u64;
         buffer.budget().spend(cost / SCANNED_BYTES_PER_STEP)?;
         *remaining_bytes =
-            remaining_bytes.checked_sub(cost).ok_or(ReadError::Unsupported("tags that are hard to find"))?;
+            remaining_bytes.checked_sub(cost).ok_or(ReadError::Unsupported("too many bytes without tags"))?;
         if let Some((at, tag)) = found {
             let position = TagPosition { offset: from + at as u64, time_ms: tag.time_ms.cast_signed() };
             return Ok(Some(position).filter(|place| place.offset < to));
@@ -304,7 +305,7 @@ fn find_video_tag(
 }
 
 fn is_complete(index: &SampleIndex, until: ReadUntil) -> bool {
-    // Nothing that comes is shown before this.
+    // No later sample is shown before this time.
     let Some(presented_until) =
         index.last_dts().map(|dts| dts.saturating_add(index.min_composition_offset()))
     else {

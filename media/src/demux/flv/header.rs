@@ -1,47 +1,48 @@
-//! Decides what a Flash video tells before its first picture: what its decoder needs, and what its script says.
+//! Reads the beginning of a Flash video, up to the first keyframe: the decoder configuration and the script data.
 
 use bytes::Bytes;
 use glimpse_contract::{Code, limits};
 
-use crate::demux::buffer::{ReadError, SparseBuffer};
+use crate::demux::buffer::SparseBuffer;
+use crate::demux::error::ReadError;
 use crate::demux::flv::bisect::{READ_AHEAD_BYTES, TagContent, read_tag};
 use crate::demux::flv::tag::{HEADER_BYTES, Tag, TagType, VIDEO_HEADER_BYTES, VideoTag};
 use crate::demux::flv::{SCANNED_BYTES_PER_STEP, TagPosition};
 
-/// Where the first tag begins: behind the header, and the size of the tag before it, of which there is none.
+/// Offset of the first tag: after the header and the size of the previous tag, which is always 0.
 const FIRST_TAG_OFFSET: u64 = 13;
-/// Where the header says what is in the file, and the bit of pictures.
+/// Offset of the header's flags, and the flag for video.
 const FLAGS_OFFSET: u64 = 4;
 const VIDEO_FLAG: u8 = 1;
-/// The most tags and bytes that are walked over to the first picture.
+/// The most tags and bytes that are read to find the first frame.
 const MAX_TAGS: usize = 4096;
 const MAX_BYTES: u64 = 8 * 1024 * 1024;
-/// The longest script that is read.
+/// The longest script tag that is read.
 const MAX_SCRIPT_BYTES: usize = 1024 * 1024;
 
-/// What is known before the first picture.
+/// What was found before the first keyframe.
 #[derive(Debug)]
 pub(super) struct FlvHeader {
     pub(super) codec: &'static str,
-    /// What the decoder is configured with.
+    /// The decoder configuration.
     pub(super) decoder_config: Bytes,
-    /// Width and height, as the script says.
+    /// Width and height from the script data.
     pub(super) size: [u16; 2],
-    /// Pictures a second, as the script says; 0 if it does not.
+    /// Frames per second from the script data; 0 if missing.
     pub(super) fps: f64,
-    /// Whether sound comes before the first picture.
+    /// Whether there is audio before the first frame.
     pub(super) has_audio: bool,
     /// The first keyframe.
     pub(super) first_keyframe: TagPosition,
-    /// The time of the first picture, when the film begins.
+    /// The time of the first frame, at which the video starts.
     pub(super) start_ms: i64,
 }
 
-/// Reads as far as to the first keyframe.
+/// Reads up to the first keyframe.
 ///
 /// # Errors
-/// What is missing; [`Code::Truncated`] where the file ends before the pictures that its header promises;
-/// [`ReadError::Unsupported`] where the relay has to read the file.
+/// The bytes that are missing; [`Code::Truncated`] if the file ends before the video that its header announces;
+/// [`ReadError::Unsupported`] if ffmpeg has to read the file.
 pub(super) fn read(buffer: &SparseBuffer) -> Result<FlvHeader, ReadError> {
     let (mut at, mut start_ms) = (FIRST_TAG_OFFSET, None);
     let (mut has_audio, mut has_video) = (false, false);
@@ -56,7 +57,7 @@ pub(super) fn read(buffer: &SparseBuffer) -> Result<FlvHeader, ReadError> {
         has_video |= tag.tag_type == TagType::Video;
         let body = at + HEADER_BYTES as u64;
         let time = tag.time_ms.cast_signed();
-        // What only configures has any time, often none.
+        // The time of a decoder configuration is arbitrary, and often 0.
         if matches!(picture, VideoTag::CodedFrame { .. }) {
             start_ms.get_or_insert(time);
         }
@@ -72,12 +73,12 @@ pub(super) fn read(buffer: &SparseBuffer) -> Result<FlvHeader, ReadError> {
                 decoder_config.get_or_insert((codec, record));
             }
             (_, VideoTag::Unsupported) => {
-                return Err(ReadError::Unsupported("a codec that is not put into a digest"));
+                return Err(ReadError::Unsupported("codec is not supported in an excerpt"));
             }
             (_, VideoTag::CodedFrame { is_key: true, .. }) => {
                 let first = TagPosition { offset: at, time_ms: time };
                 let Some((codec, record)) = decoder_config else { break };
-                let size = script.size().ok_or(ReadError::Unsupported("no size is told"))?;
+                let size = script.size().ok_or(ReadError::Unsupported("no frame size in the script data"))?;
                 let start_ms = start_ms.unwrap_or(time);
                 return Ok(FlvHeader {
                     codec,
@@ -96,17 +97,17 @@ pub(super) fn read(buffer: &SparseBuffer) -> Result<FlvHeader, ReadError> {
             break;
         }
     }
-    Err(ReadError::Unsupported("no configured picture at the beginning"))
+    Err(ReadError::Unsupported("no frame with a decoder configuration at the beginning"))
 }
 
-/// Whether the header says that there are pictures.
+/// Whether the header announces video.
 fn has_video_flag(buffer: &SparseBuffer) -> Result<bool, ReadError> {
     let flags = buffer.get(FLAGS_OFFSET..FLAGS_OFFSET + 1)?;
     Ok(flags.first().is_some_and(|flags| flags & VIDEO_FLAG != 0))
 }
 
-/// Whether the file ends at `at` or within the tag that begins there. Of a tag of pictures as much may be there as ffmpeg
-/// can show, if its codec is not read here.
+/// Whether the file ends at `at` or within the tag that starts there. A truncated video tag of an unsupported codec
+/// does not count: ffmpeg may be able to show its beginning.
 fn is_truncated_at(buffer: &SparseBuffer, at: u64) -> Result<bool, ReadError> {
     let end = at.saturating_add((HEADER_BYTES + VIDEO_HEADER_BYTES) as u64).min(buffer.total_bytes());
     if at >= end {
@@ -119,7 +120,7 @@ fn is_truncated_at(buffer: &SparseBuffer, at: u64) -> Result<bool, ReadError> {
     Ok(!is_unsupported && at + (HEADER_BYTES + tag.body_bytes) as u64 > buffer.total_bytes())
 }
 
-/// Facts of the script: numbers by their names, in AMF 0.
+/// Script data: numbers by name, in AMF 0.
 #[derive(Debug, Default)]
 struct ScriptData {
     width: Option<f64>,
@@ -147,7 +148,7 @@ impl ScriptData {
     }
 }
 
-/// The number behind a property's name and the mark of numbers.
+/// The number after a property's name and the type marker for numbers.
 fn find_number(body: &[u8], name: &[u8]) -> Option<f64> {
     let at = body.windows(name.len()).position(|window| window == name)? + name.len();
     body.get(at..)?.first_chunk().map(|bytes| f64::from_be_bytes(*bytes))

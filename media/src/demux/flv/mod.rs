@@ -1,8 +1,8 @@
-//! Decides what a Flash video shows and where it lies, by its tags: Adobe Flash Video File Format Specification 10.1,
-//! annex E. Recorders of streams write such files, of hours, and without an index.
+//! Demuxes Flash video (FLV): Adobe Flash Video File Format Specification 10.1, annex E. Stream recorders write such
+//! files, hours long and without an index.
 //!
-//! A small file is read whole; in a large one moments are searched for, which any tag leads to. H.264, HEVC and AV1 are
-//! read here; what is older is left to ffmpeg.
+//! Small files are read completely. In large files, times are found by bisection, since reading can start at any tag.
+//! H.264, HEVC and AV1 are supported; older codecs are left to ffmpeg.
 
 mod bisect;
 mod header;
@@ -11,25 +11,26 @@ pub mod tag;
 use bytes::Bytes;
 use glimpse_contract::limits;
 
-use crate::demux::buffer::{ReadError, SparseBuffer};
+use crate::demux::buffer::SparseBuffer;
 use crate::demux::demuxer::{Demuxer, IDENTITY_MATRIX, Sample, SampleRequest, Track, nal_length_size};
+use crate::demux::error::ReadError;
 use crate::demux::flv::bisect::{FlvSeeker, ReadUntil};
 use crate::demux::flv::tag::TagType;
 use crate::demux::index::{PresentedSpan, SampleIndex};
 use crate::demux::mp4;
 
-/// Ticks a second: a tag's time is in milliseconds.
+/// Ticks per second: tag times are in milliseconds.
 const TIMESCALE: u32 = 1000;
-/// Up to this size a file is read whole.
+/// Files up to this size are read completely.
 const READ_WHOLE_BYTES: u64 = 8 * 1024 * 1024;
-/// How much of the end is looked at for the last picture.
+/// How many bytes at the end are searched for the last frame.
 const TAIL_WINDOWS: [u64; 3] = [256 << 10, 1 << 20, 4 << 20];
-/// How long a picture is shown where nothing tells, in milliseconds.
+/// Duration of a frame if the frame rate is unknown, in milliseconds.
 const DEFAULT_FRAME_MS: i64 = 40;
-/// The bytes in which tags are looked for in one step: each of them may be the first of one.
+/// Bytes that are searched for tags in one step. Each byte may be the start of a tag.
 const SCANNED_BYTES_PER_STEP: u64 = 4;
 
-/// A file whose head was read.
+/// A file whose header was read.
 #[derive(Debug, Clone)]
 pub struct Flv {
     track: Track,
@@ -39,29 +40,29 @@ pub struct Flv {
 #[derive(Debug, Clone)]
 enum FlvSamples {
     All(SampleIndex),
-    /// So many that they are looked for when they are wanted.
+    /// A large file, whose samples are searched on request.
     OnDemand(FlvSeeker),
 }
 
-/// A picture, and when it is decoded.
+/// The offset of a video tag and its decoding time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct TagPosition {
     offset: u64,
     time_ms: i64,
 }
 
-/// Reads the head of a file, and its end.
+/// Reads the header and the end of a file.
 ///
 /// # Errors
-/// What is missing, or why the file is left to the relay.
+/// The bytes that are missing, or the reason why the file is left to ffmpeg.
 pub fn open(buffer: &SparseBuffer) -> Result<Flv, ReadError> {
     buffer.check_budget(open_with_limit(buffer, READ_WHOLE_BYTES))
 }
 
-/// As [`open`], with moments searched for as in a large file, however small it is.
+/// Like [`open`], but searches by bisection as in a large file, regardless of the size.
 ///
 /// # Errors
-/// As [`open`].
+/// See [`open`].
 pub fn open_by_bisection(buffer: &SparseBuffer) -> Result<Flv, ReadError> {
     buffer.check_budget(open_with_limit(buffer, 0))
 }
@@ -73,7 +74,7 @@ fn open_with_limit(buffer: &SparseBuffer, read_whole_bytes: u64) -> Result<Flv, 
     }
     let header = header::read(buffer)?;
     let entry = mp4::write_sample_entry(header.codec, header.size, &header.decoder_config);
-    let entry = entry.ok_or(ReadError::Unsupported("a configuration that is not understood"))?;
+    let entry = entry.ok_or(ReadError::Unsupported("codec configuration is not understood"))?;
     let (codec, mut has_audio, mut fps) = (header.codec, header.has_audio, header.fps);
     let entries = vec![entry];
     let mut seeker = FlvSeeker {
@@ -113,15 +114,15 @@ fn open_with_limit(buffer: &SparseBuffer, read_whole_bytes: u64) -> Result<Flv, 
             ..file_tail.last_video
         };
         if seeker.end.time_ms <= header.first_keyframe.time_ms {
-            return Err(ReadError::Unsupported("times that begin anew"));
+            return Err(ReadError::Unsupported("timestamps restart"));
         }
         let end = seeker.end.time_ms - header.start_ms;
         (FlvSamples::OnDemand(seeker), end, file_tail.last_audio_ms, None)
     };
-    // Sound that goes on behind the last picture is played.
+    // Audio after the last frame is played.
     let duration = video_end.max(audio_end.map_or(0, |time| time.saturating_sub(header.start_ms)));
     if duration > limits::MAX_DURATION_MS.cast_signed() {
-        return Err(ReadError::Unsupported("a length that is hardly meant"));
+        return Err(ReadError::Unsupported("implausible duration"));
     }
     let track = Track {
         codec,
@@ -143,12 +144,12 @@ fn open_with_limit(buffer: &SparseBuffer, read_whole_bytes: u64) -> Result<Flv, 
     Ok(Flv { track, samples })
 }
 
-/// What the end of a file tells.
+/// What was found at the end of a file.
 struct FlvTail {
     last_video: TagPosition,
-    /// When the last sound begins.
+    /// Start of the last audio tag.
     last_audio_ms: Option<i64>,
-    /// Pictures a second; 0 if there are too few.
+    /// Frames per second; 0 if there are too few.
     fps: f64,
 }
 
@@ -170,10 +171,10 @@ fn read_tail(buffer: &SparseBuffer) -> Result<FlvTail, ReadError> {
             fps: if span > 0 { (pictures.len() - 1) as f64 * 1000.0 / span as f64 } else { 0.0 },
         });
     }
-    Err(ReadError::Unsupported("no picture near the end"))
+    Err(ReadError::Unsupported("no video tag near the end"))
 }
 
-/// When the last sound among these bytes begins, in milliseconds.
+/// Time of the last audio tag in these bytes, in milliseconds.
 fn last_audio_time(bytes: &[u8]) -> Option<i64> {
     tag::find_tags(bytes)
         .filter(|(_, tag)| tag.tag_type == TagType::Audio)

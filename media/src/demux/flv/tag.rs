@@ -1,43 +1,43 @@
-//! Decides where tags lie in a Flash video and what pictures are in them. Pure.
+//! Finds and parses the tags of a Flash video. Does no IO.
 //!
-//! Each tag has its time, and repeats its size behind itself, so that tags are found from any place on. Adobe Flash Video
+//! Each tag has a timestamp and is followed by its size, so that tags can be found from any position. Adobe Flash Video
 //! File Format Specification 10.1, annex E; HEVC and AV1 by Enhanced RTMP v1,
 //! <https://veovera.org/docs/enhanced/enhanced-rtmp-v1>.
 
-/// Type, size, time and stream of a tag.
+/// Type, size, timestamp and stream id of a tag.
 pub const HEADER_BYTES: usize = 11;
-/// What repeats a tag's size behind it.
+/// The repeated size after a tag.
 pub const PREVIOUS_TAG_SIZE_BYTES: usize = 4;
-/// The most bytes at the beginning of a body that tell what is in it.
+/// The most bytes of a video tag's body that are needed to classify it.
 pub const VIDEO_HEADER_BYTES: usize = 8;
 const AUDIO: u8 = 8;
 const VIDEO: u8 = 9;
 const SCRIPT: u8 = 18;
 
-/// What a tag is for.
+/// The type of a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TagType {
-    /// Sound.
+    /// Audio.
     Audio,
-    /// A picture, or what its decoder is configured with.
+    /// A video frame or a decoder configuration.
     Video,
-    /// Facts about the film.
+    /// Metadata of the video.
     Script,
 }
 
-/// The head of a tag.
+/// The header of a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tag {
-    /// What it is for.
+    /// The type of the tag.
     pub tag_type: TagType,
-    /// When it is decoded, in milliseconds.
+    /// Decoding time, in milliseconds.
     pub time_ms: u64,
-    /// Bytes of its body.
+    /// Size of the body in bytes.
     pub body_bytes: usize,
 }
 
 impl Tag {
-    /// The tag that these bytes begin with, if they do.
+    /// Parses the tag at the start of `bytes`, if there is one.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let head: &[u8; HEADER_BYTES] = bytes.first_chunk()?;
         let tag_type = match head[0] {
@@ -51,13 +51,13 @@ impl Tag {
         is_valid.then(|| Self { tag_type, time_ms, body_bytes: read_be(&head[1..4]) as usize })
     }
 
-    /// Bytes of all of it, with what repeats its size.
+    /// Size of the whole tag in bytes, including the repeated size.
     pub fn total_bytes(&self) -> usize {
         HEADER_BYTES + self.body_bytes + PREVIOUS_TAG_SIZE_BYTES
     }
 }
 
-/// The tags that are whole among these bytes, from wherever one is found, and where each begins.
+/// Finds the complete tags in `bytes`, from the first position at which one is found, with their offsets.
 pub fn find_tags(bytes: &[u8]) -> impl Iterator<Item = (usize, Tag)> {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -80,37 +80,37 @@ pub fn find_tags(bytes: &[u8]) -> impl Iterator<Item = (usize, Tag)> {
     })
 }
 
-/// The time of the last whole tag with a picture among the last bytes of a file, in milliseconds.
+/// The time of the last complete video tag in the last bytes of a file, in milliseconds.
 pub fn last_video_time_ms(tail: &[u8]) -> Option<u64> {
     find_tags(tail).filter(|(_, tag)| tag.tag_type == TagType::Video).map(|(_, tag)| tag.time_ms).last()
 }
 
-/// What is in the body of a tag of pictures.
+/// The content of a video tag's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VideoTag {
-    /// What the decoder is configured with, from this byte of the body on.
+    /// The decoder configuration, which starts at this byte of the body.
     SequenceHeader(&'static str, usize),
-    /// A coded picture, from this byte of the body on.
+    /// An encoded frame.
     CodedFrame {
-        /// Whether decoding can begin with it.
+        /// Whether decoding can start here.
         is_key: bool,
-        /// How much later than it is decoded it is shown, in milliseconds.
+        /// Presentation time minus decoding time, in milliseconds.
         composition_time_ms: i32,
-        /// Where it begins in the body.
+        /// Offset of the frame in the body.
         offset: usize,
     },
-    /// Nothing to be seen: an end, a command, facts of colour.
+    /// Nothing to show: an end of sequence, a command, or color metadata.
     Empty,
-    /// A codec that is not put into a digest.
+    /// A codec that is not supported in an excerpt.
     Unsupported,
 }
 
 impl VideoTag {
-    /// What is in a body that begins with these bytes: [`VIDEO_HEADER_BYTES`] of them, or all.
+    /// Classifies a body from its first [`VIDEO_HEADER_BYTES`], or from all of it.
     pub fn parse(body: &[u8]) -> Self {
         let Some(first) = body.first() else { return Self::Empty };
         let frame_type = first >> 4 & 7;
-        // A command to whoever plays.
+        // A command to the player.
         if frame_type == 5 {
             return Self::Empty;
         }
@@ -144,7 +144,7 @@ impl VideoTag {
         }
     }
 
-    /// A picture behind its shift, a signed number of 24 bits.
+    /// Parses a frame that follows its composition time, a signed 24-bit number.
     fn parse_with_composition_time(is_key: bool, body: &[u8], offset: usize) -> Self {
         let Some(bytes) = body.get(offset..offset + 3) else { return Self::Empty };
         let composition_time_ms = (read_be(bytes) as i32) << 8 >> 8;
@@ -181,7 +181,7 @@ mod tests {
         for from in 0..600 {
             assert_eq!(last_video_time_ms(&tags[from.min(300)..]), Some(0x0102_0304), "{from}");
         }
-        assert_eq!(last_video_time_ms(&tags[..tags.len() - 60]), Some(1000), "the last one is cut off");
+        assert_eq!(last_video_time_ms(&tags[..tags.len() - 60]), Some(1000), "the last one is truncated");
         assert_eq!(last_video_time_ms(&build_tag(8, 5, 9)), None);
         assert_eq!(last_video_time_ms(b""), None);
     }

@@ -1,10 +1,10 @@
-//! Decides where in a large file without cues that hold the samples of a want are looked for: near the share of bytes
-//! that a time has of all time, from the next cluster on.
+//! Finds the samples of a request in a large file without usable cues, by interpolation over byte positions, reading
+//! from the next cluster.
 
 use std::ops::Range;
 
-use crate::demux::buffer::{ReadError, collect_missing};
 use crate::demux::demuxer::{Sample, SampleRequest, SeekMode};
+use crate::demux::error::{ReadError, collect_missing};
 use crate::demux::matroska::cluster::{ClusterEvent, ClusterReader};
 use crate::demux::matroska::collector::SampleCollector;
 use crate::demux::matroska::cue_seek::{
@@ -12,20 +12,21 @@ use crate::demux::matroska::cue_seek::{
 };
 use crate::demux::matroska::resync::{self, ClusterPosition, ClusterSearch};
 
-/// The most that is read to find keyframes for all wants together: what a job has room for beside its decoder.
+/// The most bytes that are read to find keyframes for all requests together: the memory that a job has beside its
+/// decoder.
 const MAX_SEARCH_BYTES: u64 = 96 << 20;
-/// Of it for one want, at least and at most. What browsers record has a keyframe every 3 seconds, at 2.5 Mbit/s about
-/// 1 MiB.
+/// The range of the share of one request. Videos recorded by browsers have a keyframe every 3 seconds, which is about 1
+/// MiB at 2.5 Mbit/s.
 const REQUEST_BYTES: Range<u64> = (512 << 10)..(8 << 20);
-/// How much before a guess is read where nothing comes after it.
+/// How far before a guess is read if there is no keyframe after it.
 const LOOK_BACK_BYTES: u64 = 2 << 20;
-/// A bracket this narrow is walked instead of narrowed again.
+/// A bracket that is smaller than this is read sequentially.
 const MIN_BRACKET_BYTES: u64 = 1 << 20;
-/// How often a bracket is narrowed by the share of bytes that a time has, and how often at all: then by halves.
+/// The number of interpolations, and of all rounds: the rest are bisections.
 const MAX_INTERPOLATIONS: u32 = 6;
 const MAX_ROUNDS: u32 = 32;
 
-/// A keyframe that was found, and the cluster from which on it was.
+/// A keyframe, and the cluster from which it was found.
 #[derive(Debug, Clone, Copy)]
 struct KeyframePosition {
     cluster: ClusterPosition,
@@ -33,11 +34,12 @@ struct KeyframePosition {
 }
 
 impl MatroskaSeeker<'_> {
-    /// The samples of wants where no cue helps. For [`SeekMode::Keyframe`] the next keyframe after the guessed place will
-    /// do, and where none is found in what may be read for it, the nearest of those found for others.
+    /// Returns the samples of requests for which the cues are not usable. In [`SeekMode::Keyframe`], the next keyframe
+    /// after the estimated position is used; if there is none within the budget, the nearest one that was found for
+    /// another request.
     ///
     /// # Errors
-    /// What is missing.
+    /// The bytes that are missing.
     pub(super) fn find_by_bisection(
         &self,
         requests: &[SampleRequest],
@@ -76,7 +78,7 @@ impl MatroskaSeeker<'_> {
         if missing.is_empty() { Ok(runs) } else { Err(ReadError::NeedMore(missing)) }
     }
 
-    /// A run from a cluster on that takes about as long as `ticks`.
+    /// Collects a run of about `ticks` from a cluster.
     fn collect_from(
         &self,
         collector: SampleCollector,
@@ -94,7 +96,8 @@ impl MatroskaSeeker<'_> {
         self.collect_samples(clusters, collector, cluster.offset, likely, MAX_RUN_BYTES)
     }
 
-    /// What shows a moment, from a cluster on, or from earlier ones if no keyframe before the moment is there.
+    /// Collects the samples that show the requested time, starting at a cluster, or at earlier ones if it has no
+    /// keyframe before that time.
     fn find_exact(
         &self,
         request: &SampleRequest,
@@ -123,7 +126,7 @@ impl MatroskaSeeker<'_> {
         }
     }
 
-    /// A keyframe near a time, within `budget` bytes of where that most likely lies.
+    /// Finds a keyframe near a time, within `budget` bytes of its estimated position.
     fn find_near(&self, time: i64, budget: u64) -> Result<Option<KeyframePosition>, ReadError> {
         let at = Self::interpolate(self.first_cluster, self.end, time);
         let limit = at.saturating_add(budget).min(self.context.end);
@@ -142,13 +145,13 @@ impl MatroskaSeeker<'_> {
         if found.is_some() || limit < self.context.end {
             return Ok(found);
         }
-        // The file ends: what comes before will do.
+        // At the end of the file, an earlier keyframe is sufficient.
         let from = at.saturating_sub(budget.min(LOOK_BACK_BYTES)).max(self.first_cluster.offset);
         let gaps = self.buffer.missing_ranges(from..at);
         if gaps.is_empty() { Ok(self.last_keyframe(from, at, time)) } else { Err(ReadError::NeedMore(gaps)) }
     }
 
-    /// The first keyframe from a cluster on, as far as `limit`.
+    /// The first keyframe from a cluster, up to `limit`.
     fn first_keyframe(
         &self,
         cluster: ClusterPosition,
@@ -168,7 +171,7 @@ impl MatroskaSeeker<'_> {
         }
     }
 
-    /// The last keyframe at or before a time from a stretch on of which all is known.
+    /// The last keyframe at or before a time in a completely buffered range; otherwise the first one in the range.
     fn last_keyframe(&self, from: u64, to: u64, time: i64) -> Option<KeyframePosition> {
         let ClusterSearch::Cluster(place) = resync::find_first(self.buffer, self.context, from, to) else {
             return None;
@@ -183,7 +186,7 @@ impl MatroskaSeeker<'_> {
         last
     }
 
-    /// Where a time most likely lies between two places.
+    /// Estimates the position of a time between two clusters.
     fn interpolate(low: ClusterPosition, high: ClusterPosition, time: i64) -> u64 {
         let bytes = high.offset.saturating_sub(low.offset);
         let share_bytes =
@@ -191,7 +194,7 @@ impl MatroskaSeeker<'_> {
         low.offset.saturating_add(share_bytes.min(bytes))
     }
 
-    /// A cluster at or before a time, and not long before it.
+    /// Finds a cluster shortly before a time.
     fn bisect(&self, time: i64) -> Result<ClusterPosition, ReadError> {
         let (mut low, mut high) = (self.first_cluster, self.end);
         for round in 0..MAX_ROUNDS {
@@ -201,7 +204,7 @@ impl MatroskaSeeker<'_> {
             if bytes <= MIN_BRACKET_BYTES || gap_bytes <= MIN_BRACKET_BYTES {
                 break;
             }
-            // Where times and bytes run apart, halving gets there all the same.
+            // If the bitrate varies too much for interpolation, bisection still converges.
             let is_guess = round < MAX_INTERPOLATIONS;
             let guess = if is_guess {
                 Self::interpolate(low, high, time).saturating_sub(MIN_BRACKET_BYTES)

@@ -1,4 +1,4 @@
-//! Decides where the frames of a block lie: its header and its lacing. RFC 9559, 10.
+//! Parses the header and the lacing of a block: RFC 9559, 10.
 
 use crate::demux::matroska::ebml::{Vint, parse_vint};
 
@@ -7,24 +7,24 @@ use crate::demux::matroska::ebml::{Vint, parse_vint};
 pub(super) struct BlockHeader {
     /// The number of its track.
     pub(super) track: u64,
-    /// When it is shown, in units of the file from its cluster's timestamp on.
+    /// Presentation time relative to the timestamp of the cluster, in units of the file's timestamp scale.
     pub(super) relative_timestamp: i16,
-    /// The flags of a `SimpleBlock`: decoding can begin here.
+    /// The keyframe flag of a `SimpleBlock`: decoding can start here.
     pub(super) is_key: bool,
     lacing: u8,
     length: usize,
 }
 
-/// The bytes do not tell, because there are too few of them or because they are no block.
+/// Why a block could not be parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BlockError {
-    /// With more bytes it can be told.
+    /// More bytes are needed.
     Incomplete,
-    /// No block.
+    /// Not a valid block.
     Invalid,
 }
 
-/// Reads the header of a block that begins with `bytes`.
+/// Parses the header of the block at the start of `bytes`.
 pub(super) fn parse_header(bytes: &[u8]) -> Result<BlockHeader, BlockError> {
     let (track, length) = read_vint(bytes)?;
     let Some([high, low, flags]) = bytes.get(length..length + 3) else { return Err(BlockError::Incomplete) };
@@ -37,8 +37,8 @@ pub(super) fn parse_header(bytes: &[u8]) -> Result<BlockHeader, BlockError> {
     })
 }
 
-/// Where the frames of a block of `total` bytes lie, by offset from its begin, and their sizes. `bytes` is what is
-/// known of it from its begin on.
+/// Offsets, relative to the start of the block, and sizes of the frames in a block of `total` bytes. `bytes` contains
+/// the buffered bytes from its start.
 pub(super) fn frame_ranges(
     header: &BlockHeader,
     bytes: &[u8],
@@ -52,7 +52,7 @@ pub(super) fn frame_ranges(
     }
     let count = usize::from(*bytes.get(header.length).ok_or(BlockError::Incomplete)?) + 1;
     let mut at = header.length + 1;
-    // All but the last: that one takes the rest.
+    // All sizes except the last, which is the rest.
     let mut sizes = Vec::with_capacity(count);
     match header.lacing {
         FIXED => {
@@ -76,7 +76,7 @@ pub(super) fn frame_ranges(
                 let rest = bytes.get(at..).ok_or(BlockError::Incomplete)?;
                 let (value, length) = read_vint(rest)?;
                 let value = i64::try_from(value).map_err(|_| BlockError::Invalid)?;
-                // After the first, differences: the numbers of a length are shifted by half of their range.
+                // After the first, sizes are differences, with an offset of half the range of their VINT.
                 size = if index == 1 { value } else { size + value - ((1 << (7 * length - 1)) - 1) };
                 sizes
                     .push(u64::try_from(size).ok().filter(|size| *size <= total).ok_or(BlockError::Invalid)?);

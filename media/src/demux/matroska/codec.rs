@@ -1,7 +1,7 @@
-//! Decides which codecs of Matroska are rebuilt as samples of an MP4, by the names of its codec registry
+//! The codecs that can be remuxed from Matroska to MP4, by the names of Matroska's codec registry
 //! (<https://www.matroska.org/technical/codec_specs.html>).
 
-/// How the samples of a track are coded.
+/// The codec of a track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Codec {
     H264,
@@ -14,13 +14,13 @@ pub(super) enum Codec {
     Mpeg1,
     Mpeg2,
     Mjpeg,
-    /// It may be decoded, but has no sample entry that could be rebuilt from what Matroska keeps.
+    /// ffmpeg may decode it, but Matroska does not store enough to rebuild a sample entry.
     FfmpegOnly,
-    /// It is not decoded at all.
+    /// Not supported.
     Unknown,
 }
 
-/// Codec IDs by how they begin, as ffmpeg matches them: `V_MPEG4/ISO/ASP` and its sisters differ in nothing.
+/// Codec IDs by prefix, as ffmpeg matches them: `V_MPEG4/ISO/ASP` and its variants are the same codec.
 const CODECS: [(&str, Codec); 17] = [
     ("V_MPEG4/ISO/AVC", Codec::H264),
     ("V_MPEGH/ISO/HEVC", Codec::Hevc),
@@ -50,7 +50,7 @@ impl Codec {
             .map_or(Self::Unknown, |(_, codec)| *codec)
     }
 
-    /// Its name as ffmpeg calls it.
+    /// Its name in ffmpeg.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::H264 => "h264",
@@ -66,8 +66,8 @@ impl Codec {
         }
     }
 
-    /// Whether a frame that begins with this byte is a keyframe, where the stream itself tells: old writers of WebM with
-    /// alpha mark every frame as one. RFC 6386, 9.1; VP9 bitstream specification, 6.2.
+    /// Whether a frame with this first byte is a keyframe, if the stream indicates it: old writers of WebM with alpha
+    /// mark every frame as one. RFC 6386, 9.1; VP9 bitstream specification, 6.2.
     pub(super) fn is_key(self, first: u8) -> Option<bool> {
         match self {
             Self::Vp8 => Some(first & 1 == 0),
@@ -78,8 +78,8 @@ impl Codec {
         }
     }
 
-    /// After how many frames in a row that are shown too late none can follow that is shown earlier. A pyramid of
-    /// 16 pictures between two references has five levels; the others keep frames in the order of showing.
+    /// The number of consecutive frames after the end of a range, after which no frame within it can follow. A pyramid
+    /// of 16 pictures between two references has five levels; the other codecs keep frames in presentation order.
     pub(super) fn reorder_depth(self) -> usize {
         match self {
             Self::H264 | Self::Hevc => 8,
@@ -89,7 +89,7 @@ impl Codec {
     }
 }
 
-/// The name of the codec of a `CodecID`, for the message that it cannot be decoded: as ffmpeg calls it, or the ID itself.
+/// The codec name of a `CodecID` for error messages: ffmpeg's name, or the ID itself.
 pub(super) fn display_name(codec_id: &[u8]) -> Option<String> {
     let known = match codec_id {
         b"V_MPEGI/ISO/VVC" => "vvc",

@@ -1,55 +1,55 @@
-//! Decides which of the frames that pass by are the samples of a want, and gives them the decoding times that
-//! Matroska does not keep.
+//! Collects the samples of a request from the frames of a file, and computes the decoding times that Matroska does not
+//! store.
 
 use crate::demux::demuxer::{Sample, SampleRequest, SeekMode};
 use crate::demux::matroska::cluster::BlockFrame;
 
-/// The most samples of a run: eight minutes of 60 frames a second, far more than anybody decodes at once.
+/// The most samples of a run: eight minutes at 60 frames per second, far more than are decoded at once.
 const MAX_RUN_SAMPLES: usize = 1 << 15;
 
-/// Frames on their way to be a run.
+/// Collects the frames of a run.
 #[derive(Debug)]
 pub(super) struct SampleCollector {
     request: SampleRequest,
-    /// Frames before this time do not begin a run.
+    /// Frames before this time do not start a run.
     min_pts: i64,
-    /// Whether a keyframe after the moment begins it too: nothing comes before it.
+    /// Whether a keyframe after the requested time also starts the run: there is no earlier one.
     is_first: bool,
     reorder_depth: usize,
     frames: Vec<BlockFrame>,
-    /// How many frames were shown too late, one after another.
+    /// The number of consecutive frames that are shown after the end.
     late_frames: usize,
     is_done: bool,
 }
 
 impl SampleCollector {
-    /// Waits for the keyframe that begins the run: for [`SeekMode::Keyframe`] the first at or after `min_pts`; for
-    /// [`SeekMode::Exact`] the last at or before the moment, or, with `is_first`, the first there is.
+    /// Creates a collector. The run starts with a keyframe: for [`SeekMode::Keyframe`] the first at or after `min_pts`;
+    /// for [`SeekMode::Exact`] the last at or before the requested time, or, with `is_first`, the first one.
     pub(super) fn new(request: SampleRequest, min_pts: i64, is_first: bool, reorder_depth: usize) -> Self {
         Self { request, min_pts, is_first, reorder_depth, frames: Vec::new(), late_frames: 0, is_done: false }
     }
 
-    /// Whether no frame that follows in the file is needed.
+    /// Whether no later frame of the file is needed.
     pub(super) fn is_done(&self) -> bool {
         self.is_done
     }
 
-    /// The keyframe that it begins with.
+    /// The keyframe at the start of the run.
     pub(super) fn first_frame(&self) -> Option<&BlockFrame> {
         self.frames.first()
     }
 
-    /// The latest time of its frames.
+    /// The latest presentation time of the collected frames.
     pub(super) fn latest_pts(&self) -> Option<i64> {
         self.frames.iter().map(|frame| frame.pts).max()
     }
 
-    /// When its keyframe is shown.
+    /// Presentation time of the first keyframe.
     fn start(&self) -> Option<i64> {
         self.frames.first().map(|frame| frame.pts)
     }
 
-    /// When it ends, exclusive, once it began.
+    /// End of the run, exclusive, once it has started.
     pub(super) fn end(&self) -> Option<i64> {
         let begin = self.start()?;
         Some(match self.request.mode {
@@ -61,7 +61,7 @@ impl SampleCollector {
         })
     }
 
-    /// Takes the next frame in stored order.
+    /// Adds the next frame, in stored order.
     pub(super) fn push(&mut self, frame: BlockFrame) {
         let is_start = frame.is_key
             && match self.request.mode {
@@ -74,7 +74,7 @@ impl SampleCollector {
             self.frames.clear();
             self.late_frames = 0;
         } else if self.frames.is_empty() {
-            // Nothing of what passes before the first keyframe can be decoded. One that comes too late ends it all.
+            // Frames before the first keyframe cannot be decoded. A keyframe after the requested time ends the search.
             self.is_done = self.request.mode == SeekMode::Exact && frame.is_key;
             return;
         }
@@ -84,14 +84,15 @@ impl SampleCollector {
         }
         let Some(end) = self.end() else { return };
         self.late_frames = if frame.pts >= end { self.late_frames + 1 } else { 0 };
-        // What follows the next keyframe and is shown before it is worth no further bytes where near is near enough.
+        // In keyframe mode, stop at the next keyframe after the end: frames that follow it but are shown before it are
+        // not worth reading.
         let is_near = self.request.mode == SeekMode::Keyframe
             && (self.request.until <= self.request.from || (frame.is_key && frame.pts >= end));
         self.is_done =
             is_near || self.late_frames >= self.reorder_depth || self.frames.len() >= MAX_RUN_SAMPLES;
     }
 
-    /// The samples up to the last that is shown before the end.
+    /// Returns the samples up to the last one that is shown before the end.
     pub(super) fn into_samples(mut self) -> Vec<Sample> {
         let Some(end) = self.end() else { return Vec::new() };
         let count = self.frames.iter().rposition(|frame| frame.pts < end).map_or(0, |last| last + 1);
@@ -100,9 +101,9 @@ impl SampleCollector {
     }
 }
 
-/// Frames as samples. A frame is decoded when the frame of its rank in the order of showing is shown, all shifted to
-/// earlier by as much as it takes that none is shown before it is decoded: so times of decoding ascend strictly.
-/// They depend on which frames the run has; only their order and their distance to `pts` mean something.
+/// Converts frames to samples. The decoding time of the n-th frame is the n-th presentation time in ascending order,
+/// with all times shifted so that none exceeds its presentation time. Decoding times are therefore strictly ascending.
+/// They depend on the frames of the run; only their order and their distance to `pts` are meaningful.
 pub(super) fn frames_to_samples(frames: &[BlockFrame]) -> Vec<Sample> {
     let mut ranked: Vec<i64> = frames.iter().map(|frame| frame.pts).collect();
     ranked.sort_unstable();
@@ -136,7 +137,7 @@ mod tests {
         BlockFrame { offset: 1000 + pts as u64, size: 10, pts, is_key }
     }
 
-    /// Two open groups of pictures in stored order: the second keyframe is followed by pictures shown before it.
+    /// Two open GOPs in stored order: after the second keyframe come frames that are shown before it.
     fn frames_of_two_gops() -> Vec<BlockFrame> {
         [0, 4, 2, 1, 3, 8, 6, 5, 7, 12, 10, 9, 11, 16, 14, 13, 15]
             .map(|pts| frame(pts, pts == 0 || pts == 8))

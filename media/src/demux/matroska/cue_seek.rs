@@ -1,47 +1,48 @@
-//! Decides where in a large file the samples of a want are looked for by its cues, and how much is asked for.
+//! Finds the samples of a request in a large file by its cues, and estimates how many bytes to fetch.
 
 use std::ops::Range;
 
-use crate::demux::buffer::{ReadError, SparseBuffer};
+use crate::demux::buffer::SparseBuffer;
 use crate::demux::demuxer::{Sample, SampleRequest, SeekMode};
+use crate::demux::error::ReadError;
 use crate::demux::matroska::cluster::{ClusterContext, ClusterEvent, ClusterReader};
 use crate::demux::matroska::collector::SampleCollector;
 use crate::demux::matroska::cues::Cue;
 use crate::demux::matroska::resync::ClusterPosition;
 
-/// What is asked for of the head of a cluster: ID, size, timestamp and what may stand before it.
+/// How many bytes are fetched for a cluster's header: ID, size, timestamp and elements that may precede it.
 pub(super) const CLUSTER_HEADER_BYTES: u64 = 64;
-/// Ranges nearer than this are asked for as one.
+/// Ranges closer together than this are fetched as one.
 const MERGE_DISTANCE: u64 = 16 << 10;
-/// The least and the most that is asked for one keyframe.
+/// The fewest and the most bytes that are fetched for one keyframe.
 pub(super) const MIN_KEYFRAME_BYTES: u64 = 32 << 10;
 const MAX_KEYFRAME_BYTES: u64 = 512 << 10;
-/// The least that is asked for where a stretch turned out longer than was thought.
+/// The fewest bytes that are fetched if a run is longer than estimated.
 pub(super) const MIN_MORE_BYTES: u64 = 64 << 10;
-/// The longest stretch that is walked for one run. More lies between keyframes of no file that people watch.
+/// The most bytes that are read for one run. Keyframes of real videos are closer together.
 pub(super) const MAX_RUN_BYTES: u64 = 64 << 20;
-/// How many cues before the right one are tried where that has no keyframe before the moment.
+/// How many earlier cues are tried if there is no keyframe before the requested time at the best one.
 const MAX_CUES_BACK: usize = 4;
 
-/// What is known of a file when moments are looked for in it.
+/// The properties of a file that are needed to search it.
 #[derive(Debug)]
 pub(super) struct MatroskaSeeker<'a> {
     pub(super) buffer: &'a SparseBuffer,
     pub(super) context: ClusterContext,
     pub(super) cues: &'a [Cue],
-    /// The first cluster, and the end of the last as well as it is known.
+    /// The first cluster, and the end of the last as far as it is known.
     pub(super) first_cluster: ClusterPosition,
     pub(super) end: ClusterPosition,
     pub(super) reorder_depth: usize,
-    /// How large a keyframe may be expected to be.
+    /// The expected size of a keyframe.
     pub(super) keyframe_bytes: u64,
 }
 
 impl MatroskaSeeker<'_> {
-    /// The samples of a want by the cues; none if they do not hold what they promise.
+    /// Returns the samples of a request by the cues; `None` if the cues are wrong.
     ///
     /// # Errors
-    /// What is missing.
+    /// The bytes that are missing.
     pub(super) fn find_by_cues(&self, request: &SampleRequest) -> Result<Option<Vec<Sample>>, ReadError> {
         let before = self.cues.partition_point(|cue| cue.time <= request.from).saturating_sub(1);
         for place in (before.saturating_sub(MAX_CUES_BACK)..=before).rev() {
@@ -81,7 +82,7 @@ impl MatroskaSeeker<'_> {
             Ok(false) => return Ok(None),
             Err(gap) => return Err(need_until(gap)),
         }
-        // A block's time is a number of 16 bits from its cluster's on.
+        // A block's timestamp is a 16-bit number relative to its cluster.
         let farthest = self.context.clock.duration_to_ticks(1 << 15);
         if clusters.cluster_time().is_none_or(|time| (time - cue.time).abs() > farthest) {
             return Ok(None);
@@ -108,7 +109,7 @@ impl MatroskaSeeker<'_> {
         Ok(Some(samples).filter(|run| !run.is_empty()))
     }
 
-    /// How many bytes from a cue on most likely hold all that a want needs.
+    /// Estimates how many bytes from a cue contain all samples of a request.
     fn likely_run_bytes(&self, request: &SampleRequest, place: usize) -> u64 {
         let Some(cue) = self.cues.get(place) else { return MIN_KEYFRAME_BYTES };
         let here = cue.cluster.saturating_add(cue.relative_position.unwrap_or(0));
@@ -125,7 +126,7 @@ impl MatroskaSeeker<'_> {
         if ticks <= 1 {
             return keyframe_bytes.min(gap);
         }
-        // Up to the first cue at or after the end, by the share of the stretch between the last two.
+        // Up to the first cue at or after the end, with interpolation between the last two.
         let end = cue.time.saturating_add(ticks);
         let last = self.cues.partition_point(|cue| cue.time < end).max(place + 1);
         let low = self.cues.get(last - 1).unwrap_or(cue);
@@ -146,7 +147,8 @@ impl MatroskaSeeker<'_> {
         wanted.min(whole.saturating_add(CLUSTER_HEADER_BYTES)).min(MAX_RUN_BYTES)
     }
 
-    /// Walks on until a run is done. What is missing is asked for up to `likely_end`, or by how far the run came.
+    /// Reads clusters until a run is complete. Fetches missing bytes up to `likely_end`, or by an estimate from the
+    /// bytes that were read so far.
     pub(super) fn collect_samples(
         &self,
         mut clusters: ClusterReader<'_>,
@@ -175,7 +177,7 @@ impl MatroskaSeeker<'_> {
         Ok(collector.into_samples())
     }
 
-    /// How many bytes a run that came so far still takes, by how it came here.
+    /// Estimates the remaining bytes of a run from the bytes that were read so far.
     fn remaining_bytes(collector: &SampleCollector, read_bytes: u64) -> Option<u64> {
         let (first, reached, end) = (collector.first_frame()?.pts, collector.latest_pts()?, collector.end()?);
         (reached > first).then(|| {
@@ -189,7 +191,7 @@ impl MatroskaSeeker<'_> {
     }
 }
 
-/// The part of `bytes` that `part` of `whole` has.
+/// The share of `bytes` that corresponds to the ratio of `part` to `whole`.
 pub(super) fn proportion(part: i64, whole: i64, bytes: u64) -> u64 {
     if part <= 0 || whole <= 0 {
         return 0;

@@ -1,21 +1,21 @@
-//! Decides what the index of a file says: where keyframes of the shown track lie. RFC 9559, 5.1.5.
+//! Parses the cues, the index of keyframes of a track: RFC 9559, 5.1.5.
 
 use crate::demux::matroska::ebml::{children, parse_uint};
 use crate::demux::matroska::ids;
 use crate::demux::matroska::timestamps::TimestampConverter;
 
-/// A place where decoding can begin, as the index says.
+/// A position where decoding can start, according to the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Cue {
-    /// When it is shown, in ticks.
+    /// Presentation time, in ticks.
     pub(super) time: i64,
-    /// Where the header of its cluster begins in the source.
+    /// Offset of the cluster's header in the source.
     pub(super) cluster: u64,
-    /// Where its block begins in the body of the cluster, if the index says.
+    /// Offset of the block in the body of the cluster, if present.
     pub(super) relative_position: Option<u64>,
 }
 
-/// Reads the cues of a track, ascending and each time once. Those outside of the segment are left out.
+/// Parses the cues of a track, ascending, without duplicate times. Cues outside of the segment are skipped.
 pub(super) fn parse(
     body: &[u8],
     segment: &std::ops::Range<u64>,

@@ -1,9 +1,10 @@
-//! Decides how EBML is read: element headers out of what is known of a source, values out of whole bodies.
-//! RFC 8794. The tree is walked by hand, level by level, so that nothing nests deeper than the code does.
+//! Parses EBML: element headers from buffered bytes of a source, and values from complete bodies. RFC 8794. Elements
+//! are read level by level without recursion, so that the nesting depth is limited by the code.
 
 use std::ops::Range;
 
-use crate::demux::buffer::{ReadError, SparseBuffer};
+use crate::demux::buffer::SparseBuffer;
+use crate::demux::error::ReadError;
 
 /// The longest header of an element: four bytes of ID, eight of size (RFC 8794, 5 and 6).
 const MAX_HEADER_BYTES: usize = 12;
@@ -11,38 +12,38 @@ const MAX_HEADER_BYTES: usize = 12;
 /// An element in the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Element {
-    /// Its ID, marker bits and all, as the specification prints it.
+    /// Its ID with marker bits, as printed in the specification.
     pub(super) id: u32,
-    /// Where its body begins.
+    /// Offset of its body.
     pub(super) body: u64,
-    /// The length of its body; none if it is unknown.
+    /// The length of its body; `None` if it is unknown.
     pub(super) size: Option<u64>,
 }
 
 impl Element {
-    /// Where its body lies, as far as `limit`.
+    /// The byte range of its body, up to `limit`.
     pub(super) fn range(&self, limit: u64) -> Range<u64> {
         let end = self.size.map_or(limit, |size| self.body.saturating_add(size)).min(limit);
         self.body.min(end)..end
     }
 }
 
-/// What stands at a place where an element is looked for.
+/// The result of reading an element header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ElementRead {
-    /// An element's header.
+    /// The header of an element.
     Element(Element),
-    /// The bytes from here on are not known, and are needed to tell.
+    /// The bytes from this offset are needed and are not buffered.
     Gap(u64),
-    /// Nothing: the place where elements end.
+    /// The end of the parent element.
     End,
     /// No element: the bytes are damaged, or end within a header.
     Damaged,
 }
 
-/// Looks at the element whose header begins at `at`, in a parent that ends at `limit`.
+/// Reads the header of the element at `at`, in a parent that ends at `limit`.
 pub(super) fn read_element(buffer: &SparseBuffer, at: u64, limit: u64) -> ElementRead {
-    // Every walk ends where there is no budget left, and then its answer counts for nothing.
+    // If the budget is exhausted, every walk ends and its result is discarded.
     if at >= limit || buffer.budget().is_exhausted() {
         return ElementRead::End;
     }
@@ -59,10 +60,10 @@ pub(super) fn read_element(buffer: &SparseBuffer, at: u64, limit: u64) -> Elemen
     }
 }
 
-/// The bytes of an element's body.
+/// Reads the body of an element.
 ///
 /// # Errors
-/// [`ReadError::NeedMore`] if they are not known; a refusal if the source ends before they do.
+/// [`ReadError::NeedMore`] if it is not buffered; a rejection if the source ends before it does.
 pub(super) fn read_body(buffer: &SparseBuffer, element: &Element) -> Result<bytes::Bytes, ReadError> {
     buffer.get(element.body..element.body.saturating_add(element.size.unwrap_or(0)))
 }
@@ -90,18 +91,18 @@ fn parse_header(bytes: &[u8]) -> ElementHeader {
     }
 }
 
-/// A number of variable length, RFC 8794, 4.
+/// A variable-length number, RFC 8794, 4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Vint {
-    /// Its value without the marker, and how many bytes it takes.
+    /// Its value without the marker, and its length in bytes.
     Complete { value: u64, length: usize },
     /// More bytes are needed.
     Incomplete,
-    /// No such number begins with a zero byte.
+    /// The first byte is zero, which is invalid.
     Invalid,
 }
 
-/// Reads the number that `bytes` begin with.
+/// Parses the number at the start of `bytes`.
 pub(super) fn parse_vint(bytes: &[u8]) -> Vint {
     let Some(first) = bytes.first() else { return Vint::Incomplete };
     let length = first.leading_zeros() as usize + 1;
@@ -114,12 +115,12 @@ pub(super) fn parse_vint(bytes: &[u8]) -> Vint {
     }
 }
 
-/// All ones in the bits of a number of that many bytes: an unknown size, RFC 8794, 6.2.
+/// The value that means an unknown size, in a number of that many bytes: all ones. RFC 8794, 6.2.
 fn unknown_size(length: usize) -> u64 {
     (1 << (7 * length)) - 1
 }
 
-/// An unsigned integer's body. One that is too long is read as 0.
+/// Parses an unsigned integer. One that is too long is read as 0.
 pub(super) fn parse_uint(body: &[u8]) -> u64 {
     if body.len() > 8 {
         return 0;
@@ -127,7 +128,7 @@ pub(super) fn parse_uint(body: &[u8]) -> u64 {
     body.iter().fold(0, |value, byte| (value << 8) | u64::from(*byte))
 }
 
-/// A float's body: four or eight bytes, or none for 0.
+/// Parses a float: four or eight bytes, or an empty body for 0.
 pub(super) fn parse_float(body: &[u8]) -> f64 {
     if let Ok(four) = <[u8; 4]>::try_from(body) {
         f64::from(f32::from_be_bytes(four))
@@ -138,13 +139,13 @@ pub(super) fn parse_float(body: &[u8]) -> f64 {
     }
 }
 
-/// A string's body: up to the first zero byte (RFC 8794, 7.4).
+/// Parses a string: up to the first zero byte (RFC 8794, 7.4).
 pub(super) fn parse_string(body: &[u8]) -> &[u8] {
     body.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
-/// The children in a body that is known whole: IDs with bodies. Ends at the first that does not parse; one that
-/// reaches over its parent's end is cut there.
+/// The children in a complete body: IDs and bodies. Stops at the first that is invalid. A child that extends past the
+/// end of its parent is truncated.
 pub(super) fn children(body: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
     let mut rest = body;
     std::iter::from_fn(move || {

@@ -1,33 +1,34 @@
-//! Decides what the first frames of a file tell: when it begins, how fast it runs, how large a keyframe is.
+//! Reads the first frames of a file to find its start time, its frame rate and the size of a keyframe.
 
 use std::ops::Range;
 
-use crate::demux::buffer::{ReadError, SparseBuffer};
+use crate::demux::buffer::SparseBuffer;
+use crate::demux::error::ReadError;
 use crate::demux::matroska::cluster::{BlockFrame, ClusterContext, ClusterEvent, ClusterReader};
 
-/// How much of the first cluster is looked at, at least: the beginnings of all tracks stand there.
+/// The fewest bytes that are read of the first cluster: all tracks start there.
 const FIRST_CLUSTER_BYTES: u64 = 32 << 10;
-/// How much of a file is known anyway.
+/// How much of the beginning of a file is prefetched.
 const PREFETCHED_BYTES: u64 = 64 << 10;
 
-/// What the first frames tell.
+/// The result of reading the first frames.
 #[derive(Debug, Clone)]
 pub(super) struct FirstFrames {
-    /// The first moment of the file, in ticks from its own zero.
+    /// The earliest time in the file, in ticks, before it is subtracted.
     pub(super) origin: i64,
-    /// The first frames of the track in stored order, in ticks from the file's own zero.
+    /// The first frames of the track in stored order. Their times are not relative to `origin`.
     pub(super) frames: Vec<BlockFrame>,
 }
 
-/// The bytes that are looked at: those of the first cluster at `first`.
+/// The range that is read, in the first cluster at `first`.
 pub(super) fn prefetch_range(first: u64, context: ClusterContext) -> Range<u64> {
     first..(first + FIRST_CLUSTER_BYTES).max(PREFETCHED_BYTES).min(context.end)
 }
 
-/// Reads the first frames. `reader` still counts from the file's own zero.
+/// Reads the first frames. The origin of `context.clock` is not set yet.
 ///
 /// # Errors
-/// What is missing.
+/// The bytes that are missing.
 pub(super) fn read(
     buffer: &SparseBuffer,
     context: ClusterContext,
@@ -48,13 +49,13 @@ pub(super) fn read(
         }
     }
     let earliest = clusters.earliest().unwrap_or(0).max(0);
-    // A large first picture hides where sound begins, which is hardly ever later than the file.
+    // A large first frame may hide the start of the audio, which is almost never later than the start of the file.
     let is_hidden =
         has_audio && !clusters.has_other_tracks() && earliest < i64::from(context.clock.timescale);
     Ok(FirstFrames { origin: if is_hidden { 0 } else { earliest }, frames })
 }
 
-/// Frames a second, by the times of these; 0 if they do not tell.
+/// Frames per second, by the times of `frames`; 0 if unknown.
 pub(super) fn frame_rate(frames: &[BlockFrame], timescale: u32) -> f64 {
     let times = || frames.iter().map(|frame| frame.pts);
     match (times().min(), times().max()) {

@@ -1,10 +1,11 @@
-//! Decides what all of a small file holds: every frame of the track, read once, damage skipped.
+//! An index of all frames of a track, built by reading a small file completely. Damaged parts are skipped.
 
 use glimpse_contract::Code;
 
 use crate::demux::budget::{STEPS_PER_LOOKUP, STEPS_PER_SAMPLE, WorkBudget};
-use crate::demux::buffer::{ReadError, SparseBuffer};
+use crate::demux::buffer::SparseBuffer;
 use crate::demux::demuxer::{Sample, SampleRequest, SeekMode};
+use crate::demux::error::ReadError;
 use crate::demux::index::VERIFY_HEAD_BYTES;
 use crate::demux::matroska::cluster::{BlockFrame, ClusterContext, ClusterEvent, ClusterReader};
 use crate::demux::matroska::codec::Codec;
@@ -12,29 +13,30 @@ use crate::demux::matroska::collector::SampleCollector;
 use crate::demux::matroska::resync::{self, ClusterSearch};
 use crate::demux::reference::{RandomAccess, random_access};
 
-/// The most frames of a file that is indexed whole: a second of each would be 17 bytes long.
+/// The most frames in a file that is indexed completely: with more, each frame would have less than 17 bytes.
 const MAX_FRAMES: usize = 500_000;
 
-/// Every frame of a track.
+/// All frames of a track.
 #[derive(Debug, Clone)]
 pub(super) struct FrameIndex {
     /// In stored order.
     pub(super) frames: Vec<BlockFrame>,
-    /// When keyframes are shown, and their place in `frames`; ascending.
+    /// Presentation times of keyframes, and their index in `frames`; ascending.
     pub(super) keys: Vec<(i64, usize)>,
-    /// When the first pictures are shown that are right after a recovery point, and the place of that; ascending.
+    /// Presentation times of the first correct frames after recovery points, and the indexes of those points;
+    /// ascending.
     pub(super) recovery_points: Vec<(i64, usize)>,
-    /// When the last block of any track begins.
+    /// Start of the last block of any track.
     pub(super) latest: i64,
 }
 
-/// What tells keyframes apart by their own bytes.
+/// Detects keyframes from the bytes of frames.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct KeyframeVerifier<'a> {
     pub(super) codec: Codec,
-    /// What stands before the bytes of each frame.
+    /// The bytes that precede the data of each frame.
     pub(super) prefix: &'a [u8],
-    /// How many bytes the length of a NAL unit takes.
+    /// Size of a NAL unit's length field in bytes.
     pub(super) nal_length_size: usize,
 }
 
@@ -50,17 +52,17 @@ impl KeyframeVerifier<'_> {
 }
 
 impl FrameIndex {
-    /// Reads all of the segment from `first` on.
+    /// Reads the segment from `first` to its end.
     ///
     /// # Errors
-    /// What is missing of it; [`Code::Truncated`] if there is no frame.
+    /// The bytes that are missing; [`Code::Truncated`] if there is no frame.
     pub(super) fn read(
         buffer: &SparseBuffer,
         context: ClusterContext,
         first: u64,
         verifier: &KeyframeVerifier<'_>,
     ) -> Result<Self, ReadError> {
-        // One piece, so that nothing is gathered again for every element.
+        // One piece, so that the bytes are not copied again for every element.
         let mut whole = buffer.to_empty();
         whole.insert(first, &buffer.get(first..context.end)?);
         let (mut frames, mut latest) = (Vec::new(), 0);
@@ -68,7 +70,7 @@ impl FrameIndex {
         loop {
             match clusters.next() {
                 ClusterEvent::Frame(frame) if frames.len() < MAX_FRAMES => frames.push(frame),
-                ClusterEvent::Frame(_) => return Err(ReadError::Unsupported("more frames than bytes allow")),
+                ClusterEvent::Frame(_) => return Err(ReadError::Unsupported("implausible number of frames")),
                 ClusterEvent::Damaged(at) => match resync::find_first(&whole, context, at + 1, context.end) {
                     ClusterSearch::Cluster(place) => {
                         latest = latest.max(clusters.latest());
@@ -84,7 +86,7 @@ impl FrameIndex {
             return Err(ReadError::Rejected(Code::Truncated));
         }
         latest = latest.max(clusters.latest());
-        // Everything is known: then the frames themselves tell which of them are keyframes, not who wrote the file.
+        // All bytes are buffered, so keyframes are detected from the frames themselves instead of the flags.
         let mut unresolved_points = Vec::new();
         let mut is_verified = false;
         for (place, frame) in frames.iter_mut().enumerate() {
@@ -106,7 +108,7 @@ impl FrameIndex {
             if !is_verified {
                 return Err(ReadError::Unsupported("no keyframe"));
             }
-            // Decoding has to begin somewhere.
+            // Decoding has to start somewhere.
             keys.extend(frames.first().map(|frame| (frame.pts, 0)));
         }
         keys.sort_unstable();
@@ -118,7 +120,7 @@ impl FrameIndex {
         Ok(Self { frames, keys, recovery_points, latest })
     }
 
-    /// Counts times from another origin.
+    /// Shifts all times to another origin.
     pub(super) fn rebase(&mut self, origin: i64) {
         for frame in &mut self.frames {
             frame.pts -= origin;
@@ -129,7 +131,7 @@ impl FrameIndex {
         self.latest -= origin;
     }
 
-    /// When the last frame ends, if a frame takes as long as `frame_ticks`, or as all do on average.
+    /// End of the last frame, with `frame_ticks` or the average frame duration.
     pub(super) fn end(&self, frame_ticks: i64) -> i64 {
         let first = self.frames.iter().map(|frame| frame.pts).min().unwrap_or(0);
         let last = self.frames.iter().map(|frame| frame.pts).max().unwrap_or(0);
@@ -138,10 +140,10 @@ impl FrameIndex {
         last + if frame_ticks > 0 { frame_ticks } else { average.max(1) }
     }
 
-    /// The samples of a want.
+    /// Returns the samples of a request.
     ///
     /// # Errors
-    /// Why there is no budget left.
+    /// The reason why the budget is exhausted.
     pub(super) fn find_samples(
         &self,
         request: &SampleRequest,
@@ -162,7 +164,7 @@ impl FrameIndex {
         let place = if request.mode == SeekMode::Exact { place.max(recovery) } else { place };
         let mut pushed = 0;
         for (frame, at) in self.frames.iter().skip(place).zip(place..) {
-            // Decoding begins with a recovery point as with a keyframe.
+            // Decoding starts at a recovery point as at a keyframe.
             collector.push(BlockFrame { is_key: frame.is_key || at == place, ..*frame });
             pushed += 1;
             if collector.is_done() {

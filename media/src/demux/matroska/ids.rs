@@ -1,4 +1,4 @@
-//! Decides nothing: the element IDs that are understood here, as RFC 9559, 5 prints them.
+//! The element IDs that the demuxer reads, as printed in RFC 9559, 5.
 
 pub(super) const EBML: u32 = 0x1A45_DFA3;
 pub(super) const EBML_MAX_ID_LENGTH: u32 = 0x42F2;
@@ -94,7 +94,8 @@ pub(super) const BLOCK: u32 = 0xA1;
 pub(super) const BLOCK_DURATION: u32 = 0x9B;
 pub(super) const REFERENCE_BLOCK: u32 = 0xFB;
 
-/// Whether an element stands beside clusters, never in one: what ends a cluster of unknown size (RFC 8794, 6.2).
+/// Whether an element is a sibling of clusters and never inside of one: it ends a cluster of unknown size (RFC 8794,
+/// 6.2).
 pub(super) fn is_beside_clusters(id: u32) -> bool {
     matches!(id, EBML | SEGMENT | SEEK_HEAD | INFO | TRACKS | CUES | CLUSTER | CHAPTERS | ATTACHMENTS | TAGS)
 }

@@ -1,8 +1,8 @@
-//! Decides what a Matroska or WebM file shows and where it lies: RFC 8794 (EBML) and RFC 9559 (Matroska).
+//! Demuxes Matroska and WebM: RFC 8794 (EBML) and RFC 9559 (Matroska).
 //!
-//! The cues tell where keyframes are; around the wanted ones, headers of blocks are read. A file without cues that
-//! hold is read whole if it is small, and else searched for clusters. Nothing is recursive, and no memory is taken
-//! but in proportion to bytes that are known.
+//! The cues list the keyframes; around the requested ones, the headers of blocks are read. A file without usable cues
+//! is read completely if it is small; otherwise it is searched for clusters. Nothing is recursive, and memory use is
+//! proportional to the buffered bytes.
 
 mod bisect;
 mod block;
@@ -26,8 +26,9 @@ use bytes::Bytes;
 use glimpse_contract::{Code, limits};
 
 use crate::demux::budget::PARSED_BYTES_PER_STEP;
-use crate::demux::buffer::{ReadError, SparseBuffer, collect_missing};
+use crate::demux::buffer::SparseBuffer;
 use crate::demux::demuxer::{Demuxer, Sample, SampleRequest, SeekMode, Track, nal_length_size};
+use crate::demux::error::{ReadError, collect_missing};
 use crate::demux::index::{VERIFY_ALL_BYTES, VERIFY_HEAD_BYTES};
 use crate::demux::matroska::cluster::{ClusterContext, ClusterEvent, ClusterReader};
 use crate::demux::matroska::codec::Codec;
@@ -40,25 +41,25 @@ use crate::demux::matroska::segment::SegmentHeader;
 use crate::demux::matroska::timestamps::TimestampConverter;
 use crate::demux::matroska::track::SelectedTrack;
 
-/// How large files may be to be read through.
+/// The sizes up to which files are read completely.
 #[derive(Debug, Clone, Copy)]
 struct ReadAllLimits {
-    /// Always: they are known whole from the beginning on.
+    /// All files: those are fetched completely at the start.
     always: u64,
-    /// If they have no cues.
+    /// Files without cues.
     without_cues: u64,
 }
 
 const READ_ALL_LIMITS: ReadAllLimits = ReadAllLimits { always: 1 << 20, without_cues: 8 << 20 };
-/// How much of a file's end is looked at for its last cluster, one after another.
+/// How many bytes at the end of a file are searched for its last cluster, in this order.
 const TAIL_WINDOWS: [u64; 4] = [256 << 10, 1 << 20, 4 << 20, 16 << 20];
-/// Where so much time follows the last cue, in seconds, it is looked whether pictures do: in so many bytes.
+/// If more seconds than this follow the last cue, the frames after it are read, within this many bytes.
 const LONG_GOP_SECS: i64 = 15;
 const AFTER_LAST_CUE_BYTES: u64 = 2 << 20;
-/// Cues that stand farther apart than this on average are no index, in seconds.
+/// Cues with a larger average distance in seconds are not used as an index.
 const MAX_CUE_DISTANCE_SECS: i64 = 30;
 
-/// A file whose head was read.
+/// A file whose header was read.
 #[derive(Debug, Clone)]
 pub struct Matroska {
     track: Track,
@@ -72,18 +73,18 @@ pub struct Matroska {
     end: ClusterPosition,
 }
 
-/// Reads the head of a file: what it shows, and its index.
+/// Reads the header of a file: the track's properties and the index.
 ///
 /// # Errors
-/// What is missing, or why the file is refused or left to the relay.
+/// The bytes that are missing, or the reason why the file is rejected or left to ffmpeg.
 pub fn open(buffer: &SparseBuffer) -> Result<Matroska, ReadError> {
     merge_missing(buffer, open_with_limits(buffer, READ_ALL_LIMITS))
 }
 
-/// The codec of the first track of pictures: of a file that is refused for it.
+/// The codec of the first video track, for a file that is rejected because of it.
 ///
 /// # Errors
-/// What is missing.
+/// The bytes that are missing.
 pub fn codec_name(buffer: &SparseBuffer) -> Result<Option<String>, ReadError> {
     Ok(track::codec_name(&merge_missing(buffer, segment::read(buffer))?.tracks))
 }
@@ -99,7 +100,7 @@ fn open_with_limits(buffer: &SparseBuffer, limits: ReadAllLimits) -> Result<Matr
     if declared.is_some_and(|ticks| is_too_long(&clock, ticks)) {
         return Err(ReadError::Rejected(Code::TooLong));
     }
-    // Whether it has what its codec needs; how its frames are laid out, their bytes will tell.
+    // Checks that the codec's configuration is present. How NAL units are delimited is read from the frames later.
     let mut entries =
         vec![sample_entry::write(&selected, false).or_else(|_| sample_entry::write(&selected, true))?];
     let frame_ticks = clock.nanos_to_ticks(i128::from(selected.default_duration));
@@ -137,7 +138,7 @@ fn open_with_limits(buffer: &SparseBuffer, limits: ReadAllLimits) -> Result<Matr
         entries = vec![entry];
         context.nal_length_size = nal_length_size(&entries);
     }
-    // No frame is called a keyframe, not even the first: that is for the frames to say.
+    // No frame is marked as a keyframe, not even the first: detect keyframes from the frames themselves.
     context.verify_keyframes =
         !first_frames.frames.is_empty() && first_frames.frames.iter().all(|frame| !frame.is_key);
     let verifier = KeyframeVerifier {
@@ -211,16 +212,16 @@ fn open_with_limits(buffer: &SparseBuffer, limits: ReadAllLimits) -> Result<Matr
     })
 }
 
-/// What the beginning and the end of a file tell.
+/// The data from the beginning and the end of a file.
 struct FileBoundaries {
     first_frames: FirstFrames,
-    /// The last cluster, where no length is declared.
+    /// The last cluster, if no duration is declared.
     last_cluster: Option<ClusterPosition>,
-    /// When the last picture ends, where sound goes on behind it.
+    /// End of the last frame, if the audio is longer.
     video_end: Option<i64>,
 }
 
-/// Reads the first frames of a file, and its end where that is needed. All that is missing for them is asked for at once.
+/// Reads the first frames of a file, and its end if needed. All missing ranges are requested together.
 fn read_boundaries(
     buffer: &SparseBuffer,
     context: ClusterContext,
@@ -247,7 +248,8 @@ fn read_boundaries(
     Ok(FileBoundaries { first_frames, last_cluster, video_end })
 }
 
-/// The sample entry of a track whose frames tell how their NAL units are laid out; none if they have no such units.
+/// The sample entry of an H.264 or HEVC track, after the delimiters of its NAL units were detected from the first
+/// frame; `None` for other codecs.
 fn entry_from_frames(
     buffer: &SparseBuffer,
     selected: &SelectedTrack,
@@ -267,7 +269,7 @@ fn is_too_long(clock: &TimestampConverter, ticks: i64) -> bool {
     u64::try_from(clock.to_ms(ticks)).is_ok_and(|length| length > limits::MAX_DURATION_MS)
 }
 
-/// What `SegmentInfo` says.
+/// The parsed fields of `SegmentInfo`.
 #[derive(Debug, Clone, Copy)]
 struct SegmentInfo {
     timestamp_scale: u64,
@@ -288,7 +290,7 @@ impl SegmentInfo {
     }
 }
 
-/// Where the first cluster begins: as met, or the first that the cues name.
+/// Offset of the first cluster: found in the segment, or the first one in the cues.
 fn first_cluster_offset(header: &SegmentHeader, cues: &[Cue]) -> Result<u64, ReadError> {
     header
         .first_cluster
@@ -296,7 +298,7 @@ fn first_cluster_offset(header: &SegmentHeader, cues: &[Cue]) -> Result<u64, Rea
         .ok_or(ReadError::Rejected(Code::Truncated))
 }
 
-/// Whether cues tell where keyframes are, all over the file: they do not stand too far apart on average.
+/// Whether the cues cover the whole file: their average distance is small enough.
 fn is_usable_index(cues: &[Cue], clock: &TimestampConverter, duration: Option<i64>) -> bool {
     let (Some(first), Some(last)) = (cues.first(), cues.last()) else { return false };
     let length = duration.unwrap_or(last.time - first.time);
@@ -304,13 +306,14 @@ fn is_usable_index(cues: &[Cue], clock: &TimestampConverter, duration: Option<i6
         <= MAX_CUE_DISTANCE_SECS * i64::from(clock.timescale)
 }
 
-/// The length of a file that begins at `origin`: some writers count it from there, some from the zero of their clock.
+/// The duration of a file that starts at `origin`. Some writers count it from there, some from time 0.
 fn duration_from_origin(declared: i64, origin: i64, cues: &[Cue], index: Option<&FrameIndex>) -> i64 {
     let last = cues.last().map(|cue| cue.time).max(index.map(|index| index.end(0)));
     if last.is_some_and(|last| last + origin > declared) { declared } else { declared - origin }
 }
 
-/// When the last picture of a file ends, whose sound goes on long after its last cue; none if that is not soon after it.
+/// End of the last frame of a file whose audio continues long after its last cue. `None` if it is not within
+/// `AFTER_LAST_CUE_BYTES`.
 fn last_frame_end(
     buffer: &SparseBuffer,
     context: ClusterContext,
@@ -333,7 +336,7 @@ fn last_frame_end(
     Ok(end.filter(|_| until == context.end || at < cue.cluster + AFTER_LAST_CUE_BYTES / 2))
 }
 
-/// The last cluster of a file, and the time at which its last frame ends.
+/// The last cluster of a file, and the end of its last frame.
 fn find_last_cluster(
     buffer: &SparseBuffer,
     context: ClusterContext,
@@ -368,7 +371,7 @@ impl Demuxer for Matroska {
 
     fn with_verified_keyframes(&self, buffer: &SparseBuffer) -> Result<Option<Box<dyn Demuxer>>, ReadError> {
         if self.index.is_some() {
-            // Its keyframes are those of the frames.
+            // Its keyframes already come from the frames.
             return Ok(None);
         }
         let mut demuxer = self.clone();
@@ -381,7 +384,7 @@ impl Demuxer for Matroska {
             demuxer.track.is_intra_refresh = !index.recovery_points.is_empty();
             demuxer.index = Some(index);
         } else {
-            // Cues still tell where clusters are.
+            // The cues are still used to find clusters.
             demuxer.context.verify_keyframes = true;
             demuxer.track.keyframes = None;
         }
@@ -443,11 +446,11 @@ impl Matroska {
     }
 }
 
-/// Reads any bytes as a file, from its head to a few moments of it, as a driver does that fetches what is missing.
-/// For fuzzing: it ends, whatever they are, and what it gives lies inside of the file.
+/// Reads arbitrary bytes as a file, including a few seeks, and provides missing ranges like a real caller. For fuzzing:
+/// it terminates for any input, and all samples are inside of the file.
 pub fn fuzz(bytes: &[u8]) {
     fuzz_with_limits(bytes, READ_ALL_LIMITS);
-    // As if the file were a large one, with cues and without.
+    // As if the file were a large one, with and without cues.
     fuzz_with_limits(bytes, ReadAllLimits { always: 0, without_cues: READ_ALL_LIMITS.without_cues });
     fuzz_with_limits(bytes, ReadAllLimits { always: 0, without_cues: 0 });
 }
@@ -480,23 +483,23 @@ fn fuzz_with_limits(bytes: &[u8], limits: ReadAllLimits) {
             Ok(())
         });
         let Err(ReadError::NeedMore(ranges)) = outcome else { return };
-        assert!(!ranges.is_empty(), "nothing is missing");
+        assert!(!ranges.is_empty(), "no range is missing");
         for range in ranges {
             assert!(range.start < range.end && range.end <= buffer.total_bytes(), "{range:?}");
-            assert!(!buffer.missing_ranges(range.clone()).is_empty(), "{range:?} is known");
+            assert!(!buffer.missing_ranges(range.clone()).is_empty(), "{range:?} is already buffered");
             buffer.insert(range.start, &source.slice(range.start as usize..range.end as usize));
         }
     }
     panic!("more than {ROUNDS} round trips");
 }
 
-/// Makes missing ranges ascend without touching each other. Without a budget no answer is believed.
+/// Sorts missing ranges and merges those that touch. If the budget is exhausted, the result is discarded.
 fn merge_missing<T>(buffer: &SparseBuffer, result: Result<T, ReadError>) -> Result<T, ReadError> {
     let result = buffer.check_budget(result);
     let Err(ReadError::NeedMore(mut ranges)) = result else { return result };
     ranges.retain(|range| range.start < range.end);
     if ranges.is_empty() {
-        // Nothing that could be read would help.
+        // No bytes that could be fetched would help.
         return Err(ReadError::Rejected(Code::Truncated));
     }
     Err(ReadError::from_missing_ranges(ranges))

@@ -1,5 +1,4 @@
-//! Decides where clusters begin in the midst of a file, where no index tells: by the ID of a cluster whose content
-//! parses.
+//! Finds clusters in the middle of a file without an index, by the ID of a cluster whose content is valid.
 
 use crate::demux::budget::BYTES_PER_STEP;
 use crate::demux::buffer::SparseBuffer;
@@ -7,30 +6,30 @@ use crate::demux::matroska::cluster::{ClusterContext, ClusterReader};
 use crate::demux::matroska::ebml::{self, ElementRead};
 use crate::demux::matroska::ids;
 
-/// The ID of a cluster as it stands in a file.
+/// The ID of a cluster, as encoded in a file.
 const CLUSTER: [u8; 4] = ids::CLUSTER.to_be_bytes();
 
-/// What a search for a cluster ended with.
+/// The result of a search for a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ClusterSearch {
-    /// A cluster.
+    /// A cluster was found.
     Cluster(ClusterPosition),
-    /// The bytes from here on have to be known to go on.
+    /// The bytes from this offset must be fetched to continue.
     Gap(u64),
-    /// None begins in the stretch.
+    /// No cluster starts in the range.
     NotFound,
 }
 
-/// A cluster, and when it begins.
+/// The position and time of a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ClusterPosition {
-    /// Where its header begins.
+    /// Offset of its header.
     pub(super) offset: u64,
     /// Its timestamp, in ticks.
     pub(super) time: i64,
 }
 
-/// The first cluster that begins in `from..to`.
+/// Finds the first cluster that starts in `from..to`.
 pub(super) fn find_first(
     buffer: &SparseBuffer,
     context: ClusterContext,
@@ -56,7 +55,7 @@ pub(super) fn find_first(
     if end < to { ClusterSearch::Gap(end) } else { ClusterSearch::NotFound }
 }
 
-/// The last cluster that begins in `from..to`, of which all is known.
+/// Finds the last cluster that starts in `from..to` and whose beginning is buffered.
 pub(super) fn find_last(
     buffer: &SparseBuffer,
     context: ClusterContext,
@@ -86,7 +85,7 @@ fn find_cluster_id(bytes: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
-/// Whether a cluster begins there: a timestamp, and after it something that may stand there.
+/// Whether there is a valid cluster at this offset: a timestamp, followed by an element that may occur there.
 fn verify_cluster(
     buffer: &SparseBuffer,
     context: ClusterContext,

@@ -1,18 +1,19 @@
-//! Decides the sample entry of a digest: what a track says of its codec, colours and shape, as boxes of an MP4.
-//! ISO 14496-12, 8.5.2 and 12.1; ISO 14496-15 for AVC and HEVC; ISO 14496-14 for `esds`; the bindings of VP8/VP9
+//! Builds the MP4 sample entry of an excerpt from a track's codec, color and aspect ratio. ISO 14496-12, 8.5.2 and
+//! 12.1; ISO 14496-15 for AVC and HEVC; ISO 14496-14 for `esds`; the bindings of VP8/VP9
 //! (<https://www.webmproject.org/vp9/mp4/>) and AV1 (<https://aomediacodec.github.io/av1-isobmff/>).
 
 use bytes::Bytes;
 
-use crate::demux::buffer::ReadError;
+use crate::demux::error::ReadError;
 use crate::demux::matroska::codec::Codec;
 use crate::demux::matroska::track::SelectedTrack;
 use crate::demux::matroska::video::ColorInfo;
 
-/// The sample entry of a track, whole. `has_start_codes` says whether the NAL units of its frames stand behind those.
+/// Builds the complete sample entry of a track. `has_start_codes` indicates whether the NAL units of its frames follow
+/// start codes.
 ///
 /// # Errors
-/// [`ReadError::Unsupported`] where the file lacks what the entry needs.
+/// [`ReadError::Unsupported`] if the file lacks data that the entry needs.
 pub(super) fn write(track: &SelectedTrack, has_start_codes: bool) -> Result<Bytes, ReadError> {
     let (name, decoder_box) = configuration_box(track, has_start_codes)?;
     let video = &track.video;
@@ -21,7 +22,7 @@ pub(super) fn write(track: &SelectedTrack, has_start_codes: bool) -> Result<Byte
     // Both are at most `limits::MAX_DIMENSION`.
     body.extend((video.width as u16).to_be_bytes());
     body.extend((video.height as u16).to_be_bytes());
-    // 72 dots an inch, one frame a sample, no name, 24 bits, no colour table: what every writer puts here.
+    // The values that all writers use: 72 dots per inch, one frame per sample, no name, 24 bits, no color table.
     body.extend([0, 0x48, 0, 0, 0, 0x48, 0, 0, 0, 0, 0, 0, 0, 1]);
     body.extend([0; 32]);
     body.extend([0, 24, 0xff, 0xff]);
@@ -42,16 +43,17 @@ pub(super) fn write(track: &SelectedTrack, has_start_codes: bool) -> Result<Byte
 fn configuration_box(track: &SelectedTrack, has_start_codes: bool) -> Result<([u8; 4], Vec<u8>), ReadError> {
     let private = &track.codec_private[..];
     Ok(match track.codec {
-        // Decoders take what has no record as a stream of start codes. Its parameter sets stand before its keyframes, too, as
-        // annex B of ITU-T H.264 and H.265 has it.
+        // Without a configuration record, decoders expect start codes. The parameter sets also precede the keyframes,
+        // as annex B of ITU-T H.264 and H.265 requires.
         Codec::H264 if has_start_codes => (*b"avc1", glbl_box(&parameter_sets(private, 5, false))),
         Codec::Hevc if has_start_codes => (*b"hvc1", glbl_box(&parameter_sets(private, 22, true))),
-        // AVCDecoderConfigurationRecord and its successor, both version 1; early writers left HEVC's at 0.
+        // AVCDecoderConfigurationRecord and HEVCDecoderConfigurationRecord, both version 1; early writers set HEVC's to
+        // 0.
         Codec::H264 if private.len() >= 7 && private[0] == 1 => (*b"avc1", build_box(*b"avcC", private)),
         Codec::Hevc if private.len() >= 23 && private[0] <= 1 && !starts_with_start_code(private) => {
             (*b"hvc1", build_box(*b"hvcC", private))
         }
-        // A record without parameter sets, with lengths of four bytes: each keyframe has its own.
+        // A record without parameter sets, with four-byte lengths: each keyframe contains its parameter sets.
         Codec::H264 if private.is_empty() => (*b"avc1", build_box(*b"avcC", &[1, 100, 0, 40, 0xff, 0xe0, 0])),
         Codec::Hevc if private.is_empty() => {
             let mut record = [0; 23];
@@ -63,7 +65,7 @@ fn configuration_box(track: &SelectedTrack, has_start_codes: bool) -> Result<([u
         Codec::Vp9 => (*b"vp09", build_box(*b"vpcC", &vpcc(track, private))),
         Codec::Av1 => (*b"av01", build_box(*b"av1C", &av1c(private))),
         Codec::Mpeg4 => (*b"mp4v", esds(0x20, private)),
-        // MPEG-2 in its main profile: decoders look at the stream itself.
+        // MPEG-2 main profile: decoders read the stream itself.
         Codec::Mpeg2 => (*b"mp4v", esds(0x61, private)),
         Codec::Mpeg1 => (*b"mp4v", esds(0x6a, private)),
         Codec::Mjpeg => (*b"jpeg", Vec::new()),
@@ -71,13 +73,13 @@ fn configuration_box(track: &SelectedTrack, has_start_codes: bool) -> Result<([u
     })
 }
 
-/// Whether NAL units stand behind start codes, by the beginning of a frame: ITU-T H.264, annex B. One that begins like a
-/// start code may also be a length of `nal_length` bytes.
+/// Whether NAL units follow start codes, by the beginning of a frame: ITU-T H.264, annex B. Bytes that look like a
+/// start code may also be a length of `nal_length_size` bytes.
 pub(super) fn has_start_codes(frame: &[u8], size: u64, nal_length_size: usize) -> bool {
     if !starts_with_start_code(frame) || nal_length_size == 0 {
         return starts_with_start_code(frame);
     }
-    // By lengths, the second unit would reach over the end.
+    // If these were lengths, the second unit would extend past the end.
     let number = |at: usize| {
         let bytes = frame.get(at..at + nal_length_size)?;
         Some(bytes.iter().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte)))
@@ -95,13 +97,13 @@ fn starts_with_start_code(bytes: &[u8]) -> bool {
     bytes.starts_with(&[0, 0, 1]) || bytes.starts_with(&[0, 0, 0, 1])
 }
 
-/// What decoders take as it is: ffmpeg's own box.
+/// ffmpeg's box for a decoder configuration of any format.
 fn glbl_box(private: &[u8]) -> Vec<u8> {
     if private.is_empty() { Vec::new() } else { build_box(*b"glbl", private) }
 }
 
-/// The parameter sets of a configuration behind start codes: as they are, or out of a record whose lists begin at `at`. Those
-/// of HEVC have a list for each type of unit.
+/// The parameter sets of a configuration, after start codes: either the configuration itself, or those of a record
+/// whose lists begin at `at`. HEVC has one list per NAL unit type.
 fn parameter_sets(private: &[u8], at: usize, is_hevc: bool) -> Vec<u8> {
     if starts_with_start_code(private) {
         return private.to_vec();
@@ -133,8 +135,8 @@ fn parameter_sets(private: &[u8], at: usize, is_hevc: bool) -> Vec<u8> {
     sets
 }
 
-/// VPCodecConfigurationRecord. Matroska's private data of VP9 are features of an ID, a length and a value each:
-/// profile, level, bit depth, chroma subsampling.
+/// VPCodecConfigurationRecord. Matroska's private data of VP9 is a list of features, each with an ID, a length and a
+/// value: profile, level, bit depth, chroma subsampling.
 fn vpcc(track: &SelectedTrack, private: &[u8]) -> Vec<u8> {
     let feature = |wanted: u8, default: u8| {
         private
@@ -163,7 +165,7 @@ fn vpcc(track: &SelectedTrack, private: &[u8]) -> Vec<u8> {
     ]
 }
 
-/// AV1CodecConfigurationRecord. Where the file has none, the plainest: the sequence header stands in each keyframe.
+/// AV1CodecConfigurationRecord. If the file has none, a minimal one: each keyframe contains the sequence header.
 fn av1c(private: &[u8]) -> Vec<u8> {
     const PLAIN: [u8; 4] = [0x81, 0x00, 0x0c, 0x00];
     match private.first() {
@@ -172,11 +174,11 @@ fn av1c(private: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The elementary stream descriptor of a visual stream, with its decoder's own configuration.
+/// The elementary stream descriptor of a visual stream, with the decoder-specific configuration.
 fn esds(object_type: u8, private: &[u8]) -> Vec<u8> {
     const VISUAL_STREAM: u8 = 0x11;
     let mut decoder = vec![object_type, VISUAL_STREAM];
-    // Buffer size and rates, which nobody asks for.
+    // Buffer size and bitrates, which are not read.
     decoder.extend([0; 11]);
     if !private.is_empty() {
         decoder.extend(build_descriptor(5, private));
@@ -205,7 +207,8 @@ fn color_boxes(color: &ColorInfo) -> Vec<u8> {
     if let Some([red_x, red_y, green_x, green_y, blue_x, blue_y, white_x, white_y, max, min]) =
         color.mastering
     {
-        // Steps of 0.00002, green first; candela in steps of 0.0001 (ISO 14496-12, 12.1.5 by ISO 23008-2, D.3.28).
+        // In units of 0.00002, green first; luminance in units of 0.0001 candela (ISO 14496-12, 12.1.5 by ISO 23008-2,
+        // D.3.28).
         let mut body = Vec::new();
         for place in [green_x, green_y, blue_x, blue_y, red_x, red_y, white_x, white_y] {
             body.extend(((place * 50_000.0).round() as u16).to_be_bytes());
@@ -221,7 +224,7 @@ fn color_boxes(color: &ColorInfo) -> Vec<u8> {
     boxes
 }
 
-/// No body here comes near 4 GiB.
+/// Builds a box. No body here is close to 4 GiB.
 fn build_box(name: [u8; 4], body: &[u8]) -> Vec<u8> {
     [&(body.len() as u32 + 8).to_be_bytes()[..], &name, body].concat()
 }
@@ -258,7 +261,7 @@ mod tests {
         write_entry(codec, private, video, false)
     }
 
-    /// The body of the box of that name among the children of an entry.
+    /// The body of the child box with this name in an entry.
     fn child(entry: &[u8], name: [u8; 4]) -> Option<Vec<u8>> {
         let mut rest = &entry[86..];
         while let Some(size) = rest.get(..4) {
@@ -304,7 +307,7 @@ mod tests {
             assert_eq!(child(&entry, *b"glbl").as_deref(), expected, "{codec:?} {private:?}");
             assert!(child(&entry, *b"avcC").is_none() && child(&entry, *b"hvcC").is_none());
         }
-        // Lengths without a record: parameter sets are in the stream.
+        // Lengths without a record: the parameter sets are in the stream.
         assert!(
             child(&write_entry_with_lengths(Codec::H264, b"", VideoElement::default()).unwrap(), *b"avcC")
                 .is_some()

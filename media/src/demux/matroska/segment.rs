@@ -1,28 +1,29 @@
-//! Decides where the parts of a file lie: reads the EBML header, walks the segment up to its first cluster and
-//! follows its seek heads, so that info, tracks and cues are known whole.
+//! Locates the parts of a file: reads the EBML header, walks the segment up to its first cluster and follows its seek
+//! heads, so that info, tracks and cues are completely buffered.
 
 use std::ops::Range;
 
 use bytes::Bytes;
 use glimpse_contract::Code;
 
-use crate::demux::buffer::{ReadError, SparseBuffer};
+use crate::demux::buffer::SparseBuffer;
+use crate::demux::error::ReadError;
 use crate::demux::matroska::ebml::{self, Element, ElementRead};
 use crate::demux::matroska::ids;
 
-/// How much of a file is known from the beginning on: what is asked for where a part is met whose size is not known.
+/// How much of the beginning of a file is prefetched, and how much is fetched for an element of unknown size.
 const WINDOW_BYTES: u64 = 64 << 10;
-/// What is asked for where cues are said to begin: most hours fit.
+/// How much is fetched at the position of the cues: enough for most videos of several hours.
 const CUES_WINDOW: u64 = 256 << 10;
-/// The largest part that is read. Tracks are a few hundred bytes, the cues of a day of video 2 MiB.
+/// The largest element that is read. Tracks are a few hundred bytes; the cues of a 24-hour video are 2 MiB.
 const MAX_ELEMENT_BYTES: u64 = 8 << 20;
-/// Parts before the first cluster, and entries of seek heads, that are looked at.
+/// The most elements before the first cluster, and the most entries of seek heads, that are read.
 const MAX_ELEMENTS: usize = 256;
 
-/// The parts of a file that tell of its clusters.
+/// The top-level elements of a segment, other than its clusters.
 #[derive(Debug, Clone)]
 pub(super) struct SegmentHeader {
-    /// The body of the segment, as far as the source reaches.
+    /// The byte range of the segment's body, up to the end of the source.
     pub(super) segment: Range<u64>,
     /// Whether the source ends before its segment does.
     pub(super) is_truncated: bool,
@@ -32,14 +33,14 @@ pub(super) struct SegmentHeader {
     pub(super) tracks: Bytes,
     /// The body of `Cues`, if there are any.
     pub(super) cues: Option<Bytes>,
-    /// Where the header of the first cluster begins, if it was met before all else was found.
+    /// Offset of the first cluster's header, if the cluster was found before all other elements.
     pub(super) first_cluster: Option<u64>,
 }
 
-/// Reads the head of a file.
+/// Reads the header of a file.
 ///
 /// # Errors
-/// What is missing, or why the file is none that is read here.
+/// The bytes that are missing, or the reason why the file is not read natively.
 pub(super) fn read(buffer: &SparseBuffer) -> Result<SegmentHeader, ReadError> {
     let after = read_ebml_header(buffer)?;
     let (segment, is_truncated) = find_segment(buffer, after)?;
@@ -49,7 +50,7 @@ pub(super) fn read(buffer: &SparseBuffer) -> Result<SegmentHeader, ReadError> {
     walker.follow_seek_heads()?;
     let SeekHeadWalker { segment, elements: parts, mut missing, .. } = walker;
 
-    // What was met may reach beyond what is known; all of it is asked for at once.
+    // Elements may extend past the buffered bytes. All missing ranges are requested together.
     let mut read_whole = |part: Option<Element>| -> Result<Option<Bytes>, ReadError> {
         match part.map(|element| ebml::read_body(buffer, &element)) {
             Some(Err(ReadError::NeedMore(ranges))) => {
@@ -62,7 +63,7 @@ pub(super) fn read(buffer: &SparseBuffer) -> Result<SegmentHeader, ReadError> {
     let info = read_whole(parts.info)?;
     let tracks = read_whole(parts.tracks)?;
     let cues = match read_whole(parts.cues) {
-        // Cues that reach over the end are none.
+        // Cues that extend past the end of the file are ignored.
         Err(ReadError::Rejected(_)) => None,
         other => other?,
     };
@@ -78,7 +79,7 @@ pub(super) fn read(buffer: &SparseBuffer) -> Result<SegmentHeader, ReadError> {
     let Some(tracks) = tracks else {
         return Err(match walk_end {
             WalkEnd::Cluster(_) => ReadError::Rejected(Code::NoVideoStream),
-            WalkEnd::Damaged => ReadError::Unsupported("a damaged head"),
+            WalkEnd::Damaged => ReadError::Unsupported("damaged segment header"),
             WalkEnd::End | WalkEnd::Gap(_) => ReadError::Rejected(Code::Truncated),
         });
     };
@@ -86,7 +87,7 @@ pub(super) fn read(buffer: &SparseBuffer) -> Result<SegmentHeader, ReadError> {
     Ok(SegmentHeader { segment, is_truncated, info: info.unwrap_or_default(), tracks, cues, first_cluster })
 }
 
-/// Reads the EBML header, and says where it ends.
+/// Reads the EBML header and returns its end.
 fn read_ebml_header(buffer: &SparseBuffer) -> Result<u64, ReadError> {
     let element = match ebml::read_element(buffer, 0, buffer.total_bytes()) {
         ElementRead::Element(element) if element.id == ids::EBML => element,
@@ -98,7 +99,7 @@ fn read_ebml_header(buffer: &SparseBuffer) -> Result<u64, ReadError> {
         _ => return Err(ReadError::Rejected(Code::NotAVideo)),
     };
     let Some(size) = element.size.filter(|size| *size <= WINDOW_BYTES) else {
-        return Err(ReadError::Unsupported("an EBML header of unknown or absurd size"));
+        return Err(ReadError::Unsupported("EBML header of unknown or implausible size"));
     };
     for (id, body) in ebml::children(&ebml::read_body(buffer, &element)?) {
         match id {
@@ -117,7 +118,7 @@ fn read_ebml_header(buffer: &SparseBuffer) -> Result<u64, ReadError> {
     Ok(element.body + size)
 }
 
-/// Finds the segment, and says where its body lies and whether the source ends before it does.
+/// Finds the segment. Returns the range of its body and whether the source ends before it does.
 fn find_segment(buffer: &SparseBuffer, mut at: u64) -> Result<(Range<u64>, bool), ReadError> {
     for _ in 0..MAX_ELEMENTS {
         match ebml::read_element(buffer, at, buffer.total_bytes()) {
@@ -147,7 +148,7 @@ struct TopLevelElements {
     info: Option<Element>,
     tracks: Option<Element>,
     cues: Option<Element>,
-    /// What seek heads say: IDs, and where those elements begin.
+    /// Entries of seek heads: IDs and element offsets.
     seeks: Vec<(u32, u64)>,
 }
 
@@ -186,7 +187,7 @@ impl SeekHeadWalker<'_> {
         WalkEnd::Damaged
     }
 
-    /// Remembers a part that is needed; the first of each kind counts.
+    /// Stores a required element; only the first of each kind.
     fn record_element(&mut self, element: &Element) {
         let Some(size) = element.size else { return };
         if size > MAX_ELEMENT_BYTES {
@@ -219,7 +220,7 @@ impl SeekHeadWalker<'_> {
         }
     }
 
-    /// Goes where seek heads point, a second seek head's entries included.
+    /// Follows the entries of seek heads, including those of a second seek head.
     fn follow_seek_heads(&mut self) -> Result<(), ReadError> {
         let mut next = 0;
         while let Some((id, at)) = self.elements.seeks.get(next).copied() {
@@ -235,14 +236,14 @@ impl SeekHeadWalker<'_> {
                 _ if is_found => {}
                 ElementRead::Element(element) if element.id == id => {
                     if element.size.is_some_and(|size| size > MAX_ELEMENT_BYTES) && id == ids::TRACKS {
-                        return Err(ReadError::Unsupported("tracks of absurd size"));
+                        return Err(ReadError::Unsupported("implausible size of the tracks element"));
                     }
                     self.record_element(&element);
                 }
                 ElementRead::Gap(gap) => {
                     self.missing.push(gap..gap.saturating_add(window).min(self.segment.end))
                 }
-                // It does not stand where it is said to: as if nothing had been said.
+                // No such element at this position: ignore the entry.
                 _ => {}
             }
         }
@@ -273,7 +274,8 @@ mod tests {
         element(ids::SEEK_HEAD, &entries.iter().flat_map(one).collect::<Vec<u8>>())
     }
 
-    /// Reads a document of which at first only the first `head` bytes are known; says how often it asked.
+    /// Reads a document of which only the first `head` bytes are buffered at first. Returns the number of round trips,
+    /// too.
     fn read_in_rounds(source: &Bytes, head: usize) -> (Result<SegmentHeader, ReadError>, usize) {
         let mut buffer = SparseBuffer::new(source.len() as u64);
         buffer.insert(0, &source.slice(..head.min(source.len())));
@@ -287,7 +289,7 @@ mod tests {
                 other => return (other, rounds),
             }
         }
-        panic!("asks for ever");
+        panic!("does not finish within 8 rounds");
     }
 
     #[test]
@@ -297,7 +299,7 @@ mod tests {
             (document("avi", &[]), ReadError::Rejected(Code::NotAVideo)),
             (Bytes::from_static(b"no EBML at all"), ReadError::Rejected(Code::NotAVideo)),
             (document("webm", &element(ids::CLUSTER, b"")), ReadError::Rejected(Code::NoVideoStream)),
-            (document("webm", &[0; 30]), ReadError::Unsupported("a damaged head")),
+            (document("webm", &[0; 30]), ReadError::Unsupported("damaged segment header")),
         ] {
             assert_eq!(read_in_rounds(&source, 64).0.map(|_| ()), Err(expected));
         }

@@ -1,25 +1,26 @@
-//! Decides how the times of a file become ticks of its track: by `TimestampScale`, counted from the first moment.
+//! Converts the timestamps of a file to ticks of its track, by `TimestampScale` and relative to the origin.
 
-/// Nanoseconds a second.
+/// Nanoseconds per second.
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
-/// The finest scale that is kept: finer ones would overflow the 32 bits of an MP4's durations within a minute.
+/// The finest timescale: finer ones would overflow the 32 bits of MP4 durations within a minute.
 const MAX_TIMESCALE: u64 = 1_000_000;
-/// Times beyond this many ticks, 9,000 years of microseconds, are damage; sums of them never overflow.
+/// Times beyond this many ticks, 9,000 years of microseconds, are invalid. Sums of times within it do not overflow.
 const MAX_TICKS: i64 = 1 << 58;
 
-/// Turns the times of a file into ticks.
+/// Converts timestamps of a file to ticks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TimestampConverter {
-    /// Nanoseconds of one unit of the file.
+    /// Nanoseconds per unit of the file.
     timestamp_scale: u64,
-    /// Ticks a second.
+    /// Ticks per second.
     pub(super) timescale: u32,
-    /// The first moment, in ticks from the file's own zero.
+    /// The start of the file, in ticks of its timestamps.
     pub(super) origin: i64,
 }
 
 impl TimestampConverter {
-    /// By the file's `TimestampScale`: one tick is one unit, or a microsecond where that does not come out even.
+    /// Creates a converter from the file's `TimestampScale`: one tick is one unit, or a microsecond if the unit does
+    /// not divide a second evenly.
     pub(super) fn new(timestamp_scale: u64) -> Self {
         let nanos_per_unit = if timestamp_scale == 0 { 1_000_000 } else { timestamp_scale };
         let is_even = nanos_per_unit <= NANOS_PER_SECOND
@@ -32,22 +33,22 @@ impl TimestampConverter {
         }
     }
 
-    /// A time of the file.
+    /// Converts a timestamp of the file.
     pub(super) fn to_ticks(&self, units: i64) -> i64 {
         self.duration_to_ticks(units) - self.origin
     }
 
-    /// A stretch of the file.
+    /// Converts a duration in units of the file.
     pub(super) fn duration_to_ticks(&self, units: i64) -> i64 {
         self.nanos_to_ticks(i128::from(units) * i128::from(self.timestamp_scale))
     }
 
-    /// So many seconds.
+    /// Converts a duration in seconds.
     pub(super) fn seconds_to_ticks(&self, seconds: i64) -> i64 {
         seconds.saturating_mul(self.timescale.into())
     }
 
-    /// A stretch in nanoseconds.
+    /// Converts a duration in nanoseconds.
     pub(super) fn nanos_to_ticks(&self, nanoseconds: i128) -> i64 {
         let ticks = nanoseconds
             .saturating_mul(i128::from(self.timescale))
@@ -56,13 +57,13 @@ impl TimestampConverter {
         ticks.clamp(i128::from(-MAX_TICKS), i128::from(MAX_TICKS)) as i64
     }
 
-    /// A stretch in units that may be broken; none if it is no length.
+    /// Converts a duration in fractional units; `None` if it is not a valid duration.
     pub(super) fn fractional_to_ticks(&self, units: f64) -> Option<i64> {
         let ticks = units * self.timestamp_scale as f64 * f64::from(self.timescale) / NANOS_PER_SECOND as f64;
         (ticks.is_finite() && ticks > 0.0).then(|| (ticks.round() as i64).clamp(1, MAX_TICKS))
     }
 
-    /// Ticks in milliseconds.
+    /// Converts ticks to milliseconds.
     pub(super) fn to_ms(&self, ticks: i64) -> i64 {
         (i128::from(ticks) * 1000 / i128::from(self.timescale)) as i64
     }
@@ -79,7 +80,7 @@ mod tests {
             (0, 1000, 1234),
             (100_000, 10_000, 1234),
             (1000, 1_000_000, 1234),
-            // Samples of 44.1 kHz sound, as some writers count: microseconds instead.
+            // Samples of 44.1 kHz audio, which some writers use as units: microseconds instead.
             (22_675, 1_000_000, 27_981),
             (1, 1_000_000, 1),
             (10_000_000_000, 1_000_000, 12_340_000_000),

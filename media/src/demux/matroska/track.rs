@@ -1,39 +1,39 @@
-//! Decides which track is shown, out of the body of `Tracks`, and what is known of it. RFC 9559, 5.1.4.
+//! Selects the video track from the body of `Tracks` and parses its properties. RFC 9559, 5.1.4.
 
 use bytes::Bytes;
 use glimpse_contract::{Code, limits};
 
-use crate::demux::buffer::ReadError;
 use crate::demux::demuxer::DolbyVision;
+use crate::demux::error::ReadError;
 use crate::demux::matroska::codec::{self, Codec};
 use crate::demux::matroska::ebml::{children, parse_string, parse_uint};
 use crate::demux::matroska::ids;
 use crate::demux::matroska::video::{self, VideoElement};
 
-/// `TrackType` of pictures and of sound.
+/// `TrackType` of video and of audio.
 const VIDEO: u64 = 1;
 const AUDIO: u64 = 2;
-/// The longest codec configuration that is carried into a digest.
+/// The longest codec configuration that is copied to an excerpt.
 const MAX_PRIVATE: usize = 1 << 20;
-/// The longest prefix that header stripping is believed to take from each frame.
+/// The longest prefix of each frame that header stripping may remove.
 const MAX_PREFIX: usize = 4096;
 
-/// The track that is shown.
+/// The selected video track.
 #[derive(Debug, Clone)]
 pub(super) struct SelectedTrack {
-    /// The number that its blocks carry.
+    /// The track number in its blocks.
     pub(super) number: u64,
-    /// How its samples are coded.
+    /// The codec of its samples.
     pub(super) codec: Codec,
-    /// The codec's configuration, as the file gives it.
+    /// The codec's configuration, as stored in the file.
     pub(super) codec_private: Bytes,
-    /// Nanoseconds a frame, 0 if the file does not say.
+    /// Nanoseconds per frame; 0 if unspecified.
     pub(super) default_duration: u64,
-    /// Size, shape and colours.
+    /// Size, aspect ratio and color.
     pub(super) video: VideoElement,
-    /// What was stripped from the head of each frame.
+    /// The bytes that were stripped from the beginning of each frame.
     pub(super) prefix: Bytes,
-    /// Whether there is sound beside it.
+    /// Whether there is also audio.
     pub(super) has_audio: bool,
     /// Its Dolby Vision configuration, if there is one.
     pub(super) dolby_vision: Option<DolbyVision>,
@@ -61,12 +61,12 @@ struct ContentEncoding {
     settings: Bytes,
 }
 
-/// Chooses the picture track that players show, as `probe::read` does: one whose codec is known, which is enabled, which is
-/// flagged as default, and no cover beside a film; of equal ones the first. `FlagForced` is about subtitles (RFC 9559,
+/// Selects the video track that players show, like `probe::read`: with a known codec, enabled, with the default flag,
+/// and not a cover image beside a video; the first of equal ones. `FlagForced` applies to subtitles (RFC 9559,
 /// 5.1.4.1.6).
 ///
 /// # Errors
-/// Why the file is refused, or left to the relay.
+/// The reason why the file is rejected, or left to ffmpeg.
 pub(super) fn select(tracks: &Bytes) -> Result<SelectedTrack, ReadError> {
     let mut entries = Vec::new();
     for (_, body) in children(tracks).filter(|(id, _)| *id == ids::TRACK_ENTRY) {
@@ -91,12 +91,12 @@ pub(super) fn select(tracks: &Bytes) -> Result<SelectedTrack, ReadError> {
     }
     let codec = match Codec::from_codec_id(&selected.codec_id) {
         Codec::Unknown => return Err(ReadError::Rejected(Code::UnsupportedCodec)),
-        Codec::FfmpegOnly => return Err(ReadError::Unsupported("a codec that is not rebuilt as MP4")),
+        Codec::FfmpegOnly => return Err(ReadError::Unsupported("codec cannot be remuxed to MP4")),
         codec => codec,
     };
     check_size(&selected.video)?;
     if selected.codec_private.len() > MAX_PRIVATE {
-        return Err(ReadError::Unsupported("a codec configuration of absurd size"));
+        return Err(ReadError::Unsupported("implausible size of the codec configuration"));
     }
     let (prefix, codec_private) = undo_header_stripping(selected)?;
     Ok(SelectedTrack {
@@ -111,7 +111,7 @@ pub(super) fn select(tracks: &Bytes) -> Result<SelectedTrack, ReadError> {
     })
 }
 
-/// The codec of the first track of pictures, as its `CodecID` names it.
+/// The codec of the first video track, by its `CodecID`.
 pub(super) fn codec_name(tracks: &Bytes) -> Option<String> {
     let bodies = children(tracks).filter(|(id, _)| *id == ids::TRACK_ENTRY).take(limits::MAX_STREAMS);
     let first =
@@ -128,7 +128,7 @@ fn check_size(video: &VideoElement) -> Result<(), ReadError> {
         return Err(ReadError::Rejected(Code::TooManyPixels));
     }
     if width == 0 || height == 0 {
-        return Err(ReadError::Unsupported("a size that only the stream tells"));
+        return Err(ReadError::Unsupported("no frame size in the container"));
     }
     Ok(())
 }
@@ -171,7 +171,7 @@ fn parse_entry(tracks: &Bytes, body: &[u8]) -> Result<TrackEntry, ReadError> {
             ids::CONTENT_ENCODINGS => {
                 for (_, body) in children(body).filter(|(id, _)| *id == ids::CONTENT_ENCODING) {
                     if entry.encodings.len() >= 8 {
-                        return Err(ReadError::Unsupported("frames encoded over and over"));
+                        return Err(ReadError::Unsupported("too many content encodings"));
                     }
                     entry.encodings.push(parse_encoding(tracks, body));
                 }
@@ -182,8 +182,8 @@ fn parse_entry(tracks: &Bytes, body: &[u8]) -> Result<TrackEntry, ReadError> {
     Ok(entry)
 }
 
-/// The configuration of Dolby Vision in the body of a `BlockAdditionMapping`: its type is the four letters of the box in
-/// MP4 (Matroska, "Block Addition Mapping", 4.1 to 4.3).
+/// The Dolby Vision configuration in the body of a `BlockAdditionMapping`. Its type is the four-character code of the
+/// box in MP4 (Matroska, "Block Addition Mapping", 4.1 to 4.3).
 fn parse_dolby_vision(body: &[u8]) -> Option<DolbyVision> {
     let child_body = |wanted| children(body).find(|(id, _)| *id == wanted).map(|(_, body)| body);
     let kind = u32::try_from(parse_uint(child_body(ids::BLOCK_ADD_ID_TYPE)?)).ok()?.to_be_bytes();
@@ -256,7 +256,7 @@ mod tests {
             (vec![track(1, "V_VP8", &huge)], ReadError::Rejected(Code::TooManyPixels)),
             (vec![track(2, "A_OPUS", &[]); 65], ReadError::Rejected(Code::TooManyStreams)),
             (vec![track(1, "V_VP8", &zlib)], ReadError::Unsupported("compressed frames")),
-            (vec![track(1, "V_THEORA", &[])], ReadError::Unsupported("a codec that is not rebuilt as MP4")),
+            (vec![track(1, "V_THEORA", &[])], ReadError::Unsupported("codec cannot be remuxed to MP4")),
         ] {
             assert_eq!(select_from(&tracks).map(|_| ()), Err(expected));
         }
@@ -273,16 +273,16 @@ mod tests {
         for (name, tracks, expected) in [
             ("the first", vec![film(1), film(2)], 1),
             ("the default", vec![numbered(1, "V_VP8", &no_default), film(2)], 2),
-            ("the default behind a cover", vec![numbered(1, "V_MJPEG", &no_default), film(2)], 2),
-            ("no cover beside a film", vec![numbered(1, "V_MJPEG", &[]), film(2)], 2),
+            ("the default after a cover", vec![numbered(1, "V_MJPEG", &no_default), film(2)], 2),
+            ("no cover image beside a video", vec![numbered(1, "V_MJPEG", &[]), film(2)], 2),
             (
                 "a cover that is the default",
                 vec![numbered(1, "V_VP9", &no_default), numbered(2, "V_MJPEG", &[])],
                 2,
             ),
-            ("what is enabled", vec![numbered(1, "V_VP8", &off), numbered(2, "V_VP8", &no_default)], 2),
-            ("what is known", vec![film(1), numbered(2, "V_FFV1", &[])], 1),
-            ("what is known and off", vec![numbered(1, "V_FFV1", &[]), numbered(2, "V_VP8", &off)], 2),
+            ("the enabled one", vec![numbered(1, "V_VP8", &off), numbered(2, "V_VP8", &no_default)], 2),
+            ("the known codec", vec![film(1), numbered(2, "V_FFV1", &[])], 1),
+            ("known but disabled", vec![numbered(1, "V_FFV1", &[]), numbered(2, "V_VP8", &off)], 2),
             (
                 "none is the default",
                 vec![numbered(1, "V_VP8", &no_default), numbered(2, "V_VP8", &no_default)],

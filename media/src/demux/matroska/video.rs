@@ -1,14 +1,14 @@
-//! Decides how pictures are to be shown, out of the element `VideoElement`: size, shape of pixels, fields, colours, turn.
-//! RFC 9559, 5.1.4.1.28; where it leaves a choice, as ffmpeg's demuxer does.
+//! Parses the element `Video` of a track: frame size, pixel aspect ratio, field order, color and projection. RFC 9559,
+//! 5.1.4.1.28; where it leaves a choice, like ffmpeg's demuxer.
 
 use crate::demux::demuxer::{Crop, IDENTITY_MATRIX};
 use crate::demux::matroska::ebml::{children, parse_float, parse_uint};
 use crate::demux::matroska::ids;
 
-/// What `VideoElement` says.
+/// The parsed fields of `Video`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct VideoElement {
-    /// Size as coded.
+    /// Size of the coded frame.
     pub(super) width: u64,
     pub(super) height: u64,
     crop: [u64; 4],
@@ -17,19 +17,19 @@ pub(super) struct VideoElement {
     stereo: u64,
     interlaced: u64,
     field_order: Option<u64>,
-    /// Colours, if the file tells anything of them.
+    /// Color information, if present.
     pub(super) color: Option<ColorInfo>,
     projection: Projection,
 }
 
-/// Colours by the numbers of ITU-T H.273, 2 where they are not told.
+/// Color code points of ITU-T H.273; 2 if unspecified.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct ColorInfo {
     pub(super) primaries: u16,
     pub(super) transfer: u16,
     pub(super) matrix: u16,
     pub(super) is_full_range: bool,
-    /// Brightest pixel and brightest mean of a frame, in candela a square metre.
+    /// Maximum content light level and maximum frame-average light level, in candela per square meter.
     pub(super) light: Option<(u16, u16)>,
     /// The mastering display: x and y of red, green, blue and white, then the highest and lowest luminance.
     pub(super) mastering: Option<[f64; 10]>,
@@ -43,7 +43,7 @@ struct Projection {
     roll: f64,
 }
 
-/// Reads the body of a `VideoElement`.
+/// Parses the body of a `Video` element.
 pub(super) fn parse(body: &[u8]) -> VideoElement {
     let mut video = VideoElement::default();
     for (id, body) in children(body) {
@@ -69,7 +69,7 @@ pub(super) fn parse(body: &[u8]) -> VideoElement {
 }
 
 impl VideoElement {
-    /// Width over height of a pixel, reduced, if the file tells it: where it does not, the stream may.
+    /// Pixel aspect ratio (width to height), reduced. `None` if the file does not specify it; the stream may.
     pub(super) fn pixel_aspect_ratio(&self) -> Option<(u32, u32)> {
         const UNKNOWN_UNIT: u64 = 4;
         let [left, right, top, bottom] = self.crop;
@@ -79,7 +79,7 @@ impl VideoElement {
         if self.display_unit >= UNKNOWN_UNIT || display_width == 0 || display_height == 0 {
             return None;
         }
-        // The display size is one eye's; the frame holds both, squeezed or side by side.
+        // The display size is that of one eye. The frame contains both, squeezed or side by side.
         let (wide, high) = match self.stereo {
             1 | 8 | 9 | 11 => (2, 1),
             2 | 3 | 6 | 7 => (1, 2),
@@ -88,37 +88,37 @@ impl VideoElement {
         Some(reduce_ratio(height * display_width * wide, width * display_height * high))
     }
 
-    /// The part of a picture that is shown, if that is not all: RFC 9559, 5.1.4.1.28.8 to 5.1.4.1.28.11.
+    /// The visible part of the frame, if it is not all of it: RFC 9559, 5.1.4.1.28.8 to 5.1.4.1.28.11.
     pub(super) fn crop(&self) -> Option<Crop> {
         let [left, right, top, bottom] = self.crop;
         let width = self.width.checked_sub(left + right).filter(|width| *width > 0)?;
         let height = self.height.checked_sub(top + bottom).filter(|height| *height > 0)?;
         let is_all = (width, height) == (self.width, self.height);
-        // None of them has more than 16 bits.
+        // Each of them fits in 16 bits.
         let [left, top, width, height] = [left, top, width, height].map(|side| side as u32);
         (!is_all).then_some(Crop { left, top, width, height })
     }
 
-    /// The body of a `fiel` box (QuickTime File Format, "Field handling"), if the order of fields is known.
+    /// The body of a `fiel` box (QuickTime File Format, "Field handling"), if the field order is known.
     pub(super) fn fiel_body(&self) -> Option<[u8; 2]> {
         match (self.interlaced, self.field_order) {
             (2, _) | (1, Some(0)) => Some([1, 0]),
             (1, Some(order @ (1 | 6))) => Some([2, order as u8]),
-            // Matroska names the field that is stored first, QuickTime the one that is shown first.
+            // Matroska names the field that is stored first, QuickTime the one that is displayed first.
             (1, Some(9)) => Some([2, 14]),
             (1, Some(14)) => Some([2, 9]),
             _ => None,
         }
     }
 
-    /// The display matrix: a flat picture may be turned and mirrored by its pose.
+    /// The display matrix: a flat projection can be rotated and mirrored by its pose.
     pub(super) fn display_matrix(&self) -> [i32; 9] {
         let Projection { kind, yaw, pitch, roll } = self.projection;
         let is_mirrored = (yaw.abs() - 180.0).abs() < f64::EPSILON;
         if kind != 0 || pitch != 0.0 || !(is_mirrored || yaw == 0.0) || !roll.is_finite() {
             return IDENTITY_MATRIX;
         }
-        // The roll is anticlockwise; the matrix' first row and column are the picture's right.
+        // The roll is counterclockwise. The first row and column of the matrix are the frame's right.
         let angle = if is_mirrored { -roll } else { roll }.to_radians();
         let fixed = |value: f64| (value * 65536.0).round() as i32;
         let mirror = if is_mirrored { -1.0 } else { 1.0 };
@@ -127,7 +127,7 @@ impl VideoElement {
     }
 }
 
-/// Sizes far beyond any picture are all alike; so no product of them overflows.
+/// Clamps sizes that are far larger than any video frame, so that products do not overflow.
 fn parse_side(body: &[u8]) -> u64 {
     parse_uint(body).min(u64::from(u16::MAX))
 }
@@ -178,7 +178,7 @@ fn parse_color(body: &[u8]) -> Option<ColorInfo> {
     (color != unspecified).then_some(color)
 }
 
-/// All ten numbers of a mastering display, or none.
+/// All ten numbers of a mastering display, or `None`.
 fn parse_mastering(body: &[u8]) -> Option<[f64; 10]> {
     let mut values = [f64::NAN; 10];
     for (id, body) in children(body) {
@@ -249,7 +249,7 @@ mod tests {
         const ONE: i32 = 0x1_0000;
         for ((yaw, pitch, roll), expected) in [
             ((0.0, 0.0, 0.0), [ONE, 0, 0, ONE]),
-            // Anticlockwise by a quarter: what points right points up.
+            // A quarter turn counterclockwise: right becomes up.
             ((0.0, 0.0, 90.0), [0, -ONE, ONE, 0]),
             ((0.0, 0.0, -90.0), [0, ONE, -ONE, 0]),
             ((0.0, 0.0, 180.0), [-ONE, 0, 0, -ONE]),

@@ -1,23 +1,23 @@
-//! Decides where a box begins and ends, and reads its fields: ISO 14496-12, 4.2. No size is believed.
+//! Parses box headers and fields: ISO 14496-12, 4.2. Declared sizes are never trusted.
 
-/// The four letters of a box.
+/// The four-character code of a box.
 pub(super) type FourCc = [u8; 4];
 
-/// The head of a box.
+/// The header of a box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct BoxHeader {
     pub(super) kind: FourCc,
-    /// How many bytes the head itself has: 8 or 16.
+    /// Size of the header in bytes: 8 or 16.
     pub(super) header_bytes: u64,
-    /// How many bytes the box has, head included, as it says itself: at least `header_bytes`.
+    /// Declared size of the box in bytes, including the header: at least `header_bytes`.
     pub(super) size: u64,
 }
 
-/// How many bytes the longest head has.
+/// Size of the longest header.
 pub(super) const MAX_HEADER_BYTES: u64 = 16;
 
-/// Reads the head of a box that begins at `bytes` and has `room` bytes until the end of what it lies in.
-/// Nothing where it is cut off or too short for itself.
+/// Parses the header of the box at the start of `bytes`, with `room` bytes until the end of its parent. `None` if it is
+/// truncated or its size is smaller than its header.
 pub(super) fn parse_header(bytes: &[u8], room: u64) -> Option<BoxHeader> {
     let mut fields = BoxReader(bytes);
     let short = fields.u32()?;
@@ -30,12 +30,12 @@ pub(super) fn parse_header(bytes: &[u8], room: u64) -> Option<BoxHeader> {
     (size >= own).then_some(BoxHeader { kind, header_bytes: own, size })
 }
 
-/// The boxes in `bytes`, each with its body. One that claims to be longer than there is room is cut.
+/// The boxes in `bytes`, each with its body. A box that is longer than the remaining bytes is truncated.
 pub(super) fn children(bytes: &[u8]) -> impl Iterator<Item = (FourCc, &[u8])> {
     marked_children(bytes).map(|(kind, body, _)| (kind, body))
 }
 
-/// As [`children`], and whether each is whole.
+/// Like [`children`], and whether each box is complete.
 pub(super) fn marked_children(bytes: &[u8]) -> impl Iterator<Item = (FourCc, &[u8], bool)> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
@@ -48,12 +48,12 @@ pub(super) fn marked_children(bytes: &[u8]) -> impl Iterator<Item = (FourCc, &[u
     })
 }
 
-/// The body of the first box of this kind in `bytes`.
+/// The body of the first box of this type in `bytes`.
 pub(super) fn child(bytes: &[u8], kind: FourCc) -> Option<&[u8]> {
     children(bytes).find(|(found, _)| *found == kind).map(|(_, body)| body)
 }
 
-/// Appends a box of this kind, whose body `fill` writes.
+/// Appends a box of this type, whose body `fill` writes.
 pub(super) fn write_box(out: &mut Vec<u8>, kind: FourCc, fill: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
@@ -65,7 +65,7 @@ pub(super) fn write_box(out: &mut Vec<u8>, kind: FourCc, fill: impl FnOnce(&mut 
     }
 }
 
-/// What is still to be read of a box, from its beginning on.
+/// Reads the fields of a box. Contains the bytes that have not been read yet.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BoxReader<'a>(pub(super) &'a [u8]);
 
@@ -100,12 +100,12 @@ impl<'a> BoxReader<'a> {
         self.take_array().map(u64::from_be_bytes)
     }
 
-    /// A field that has 64 bits in version 1 of its box and 32 before.
+    /// Reads a field of 64 bits in version 1 of its box and 32 bits in version 0.
     pub(super) fn versioned_uint(&mut self, version: u8) -> Option<u64> {
         if version == 1 { self.u64() } else { self.u32().map(u64::from) }
     }
 
-    /// Version and flags of a full box: ISO 14496-12, 4.2.
+    /// Reads the version and flags of a full box: ISO 14496-12, 4.2.
     pub(super) fn version_and_flags(&mut self) -> Option<(u8, u32)> {
         let word = self.u32()?;
         Some(((word >> 24) as u8, word & 0x00ff_ffff))

@@ -1,9 +1,9 @@
-//! Decides which codec a sample entry names: the letters that cameras, phones and editors write.
+//! The codecs of sample entries, by the four-character codes that cameras, phones and editors write.
 
 use crate::demux::mp4::boxes::FourCc;
 
-/// The letters of sample entries and what they stand for, by ffmpeg's names of codecs. Those of QuickTime, of
-/// <https://mp4ra.org/registered-types/sampleentries>, and the AVI letters that some writers put into a MOV.
+/// Codecs by ffmpeg's names, with the four-character codes of their sample entries: those of QuickTime, of
+/// <https://mp4ra.org/registered-types/sampleentries>, and the AVI codes that some writers use in MOV files.
 const FOURCCS: &[(&str, &[&[u8; 4]])] = &[
     ("h264", &[b"avc1", b"avc2", b"avc3", b"avc4", b"dva1", b"dvav", b"H264", b"h264", b"X264", b"x264"]),
     ("h264", &[b"ai5p", b"ai5q", b"ai52", b"ai53", b"ai55", b"ai56", b"ai1p", b"ai1q", b"ai12", b"ai13"]),
@@ -51,13 +51,12 @@ const FOURCCS: &[(&str, &[&[u8; 4]])] = &[
     ("theora", &[b"XiTh"]),
 ];
 
-/// The codec of a sample entry by its letters alone.
+/// The codec of a sample entry, if its four-character code alone identifies it.
 pub(super) fn from_fourcc(kind: FourCc) -> Option<&'static str> {
     FOURCCS.iter().find(|(_, letters)| letters.contains(&&kind)).map(|(codec, _)| *codec)
 }
 
-/// The name of what a sample entry of these letters holds, for the message that it cannot be decoded: as ffmpeg calls it,
-/// or the letters themselves.
+/// The codec name of a sample entry for error messages: ffmpeg's name, or the four-character code itself.
 pub(super) fn display_name(kind: FourCc) -> Option<String> {
     let known = match &kind {
         b"vvc1" | b"vvi1" => Some("vvc"),
@@ -74,7 +73,8 @@ pub(super) fn display_name(kind: FourCc) -> Option<String> {
     known.map(str::to_owned).or_else(printable_fourcc)
 }
 
-/// The letters of the same codec without Dolby Vision, which every demuxer and decoder knows; the others stay as they are.
+/// The four-character code of the same codec without Dolby Vision, which every demuxer and decoder supports; other
+/// codes are returned unchanged.
 pub(super) fn without_dolby_vision(kind: FourCc) -> FourCc {
     match &kind {
         b"dvh1" => *b"hvc1",

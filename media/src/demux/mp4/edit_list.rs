@@ -1,19 +1,19 @@
-//! Decides which part of a track is shown, and when, by its edit list: ISO 14496-12, 8.6.6.
+//! Parses edit lists, which map the media of a track to its presentation: ISO 14496-12, 8.6.6.
 
-use crate::demux::buffer::ReadError;
+use crate::demux::error::ReadError;
 use crate::demux::index::PresentedSpan;
 use crate::demux::mp4::boxes::BoxReader;
 
-/// All of the media, from when it begins on.
+/// All of the media, from its beginning.
 const WHOLE_MEDIA: PresentedSpan =
     PresentedSpan { media_start: 0, media_end: i64::MAX, presentation_start: 0, starts_at_frame: false };
 
-/// From how many seconds before the first picture on a film counts as a piece with the clock of a longer one. A shorter wait
-/// is one: every player waits so long, too.
+/// A video whose first frame is at least this many seconds late was cut from a longer one with the clock of that one. A
+/// shorter delay is kept, as in all players.
 pub(super) const LATE_SECS: u64 = 10;
 
-/// How long nothing is shown of a track before its first edit, in ticks of the movie. A film of which every track has such
-/// a wait begins after the shortest: it was cut out of a longer one, with its clock.
+/// Duration of the empty edits before the first edit of a track, in ticks of the movie. If every track has such a
+/// delay, the presentation starts after the shortest: the file was cut from a longer one, with its clock.
 pub(super) fn empty_edit_ticks(elst: Option<&[u8]>) -> u64 {
     parse_entries(elst)
         .into_iter()
@@ -22,8 +22,8 @@ pub(super) fn empty_edit_ticks(elst: Option<&[u8]>) -> u64 {
         .fold(0, |sum, row| sum.saturating_add(row.segment_duration))
 }
 
-/// When a track of sound is over that lasts so many ticks, in ticks of its own: as [`parse`] says, or after all stretches
-/// that its list puts together.
+/// End of an audio track that lasts `ticks`, in ticks of the track: with the span that [`parse`] returns, or after all
+/// spans if there are several.
 pub(super) fn presentation_end(
     elst: Option<&[u8]>,
     timescale: u32,
@@ -46,15 +46,15 @@ pub(super) fn presentation_end(
     rescale(all.saturating_sub(start_delay), timescale, movie)
 }
 
-/// A row of the list.
+/// An entry of the list.
 struct EditListEntry {
-    /// Ticks of the movie.
+    /// In ticks of the movie.
     segment_duration: u64,
-    /// Ticks of the track; less than 0 where nothing is shown.
+    /// In ticks of the track; negative in an empty edit.
     media_time: i64,
 }
 
-/// The rows of a list, as far as it goes; nothing if there is none.
+/// The complete entries of a list; `None` if there is no list.
 fn parse_entries(elst: Option<&[u8]>) -> Option<impl Iterator<Item = EditListEntry>> {
     let mut fields = BoxReader(elst?);
     let (version, _) = fields.version_and_flags()?;
@@ -68,17 +68,17 @@ fn parse_entries(elst: Option<&[u8]>) -> Option<impl Iterator<Item = EditListEnt
     }))
 }
 
-/// The most stretches that a list may put together.
+/// The most spans in a list.
 const MAX_SPANS: usize = 512;
 
-/// Reads the body of an `elst`: what is shown, one stretch of the media after another, at least one. Lengths in it are in
-/// ticks of the movie, times in those of the track. What all tracks wait for is left out.
+/// Parses the body of an `elst` into presented spans of the media, at least one. Durations in the list are in ticks of
+/// the movie, media times in ticks of the track. The delay that all tracks share is subtracted.
 ///
-/// Like ffmpeg, the first picture that is shown is shown at the edit's beginning, even if the edit begins within it;
-/// and in fragments (`is_fragmented`), whose end is not known when the list is written, only the beginning counts.
+/// Like in ffmpeg, the first frame is presented at the start of the edit, even if the edit starts within it. In
+/// fragmented files (`is_fragmented`), whose end is not known when the list is written, only the start is used.
 ///
 /// # Errors
-/// [`ReadError::Unsupported`] where the list puts more stretches together than are read: those of fragments, or hundreds.
+/// [`ReadError::Unsupported`] if the list has more spans than are supported: several in a fragmented file, or hundreds.
 pub(super) fn parse(
     elst: Option<&[u8]>,
     timescale: u32,
@@ -87,7 +87,7 @@ pub(super) fn parse(
 ) -> Result<Vec<PresentedSpan>, ReadError> {
     let Some(rows) = parse_entries(elst) else { return Ok(vec![WHOLE_MEDIA]) };
     let mut spans: Vec<PresentedSpan> = Vec::new();
-    // In ticks of the movie, so that what is rounded does not add up.
+    // In ticks of the movie, so that rounding errors do not accumulate.
     let mut elapsed = 0_u64;
     let mut is_discontinuous = true;
     for EditListEntry { segment_duration: length, media_time: from } in rows {
@@ -103,13 +103,13 @@ pub(super) fn parse(
             if is_open_ended { i64::MAX } else { from.saturating_add(rescale(length, timescale, movie)) };
         let is_full = is_fragmented || spans.len() >= MAX_SPANS;
         match spans.last_mut() {
-            // The next piece of the same stretch, as near as the two time scales can say.
+            // A continuation of the same span, within the precision of both timescales.
             Some(before) if !is_discontinuous && from.abs_diff(before.media_end) <= 1 => {
                 before.media_end = until
             }
             Some(_) if length == 0 => {}
             Some(_) if is_full => {
-                return Err(ReadError::Unsupported("an edit list of several stretches"));
+                return Err(ReadError::Unsupported("edit list with several spans"));
             }
             _ => spans.push(PresentedSpan {
                 media_start: from,
@@ -127,7 +127,7 @@ pub(super) fn parse(
     Ok(spans)
 }
 
-/// Ticks of one scale in those of another, rounded to the nearest.
+/// Converts ticks from one timescale to another, rounded to the nearest.
 pub(super) fn rescale(ticks: u64, to: u32, from: u32) -> i64 {
     let from = u128::from(from.max(1));
     i64::try_from((u128::from(ticks) * u128::from(to) + from / 2) / from).unwrap_or(i64::MAX)
@@ -148,7 +148,7 @@ mod tests {
         body
     }
 
-    /// A second, cut into a thousand pieces that follow one another.
+    /// A second, divided into a thousand consecutive edits.
     const PIECES: [(u32, i32); 1000] = {
         let mut rows = [(1, 0); 1000];
         let (mut place, mut from) = (0, 0);
@@ -171,12 +171,12 @@ mod tests {
             (&[(1000, 0), (500, -1)], &[(0, 90_000, 0)]),
             (&[(0, 2000)], &[(2000, i64::MAX, 0)]),
             (&[(500, -1)], &[(0, i64::MAX, 45_000)]),
-            // Editors write a row for each picture.
+            // Some editors write an entry for each frame.
             (&PIECES, &[(0, 90_000, 0)]),
             (&[(1000, 0), (1000, 0)], &[(0, 90_000, 0), (0, 90_000, 90_000)]),
             (&[(1000, 180_000), (1000, 0)], &[(180_000, 270_000, 0), (0, 90_000, 90_000)]),
             (&[(1000, 0), (1000, 180_000)], &[(0, 90_000, 0), (180_000, 270_000, 90_000)]),
-            // Nothing is shown for a while, and then it continues.
+            // An empty edit in between.
             (&[(1000, 0), (500, -1), (1000, 90_000)], &[(0, 90_000, 0), (90_000, 180_000, 135_000)]),
             (&[(1000, 0), (1000, 180_000), (0, 0)], &[(0, 90_000, 0), (180_000, 270_000, 90_000)]),
         ] {

@@ -1,44 +1,45 @@
-//! Decides where fragments begin and when, by the indexes that a file may have: `sidx` (ISO 14496-12, 8.16.3) and
-//! `mfra` (8.8.9). What they say is a hint: the fragment itself is read before anything is believed.
+//! Reads the indexes of fragments: `sidx` (ISO 14496-12, 8.16.3) and `mfra` (8.8.9). Their entries are only hints: the
+//! fragments themselves are checked before they are used.
 
 use std::ops::Range;
 
 use crate::demux::budget::PARSED_BYTES_PER_STEP;
-use crate::demux::buffer::{ReadError, SparseBuffer, collect_missing};
+use crate::demux::buffer::SparseBuffer;
+use crate::demux::error::{ReadError, collect_missing};
 use crate::demux::mp4::boxes::{self, BoxReader, child, children};
 use crate::demux::mp4::edit_list::rescale;
 use crate::demux::mp4::top_level::MAX_INDEX_BYTES;
 
-/// A place where a fragment begins.
+/// The position of a fragment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct AccessPoint {
     pub(super) offset: u64,
-    /// About when its first picture is shown, in ticks of the track as the media counts them.
+    /// Approximate presentation time of its first frame, in media ticks of the track.
     pub(super) media_time: i64,
 }
 
-/// The most segments that an index may refer to in an index of their own.
+/// The most nested segment indexes that are read.
 const MAX_NESTED: usize = 1024;
-/// How much is fetched of an index that another one refers to at first.
+/// How many bytes of a nested index are fetched at first.
 const NESTED_PEEK: u64 = 4 * 1024;
 
-/// What a segment index says.
+/// A parsed segment index.
 #[derive(Debug)]
 struct SegmentIndex {
     track_id: u32,
     access_points: Vec<AccessPoint>,
-    /// Indexes that it refers to.
+    /// Nested indexes.
     nested: Vec<Range<u64>>,
-    /// Where what it tells of ends, in bytes and in time.
+    /// End of the indexed media, in bytes and in time.
     end_offset: u64,
     end_time: i64,
 }
 
-/// The hints of the segment indexes among `boxes`, ascending, and when they end; nothing where those do not tell of
-/// the whole file.
+/// Returns the access points of the segment indexes in `boxes`, ascending, and the end time of the indexed media;
+/// `None` if the indexes do not cover the whole file.
 ///
 /// # Errors
-/// What is missing of them.
+/// The bytes that are missing.
 pub(super) fn read_segment_indexes(
     buffer: &SparseBuffer,
     boxes: &[Range<u64>],
@@ -51,7 +52,7 @@ pub(super) fn read_segment_indexes(
         buffer.budget().spend(bytes.len() as u64 / PARSED_BYTES_PER_STEP)?;
         indexes.extend(parse_sidx(&bytes, place.start, timescale, buffer.total_bytes()));
     }
-    // Each track may have an index of its own.
+    // Each track may have a separate index.
     let has_own_index = indexes.iter().any(|index| index.track_id == track);
     indexes.retain(|index| !has_own_index || index.track_id == track);
     let mut points: Vec<AccessPoint> = indexes.iter().flat_map(|index| index.access_points.clone()).collect();
@@ -68,7 +69,7 @@ pub(super) fn read_segment_indexes(
     let (inner_end, inner_until) = coverage_end(&nested_indexes);
     (end, until) = (end.max(inner_end), until.max(inner_until));
     sort_access_points(&mut points);
-    // Files made for streaming may have an index before each segment, of that one alone.
+    // Files made for streaming may have an index before each segment that covers only this segment.
     let rest = buffer.total_bytes().saturating_sub(end);
     Ok((!points.is_empty() && rest < buffer.total_bytes() / 16).then_some((points, until)))
 }
@@ -95,7 +96,7 @@ fn read_nested_index(
     Ok(parse_sidx(&bytes, place.start, timescale, buffer.total_bytes()))
 }
 
-/// Reads the whole box `sidx`, which begins at `start`.
+/// Parses a whole `sidx` box at offset `start`.
 fn parse_sidx(bytes: &[u8], start: u64, timescale: u32, total: u64) -> Option<SegmentIndex> {
     let head = boxes::parse_header(bytes, bytes.len() as u64)?;
     let mut fields = BoxReader(bytes.get(head.header_bytes as usize..)?);
@@ -132,10 +133,10 @@ fn parse_sidx(bytes: &[u8], start: u64, timescale: u32, total: u64) -> Option<Se
     })
 }
 
-/// Where the index at the end of the file begins, by its last 16 bytes: ISO 14496-12, 8.8.11.
+/// Reads the index at the end of the file, which is located by its last 16 bytes: ISO 14496-12, 8.8.11.
 ///
 /// # Errors
-/// What is missing of it.
+/// The bytes that are missing.
 pub(super) fn read_mfra(buffer: &SparseBuffer, track: u32) -> Result<Option<Vec<AccessPoint>>, ReadError> {
     let total = buffer.total_bytes();
     let last = buffer.get(total.saturating_sub(16)..total)?;
@@ -155,7 +156,7 @@ pub(super) fn read_mfra(buffer: &SparseBuffer, track: u32) -> Result<Option<Vec<
     Ok((!points.is_empty()).then_some(points))
 }
 
-/// ISO 14496-12, 8.8.10.
+/// Parses a `tfra` box: ISO 14496-12, 8.8.10.
 fn parse_tfra(body: &[u8], track: u32, total: u64) -> Option<Vec<AccessPoint>> {
     let mut fields = BoxReader(body);
     let (version, _) = fields.version_and_flags()?;
@@ -181,7 +182,7 @@ fn parse_tfra(body: &[u8], track: u32, total: u64) -> Option<Vec<AccessPoint>> {
     Some(points)
 }
 
-/// Ascending in both; what contradicts is left out.
+/// Sorts by offset and time, and drops inconsistent access points.
 fn sort_access_points(points: &mut Vec<AccessPoint>) {
     points.sort_by_key(|hint| (hint.offset, hint.media_time));
     points.dedup_by_key(|hint| hint.offset);

@@ -1,53 +1,54 @@
-//! Decides which fragments a moment lies in, where the file is too large to read all of them: by the hints of an
-//! index, or by looking for a fragment where one should be.
+//! Finds the fragments of a time in a file that is too large to be read completely: by an index, or by interpolation
+//! over byte positions.
 
 use crate::demux::budget::{BYTES_PER_STEP, STEPS_PER_SAMPLE};
-use crate::demux::buffer::{ReadError, SparseBuffer};
+use crate::demux::buffer::SparseBuffer;
 use crate::demux::demuxer::{Sample, SampleRequest, SeekMode};
+use crate::demux::error::ReadError;
 use crate::demux::index::{PresentedSpan, SampleIndex};
 use crate::demux::mp4::boxes::MAX_HEADER_BYTES;
 use crate::demux::mp4::fragment_index::AccessPoint;
 use crate::demux::mp4::top_level::{PEEK_BYTES, header_at};
 use crate::demux::mp4::track_fragment::{self, FragmentContext, FragmentSamples};
 
-/// The longest fragment head that is read.
+/// The longest `moof` box that is read.
 const MAX_FRAGMENT_HEADER: u64 = 8 * 1024 * 1024;
-/// How far a fragment is looked for, in ever larger steps.
+/// How far a fragment is searched, in increasing windows.
 const SCAN_WINDOWS: [u64; 4] = [256 * 1024, 1024 * 1024, 4 * 1024 * 1024, 16 * 1024 * 1024];
-/// The most bytes that are looked through for one question, and for the last fragment of a file.
+/// The most bytes that are scanned in one call, and for the last fragment of a file.
 const MAX_SCAN_BYTES: u64 = 128 * 1024 * 1024;
-/// When the place of a fragment is known this well, the rest is walked.
+/// The precision at which the search stops; the rest is read sequentially.
 const WALK_BYTES: u64 = 512 * 1024;
-/// The most guesses that are made for a moment, and the most boxes that are walked over for it: some writers put each
-/// picture into a fragment of its own.
+/// The most guesses for one time, and the most boxes that are read for it: some writers put each frame into a separate
+/// fragment.
 const MAX_GUESSES: usize = 12;
 pub(super) const MAX_BOXES: usize = 1 << 15;
-/// The most boxes between the place where a segment begins and its fragment.
+/// The most boxes between the start of a segment and its fragment.
 const MAX_SEGMENT_BOXES: usize = 16;
-/// The most segments whose heads are fetched together.
+/// The most segments whose headers are fetched together.
 const MAX_PREFETCH_HEADERS: usize = 64;
-/// The most that is fetched at once to walk on.
+/// The most bytes that are fetched ahead at once.
 const MAX_PREFETCH_BYTES: u64 = 256 * 1024;
-/// How often an earlier fragment is tried where one has no keyframe before what is wanted, each time twice as far: a
-/// keyframe may be thousands of fragments away.
+/// How many earlier fragments are tried if there is no keyframe before the requested time, each time twice as far back:
+/// a keyframe may be thousands of fragments away.
 const MAX_STEPS_BACK: u32 = 12;
 
-/// A file of many fragments.
+/// A file with many fragments.
 #[derive(Debug, Clone)]
 pub(super) struct FragmentSeeker {
     pub(super) context: FragmentContext,
     /// The first fragment.
     pub(super) first: AccessPoint,
-    /// Where fragments begin, as an index says; none if there is no index.
+    /// Positions of fragments from an index; empty if there is no index.
     pub(super) access_points: Vec<AccessPoint>,
-    /// Samples that stand before all fragments, and when the first fragment begins.
+    /// Samples before all fragments, and the time of the first fragment.
     pub(super) leading_samples: FragmentSamples,
     pub(super) span: PresentedSpan,
-    /// When the last fragment ends, in ticks of the media; 0 if not known.
+    /// End of the last fragment, in media ticks; 0 if unknown.
     pub(super) end_time: i64,
 }
 
-/// What was read for one want, which the next one often needs, too.
+/// Samples that were read for one request, which the next request often needs, too.
 #[derive(Debug, Default)]
 pub(super) struct FragmentCache {
     start_offset: u64,
@@ -56,10 +57,11 @@ pub(super) struct FragmentCache {
 }
 
 impl FragmentSeeker {
-    /// The samples of a want. `scan` is what was looked through for those before, `cache` what was read for the last one.
+    /// Returns the samples of a request. `scan` contains the results of earlier scans, `cache` the samples of the last
+    /// request.
     ///
     /// # Errors
-    /// What is missing for it.
+    /// The bytes that are missing.
     pub(super) fn find_samples(
         &self,
         buffer: &SparseBuffer,
@@ -92,7 +94,7 @@ impl FragmentSeeker {
         }
     }
 
-    /// A fragment that begins at or before `from`, ever further before it with each step `back`.
+    /// Finds a fragment that starts at or before `from`, further back with each increment of `back`.
     fn locate(
         &self,
         buffer: &SparseBuffer,
@@ -112,12 +114,12 @@ impl FragmentSeeker {
         if self.end_time <= self.first.media_time {
             return Ok(self.first);
         }
-        // Five seconds, ten, twenty: in parts of the length, as the time scale is not at hand.
+        // About 5, 10, 20 seconds, as a fraction of the duration, since the timescale is not known here.
         let step = ((self.end_time - self.first.media_time) / 512).saturating_mul((1_i64 << back) - 1);
         self.bisect(buffer, from.saturating_sub(step), aim, scan)
     }
 
-    /// Looks for the fragment where it should be if all seconds had as many bytes.
+    /// Searches for a fragment by interpolation, assuming a constant bitrate.
     fn bisect(
         &self,
         buffer: &SparseBuffer,
@@ -151,7 +153,8 @@ impl FragmentSeeker {
         Ok(low)
     }
 
-    /// Reads fragments from `start_offset` on until what is decoded at `until_dts` is among them, or a keyframe if there is none.
+    /// Reads fragments from `start` until all samples before `until_dts` are loaded, or, if it is `None`, until there
+    /// is a keyframe.
     fn load(
         &self,
         buffer: &SparseBuffer,
@@ -175,7 +178,7 @@ impl FragmentSeeker {
         Ok(FragmentCache { start_offset: start.offset, until_dts, index: samples.index })
     }
 
-    /// Has the heads of all segments fetched at once that begin within the stretch.
+    /// Requests the headers of all segments that start before `until_dts` at once.
     fn prefetch_headers(
         &self,
         buffer: &SparseBuffer,
@@ -197,11 +200,11 @@ impl FragmentSeeker {
     }
 }
 
-/// Reads the fragments from `at` on into `find_samples`, over at most `max_boxes` boxes: until what is decoded at `until_dts` is among
-/// them, or a keyframe if there is none. Says where the next box begins.
+/// Reads the fragments from `at` into `samples`, over at most `max_boxes` boxes: until all samples before `until_dts`
+/// are loaded, or, if it is `None`, until there is a keyframe. Returns the offset of the next box.
 ///
 /// # Errors
-/// What is missing.
+/// The bytes that are missing.
 pub(super) fn read_fragments(
     buffer: &SparseBuffer,
     mut at: u64,
@@ -221,13 +224,13 @@ pub(super) fn read_fragments(
         if is_complete {
             break;
         }
-        // The more boxes there are, the smaller they are, and the more of them one round trip should bring.
+        // The more boxes there are, the smaller they are, and the more of them one round trip should fetch.
         let ahead = (PEEK_BYTES * (1 + walked / 4)).min(MAX_PREFETCH_BYTES);
         let Some(head) = header_at(buffer, at, ahead)? else { break };
         let end = at.saturating_add(head.size).min(context.total_bytes);
         if &head.kind == b"moof" {
             if head.size > MAX_FRAGMENT_HEADER {
-                return Err(ReadError::Unsupported("a larger fragment than is read"));
+                return Err(ReadError::Unsupported("fragment header is too large"));
             }
             let body = buffer.get(at + head.header_bytes..end)?;
             let before = samples.index.len();
@@ -246,11 +249,11 @@ pub(super) fn read_fragments(
     Ok(at)
 }
 
-/// What looking for fragments came to so far, and how many bytes may still be looked through.
+/// Results of earlier scans for fragments, and the number of bytes that may still be scanned.
 #[derive(Debug)]
 pub(super) struct FragmentScan {
     remaining_bytes: u64,
-    /// From where to where was looked, and the fragment that begins there, if one does.
+    /// Scanned ranges, and the fragment at the end of each, if one was found.
     scanned: Vec<(u64, u64, Option<AccessPoint>)>,
 }
 
@@ -261,10 +264,10 @@ impl Default for FragmentScan {
 }
 
 impl FragmentScan {
-    /// The first fragment of the track that begins at or after `from` and before `limit`, by its looks.
+    /// The first likely fragment of the track that starts at or after `from` and before `limit`.
     ///
     /// # Errors
-    /// What is missing; [`ReadError::Unsupported`] if none is near.
+    /// The bytes that are missing; [`ReadError::Unsupported`] if there is none nearby.
     pub(super) fn find_fragment(
         &mut self,
         buffer: &SparseBuffer,
@@ -303,7 +306,7 @@ impl FragmentScan {
                 self.remaining_bytes = self
                     .remaining_bytes
                     .checked_sub(cost)
-                    .ok_or(ReadError::Unsupported("fragments that are hard to find"))?;
+                    .ok_or(ReadError::Unsupported("too many bytes without fragments"))?;
                 let Some(offset) = place.map(|place| at + place as u64).filter(|offset| *offset < end) else {
                     break;
                 };
@@ -318,21 +321,21 @@ impl FragmentScan {
                 return Ok(None);
             }
         }
-        Err(ReadError::Unsupported("no fragment within reach"))
+        Err(ReadError::Unsupported("no fragment nearby"))
     }
 }
 
-/// Whether a segment begins at `at`, as an index says: a fragment, after what may stand before one. An index of another
-/// version of the file points into its data.
+/// Whether a segment starts at `at`, as an index states: a fragment, possibly after boxes that may precede one. The
+/// index of another version of the file points into the media data.
 ///
 /// # Errors
-/// What is missing.
+/// The bytes that are missing.
 pub(super) fn is_segment_start(buffer: &SparseBuffer, mut at: u64) -> Result<bool, ReadError> {
     for _ in 0..MAX_SEGMENT_BOXES {
         let Some(head) = header_at(buffer, at, PEEK_BYTES)? else { return Ok(false) };
         let end = at.saturating_add(head.size);
         match &head.kind {
-            // Its header of a fixed size comes first: ISO 14496-12, 8.8.5.
+            // Its fixed-size header comes first: ISO 14496-12, 8.8.5.
             b"moof" => {
                 let begin =
                     buffer.get(at..at.saturating_add(head.header_bytes + 8).min(buffer.total_bytes()))?;
@@ -347,10 +350,10 @@ pub(super) fn is_segment_start(buffer: &SparseBuffer, mut at: u64) -> Result<boo
     Ok(false)
 }
 
-/// When the fragment at `offset` begins, if there is one of the track.
+/// The start time of the fragment at `offset`, if it is a fragment of the track.
 ///
 /// # Errors
-/// What is missing.
+/// The bytes that are missing.
 pub(super) fn fragment_time(
     buffer: &SparseBuffer,
     offset: u64,
@@ -364,13 +367,13 @@ pub(super) fn fragment_time(
     track_fragment::first_decode_time(&buffer.get(offset + head.header_bytes..end)?, context, buffer.budget())
 }
 
-/// Where in `bytes` a `moof` seems to begin: with a sane size, and with its header of a fixed size right behind.
+/// The position in `bytes` of a likely `moof`: with a plausible size, and directly followed by its fixed-size header.
 fn find_moof(bytes: &[u8]) -> Option<usize> {
     const MOOF_PATTERN: &[u8; 12] = b"moof\0\0\0\x10mfhd";
     let mut at = 4;
     loop {
         let window = bytes.get(at..at + MOOF_PATTERN.len())?;
-        // The last letter stands only once in it: else the next place is where this byte would fit.
+        // The last letter occurs only once in it; otherwise skip to the next position where this byte would match.
         at += match window.last()? {
             b'd' if window == MOOF_PATTERN && bytes.get(at - 4) == Some(&0) => return Some(at - 4),
             b'h' => 1,

@@ -1,11 +1,12 @@
-//! Decides how a file of movie fragments is read: whole if it is small, else by the index it may have, else by looking
-//! for fragments. ISO 14496-12, 8.8 and 8.16.
+//! Reads fragmented files: completely if small, otherwise by their index or by searching for fragments. ISO 14496-12,
+//! 8.8 and 8.16.
 
 use std::ops::Range;
 
 use crate::demux::budget::PARSED_BYTES_PER_STEP;
-use crate::demux::buffer::{ReadError, SparseBuffer};
+use crate::demux::buffer::SparseBuffer;
 use crate::demux::demuxer::nal_length_size;
+use crate::demux::error::ReadError;
 use crate::demux::index::PresentedSpan;
 use crate::demux::mp4::fragment_index::{self, AccessPoint};
 use crate::demux::mp4::fragment_seek::{self, FragmentScan, FragmentSeeker};
@@ -15,20 +16,20 @@ use crate::demux::mp4::top_level::{PEEK_BYTES, TopLevelBoxes, header_at};
 use crate::demux::mp4::track_fragment::{self, FragmentContext, FragmentSamples};
 use crate::demux::mp4::{Mp4Samples, TrackSamples, build_samples, edit_list, frame_rate, sample_table};
 
-/// Up to this size a fragmented file is read whole.
+/// Fragmented files up to this size are read completely.
 const READ_WHOLE_BYTES: u64 = 8 * 1024 * 1024;
-/// How much of the end of a fragmented file is fetched, for the index that may be there.
+/// How many bytes at the end of a fragmented file are fetched, where an index may be.
 const TAIL_BYTES: u64 = 256 * 1024;
-/// The most boxes between the movie and its first fragment, or in a small file altogether.
+/// The most boxes between the movie and its first fragment, or in total in a small file.
 const MAX_LEADING_BOXES: usize = 64;
 const MAX_BOXES: usize = 1 << 20;
-/// How many samples tell how many there are a second.
+/// The number of samples from which the frame rate is computed.
 const FRAME_RATE_SAMPLES: usize = 50;
 
-/// The samples of a file that may have fragments; nothing if it has none.
+/// Reads the samples of a file that may have fragments; `None` if it has none.
 ///
 /// # Errors
-/// What is missing, or why the file is refused or left to the relay.
+/// The bytes that are missing, or the reason why the file is rejected or left to ffmpeg.
 pub(super) fn read(
     buffer: &SparseBuffer,
     top_level: &TopLevelBoxes,
@@ -59,7 +60,7 @@ pub(super) fn read(
     let spans =
         edit_list::parse(track_box.elst, timescale, (movie_box.timescale, movie_box.start_delay), true)?;
     let [mut span] = spans[..] else {
-        return Err(ReadError::Unsupported("an edit list of several stretches"));
+        return Err(ReadError::Unsupported("edit list with several spans"));
     };
     let sample_table = sample_table::parse(track_box.stbl, &movie_box.entry_indices, buffer)?;
     let mut leading_samples = FragmentSamples {
@@ -100,7 +101,7 @@ pub(super) fn read(
         MAX_LEADING_BOXES,
     )?;
     if !first_samples.index.has_keys() {
-        // No picture is called a keyframe, not even the first: that is for the pictures to say.
+        // No sample is marked as a keyframe, not even the first: detect keyframes from the samples themselves.
         first_samples.index.verify_keyframes_from(0, buffer, context.codec, context.nal_length_size)?;
         context.verify_keyframes = first_samples.index.has_keys();
     }
@@ -118,7 +119,7 @@ pub(super) fn read(
     let time = fragment_seek::fragment_time(buffer, first, &context)?.unwrap_or(leading_samples.next_dts);
     let first = AccessPoint { offset: first, media_time: time };
     let (access_points, until) = match indexed {
-        // An index that was not changed along with the file is none.
+        // An index that was not updated together with the file is ignored.
         Some((hints, until)) if is_valid_index(buffer, hints.first())? => (hints, until),
         _ => read_tail(buffer, first, &context, declared_end)?,
     };
@@ -141,8 +142,8 @@ fn is_valid_index(buffer: &SparseBuffer, access_point: Option<&AccessPoint>) -> 
     access_point.map_or(Ok(false), |hint| fragment_seek::is_segment_start(buffer, hint.offset))
 }
 
-/// Pictures a second, by the first fragments. One of few pictures tells little: more of them are read, as far as they are
-/// known anyway.
+/// Frames per second in the first fragments. If the first one has few frames, more fragments are read, as far as they
+/// are buffered.
 fn initial_frame_rate(
     buffer: &SparseBuffer,
     rest: u64,
@@ -161,9 +162,9 @@ fn initial_frame_rate(
     Ok(frame_rate(samples.count, samples.ticks, timescale))
 }
 
-/// Where in the media the film begins whose first fragments are in `run`: where its edit list says, or later. What is
-/// recorded of a stream keeps the stream's clock (`tfdt`, ISO 14496-12, 8.8.12), which may have begun days ago: it is
-/// 0 when the first of the tracks begins.
+/// The media time at which the presentation starts, for a file whose first fragments are in `samples`: the time from
+/// its edit list, or later. Recordings of a stream keep the stream's clock (`tfdt`, ISO 14496-12, 8.8.12), which may
+/// have started days earlier; the presentation starts with the first of the tracks.
 fn media_start(
     buffer: &SparseBuffer,
     first: u64,
@@ -183,13 +184,13 @@ fn media_start(
         clock.map_or(zero, |(_, scale)| zero.min(edit_list::rescale(time, movie_box.track.timescale, *scale)))
     });
     let late = i64::from(movie_box.track.timescale).saturating_mul(edit_list::LATE_SECS.cast_signed());
-    // Some lists count the stream's clock in.
+    // Some lists already include the stream's clock.
     let is_late = earliest >= late && span.media_start < earliest;
     Ok(if is_late { span.media_start.saturating_add(earliest) } else { span.media_start })
 }
 
-/// When nothing more is heard of the fragments from `at` on, over at most so many boxes, in ticks of the shown track from
-/// the film's beginning on.
+/// End of the audio in the fragments from `at`, within `boxes` boxes, in ticks of the selected track relative to the
+/// start of the presentation.
 fn audio_end(
     buffer: &SparseBuffer,
     mut at: u64,
@@ -220,7 +221,7 @@ fn audio_end(
     Ok(last.map_or(0, |last| last.saturating_sub(span.media_start).saturating_add(span.presentation_start)))
 }
 
-/// Where the first fragment begins, and the segment indexes before it.
+/// The position of the first fragment, and the segment indexes before it.
 struct FirstFragment {
     offset: u64,
     segment_indexes: Vec<Range<u64>>,
@@ -241,7 +242,7 @@ fn find_first_fragment(buffer: &SparseBuffer, from: u64) -> Result<Option<FirstF
     Ok(None)
 }
 
-/// What the end of a file tells: the index that may stand there, or its last fragment; and when that ends.
+/// Reads the end of a file: its index, or its last fragment. Returns the access points and the end time.
 fn read_tail(
     buffer: &SparseBuffer,
     first: AccessPoint,
@@ -255,7 +256,7 @@ fn read_tail(
         && let Some(last) = access_points.last().copied()
         && fragment_seek::is_segment_start(buffer, last.offset)?
     {
-        // Of many fragments behind the last one that is listed, the last are known.
+        // If many fragments follow the last indexed one, the last of them are buffered.
         let from = total.saturating_sub(TAIL_BYTES).max(last.offset);
         let last_fragment = search.find_fragment(buffer, from, total, context)?.unwrap_or(last);
         let until =
@@ -270,10 +271,10 @@ fn read_tail(
             return Ok((Vec::new(), until));
         }
     }
-    Err(ReadError::Unsupported("no fragment near the end"))
+    Err(ReadError::Unsupported("no fragment near the end of the file"))
 }
 
-/// When the fragments from this one to the end of the file are over.
+/// End of the fragments from this one to the end of the file.
 fn fragments_end(
     buffer: &SparseBuffer,
     from: AccessPoint,

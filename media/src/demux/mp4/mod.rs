@@ -1,8 +1,8 @@
-//! Decides where the pictures of an MP4, QuickTime or 3GP file lie, by its own index: ISO 14496-12 and the QuickTime
-//! File Format. Progressive files with their index at either end, and fragmented ones.
+//! Demuxes MP4, QuickTime and 3GP by their index: ISO 14496-12 and the QuickTime File Format. Progressive files, with
+//! the index at either end, and fragmented ones.
 //!
-//! What is believed of a file: nothing that costs more than the bytes it has. Sizes are cut to what there is room
-//! for, nesting is followed to a fixed depth without recursion, other files are never opened.
+//! The cost of parsing is bounded by the size of the file: declared sizes are limited to the available bytes, nesting
+//! is followed to a fixed depth without recursion, and other files are never opened.
 
 mod boxes;
 mod codec;
@@ -20,33 +20,34 @@ use bytes::Bytes;
 use glimpse_contract::{Code, limits};
 
 use crate::demux::budget::PARSED_BYTES_PER_STEP;
-use crate::demux::buffer::{ReadError, SparseBuffer, collect_missing};
+use crate::demux::buffer::SparseBuffer;
 use crate::demux::demuxer::{Demuxer, Sample, SampleRequest, Track};
+use crate::demux::error::{ReadError, collect_missing};
 use crate::demux::index::{EditedIndex, PresentedSpan, SampleIndex};
 use crate::demux::mp4::fragment_seek::{FragmentScan, FragmentSeeker};
 use crate::demux::mp4::track_fragment::FragmentSamples;
 
-/// A file of this family whose index was read.
+/// A file whose index was read.
 #[derive(Debug, Clone)]
 pub struct Mp4 {
     track: Track,
     samples: Mp4Samples,
 }
 
-/// What is known of the samples.
+/// The known samples.
 #[derive(Debug, Clone)]
 enum Mp4Samples {
     All(Box<SampleIndex>),
-    /// Stretches of them that an edit list puts together.
+    /// Spans of samples, as an edit list arranges them.
     Edited(Box<EditedIndex>),
-    /// So many that they are looked up when they are wanted.
+    /// A large file, whose samples are read on request.
     Fragments(Box<FragmentSeeker>),
 }
 
 /// Reads the index of a file.
 ///
 /// # Errors
-/// What is missing, or why the file is refused or left to the relay.
+/// The bytes that are missing, or the reason why the file is rejected or left to ffmpeg.
 pub fn open(buffer: &SparseBuffer) -> Result<Mp4, ReadError> {
     buffer.check_budget(read(buffer))
 }
@@ -67,7 +68,7 @@ fn read(buffer: &SparseBuffer) -> Result<Mp4, ReadError> {
         };
     let timescale = movie_box.track.timescale;
     let picture_end = video_end_tick.max(0);
-    // A clock of sound that jumps to where no film is let through is not believed.
+    // An audio clock that exceeds the maximum duration of videos is ignored.
     let longest =
         i64::try_from(limits::MAX_DURATION_MS / 1000).unwrap_or(i64::MAX).saturating_mul(timescale.into());
     let duration = if audio_end_tick > longest { picture_end } else { picture_end.max(audio_end_tick) };
@@ -111,8 +112,8 @@ fn read(buffer: &SparseBuffer) -> Result<Mp4, ReadError> {
         track.display_size == [first.width, first.height].map(|side| u32::from(side) << 16)
     };
     if let (Some(crop), Some(first)) = (crop, first_entry.filter(|first| !is_full_size(first))) {
-        // The header of a track has the size of what is shown (QuickTime File Format, "Track header"): of the whole picture it
-        // is so much larger. Some writers leave there the size of the whole picture.
+        // The track header contains the size of the visible part (QuickTime File Format, "Track header"); scale it to
+        // the whole frame. Some writers store the size of the whole frame there.
         let scale_to_full = |side: u32, all: u16, shown: u32| {
             u32::try_from(u64::from(side) * u64::from(all) / u64::from(shown)).unwrap_or(side)
         };
@@ -132,10 +133,10 @@ fn read(buffer: &SparseBuffer) -> Result<Mp4, ReadError> {
     Ok(mp4)
 }
 
-/// The codec of the first track of pictures: of a file that is refused for it.
+/// The codec of the first video track, for a file that is rejected because of it.
 ///
 /// # Errors
-/// What is missing.
+/// The bytes that are missing.
 pub fn codec_name(buffer: &SparseBuffer) -> Result<Option<String>, ReadError> {
     let top_level = top_level::find_moov(buffer)?;
     let moov = buffer.get(top_level.moov)?;
@@ -143,8 +144,8 @@ pub fn codec_name(buffer: &SparseBuffer) -> Result<Option<String>, ReadError> {
     Ok(movie::codec_name(&moov))
 }
 
-/// A sample entry for pictures of this size whose decoder is configured by this record (of `avcC`, `hvcC` or `av1C`); none
-/// if that is damaged.
+/// Builds a sample entry for frames of this size with this decoder configuration record (of `avcC`, `hvcC` or `av1C`);
+/// `None` if the record is invalid.
 pub(super) fn write_sample_entry(codec: &str, [width, height]: [u16; 2], record: &[u8]) -> Option<Bytes> {
     let (kind, configuration) = match codec {
         "h264" => (*b"avc1", *b"avcC"),
@@ -156,7 +157,7 @@ pub(super) fn write_sample_entry(codec: &str, [width, height]: [u16; 2], record:
     body[7] = 1;
     body[24..26].copy_from_slice(&width.to_be_bytes());
     body[26..28].copy_from_slice(&height.to_be_bytes());
-    // 72 dots an inch, one frame a sample, 24 bits, no colour table: ISO 14496-12, 12.1.3.
+    // 72 dots per inch, one frame per sample, 24 bits, no color table: ISO 14496-12, 12.1.3.
     (body[29], body[33], body[41], body[75], body[76], body[77]) = (0x48, 0x48, 1, 24, 0xff, 0xff);
     let mut body = body.to_vec();
     boxes::write_box(&mut body, configuration, |out| out.extend_from_slice(record));
@@ -164,31 +165,31 @@ pub(super) fn write_sample_entry(codec: &str, [width, height]: [u16; 2], record:
         return None;
     };
     let bytes = visual_entry.to_bytes();
-    // What is damaged is left out of an entry.
+    // Invalid records are not written to an entry.
     bytes.windows(4).any(|word| word == configuration).then_some(bytes)
 }
 
-/// The samples of a file, and what follows from them.
+/// The samples of a file, and values that are computed from them.
 struct TrackSamples {
     samples: Mp4Samples,
-    /// When nothing more is shown, and when nothing more is heard, in ticks.
+    /// End of the last frame, and end of the audio, in ticks.
     video_end: i64,
     audio_end: i64,
     fps: f64,
 }
 
-/// Pictures a second, of so many in so many ticks.
+/// Frames per second, for `count` frames in `ticks`.
 fn frame_rate(count: usize, ticks: i64, timescale: u32) -> f64 {
     if ticks > 0 { count as f64 * f64::from(timescale) / ticks as f64 } else { 0.0 }
 }
 
-/// The samples of a file whose tables tell all of them.
+/// Reads the samples of a file whose sample tables are complete.
 fn read_progressive(buffer: &SparseBuffer, movie: &movie::MovieBox<'_>) -> Result<TrackSamples, ReadError> {
     let track_box = &movie.track;
     let spans =
         edit_list::parse(track_box.elst, track_box.timescale, (movie.timescale, movie.start_delay), false)?;
     let read = sample_table::parse(track_box.stbl, &movie.entry_indices, buffer)?;
-    // What was cut off is as long as its pictures.
+    // A truncated file ends with its last frame.
     let audio_end_tick = if read.is_truncated { 0 } else { audio_end(movie, buffer.total_bytes()) };
     let track_samples = build_samples(
         FragmentSamples {
@@ -205,7 +206,7 @@ fn read_progressive(buffer: &SparseBuffer, movie: &movie::MovieBox<'_>) -> Resul
     Ok(TrackSamples { audio_end: audio_end_tick, ..track_samples })
 }
 
-/// When nothing more is heard, in ticks of the shown track; not later than the movie says that it ends.
+/// End of the audio, in ticks of the selected track; not later than the declared end of the movie.
 fn audio_end(movie: &movie::MovieBox<'_>, total: u64) -> i64 {
     let to = movie.track.timescale;
     let end = |trak: &movie::TrackBox<'_>| {
@@ -253,7 +254,7 @@ fn build_samples(
 }
 
 impl Mp4 {
-    /// The same with keyframes as the coded pictures tell them.
+    /// The same file with keyframes detected from the samples themselves.
     fn with_bitstream_keyframes(mut self, buffer: &SparseBuffer) -> Result<Self, ReadError> {
         match &mut self.samples {
             Mp4Samples::All(index) => {
@@ -270,7 +271,7 @@ impl Mp4 {
         Ok(self)
     }
 
-    /// Every sample, in decoding order, if all are known.
+    /// All samples, in decoding order, if all of them are known.
     pub fn all_samples(&self) -> Option<impl Iterator<Item = Sample>> {
         match &self.samples {
             Mp4Samples::All(index) => Some(index.samples()),

@@ -1,9 +1,9 @@
-//! Decides which track of a movie is shown, and what is known of it before its samples: ISO 14496-12, 8.2 to 8.5.
+//! Selects the video track of a movie and parses its properties: ISO 14496-12, 8.2 to 8.5.
 
 use glimpse_contract::{Code, limits};
 
-use crate::demux::buffer::ReadError;
 use crate::demux::demuxer::IDENTITY_MATRIX;
+use crate::demux::error::ReadError;
 use crate::demux::mp4::boxes::{BoxReader, child, children, marked_children};
 use crate::demux::mp4::codec;
 use crate::demux::mp4::edit_list;
@@ -13,40 +13,41 @@ use crate::demux::mp4::sample_table;
 /// The most sample descriptions of a track that are read.
 const MAX_DESCRIPTIONS: usize = 64;
 
-/// The movie, read as far as one track needs it.
+/// The parts of the movie that one track needs.
 #[derive(Debug)]
 pub(super) struct MovieBox<'a> {
-    /// Ticks a second of the movie; not 0.
+    /// Ticks per second of the movie; not 0.
     pub(super) timescale: u32,
     pub(super) track: TrackBox<'a>,
-    /// Every track's number and ticks a second.
+    /// Track ids and timescales of all tracks.
     pub(super) timescales: Vec<(u32, u32)>,
-    /// What each sample description became: its place among `sample_entries`.
+    /// The index in `sample_entries` for each sample description; `None` if it is not supported.
     pub(super) entry_indices: Vec<Option<u16>>,
     /// At least one.
     pub(super) sample_entries: Vec<VisualSampleEntry>,
     pub(super) matrix: [i32; 9],
     pub(super) has_audio: bool,
-    /// The tracks of sound that are played.
+    /// The enabled audio tracks.
     pub(super) audio_tracks: Vec<TrackBox<'a>>,
-    /// Length in ticks of the movie, as its header says; 0 if not told.
+    /// Duration in ticks of the movie, from its header; 0 if unspecified.
     pub(super) duration: u64,
-    /// How long nothing is shown or heard of any track, in ticks of the movie; 0 where that is a pause, not a clock.
+    /// Delay before the first sample of all tracks, in ticks of the movie; 0 if it is short enough to be a pause rather
+    /// than a clock.
     pub(super) start_delay: u64,
-    /// What is said of fragments, if there can be any.
+    /// The defaults of fragments, if the file can have any.
     pub(super) extends: Option<MovieExtends>,
 }
 
-/// What `mvex` says: ISO 14496-12, 8.8.1 to 8.8.3.
+/// The contents of `mvex`: ISO 14496-12, 8.8.1 to 8.8.3.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct MovieExtends {
-    /// What the fragments of each track take where they say nothing.
+    /// The defaults of each track's fragments.
     pub(super) defaults: Vec<TrackExtends>,
-    /// Length of all fragments in ticks of the movie; 0 if not told.
+    /// Duration of all fragments in ticks of the movie; 0 if unspecified.
     pub(super) fragment_duration: u64,
 }
 
-/// What samples take where their fragment says nothing.
+/// The defaults for samples in fragments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TrackExtends {
     pub(super) track_id: u32,
@@ -56,35 +57,35 @@ pub(super) struct TrackExtends {
     pub(super) flags: u32,
 }
 
-/// One track.
+/// A track.
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "the flags of a header")]
 pub(super) struct TrackBox<'a> {
     pub(super) id: u32,
     is_enabled: bool,
-    /// Whether it is part of the movie, as QuickTime says: not of its poster or preview alone.
+    /// Whether the track is used in the movie (a QuickTime flag), not only in its poster or preview.
     is_in_movie: bool,
-    /// Whether it is there for another track: its thumbnails, its alpha or depth.
+    /// Whether it belongs to another track: its thumbnails, its alpha or depth.
     is_auxiliary: bool,
     is_video: bool,
     is_audio: bool,
     matrix: [i32; 9],
-    /// Width and height as 16.16 numbers.
+    /// Width and height as 16.16 fixed-point numbers.
     pub(super) display: [u32; 2],
-    /// Ticks a second; not 0.
+    /// Ticks per second; not 0.
     pub(super) timescale: u32,
-    /// Length in ticks; 0 if not told.
+    /// Duration in ticks; 0 if unspecified.
     pub(super) duration: u64,
     pub(super) elst: Option<&'a [u8]>,
     pub(super) stbl: &'a [u8],
-    /// Tracks that hold pictures of this one's chapters.
+    /// Tracks with the images of this track's chapters.
     chapters: Vec<u32>,
-    /// Which data references are this very file.
+    /// Whether each data reference refers to the file itself.
     self_contained: Vec<bool>,
 }
 
 impl TrackBox<'_> {
-    /// Whether its first sample description is of JPEG pictures.
+    /// Whether its first sample description is motion JPEG.
     fn is_motion_jpeg(&self) -> bool {
         let body = child(self.stbl, *b"stsd").and_then(|body| body.get(8..)).unwrap_or_default();
         let first = children(body).next();
@@ -92,17 +93,17 @@ impl TrackBox<'_> {
     }
 }
 
-/// Reads the body of `moov`. Of a file that ends within it (`is_cut`) what is not there may have been a video track, or
-/// what describes its samples.
+/// Parses the body of `moov`. If the file ends within it (`is_truncated`), the missing part may have contained a video
+/// track or its sample description.
 ///
 /// # Errors
-/// Why the file is refused, or left to the relay.
+/// The reason why the file is rejected, or left to ffmpeg.
 pub(super) fn parse(moov: &[u8], is_truncated: bool) -> Result<MovieBox<'_>, ReadError> {
     let is_truncated =
         is_truncated || marked_children(moov).any(|(kind, _, is_whole)| kind == *b"trak" && !is_whole);
     let reject = |code| Err(ReadError::Rejected(code));
     if child(moov, *b"cmov").is_some() {
-        return Err(ReadError::Unsupported("a compressed index"));
+        return Err(ReadError::Unsupported("compressed movie box"));
     }
     let bodies: Vec<_> = children(moov).filter(|(kind, _)| kind == b"trak").map(|(_, body)| body).collect();
     if bodies.len() > limits::MAX_STREAMS {
@@ -123,8 +124,8 @@ pub(super) fn parse(moov: &[u8], is_truncated: bool) -> Result<MovieBox<'_>, Rea
     let audio_tracks = traks.iter().filter(|trak| trak.is_audio && trak.is_enabled).cloned().collect();
     traks.retain(|trak| trak.is_video && !chapters.contains(&trak.id));
     let extends = child(moov, *b"mvex").map(parse_mvex);
-    // Stable: of equal ones the first. Tracks in which there is nothing come last, unless fragments fill them; before them
-    // those that are not enabled, those that are there for others, and covers beside a film.
+    // The sort is stable: the first of equal tracks wins. Empty tracks come last, unless fragments fill them; then, in
+    // this order of precedence, disabled tracks, auxiliary tracks, and cover images beside a video.
     traks.sort_by_key(|trak| {
         let count = sample_table::sample_count(trak.stbl);
         let is_empty = extends.is_none() && count == 0;
@@ -164,7 +165,7 @@ pub(super) fn parse(moov: &[u8], is_truncated: bool) -> Result<MovieBox<'_>, Rea
     reject(first_error.unwrap_or(if is_truncated { Code::Truncated } else { Code::NoVideoStream }))
 }
 
-/// The codec of the first track of pictures, as its sample entry names it.
+/// The codec of the first video track, from its sample entry.
 pub(super) fn codec_name(moov: &[u8]) -> Option<String> {
     let traks = children(moov).filter(|(kind, _)| kind == b"trak").take(limits::MAX_STREAMS);
     let trak = traks.filter_map(|(_, body)| parse_trak(body)).find(|trak| trak.is_video)?;
@@ -172,7 +173,7 @@ pub(super) fn codec_name(moov: &[u8]) -> Option<String> {
     children(body).next().and_then(|(kind, _)| codec::display_name(kind))
 }
 
-/// Time scale, length and matrix of the movie: ISO 14496-12, 8.2.2.
+/// Timescale, duration and matrix of the movie: ISO 14496-12, 8.2.2.
 fn parse_mvhd(body: &[u8]) -> Option<(u32, u64, [i32; 9])> {
     let mut fields = BoxReader(body);
     let (timescale, duration) = parse_timescale_and_duration(&mut fields)?;
@@ -180,7 +181,7 @@ fn parse_mvhd(body: &[u8]) -> Option<(u32, u64, [i32; 9])> {
     Some((timescale, duration, parse_matrix(&mut fields).unwrap_or(IDENTITY_MATRIX)))
 }
 
-/// Time scale and length as both headers have them, from the beginning on. All ones mean an unknown length.
+/// Timescale and duration, which both headers contain in the same layout. All ones mean an unknown duration.
 fn parse_timescale_and_duration(fields: &mut BoxReader<'_>) -> Option<(u32, u64)> {
     let (version, _) = fields.version_and_flags()?;
     fields.take(if version == 1 { 16 } else { 8 })?;
@@ -199,7 +200,7 @@ fn parse_matrix(fields: &mut BoxReader<'_>) -> Option<[i32; 9]> {
     Some(if matrix.iter().all(|number| *number == 0) { IDENTITY_MATRIX } else { matrix })
 }
 
-/// The track's matrix, and the movie's after it. The last column has 30 bits after the point, the others 16.
+/// The product of the track's matrix and the movie's. The last column has 30 fractional bits, the others 16.
 fn multiply_matrices(track: [i32; 9], movie: [i32; 9]) -> [i32; 9] {
     std::array::from_fn(|place| {
         let (row, column) = (place / 3, place % 3);
@@ -257,18 +258,18 @@ fn parse_track_ids(body: &[u8]) -> Vec<u32> {
     std::iter::from_fn(|| fields.u32()).take(limits::MAX_STREAMS).collect()
 }
 
-/// Which data references are this very file: ISO 14496-12, 8.7.2. No other is ever opened.
+/// Whether each data reference refers to the file itself: ISO 14496-12, 8.7.2. Other files are never opened.
 fn parse_data_references(body: &[u8]) -> Vec<bool> {
     let list = children(body.get(8..).unwrap_or_default()).take(MAX_DESCRIPTIONS);
-    // QuickTime writes aliases to nowhere without the flag; one that names a file has more bytes.
+    // QuickTime writes empty aliases without the flag. An alias that names a file is longer.
     list.map(|(_, body)| {
         body.len() <= 12 || BoxReader(body).version_and_flags().is_some_and(|(_, flags)| flags & 1 != 0)
     })
     .collect()
 }
 
-/// What became of a track's sample descriptions, and why none can be decoded if so. `is_cut` says whether the file ends
-/// within the movie.
+/// Parses a track's sample descriptions, and returns why none can be decoded if that is the case. `is_truncated`
+/// indicates whether the file ends within the movie.
 fn parse_sample_entries(
     trak: &TrackBox<'_>,
     is_truncated: bool,
@@ -278,12 +279,12 @@ fn parse_sample_entries(
         (Vec::new(), Vec::<VisualSampleEntry>::new(), None);
     for (kind, body, is_whole) in marked_children(body).take(MAX_DESCRIPTIONS) {
         let place = match sample_entry::parse(kind, body, &trak.self_contained) {
-            // Its codec, or what its decoder is configured with, was to come.
+            // Its codec or decoder configuration may be in the missing part.
             SampleEntry::Visual(_) | SampleEntry::Unsupported if is_truncated && !is_whole => {
                 error = error.or(Some(Code::Truncated));
                 None
             }
-            // One track has one decoder.
+            // A track has only one decoder.
             SampleEntry::Visual(picture)
                 if sample_entries.first().is_none_or(|first| first.codec == picture.codec) =>
             {
@@ -295,7 +296,7 @@ fn parse_sample_entries(
                 error = error.or(Some(Code::Encrypted));
                 None
             }
-            // None of the samples is in this file, as if it had been cut off before them.
+            // None of the samples is in this file: treat it like a file that was truncated before them.
             SampleEntry::External => {
                 error = error.or(Some(Code::Truncated));
                 None
@@ -339,9 +340,10 @@ mod tests {
     use super::*;
     use crate::demux::mp4::boxes::{FourCc, write_box};
 
-    /// A track in short: its number, the flags of its header, its handler, its sample entries, and what else it has.
+    /// A description of a track for tests: its id, the flags of its header, its handler, its sample entries, and other
+    /// boxes.
     struct TrackSpec {
-        /// 1 enabled, 2 in the movie.
+        /// 1 is enabled, 2 is in the movie.
         flags: u32,
         handler: FourCc,
         fourccs: &'static [&'static FourCc],
@@ -466,7 +468,7 @@ mod tests {
             (&[OFF, VOID, SOUND], Ok(1)),
             (&[STILLS, FILM], Ok(2)),
             (&[LOCKED, FILM], Ok(2)),
-            // The first one holds the pictures of the second one's chapters.
+            // The first one contains the images of the second one's chapters.
             (&[FILM, CHAPTERED], Ok(2)),
             (&[], Err(Code::NoVideoStream)),
             (&[SOUND, TEXT], Err(Code::NoVideoStream)),
@@ -495,7 +497,7 @@ mod tests {
             let end = bytes.windows(4).rposition(|word| word == b"stsz").unwrap();
             for length in 0..end - 4 {
                 let found = parse(&bytes[..length], true).map(|movie| movie.sample_entries.len());
-                // Once its codec is known, it is that which counts.
+                // Once the codec is known, it determines the result.
                 let has_codec = length > end - 100;
                 assert!(
                     found == Err(ReadError::Rejected(Code::Truncated)) || has_codec,
@@ -505,7 +507,7 @@ mod tests {
         }
         let bytes = build_moov(&[SOUND]);
         assert_eq!(parse(&bytes, false).err(), Some(ReadError::Rejected(Code::NoVideoStream)));
-        // The movie is whole, as it says itself, but what is in it is not.
+        // The movie is complete according to its size, but its contents are not.
         let short = &bytes[..bytes.len() - 9];
         assert_eq!(parse(short, false).err(), Some(ReadError::Rejected(Code::Truncated)));
     }

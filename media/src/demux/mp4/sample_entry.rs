@@ -1,5 +1,5 @@
-//! Decides what of a sample entry reaches the decoder: it is built anew, field by field, out of what was understood
-//! (ISO 14496-12, 8.5.2 and 12.1.3; QuickTime File Format, video sample description).
+//! Parses sample entries and rebuilds them, field by field, from the parts that were parsed (ISO 14496-12, 8.5.2 and
+//! 12.1.3; QuickTime File Format, video sample description).
 
 use bytes::Bytes;
 
@@ -7,19 +7,19 @@ use crate::demux::demuxer::{Crop, DolbyVision};
 use crate::demux::mp4::boxes::{BoxReader, FourCc, children, write_box};
 use crate::demux::mp4::codec;
 
-/// The longest codec configuration that is passed on, in bytes: parameter sets of real encoders stay under 1 KiB.
+/// The longest codec configuration that is copied, in bytes: parameter sets of real encoders are smaller than 1 KiB.
 const MAX_CONFIGURATION: usize = 64 * 1024;
 
-/// What became of a sample entry.
+/// The result of parsing a sample entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum SampleEntry {
     /// It can be decoded.
     Visual(VisualSampleEntry),
     /// It is encrypted.
     Encrypted,
-    /// The samples lie in another file.
+    /// The samples are in another file.
     External,
-    /// Nobody here decodes it.
+    /// The codec is not supported.
     Unsupported,
 }
 
@@ -29,17 +29,17 @@ pub(super) struct VisualSampleEntry {
     pub(super) codec: &'static str,
     pub(super) width: u16,
     pub(super) height: u16,
-    /// The part that is shown, if that is not all.
+    /// The visible part of the frame, if it is not all of it.
     pub(super) crop: Option<Crop>,
     pub(super) dolby_vision: Option<DolbyVision>,
     kind: FourCc,
     depth: u16,
-    /// The boxes inside, as they are written.
+    /// The child boxes, serialized.
     child_boxes: Vec<u8>,
 }
 
 impl VisualSampleEntry {
-    /// The whole box.
+    /// Serializes the whole box.
     pub(super) fn to_bytes(&self) -> Bytes {
         let mut out = Vec::with_capacity(self.child_boxes.len() + 128);
         write_box(&mut out, self.kind, |out| {
@@ -47,7 +47,7 @@ impl VisualSampleEntry {
             out.extend_from_slice(&[0; 16]);
             out.extend_from_slice(&self.width.to_be_bytes());
             out.extend_from_slice(&self.height.to_be_bytes());
-            // 72 dots an inch, both ways; no data; one frame a sample; no name.
+            // 72 dots per inch in both directions; no data; one frame per sample; no name.
             out.extend_from_slice(&[0, 0x48, 0, 0, 0, 0x48, 0, 0, 0, 0, 0, 0, 0, 1]);
             out.extend_from_slice(&[0; 32]);
             out.extend_from_slice(&self.depth.to_be_bytes());
@@ -58,7 +58,8 @@ impl VisualSampleEntry {
     }
 }
 
-/// Reads one entry of `stsd`, without its head. `here` says which data references are this very file.
+/// Parses an entry of `stsd`, without its header. `self_contained` indicates which data references refer to the file
+/// itself.
 pub(super) fn parse(kind: FourCc, body: &[u8], self_contained: &[bool]) -> SampleEntry {
     if kind == *b"encv" || kind == *b"drmi" {
         return SampleEntry::Encrypted;
@@ -80,7 +81,7 @@ fn parse_visual(kind: FourCc, body: &[u8], self_contained: &[bool]) -> Option<Sa
     let (mut child_boxes, mut crop, mut dolby_vision) = (Vec::new(), None, None);
     for (kind, body) in children(fields.0).take(64) {
         match &kind {
-            // It is cut out here, since demuxers differ in whether they do it.
+            // The crop is applied after decoding, since demuxers differ in whether they apply it.
             b"clap" => crop = clean_aperture(body, width, height),
             b"dvcC" | b"dvvC" | b"dvwC" => dolby_vision = dolby_vision.or(DolbyVision::parse(body)),
             b"sinf" => return Some(SampleEntry::Encrypted),
@@ -105,7 +106,7 @@ fn parse_visual(kind: FourCc, body: &[u8], self_contained: &[bool]) -> Option<Sa
             }
         }
     }
-    // A reference that is not in the table means this file, as every player takes it.
+    // A data reference that is not in the table refers to this file, as in all players.
     if !reference.checked_sub(1).and_then(|place| self_contained.get(place)).copied().unwrap_or(true) {
         return Some(SampleEntry::External);
     }
@@ -123,8 +124,8 @@ fn parse_visual(kind: FourCc, body: &[u8], self_contained: &[bool]) -> Option<Sa
     }))
 }
 
-/// The part of a picture of this size that a `clap` shows: ISO 14496-12, 12.1.4. Its centre is so far from the picture's;
-/// fractions of pixels are rounded to the outside.
+/// The visible part of a frame of this size according to `clap`: ISO 14496-12, 12.1.4. Its offsets are those of its
+/// center from the frame's center. Fractions of pixels are rounded outward.
 fn clean_aperture(body: &[u8], width: u16, height: u16) -> Option<Crop> {
     let mut fields = BoxReader(body);
     let mut ratios = [(0_i64, 1_i64); 4];
@@ -132,7 +133,7 @@ fn clean_aperture(body: &[u8], width: u16, height: u16) -> Option<Crop> {
         *ratio = (fields.i32()?.into(), fields.i32()?.into());
     }
     let [ratio_width, ratio_height, offset_x, offset_y] = ratios;
-    // From where on, and how far, along one side of so many pixels.
+    // Start and length along one side of the frame.
     let visible_range =
         |(size, denominator): (i64, i64), (offset, offset_denominator): (i64, i64), full_side: u16| {
             if size <= 0 || denominator <= 0 || offset_denominator <= 0 {
@@ -150,7 +151,7 @@ fn clean_aperture(body: &[u8], width: u16, height: u16) -> Option<Crop> {
     (!is_all).then_some(Crop { left, top, width: width_shown, height: height_shown })
 }
 
-/// What of a box inside a sample entry is passed on as it is.
+/// The part of a child box that is copied unchanged, if it is valid.
 fn validated_body(kind: FourCc, body: &[u8]) -> Option<&[u8]> {
     let sizes = match &kind {
         // ISO 14496-15, 5.3.3.1 and 8.3.3.1: version, profile, and lists of parameter sets.
@@ -172,7 +173,7 @@ fn validated_body(kind: FourCc, body: &[u8]) -> Option<&[u8]> {
     sizes.contains(&body.len()).then_some(body)
 }
 
-/// The colours' three numbers, and for `nclx` the range: ISO 14496-12, 12.1.5. No profile is passed on.
+/// The three color code points, and for `nclx` the range: ISO 14496-12, 12.1.5. ICC profiles are not copied.
 fn color(body: &[u8]) -> Option<&[u8]> {
     match body.get(..4)? {
         b"nclx" => body.get(..11),
@@ -213,7 +214,7 @@ fn is_hevc_configuration(body: &[u8]) -> bool {
     body.len() <= MAX_CONFIGURATION && check().is_some()
 }
 
-/// The object type and the decoder's configuration in an elementary stream descriptor: ISO 14496-1, 7.2.6.
+/// The object type and the decoder configuration in an elementary stream descriptor: ISO 14496-1, 7.2.6.
 fn parse_esds(body: &[u8]) -> Option<(u8, &[u8])> {
     let mut fields = BoxReader(body);
     fields.version_and_flags()?;
@@ -237,7 +238,7 @@ fn parse_esds(body: &[u8]) -> Option<(u8, &[u8])> {
     (configuration.len() <= MAX_CONFIGURATION).then_some((object_type, configuration))
 }
 
-/// The body of the descriptor with this tag, if it comes next. One that is too long is cut.
+/// The body of the next descriptor, if it has this tag. A descriptor that is too long is truncated.
 fn read_tag<'a>(fields: &mut BoxReader<'a>, tag: u8) -> Option<&'a [u8]> {
     if fields.u8()? != tag {
         return None;
@@ -254,7 +255,7 @@ fn read_tag<'a>(fields: &mut BoxReader<'a>, tag: u8) -> Option<&'a [u8]> {
 }
 
 fn write_esds(out: &mut Vec<u8>, object_type: u8, configuration: &[u8]) {
-    // A visual stream, no buffer size and no rates: nothing reads them.
+    // A visual stream, with no buffer size or bitrates: nothing reads them.
     let mut decoder = vec![object_type, 0x11, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     if !configuration.is_empty() {
         write_tag(&mut decoder, 5, configuration);
@@ -279,7 +280,7 @@ mod tests {
     use super::*;
     use crate::demux::mp4::boxes::child;
 
-    /// An entry of this size, with what is inside.
+    /// An entry of this size with child boxes.
     fn build_entry(width: u16, child_boxes: &[(FourCc, &[u8])]) -> Vec<u8> {
         let mut body = vec![0, 0, 0, 0, 0, 0, 0, 1];
         body.extend([0x55; 16]);
@@ -292,7 +293,7 @@ mod tests {
         body
     }
 
-    /// Baseline, one parameter set of each kind.
+    /// Baseline profile, one parameter set of each kind.
     const AVC: &[u8] = &[1, 66, 0, 30, 0xff, 0xe1, 0, 2, 0x67, 66, 1, 0, 1, 0x68];
 
     fn child_boxes(built: &[u8]) -> &[u8] {
@@ -317,14 +318,14 @@ mod tests {
         let built = picture.to_bytes();
         assert_eq!(built[..4], (built.len() as u32).to_be_bytes());
         assert_eq!(built[4..8], *b"avc1");
-        assert!(!built.contains(&0x55), "nothing is copied that has no meaning");
+        assert!(!built.contains(&0x55), "unknown bytes are not copied");
         assert_eq!(child(child_boxes(&built), *b"avcC"), Some(AVC));
         assert_eq!(child(child_boxes(&built), *b"colr"), Some(&color[..11]));
         assert!(child(child_boxes(&built), *b"pasp").is_some());
         assert!(
             child(child_boxes(&built), *b"uuid").is_none() && child(child_boxes(&built), *b"mdcv").is_none()
         );
-        // What was built is read as the same.
+        // Parsing the rebuilt entry has the same result.
         assert_eq!(parse(*b"avc1", &built[8..], &[]), SampleEntry::Visual(picture));
     }
 
@@ -354,10 +355,10 @@ mod tests {
             ([120, 1, 80, 1, 0, 1, 0, 1], crop(20, 5, 120, 80)),
             ([120, 1, 80, 1, -20, 1, 5, 1], crop(0, 10, 120, 80)),
             ([240, 2, 88, 1, 0, 1, -1, 1], crop(20, 0, 120, 88)),
-            // Half pixels of both sides.
+            // Half pixels on both sides.
             ([159, 1, 89, 1, 0, 1, 0, 1], None),
             ([157, 1, 90, 1, 1, 2, 0, 1], crop(2, 0, 157, 90)),
-            // More than there is, nothing, and no numbers.
+            // Too large, empty, and zero denominators.
             ([200, 1, 90, 1, 0, 1, 0, 1], None),
             ([120, 1, 90, 1, 40, 1, 0, 1], None),
             ([0, 1, 90, 1, 0, 1, 0, 1], None),

@@ -1,16 +1,17 @@
-//! Decides where the samples of a track lie and when they are shown, by the tables of `stbl`: ISO 14496-12, 8.6
-//! and 8.7. No table costs more than the bytes it has and the samples that the file has room for.
+//! Parses the sample tables in `stbl` into samples: ISO 14496-12, 8.6 and 8.7. The cost is bounded by the bytes of the
+//! tables and by the number of samples that fit in the file.
 
 use crate::demux::budget::STEPS_PER_SAMPLE;
-use crate::demux::buffer::{ReadError, SparseBuffer};
+use crate::demux::buffer::SparseBuffer;
 use crate::demux::demuxer::Sample;
+use crate::demux::error::ReadError;
 use crate::demux::index::{SampleIndex, max_samples, too_many_samples};
 use crate::demux::mp4::boxes::{BoxReader, FourCc, child, children};
 
-/// How many samples are read between two looks at the budget.
+/// How many samples are read between two checks of the budget.
 const BUDGET_CHECK_SAMPLES: usize = 1024;
 
-/// A list of runs, each of as many samples as its first number says.
+/// A table of run lengths: pairs of a number of samples and their value.
 struct RunLengthTable<'a> {
     rest: &'a [u8],
     remaining: u32,
@@ -18,14 +19,14 @@ struct RunLengthTable<'a> {
 }
 
 impl<'a> RunLengthTable<'a> {
-    /// Of a table of `(count, value)`, ISO 14496-12, 8.6.1.2: `body` begins with the number of rows.
+    /// Parses a table of `(count, value)`, ISO 14496-12, 8.6.1.2. `body` starts with the number of entries.
     fn new(body: Option<&'a [u8]>) -> Self {
         let mut fields = BoxReader(body.unwrap_or_default());
         let rows = fields.version_and_flags().and_then(|_| fields.u32()).unwrap_or(0);
         Self { rest: table_rows(fields.0, rows, 8), remaining: 0, value: 0 }
     }
 
-    /// The value of the next sample; that of the last one where the table has ended.
+    /// The value of the next sample, or the last value after the end of the table.
     fn next(&mut self) -> i32 {
         while self.remaining == 0 {
             let mut fields = BoxReader(self.rest);
@@ -36,13 +37,13 @@ impl<'a> RunLengthTable<'a> {
         self.value
     }
 
-    /// As [`RunLengthTable::next`], but nothing where the table has ended.
+    /// Like [`RunLengthTable::next`], but `None` after the end of the table.
     fn next_in_table(&mut self) -> Option<i32> {
         (self.remaining > 0 || self.rest.len() >= 8).then(|| self.next())
     }
 }
 
-/// The rows that are there, of as many as were promised.
+/// The complete entries, at most `rows`.
 fn table_rows(bytes: &[u8], rows: u32, width: usize) -> &[u8] {
     let promised = usize::try_from(rows).unwrap_or(usize::MAX).saturating_mul(width);
     &bytes[..promised.min(bytes.len() / width * width)]
@@ -90,13 +91,13 @@ fn parse_sample_sizes(stbl: &[u8]) -> Option<(SampleSizes<'_>, usize)> {
     Some((SampleSizes::PerSample(fields.0, bits), count.min(fields.0.len().saturating_mul(8) / bits)))
 }
 
-/// How many samples the tables of a track name.
+/// The number of samples in a track's tables.
 pub(super) fn sample_count(stbl: &[u8]) -> usize {
     parse_sample_sizes(stbl).map_or(0, |(_, count)| count)
 }
 
-/// How long all samples of a track take, in ticks, by its tables alone; none if its last chunk is not in a file of `total`
-/// bytes.
+/// The total duration of a track's samples, in ticks, from its tables alone; `None` if its last chunk is not in a file
+/// of `total` bytes.
 pub(super) fn total_ticks(stbl: &[u8], total: u64) -> Option<i64> {
     let last = ChunkOffsets::new(stbl)?.iter().last()?;
     let (mut remaining, mut sum) = (sample_count(stbl) as u64, 0_i64);
@@ -112,7 +113,7 @@ pub(super) fn total_ticks(stbl: &[u8], total: u64) -> Option<i64> {
     (last < total).then_some(sum)
 }
 
-/// Where chunks begin: ISO 14496-12, 8.7.5.
+/// The offsets of chunks: ISO 14496-12, 8.7.5.
 struct ChunkOffsets<'a> {
     bytes: &'a [u8],
     entry_bytes: usize,
@@ -137,7 +138,7 @@ impl<'a> ChunkOffsets<'a> {
     }
 }
 
-/// How many samples each chunk has, and which description: ISO 14496-12, 8.7.4.
+/// The number of samples per chunk, and their description: ISO 14496-12, 8.7.4.
 struct SampleToChunk<'a> {
     rest: &'a [u8],
     per_chunk: u32,
@@ -152,7 +153,7 @@ impl<'a> SampleToChunk<'a> {
         Some(Self { rest: table_rows(fields.0, rows, 12), per_chunk: 0, description: 1 })
     }
 
-    /// Moves to the chunk of this number; the first is 1.
+    /// Moves to the chunk with this number; the first is 1.
     fn seek_to_chunk(&mut self, chunk: u32) {
         loop {
             let mut fields = BoxReader(self.rest);
@@ -166,11 +167,11 @@ impl<'a> SampleToChunk<'a> {
     }
 }
 
-/// Which samples are keyframes: ISO 14496-12, 8.6.2 and 8.9 (`rap `), and QuickTime's partial sync samples.
+/// Keyframe tables: ISO 14496-12, 8.6.2 and 8.9 (`rap `), and QuickTime's partial sync samples.
 struct SyncSamples<'a> {
     sync_samples: Option<&'a [u8]>,
     partial_sync_samples: Option<&'a [u8]>,
-    /// Those tables count from 1, but some writers count from 0.
+    /// Number of the first sample: the tables count from 1, but some writers count from 0.
     first_number: u32,
     rap_groups: Option<RunLengthTable<'a>>,
     are_all_sync: bool,
@@ -203,7 +204,7 @@ impl<'a> SyncSamples<'a> {
         }
     }
 
-    /// Whether the next sample, of this number from 0 on, is a keyframe.
+    /// Whether the next sample, with this zero-based number, is a keyframe.
     fn is_next_sync(&mut self, place: u32) -> bool {
         let number = place.saturating_add(self.first_number);
         let is_sync = skip_to(&mut self.sync_samples, number);
@@ -214,7 +215,7 @@ impl<'a> SyncSamples<'a> {
     }
 }
 
-/// Whether the ascending list has this number next. Smaller ones are skipped.
+/// Whether the next number of the ascending list is `number`. Smaller numbers are skipped.
 fn skip_to(list: &mut Option<&[u8]>, number: u32) -> bool {
     let Some(rest) = list else { return false };
     let mut fields = BoxReader(rest);
@@ -230,7 +231,7 @@ fn skip_to(list: &mut Option<&[u8]>, number: u32) -> bool {
     false
 }
 
-/// The runs of a grouping by random access points.
+/// The runs of a sample grouping by random access points.
 fn parse_rap_groups(body: &[u8]) -> Option<RunLengthTable<'_>> {
     let mut fields = BoxReader(body);
     let (version, _) = fields.version_and_flags()?;
@@ -246,22 +247,22 @@ fn parse_rap_groups(body: &[u8]) -> Option<RunLengthTable<'_>> {
     })
 }
 
-/// What the tables of a track told.
+/// The result of parsing the tables of a track.
 pub(super) struct SampleTable {
     pub(super) index: SampleIndex,
-    /// How long the last sample is shown.
+    /// Duration of the last sample.
     pub(super) last_duration: i64,
-    /// How long all samples take that the tables name, in ticks, and how many they are.
+    /// Total duration of the samples in the tables, in ticks, and their number.
     pub(super) total_ticks: i64,
     pub(super) count: usize,
-    /// Whether samples lie beyond the end of the file.
+    /// Whether samples are beyond the end of the file.
     pub(super) is_truncated: bool,
 }
 
-/// Reads the tables. `entries` says what each sample description became.
+/// Parses the tables. `entries` contains the sample entry index of each sample description.
 ///
 /// # Errors
-/// [`ReadError::Unsupported`] where there are more samples than are indexed; why there is no budget left.
+/// [`ReadError::Unsupported`] if there are more samples than are indexed; the reason why the budget is exhausted.
 pub(super) fn parse(
     stbl: &[u8],
     entries: &[Option<u16>],
@@ -277,7 +278,7 @@ pub(super) fn parse(
     };
     let parts = (parse_sample_sizes(stbl), ChunkOffsets::new(stbl), SampleToChunk::new(stbl));
     let (Some((sizes, count)), Some(chunks), Some(mut sample_to_chunk)) = parts else { return Ok(table) };
-    // Of samples of one size no more are read than the file has room for: the others are not there.
+    // If all samples have the same size, only as many are read as fit in the file: the others do not exist.
     let count = match &sizes {
         SampleSizes::Uniform(size) => count
             .min(usize::try_from(total / u64::from(*size).max(1)).unwrap_or(usize::MAX).saturating_add(1)),
@@ -301,7 +302,7 @@ pub(super) fn parse(
             if table.count.is_multiple_of(BUDGET_CHECK_SAMPLES) {
                 buffer.budget().spend(BUDGET_CHECK_SAMPLES as u64 * STEPS_PER_SAMPLE)?;
             }
-            // A picture is at least one tick long, as ffmpeg has it where a table says less than nothing.
+            // If the table contains a negative duration, the sample lasts one tick, as in ffmpeg.
             let (duration, composition_offset) =
                 (i64::from(durations.next()), i64::from(composition_offsets.next_in_table().unwrap_or(0)));
             let duration = if duration < 0 { 1 } else { duration };

@@ -1,40 +1,42 @@
-//! Decides where in a file its index lies: walks the outermost boxes, with as few round trips as can be.
+//! Finds the index of a file among the top-level boxes, with as few round trips as possible.
 
 use std::ops::Range;
 
 use glimpse_contract::Code;
 
-use crate::demux::buffer::{ReadError, SparseBuffer};
+use crate::demux::buffer::SparseBuffer;
+use crate::demux::error::ReadError;
 use crate::demux::mp4::boxes::{self, BoxHeader, FourCc, MAX_HEADER_BYTES};
 
-/// The longest index that is read: 64 MiB, some 20 hours of video.
+/// The longest index that is read: 64 MiB, about 20 hours of video.
 pub(super) const MAX_INDEX_BYTES: u64 = 64 * 1024 * 1024;
-/// What lies behind the media data is fetched whole up to this size: an index of two hours of video.
+/// The rest of the file after the media data is fetched completely up to this size: the index of a two-hour video.
 const TAIL_BYTES: u64 = 8 * 1024 * 1024;
-/// How much is fetched to read a head far away, and what may come with it.
+/// How much is fetched to read a distant header and the bytes after it.
 pub(super) const PEEK_BYTES: u64 = 16 * 1024;
-/// The most boxes that are walked over, and those of them that a round trip may be spent on.
+/// The most boxes that are skipped, and the most of them that may cost a round trip.
 const MAX_BOXES: usize = 20_000;
 const MAX_JUMPS: usize = 64;
 
-/// The first bytes, which are known from the beginning on.
+/// How much of the beginning of the file is prefetched.
 const PREFETCHED_BYTES: u64 = 64 * 1024;
 
-/// Where the movie is, and what comes next.
+/// The position of the movie, and the boxes before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TopLevelBoxes {
     /// The body of `moov`.
     pub(super) moov: Range<u64>,
-    /// Whether the file ends before it does.
+    /// Whether the file ends within it.
     pub(super) is_truncated: bool,
-    /// The outermost boxes that were seen before it, which a fragmented file may have its index among.
+    /// The top-level boxes before it, which may contain the index of a fragmented file.
     pub(super) preceding: Vec<(FourCc, Range<u64>)>,
 }
 
-/// Finds `moov`, and has it fetched.
+/// Finds and fetches `moov`.
 ///
 /// # Errors
-/// What is missing; [`Code::Truncated`] if there is no movie, [`Code::NotAVideo`] if there are still pictures in its place.
+/// The bytes that are missing; [`Code::Truncated`] if there is no movie, [`Code::NotAVideo`] if the file contains still
+/// images instead.
 pub(super) fn find_moov(buffer: &SparseBuffer) -> Result<TopLevelBoxes, ReadError> {
     let mut preceding = Vec::new();
     let mut at = 0;
@@ -44,7 +46,7 @@ pub(super) fn find_moov(buffer: &SparseBuffer) -> Result<TopLevelBoxes, ReadErro
             jumps += 1;
         }
         if jumps > MAX_JUMPS {
-            return Err(ReadError::Unsupported("media data in too many pieces"));
+            return Err(ReadError::Unsupported("too many round trips to find the movie box"));
         }
         let rest = buffer.total_bytes().saturating_sub(at);
         let Some(head) = header_at(buffer, at, if rest <= TAIL_BYTES { rest } else { PEEK_BYTES })? else {
@@ -57,7 +59,7 @@ pub(super) fn find_moov(buffer: &SparseBuffer) -> Result<TopLevelBoxes, ReadErro
         let body = at + head.header_bytes..at.saturating_add(head.size).min(buffer.total_bytes());
         if &head.kind == b"moov" {
             if body.end - body.start > MAX_INDEX_BYTES {
-                return Err(ReadError::Unsupported("a larger index than is read"));
+                return Err(ReadError::Unsupported("movie box is too large"));
             }
             buffer.get(body.clone())?;
             let is_truncated = at.saturating_add(head.size) > buffer.total_bytes();
@@ -66,15 +68,15 @@ pub(super) fn find_moov(buffer: &SparseBuffer) -> Result<TopLevelBoxes, ReadErro
         preceding.push((head.kind, at..body.end));
         at = body.end;
     }
-    Err(ReadError::Unsupported("too many boxes"))
+    Err(ReadError::Unsupported("too many top-level boxes"))
 }
 
-/// Whether these outermost boxes are those of an image (HEIC, AVIF): what a film has in `moov` they have in a `meta` of
-/// pictures, ISO 14496-12, 8.11.1 and ISO 23008-12, 6.2. A film may have a `meta`, too: of its tags.
+/// Whether these top-level boxes are those of an image file (HEIC, AVIF), which has a `meta` box with the handler
+/// `pict` instead of `moov`: ISO 14496-12, 8.11.1 and ISO 23008-12, 6.2. A video may have a `meta` box with tags.
 fn is_image_file(buffer: &SparseBuffer, boxes: &[(FourCc, Range<u64>)]) -> Result<bool, ReadError> {
     for (_, place) in boxes.iter().filter(|(kind, _)| kind == b"meta") {
         let begin = buffer.get(place.start..place.end.min(place.start + PEEK_BYTES))?;
-        // Behind its own head and version stands its handler.
+        // The handler follows the header and the version.
         let handler = begin.get(12..).and_then(|children| boxes::child(children, *b"hdlr"));
         if handler.and_then(|body| body.get(8..12)) == Some(b"pict") {
             return Ok(true);
@@ -83,10 +85,10 @@ fn is_image_file(buffer: &SparseBuffer, boxes: &[(FourCc, Range<u64>)]) -> Resul
     Ok(false)
 }
 
-/// The head of the box that begins at `at`; nothing where the file ends, or where no box can begin.
+/// The header of the box at `at`; `None` at the end of the file, or if there is no valid box.
 ///
 /// # Errors
-/// What is missing: as many bytes as `ahead` says, for what is likely to be read next.
+/// The bytes that are missing: `prefetch_bytes`, for the bytes that are likely to be read next.
 pub(super) fn header_at(
     buffer: &SparseBuffer,
     at: u64,

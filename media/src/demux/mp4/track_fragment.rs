@@ -1,46 +1,46 @@
-//! Decides where the samples of one movie fragment lie and when they are shown: ISO 14496-12, 8.8.
+//! Parses the samples of a movie fragment: ISO 14496-12, 8.8.
 
 use crate::demux::budget::{PARSED_BYTES_PER_STEP, STEPS_PER_SAMPLE, WorkBudget};
-use crate::demux::buffer::ReadError;
 use crate::demux::demuxer::Sample;
+use crate::demux::error::ReadError;
 use crate::demux::index::{SampleIndex, max_samples, too_many_samples};
 use crate::demux::mp4::boxes::{BoxReader, child, children};
 use crate::demux::mp4::movie::TrackExtends;
 
-/// What every fragment of a file is read with.
+/// The parameters for reading all fragments of a file.
 #[derive(Debug, Clone)]
 pub(super) struct FragmentContext {
-    /// The track that is shown.
+    /// The selected track.
     pub(super) track_id: u32,
     pub(super) defaults: Vec<TrackExtends>,
-    /// What each sample description became.
+    /// The sample entry index of each sample description.
     pub(super) entries: Vec<Option<u16>>,
-    /// Where the file ends.
+    /// Size of the file.
     pub(super) total_bytes: u64,
-    /// The codec, and how many bytes the length of a NAL unit takes.
+    /// The codec, and the size of a NAL unit's length field in bytes.
     pub(super) codec: &'static str,
     pub(super) nal_length_size: usize,
-    /// Whether samples are keyframes only if their own bytes say so.
+    /// Whether a keyframe flag is ignored unless the sample itself confirms it.
     pub(super) verify_keyframes: bool,
 }
 
-/// The samples of fragments that follow one another, and what the next one needs to know.
+/// The samples of consecutive fragments, and the state for the next fragment.
 #[derive(Debug, Clone, Default)]
 pub(super) struct FragmentSamples {
     pub(super) index: SampleIndex,
-    /// When the next sample is decoded, if its fragment does not say.
+    /// Decoding time of the next sample, if its fragment does not specify it.
     pub(super) next_dts: i64,
-    /// How long the last sample is shown.
+    /// Duration of the last sample.
     pub(super) last_duration: i64,
-    /// How many samples there were, in the file or beyond its end, and how many ticks they take.
+    /// Number of samples, in the file or beyond its end, and their total duration in ticks.
     pub(super) count: usize,
     pub(super) ticks: i64,
 }
 
-/// When the fragment's first sample of the shown track is decoded, if it has any and says so.
+/// Decoding time of the fragment's first sample of the selected track, if it has any and specifies it.
 ///
 /// # Errors
-/// Why there is no budget left.
+/// The reason why the budget is exhausted.
 pub(super) fn first_decode_time(
     moof: &[u8],
     context: &FragmentContext,
@@ -51,7 +51,7 @@ pub(super) fn first_decode_time(
     Ok(time.and_then(|(_, time)| i64::try_from(time).ok()))
 }
 
-/// The tracks of a fragment that say when their first sample is decoded, and when, in ticks of their own.
+/// The decoding times of the first samples of a fragment's tracks, in ticks of each track, as far as specified.
 pub(super) fn decode_times(moof: &[u8]) -> impl Iterator<Item = (u32, u64)> {
     children(moof).filter(|(kind, _)| kind == b"traf").filter_map(|(_, traf)| {
         let mut fields = BoxReader(child(traf, *b"tfhd")?);
@@ -60,7 +60,7 @@ pub(super) fn decode_times(moof: &[u8]) -> impl Iterator<Item = (u32, u64)> {
     })
 }
 
-/// When the parts of these tracks end in a fragment that say when they begin: each with the track, in ticks of its own.
+/// The end times of these tracks in a fragment that specifies their start, in ticks of each track.
 pub(super) fn end_times(moof: &[u8], tracks: &[u32], defaults: &[TrackExtends]) -> Vec<(u32, u64)> {
     let trafs = children(moof).filter(|(kind, _)| kind == b"traf");
     let end = |traf: &[u8]| {
@@ -75,7 +75,7 @@ pub(super) fn end_times(moof: &[u8], tracks: &[u32], defaults: &[TrackExtends]) 
     trafs.filter_map(|(_, traf)| end(traf)).collect()
 }
 
-/// How long a sample of a track's part takes that does not say: ISO 14496-12, 8.8.7.
+/// The default sample duration of a track in a fragment: ISO 14496-12, 8.8.7.
 fn default_duration(header: &[u8], track: u32, defaults: &[TrackExtends]) -> Option<u32> {
     let mut fields = BoxReader(header);
     let (_, flags) = fields.version_and_flags()?;
@@ -85,13 +85,13 @@ fn default_duration(header: &[u8], track: u32, defaults: &[TrackExtends]) -> Opt
     if flags & 0x08 != 0 { fields.u32() } else { Some(known.map_or(0, |defaults| defaults.duration)) }
 }
 
-/// How long the samples of a run take: ISO 14496-12, 8.8.8.
+/// The total duration of the samples of a run: ISO 14496-12, 8.8.8.
 fn run_ticks(run: &[u8], duration: u32) -> Option<u64> {
     let mut fields = BoxReader(run);
     let (_, flags) = fields.version_and_flags()?;
     let count = fields.u32()?;
     if flags & 0x100 == 0 {
-        // Without fields of their own, no more of them are believed than elsewhere.
+        // Without per-sample fields, the number of samples is limited as elsewhere.
         let count = if flags & 0xf00 == 0 { count.min(MAX_UNIFORM_SAMPLES) } else { count };
         return Some(u64::from(count) * u64::from(duration));
     }
@@ -101,17 +101,17 @@ fn run_ticks(run: &[u8], duration: u32) -> Option<u64> {
     Some(entries.filter_map(|row| BoxReader(row).u32()).map(u64::from).sum())
 }
 
-/// ISO 14496-12, 8.8.12.
+/// Parses a `tfdt` box: ISO 14496-12, 8.8.12.
 fn decode_time(traf: &[u8]) -> Option<u64> {
     let mut fields = BoxReader(child(traf, *b"tfdt")?);
     let (version, _) = fields.version_and_flags()?;
     fields.versioned_uint(version)
 }
 
-/// Appends the samples of the fragment with this body, whose box begins at `start`.
+/// Appends the samples of the fragment with this body, whose box starts at `start`.
 ///
 /// # Errors
-/// Why there are more samples than are indexed, or why there is no budget left.
+/// The reason why there are more samples than are indexed, or why the budget is exhausted.
 pub(super) fn append_samples(
     moof: &[u8],
     start: u64,
@@ -149,7 +149,7 @@ pub(super) fn append_samples(
     Ok(())
 }
 
-/// Appends the samples of a run of the shown track.
+/// Appends the samples of a run of the selected track.
 fn append_run(
     track_run: &mut TrackRun<'_>,
     context: &FragmentContext,
@@ -159,7 +159,7 @@ fn append_run(
     let description = track_run.header.defaults.description_index.checked_sub(1);
     let entry = description.and_then(|place| *context.entries.get(place as usize)?);
     if track_run.is_uniform() {
-        // Samples that are not there only take time, all the same.
+        // Samples beyond the end of the file are counted with their duration.
         let present_count =
             entry.map_or(0, |_| track_run.fitting_samples(context.total_bytes)).min(track_run.remaining);
         let missing_count = track_run.remaining - present_count;
@@ -211,14 +211,14 @@ fn append_entries(
 const NON_SYNC_SAMPLE: u32 = 0x0001_0000;
 const DEPENDS_ON_OTHERS: u32 = 0x0100_0000;
 
-/// What `tfhd` says of a track's part: ISO 14496-12, 8.8.7.
+/// The contents of `tfhd`: ISO 14496-12, 8.8.7.
 struct TrackFragmentHeader {
     base: u64,
     defaults: TrackExtends,
 }
 
 impl TrackFragmentHeader {
-    /// `start` is where the fragment begins, `behind` where the data of the part before this one ends.
+    /// `start` is the offset of the fragment, `previous_data_end` the end of the previous track fragment's data.
     fn parse(body: &[u8], start: u64, previous_data_end: u64, context: &FragmentContext) -> Option<Self> {
         let mut fields = BoxReader(body);
         let (_, flags) = fields.version_and_flags()?;
@@ -241,7 +241,7 @@ impl TrackFragmentHeader {
     }
 }
 
-/// One sample of a run.
+/// A sample of a run.
 struct RunEntry {
     offset: u64,
     size: u32,
@@ -250,28 +250,28 @@ struct RunEntry {
     flags: u32,
 }
 
-/// The most samples of a run that say nothing of themselves: more than fit a second each of a day.
+/// The most samples of a run without per-sample fields: one per second for a whole day.
 const MAX_UNIFORM_SAMPLES: u32 = 86_400;
 
-/// What a run says of each of its samples: duration, size, flags, shift.
+/// Flags for the fields of each sample in a run: duration, size, flags, composition offset.
 const ENTRY_FIELDS: [u32; 4] = [0x100, 0x200, 0x400, 0x800];
 
-/// The samples of a `trun`, ISO 14496-12, 8.8.8; nothing more where it is cut off. Without fields of their own, the
-/// samples of a run take no bytes of it: no more of them are believed than [`MAX_UNIFORM_SAMPLES`].
+/// Reads the samples of a `trun`, ISO 14496-12, 8.8.8; stops where it is truncated. Without per-sample fields, samples
+/// take no bytes in the run, so their number is limited to [`MAX_UNIFORM_SAMPLES`].
 struct TrackRun<'a> {
     header: &'a TrackFragmentHeader,
     fields: BoxReader<'a>,
     flags: u32,
-    /// The flags of the first sample, if they are others.
+    /// The flags of the first sample, if they differ.
     first_flags: Option<u32>,
-    /// How many samples are still to come.
+    /// Number of samples that have not been read.
     remaining: u32,
-    /// Where the next one begins.
+    /// Offset of the next sample's data.
     offset: u64,
 }
 
 impl<'a> TrackRun<'a> {
-    /// Reads the beginning of the body. `next` is where the samples begin, unless the run says so.
+    /// Parses the beginning of the body. `next` is the offset of the samples' data, unless the run specifies it.
     fn parse(body: &'a [u8], header: &'a TrackFragmentHeader, next: u64) -> Option<Self> {
         let mut fields = BoxReader(body);
         let (_, flags) = fields.version_and_flags()?;
@@ -292,7 +292,7 @@ impl<'a> TrackRun<'a> {
         Some(track_run)
     }
 
-    /// How many bytes a sample has in the run.
+    /// Size of a sample's fields in the run, in bytes.
     fn entry_bytes(&self) -> usize {
         ENTRY_FIELDS.iter().filter(|bit| self.flags & **bit != 0).count() * 4
     }
@@ -301,7 +301,7 @@ impl<'a> TrackRun<'a> {
         self.entry_bytes() == 0
     }
 
-    /// How many samples of the default size there is room for in a file of `total_bytes` bytes, from here on.
+    /// How many samples of the default size fit in a file of `total` bytes from the current offset.
     fn fitting_samples(&self, total: u64) -> u32 {
         let room = total.saturating_sub(self.offset).checked_div(self.header.defaults.size.into());
         u32::try_from(room.unwrap_or(0)).unwrap_or(u32::MAX)
@@ -322,8 +322,7 @@ impl<'a> TrackRun<'a> {
         Some(RunEntry { offset, size, duration: sample_duration, composition_offset, flags })
     }
 
-    /// Goes to where the samples end that are still to come. Where all have one size, that is not a matter of how many
-    /// they are.
+    /// Moves to the end of the remaining samples. If all have the same size, this takes constant time.
     fn skip_rest(&mut self) {
         if self.flags & 0x200 != 0 {
             while self.next().is_some() {}

@@ -1,15 +1,15 @@
-//! Decides which of a palette's colours a pixel is shown in. Pure.
+//! Maps pixels to palette colors with ordered dithering. Does no IO.
 //!
-//! Between two colours a pattern that is fixed to the screen mixes them, so that a colour that stays is shown by pixels
-//! that stay: nothing shimmers, and what does not change need not be stored. For each cell of colours a table knows
-//! which two colours to mix and how much of each.
+//! The pattern that mixes two colors has a fixed position on the screen, so that unchanged colors are shown by
+//! unchanged pixels: nothing flickers, and unchanged pixels need not be stored. For each cell of the color space, a
+//! table contains the two colors and the ratio in which they are mixed.
 
 use crate::image::palette::{Palette, YccColor, quantization_table, to_ycc};
 
-/// Shades of each channel that the table's cells tell apart.
+/// Shades per channel in the table.
 const SHADES: usize = 64;
 const SHADE_OF: [u8; 256] = quantization_table(SHADES, 48, 2);
-/// The value in the middle of each shade.
+/// The value at the center of each shade.
 const CELL_CENTERS: [f32; SHADES] = cell_centers();
 
 const fn cell_centers() -> [f32; SHADES] {
@@ -28,34 +28,34 @@ const fn cell_centers() -> [f32; SHADES] {
     sums
 }
 
-/// How many of a colour's neighbours are tried as its partner.
+/// How many neighbors of a color are tried as the second color.
 const MAX_PARTNERS: usize = 16;
 
-/// The order in which the pixels of each 4x4 square turn to the brighter colour (Bayer's matrix).
+/// The order in which the pixels of each 4x4 square change to the brighter color (Bayer's matrix).
 const BAYER_4X4: [[u8; 4]; 4] = [[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]];
-/// How many shares a mixture has.
+/// The number of mixing ratios.
 const SHARES: f32 = 16.0;
 
-/// From which weight on a block is busy.
+/// Blocks with a larger weight are detailed and not dithered.
 const MAX_DITHERED_WEIGHT: f32 = 2.0;
-/// The threshold that chooses the nearer of two colours.
+/// The threshold that selects the nearer of two colors.
 const NEAREST_THRESHOLD: u8 = 7;
 
-/// What stands for a cell of colours: the darker colour, the brighter one, and above both one more than how many of
-/// sixteen pixels are bright. 0 until somebody asks, so that a table of them costs only what is asked for.
+/// The colors of a cell: the darker color, the brighter one, and in the bits above both the number of bright pixels out
+/// of sixteen, plus 1. 0 until it is computed: only the cells that are used are computed.
 type DitherPair = u32;
 
 fn pack_pair(dark: usize, bright: usize, share: u8) -> DitherPair {
     dark as u32 | (bright as u32) << 8 | (u32::from(share) + 1) << 16
 }
 
-/// The mixtures of a palette's colours.
+/// The color mixtures of a palette.
 #[derive(Debug)]
 pub(crate) struct Dither<'a> {
     palette: &'a Palette,
     neighbors: Vec<Vec<u8>>,
     pairs: Vec<DitherPair>,
-    /// How much a pattern is worse than the same error in one colour.
+    /// How much worse a pattern is than the same error in a single color.
     roughness: f32,
 }
 
@@ -69,8 +69,8 @@ impl<'a> Dither<'a> {
         }
     }
 
-    /// The indexes of a row of pixels; `weights` says of each eight of them how busy the picture is there: a pattern
-    /// shows a gradient on a surface, and is only noise in what is busy.
+    /// Computes the indexes of a row of pixels. `weights` has a value for each eight pixels: how detailed the image is
+    /// there. A pattern improves gradients on flat areas, and is only noise in detailed ones.
     pub(crate) fn dither_row(&mut self, y: usize, pixels: &[u8], weights: &[f32], indexes: &mut [u8]) {
         let pattern = BAYER_4X4[y % 4];
         let blocks = pixels.chunks(8 * 3).zip(indexes.chunks_mut(8)).zip(weights);

@@ -1,28 +1,28 @@
-//! Decides how a frame's indexes become codes: GIF's variant of LZW (GIF89a, appendix F), with a choice of indexes
-//! where more than one will do. Pure.
+//! LZW encoder for GIF frames (GIF89a, appendix F), which can choose between several acceptable indexes for a pixel.
+//! Does no IO.
 
-/// The most codes that there are: they have twelve bits.
+/// The maximum number of codes: they have twelve bits.
 const MAX_CODES: usize = 4096;
 
-/// Slots of the dictionary's table: twice as many as there are codes, and 32 KiB, which the nearest cache holds.
+/// Slots of the hash table: twice as many as there are codes, and 32 KiB, which fits in the L1 cache.
 const SLOTS: usize = 2 * MAX_CODES;
 
-/// The dictionary: for a code and the index after it, the code of both.
+/// The dictionary: maps a code and the next index to the code of both.
 #[derive(Debug)]
 struct Dictionary {
-    /// Twelve bits of the first code, eight of the index, twelve of the code of both; 0 for nothing, since no code of
-    /// two is 0. Where a slot is taken, the next one is tried.
+    /// Twelve bits for the first code, eight for the index, twelve for the code of both; 0 if empty, since no code of
+    /// two indexes is 0. Collisions are resolved by linear probing.
     slots: Box<[u32; SLOTS]>,
-    /// For each code which indexes may follow it, by their lowest six bits.
+    /// For each code, the set of indexes that may follow it, by their lowest six bits.
     followers: Box<[u64; MAX_CODES]>,
 }
 
 impl Dictionary {
     fn new() -> Self {
-        // On the heap from the start: they are too large for a stack.
+        // Allocated on the heap from the start: the arrays are too large for the stack.
         Self {
-            slots: vec![0; SLOTS].try_into().expect("it is as long as it was made"),
-            followers: vec![0; MAX_CODES].try_into().expect("it is as long as it was made"),
+            slots: vec![0; SLOTS].try_into().expect("the vector has the length of the array"),
+            followers: vec![0; MAX_CODES].try_into().expect("the vector has the length of the array"),
         }
     }
 
@@ -33,7 +33,7 @@ impl Dictionary {
         (pair, pair.wrapping_mul(2_654_435_769) as usize >> (32 - SLOTS.trailing_zeros()))
     }
 
-    /// The code of what this code is, followed by this index.
+    /// The code for this code followed by this index.
     #[inline]
     fn find(&self, code: u16, index: u8) -> Option<u16> {
         if self.followers[usize::from(code) % MAX_CODES] >> (index % 64) & 1 == 0 {
@@ -49,7 +49,7 @@ impl Dictionary {
         }
     }
 
-    /// Takes in a new code. There are never more than half as many as slots.
+    /// Adds a code. There are never more than half as many codes as slots.
     #[inline]
     fn add(&mut self, code: u16, index: u8, new: u16) {
         self.followers[usize::from(code) % MAX_CODES] |= 1 << (index % 64);
@@ -66,7 +66,7 @@ impl Dictionary {
     }
 }
 
-/// What the dictionary knows to follow the code so far.
+/// The continuations of the current code in the dictionary.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Continuations<'a> {
     dictionary: &'a Dictionary,
@@ -74,28 +74,28 @@ pub(crate) struct Continuations<'a> {
 }
 
 impl Continuations<'_> {
-    /// Whether any index would make the code longer.
+    /// Whether any index continues the code.
     #[inline]
     pub(crate) fn has_any(self) -> bool {
         self.dictionary.followers[usize::from(self.code) % MAX_CODES] != 0
     }
 
-    /// Whether this index would make the code longer instead of ending it.
+    /// Whether this index continues the code instead of ending it.
     #[inline]
     pub(crate) fn contains(self, index: u8) -> bool {
         self.dictionary.find(self.code, index).is_some()
     }
 }
 
-/// An encoder of frames, which keeps its memory from one to the next.
+/// An encoder for several frames, which reuses its memory.
 #[derive(Debug)]
 pub(crate) struct LzwEncoder {
-    /// The size of an index, 2 to 8.
+    /// The size of an index in bits, 2 to 8.
     bits: u32,
     dictionary: Dictionary,
 }
 
-/// Where codes of a varying number of bits are put, the lowest bit first.
+/// Writes codes of a varying number of bits, least significant bit first.
 struct BitWriter {
     out: Vec<u8>,
     buffer: u64,
@@ -119,10 +119,11 @@ impl LzwEncoder {
         Self { bits, dictionary: Dictionary::new() }
     }
 
-    /// The minimum code size and the codes of these indexes, in rows of `width`, without the sub-blocks' lengths.
+    /// Returns the minimum code size and the codes of these indexes, in rows of `row_len`, without the lengths of
+    /// sub-blocks.
     ///
-    /// Where a pixel's index would end a code, `alternative` may name one for its place (x, y) that is as good and would not,
-    /// which then takes its place.
+    /// If a pixel's index would end a code, `alternative` may return an equally good index for its position (x, y) that
+    /// continues the code and replaces it.
     pub(crate) fn encode(
         &mut self,
         pixels: &mut [u8],
@@ -175,7 +176,7 @@ impl LzwEncoder {
         }
         if let Some(code) = prefix {
             out.write(code, width);
-            // That code made the decoder add an entry, which may have been the last of this width.
+            // For that code, the decoder added an entry, which may have been the last one of this width.
             if next_code == 1 << width && width < 12 {
                 width += 1;
             }
@@ -193,7 +194,7 @@ mod tests {
 
     use super::*;
 
-    /// The plain way to read codes, GIF89a, appendix F.
+    /// A straightforward decoder, GIF89a, appendix F.
     fn decode(data: &[u8]) -> Vec<u8> {
         let (bits, data) = (u32::from(data[0]), &data[1..]);
         let clear = 1_usize << bits;
@@ -258,7 +259,7 @@ mod tests {
             follows.contains(other).then_some(other)
         });
         assert!(loose.len() * 2 < exact.len(), "{} of {}", loose.len(), exact.len());
-        assert_eq!(decode(&loose), chosen, "the pixels are told as they were chosen");
+        assert_eq!(decode(&loose), chosen, "`pixels` contains the chosen indexes");
         assert_ne!(chosen, pixels);
     }
 

@@ -1,5 +1,5 @@
-//! Decides how frames become a GIF: one palette for all of them, a pattern that stays where it is, and of each frame
-//! only what changed. Pure.
+//! Encodes frames as GIF: with one palette for all frames, ordered dithering with a fixed pattern, and only the changed
+//! part of each frame. Does no IO.
 
 mod dither;
 mod lzw;
@@ -18,27 +18,28 @@ use crate::image::palette::{BlockWeights, Histogram, Palette};
 use crate::image::placeholder;
 use crate::size::Size;
 
-/// How much may be lost on the way to fewer bytes.
+/// How much quality may be lost to reduce the size.
 ///
-/// Squared errors are of one channel in steps of 255, for a flat surface; more is allowed where a picture is busy.
+/// Errors are squared differences of one channel, whose values are 0 to 255, for a flat area. More is allowed in
+/// detailed areas.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LossyOptions {
-    /// Colours of the palette, 2 to 255.
+    /// Colors of the palette, 2 to 255.
     pub colors: usize,
-    /// How much rougher a pattern of two colours is than one colour with the same error: from 1 on there is none.
+    /// How much worse a dither pattern is than a single color with the same error: 1 and above disables dithering.
     pub roughness: f32,
-    /// How much more squared error a pixel may have for staying as it is.
+    /// How much additional squared error is allowed to leave a pixel unchanged.
     pub keep_tolerance: f32,
-    /// How much more squared error a pixel may have for making a code longer.
+    /// How much additional squared error is allowed to extend an LZW code.
     pub lzw_tolerance: f32,
-    /// Every so many frames one is shown.
+    /// Only every n-th frame is encoded.
     pub frame_step: usize,
-    /// The sides, in percent of the frames'.
+    /// Width and height as a percentage of the frames'.
     pub scale_percent: u32,
 }
 
-/// What is used where nothing is said about bytes. Measured on films, at 60 frames of 320x180: fewer bytes than ffmpeg's
-/// palette of 128 colours and Bayer pattern of scale 5, and nearer to the frames.
+/// The default without a size limit. Measured on videos, with 60 frames of 320x180: smaller than ffmpeg's palette of
+/// 128 colors with a Bayer pattern of scale 5, and closer to the original frames.
 pub const HIGH_QUALITY: LossyOptions = LossyOptions {
     colors: 255,
     roughness: 0.7,
@@ -48,7 +49,8 @@ pub const HIGH_QUALITY: LossyOptions = LossyOptions {
     scale_percent: 100,
 };
 
-/// What is tried until it fits: loss goes first, then colours, then frames, then pixels.
+/// Options in decreasing quality, tried until the size fits: first lossier encoding, then fewer colors, fewer frames,
+/// fewer pixels.
 const QUALITY_LADDER: [LossyOptions; 13] = [
     HIGH_QUALITY,
     LossyOptions { keep_tolerance: 8.0, lzw_tolerance: 8.0, ..HIGH_QUALITY },
@@ -102,7 +104,7 @@ const QUALITY_LADDER: [LossyOptions; 13] = [
 const LOW_QUALITY: LossyOptions =
     LossyOptions { colors: 192, roughness: 0.85, keep_tolerance: 24.0, lzw_tolerance: 20.0, ..HIGH_QUALITY };
 
-/// Encodes raw `rgb24` frames that come at `fps` a second, to be shown for ever.
+/// Encodes raw `rgb24` frames at `fps` frames per second, looping forever.
 pub fn encode<F: AsRef<[u8]>>(
     frames: &[F],
     size: Size,
@@ -114,7 +116,7 @@ pub fn encode<F: AsRef<[u8]>>(
     write_gif(frames, size, fps, (&weights, &build_histogram(frames, size, &weights)), options)
 }
 
-/// The same in at most `max_bytes`: loss goes first, then colours, then frames, then pixels.
+/// The same in at most `max_bytes`: first lossier encoding, then fewer colors, fewer frames, fewer pixels.
 pub fn encode_within<F: AsRef<[u8]>>(
     frames: &[F],
     size: Size,
@@ -179,7 +181,7 @@ fn write_gif<F: AsRef<[u8]>>(
     Ok(encoder.into_inner().map_err(encoder_error)?.into())
 }
 
-/// The changed part of each frame. One that changes nothing makes the one before last longer.
+/// The changed part of each frame. A frame without changes extends the duration of the previous one.
 fn changed_rects<F: AsRef<[u8]>>(
     (frames, weights): (&[F], &[BlockWeights]),
     size: Size,
@@ -208,7 +210,7 @@ fn changed_rects<F: AsRef<[u8]>>(
     rects
 }
 
-/// The palette's bytes, with a place for what is transparent.
+/// The bytes of the palette, including an entry for transparency.
 fn color_table(palette: &Palette) -> Vec<u8> {
     let mut list = palette.colors().concat();
     list.extend([0; 3]);

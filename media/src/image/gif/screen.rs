@@ -1,4 +1,5 @@
-//! Decides which pixels of a frame are drawn, and in which colours, over what is shown already. Pure.
+//! The logical screen of a GIF: selects which pixels of a frame are drawn over the displayed ones, and with which
+//! colors. Does no IO.
 
 use crate::image::gif::LossyOptions;
 use crate::image::gif::dither::Dither;
@@ -6,10 +7,10 @@ use crate::image::gif::lzw;
 use crate::image::palette::{BLOCK, BlockWeights, Palette};
 use crate::size::Size;
 
-/// How many neighbours of a colour may stand for it.
+/// How many neighbors of a color may replace it.
 const NEIGHBORS: usize = 8;
 
-/// A frame's changed part, encoded.
+/// The changed part of a frame, encoded.
 #[derive(Debug)]
 pub(crate) struct FrameRect {
     pub(crate) left: usize,
@@ -20,7 +21,7 @@ pub(crate) struct FrameRect {
     pub(crate) delay_cs: u16,
 }
 
-/// What a viewer sees while the frames are written.
+/// The state of the screen while frames are written.
 #[derive(Debug)]
 pub(crate) struct LogicalScreen<'a> {
     width: usize,
@@ -28,19 +29,19 @@ pub(crate) struct LogicalScreen<'a> {
     colors: &'a [[u8; 3]],
     dither: Dither<'a>,
     options: LossyOptions,
-    /// For each colour those that are most like it.
+    /// The most similar colors for each color.
     neighbors: Vec<Vec<u8>>,
     lzw: lzw::LzwEncoder,
-    /// The index of each pixel as it is shown; nothing yet before the first frame.
+    /// The displayed index of each pixel; invalid before the first frame.
     displayed: Vec<u8>,
     is_blank: bool,
-    /// The index of each pixel as it should be.
+    /// The ideal index of each pixel.
     target: Vec<u8>,
-    /// The index of each pixel as it is best written: `target`, or transparent where what is shown will do.
+    /// The index that is written for each pixel: `target`, or transparent if the displayed one is acceptable.
     output: Vec<u8>,
 }
 
-/// Squared error, 16 times that of a channel: the channels weigh about as they are seen.
+/// Squared error, scaled by 16. The channels are weighted approximately by their visibility.
 fn color_error(color: [u8; 3], pixel: &[u8]) -> i32 {
     let difference = |channel: usize| i32::from(color[channel]) - i32::from(pixel[channel]);
     let [red, green, blue] = [difference(0), difference(1), difference(2)];
@@ -51,7 +52,7 @@ impl<'a> LogicalScreen<'a> {
     pub(crate) fn new(size: Size, palette: &'a Palette, options: &LossyOptions) -> Self {
         let (width, height) = (size.width as usize, size.height as usize);
         let colors = palette.colors();
-        // An index is as long as the largest, the transparent one, needs; never below two bits (GIF89a, appendix F).
+        // The index size has to include the transparent index, and is at least two bits (GIF89a, appendix F).
         let bits = (colors.len() as u32 + 1).next_power_of_two().trailing_zeros().clamp(2, 8);
         Self {
             width,
@@ -68,18 +69,19 @@ impl<'a> LogicalScreen<'a> {
         }
     }
 
-    /// The index that leaves a pixel as it is: the one after the palette's.
+    /// The index that leaves a pixel unchanged: the one after the palette's colors.
     pub(crate) fn transparent_index(&self) -> u8 {
         self.colors.len() as u8
     }
 
-    /// A pixel that changes nothing.
+    /// A single pixel that changes nothing.
     pub(crate) fn empty_rect(&mut self, delay_cs: u16) -> FrameRect {
         let codes = self.lzw.encode(&mut [self.transparent_index()], 1, |_, _, _| None);
         FrameRect { left: 0, top: 0, width: 1, height: 1, codes, delay_cs }
     }
 
-    /// Draws a raw `rgb24` frame, whose blocks bear so much error, over what is shown; none if nothing changes.
+    /// Draws a raw `rgb24` frame over the displayed one. `weights` is the error tolerance of each block. Returns `None`
+    /// if nothing changes.
     pub(crate) fn draw(&mut self, frame: &[u8], weights: &BlockWeights, delay_cs: u16) -> Option<FrameRect> {
         let (mut left, mut right, mut top, mut bottom) = (self.width, 0, self.height, 0);
         for ((y, row), weights) in frame.chunks_exact(self.width * 3).enumerate().zip(weights.rows()) {
@@ -129,7 +131,7 @@ impl<'a> LogicalScreen<'a> {
         Some(FrameRect { left, top, width, height: bottom - top, codes, delay_cs })
     }
 
-    /// Chooses a row's indexes; answers the first and the last pixel that changes.
+    /// Chooses the indexes of a row, and returns the first and the last pixel that changes.
     fn choose_row(&mut self, y: usize, row: &[u8], weights: &[f32]) -> Option<(usize, usize)> {
         let run = y * self.width..(y + 1) * self.width;
         let target = &mut self.target[run.clone()];

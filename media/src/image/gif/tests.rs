@@ -1,10 +1,10 @@
-//! GIFs are read back by another decoder and compared with the frames they were made of.
+//! Decodes GIFs with an independent decoder and compares them with the original frames.
 
 use proptest::prelude::*;
 
 use crate::image::gif::*;
 
-/// A GIF as a viewer shows it.
+/// A decoded GIF as a viewer shows it.
 struct DecodedGif {
     frames: Vec<Vec<u8>>,
     delays_cs: Vec<u16>,
@@ -36,14 +36,14 @@ fn decode_gif(bytes: &[u8]) -> DecodedGif {
     played
 }
 
-/// Signal to noise, in decibels.
+/// Peak signal-to-noise ratio, in decibels.
 fn psnr(left: &[u8], right: &[u8]) -> f64 {
     assert_eq!(left.len(), right.len());
     let squares: f64 = left.iter().zip(right).map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2)).sum();
     10.0 * (65_025.0 / (squares / left.len() as f64).max(1e-9)).log10()
 }
 
-/// A gradient under a disc that moves.
+/// A gradient under a moving disc.
 fn scene(size: Size, count: usize) -> Vec<Vec<u8>> {
     let (width, height) = (size.width as usize, size.height as usize);
     (0..count)
@@ -103,7 +103,7 @@ fn unchanged_frames_are_stored_once() {
 
 #[test]
 fn still_surface_does_not_flicker() {
-    // A gradient with the grain of a film: up to two steps either way, other ones each time.
+    // A gradient with film grain: noise of up to two steps in each direction, different in each frame.
     let size = Size { width: 64, height: 64 };
     let grain = noise(size, 12);
     let frames: Vec<Vec<u8>> = grain
@@ -131,7 +131,7 @@ fn still_surface_does_not_flicker() {
         changed_pixels(&HIGH_QUALITY),
         changed_pixels(&LossyOptions { keep_tolerance: 0.0, lzw_tolerance: 0.0, ..HIGH_QUALITY }),
     );
-    assert!(kept * 3 < loose * 2, "{kept} pixels change, of {loose} if none were held");
+    assert!(kept * 3 < loose * 2, "{kept} pixels change, {loose} without `keep_tolerance`");
 }
 
 #[test]

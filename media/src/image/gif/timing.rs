@@ -1,21 +1,21 @@
-//! Decides which frames a GIF shows and for how long: its clock ticks in hundredths of a second. Pure.
+//! Schedules the frames of a GIF, whose delays are in hundredths of a second. Does no IO.
 
-/// The shortest delay that is written, in hundredths of a second: browsers show a frame of one or none for ten.
+/// The shortest delay, in hundredths of a second: browsers change a delay of 0 or 1 to 10.
 const MIN_DELAY_CS: u64 = 2;
-/// The longest that the format holds.
+/// The longest delay of the format.
 const MAX_DELAY_CS: u64 = 65_535;
 
-/// A frame and how long it is shown.
+/// A frame and its delay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FrameTiming {
-    /// Its place among the frames given.
+    /// Index of the input frame.
     pub(crate) frame: usize,
     /// In hundredths of a second, 2 to 65535.
     pub(crate) delay_cs: u16,
 }
 
-/// Takes every `every`th of `count` frames that come at `fps` a second, and leaves out what would be shown too shortly.
-/// The whole takes as long as the frames do, to the nearest hundredth.
+/// Selects every `frame_step`-th of `count` frames at `fps` frames per second, without those that would be shown too
+/// briefly. The total duration is that of the input, rounded to the nearest hundredth of a second.
 pub(crate) fn schedule(count: usize, fps: f64, frame_step: usize) -> Vec<FrameTiming> {
     let fps = if fps.is_finite() && fps > 0.0 { fps } else { 1.0 };
     let time_cs = |place: usize| (place as f64 * 100.0 / fps).round().min(1e15) as u64;

@@ -1,8 +1,8 @@
-//! Decides how a frame is brought into the box that was asked for: scaled, turned, cut, padded. Pure.
+//! Resizes a frame to the requested box: scales, rotates, crops and pads it. Does no IO.
 //!
-//! The order: the decoder scales the whole picture ([`Geometry::decode_size`]), it is turned, and then cut out or padded, so
-//! that the box is that of the delivered picture. Mirrorings change nothing about cutting and padding, which are
-//! symmetric, and so may be part of the turn.
+//! The order: the decoder scales the whole frame ([`Geometry::decode_size`]), the frame is rotated, and then it is
+//! cropped or padded, so that the box applies to the delivered image. Mirroring does not affect cropping and padding,
+//! which are symmetric, and is therefore done together with the rotation.
 
 #[cfg(test)]
 mod tests;
@@ -13,38 +13,38 @@ use glimpse_contract::{AnimationParams, Bounds, Fit, Orientation, ThumbnailParam
 use crate::image::header::{self, ImageError};
 use crate::size::Size;
 
-/// The most pixels that a whole picture is scaled to, so that something may be cut out of it: 50 MB raw. Beyond it (a
-/// strip that covers a square) the cut is enlarged afterwards, which shows nothing less: the source has no more.
+/// The most pixels to which a whole frame is scaled before cropping: 50 MB raw. Beyond that (a narrow strip that covers
+/// a square), the crop is enlarged afterwards, without a loss of detail: the source has no more.
 const MAX_SCALED_PIXELS: u64 = 16_777_216;
 
-/// Bytes of a pixel.
+/// Bytes per pixel.
 const RGB: usize = 3;
 
-/// How a frame becomes a picture.
+/// How a frame is converted to an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Geometry {
-    /// The size to which the decoder scales the whole picture, before it is turned.
+    /// The size to which the decoder scales the whole frame, before rotation.
     pub decode_size: Size,
-    /// The size of the picture.
+    /// The size of the image.
     pub size: Size,
     orientation: Orientation,
     action: FitAction,
 }
 
-/// What becomes of a scaled and turned frame that is not of the picture's shape.
+/// How a scaled and rotated frame is adapted to another aspect ratio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FitAction {
-    /// It is.
+    /// The aspect ratio is the same.
     None,
-    /// The middle stays.
+    /// Keep the center.
     Crop,
-    /// Where there is most to see stays.
+    /// Keep the part with the most detail.
     SmartCrop,
-    /// Black is around it.
+    /// Add black bars.
     Pad,
 }
 
-/// How a still picture of a video that is shown at this size is made.
+/// The geometry of a still image of a video with this display size.
 pub fn thumbnail_geometry(display_size: Size, still: &ThumbnailParams) -> Geometry {
     let oriented =
         if still.orientation.swaps_width_and_height() { swap_sides(display_size) } else { display_size };
@@ -64,16 +64,16 @@ pub fn thumbnail_geometry(display_size: Size, still: &ThumbnailParams) -> Geomet
     Geometry { decode_size, size, orientation: still.orientation, action }
 }
 
-/// The size of a moving picture of a video that is shown at this size.
+/// The size of an animation of a video with this display size.
 pub fn animation_size(display_size: Size, moving: &AnimationParams) -> Size {
     shrink_to_fit(display_size, moving.bounds)
 }
 
 impl Geometry {
-    /// Makes the picture's raw `rgb24` frame out of a decoded one.
+    /// Converts a decoded frame to the raw `rgb24` frame of the image.
     ///
     /// # Errors
-    /// The frame is not as long as its size says.
+    /// The frame does not have the length for its size.
     pub fn apply(&self, frame: Bytes, decoded_size: Size) -> Result<Bytes, ImageError> {
         header::check_frames(&[&frame], decoded_size)?;
         header::check_size(decoded_size, u16::MAX)?;
@@ -100,19 +100,19 @@ fn swap_sides(size: Size) -> Size {
     Size { width: size.height, height: size.width }
 }
 
-/// `side` times `to` divided by `from`, rounded, at least one.
+/// `side * to / from`, rounded, at least 1.
 fn scale_side(side: u32, to: u32, from: u32) -> u32 {
     let from = u64::from(from.max(1));
     let scaled = (u64::from(side) * u64::from(to) + from / 2) / from;
     u32::try_from(scaled).unwrap_or(u32::MAX).max(1)
 }
 
-/// Whether the first is the wider shape, or as wide.
+/// Whether the aspect ratio of `one` is at least that of `other`.
 fn is_wider(one: Size, other: Size) -> bool {
     u64::from(one.width) * u64::from(other.height) >= u64::from(other.width) * u64::from(one.height)
 }
 
-/// As large as the box allows at the same shape.
+/// The largest size within the box with the same aspect ratio.
 fn fit_inside(size: Size, bounds: Size) -> Size {
     if is_wider(size, bounds) {
         let height = scale_side(size.height, bounds.width, size.width).min(bounds.height);
@@ -123,7 +123,7 @@ fn fit_inside(size: Size, bounds: Size) -> Size {
     }
 }
 
-/// As large as the box allows at the same shape, and never scaled up.
+/// The largest size within the box with the same aspect ratio, never scaled up.
 fn shrink_to_fit(size: Size, bounds: Bounds) -> Size {
     if size.width <= bounds.width && size.height <= bounds.height {
         return size;
@@ -131,7 +131,7 @@ fn shrink_to_fit(size: Size, bounds: Bounds) -> Size {
     fit_inside(size, Size { width: bounds.width, height: bounds.height })
 }
 
-/// As small as covers the box at the same shape.
+/// The smallest size that covers the box with the same aspect ratio.
 fn cover(size: Size, bounds: Size) -> Size {
     if is_wider(size, bounds) {
         let width = scale_side(size.width, bounds.height, size.height).max(bounds.width);
@@ -142,7 +142,7 @@ fn cover(size: Size, bounds: Size) -> Size {
     }
 }
 
-/// The same shape, small enough to be held in memory.
+/// The same aspect ratio, within the limit of pixels in memory.
 fn limit_pixels(size: Size) -> Size {
     let longest = size.width.max(size.height);
     let mut to = longest.min(limits::MAX_DIMENSION);
@@ -157,7 +157,7 @@ fn limit_pixels(size: Size) -> Size {
     Size { width: scale_side(size.width, to, longest), height: scale_side(size.height, to, longest) }
 }
 
-/// The largest part of a frame that has the shape of `shape`.
+/// The largest part of a frame with the aspect ratio of `shape`.
 fn largest_crop(frame_size: Size, shape: Size) -> Size {
     if frame_size.width >= shape.width
         && frame_size.height >= shape.height
@@ -172,8 +172,8 @@ fn center_crop(frame_size: Size, size: Size) -> CropRect {
     CropRect { left: (frame_size.width - size.width) / 2, top: (frame_size.height - size.height) / 2, size }
 }
 
-/// The part with the most detail: the largest sum of differences in brightness between neighbours, to the right and
-/// below. Of equal parts the one nearest to the middle, so that a flat picture is cut as by [`Fit::Crop`].
+/// The part with the most detail: the largest sum of luma differences between neighbors, to the right and below. The
+/// one nearest to the center among equal parts, so that a flat image is cropped as by [`Fit::Crop`].
 fn smart_crop(frame: &[u8], frame_size: Size, size: Size) -> CropRect {
     let center = center_crop(frame_size, size);
     let (columns, rows) = detail_sums(frame, frame_size);
@@ -182,7 +182,7 @@ fn smart_crop(frame: &[u8], frame_size: Size, size: Size) -> CropRect {
     CropRect { left: left as u32, top: top as u32, size }
 }
 
-/// Where a window of that length holds the most; of equal places the one nearest to `home`.
+/// The position of a window of this length with the largest sum; the one nearest to `preferred` among equal positions.
 fn densest_window(amounts: &[u64], length: usize, preferred: usize) -> usize {
     let mut sum: u64 = amounts.iter().take(length).sum();
     let (mut best, mut best_sum) = (0usize, sum);
@@ -196,7 +196,7 @@ fn densest_window(amounts: &[u64], length: usize, preferred: usize) -> usize {
     best
 }
 
-/// How much detail there is in each column and in each row.
+/// The amount of detail in each column and in each row.
 fn detail_sums(frame: &[u8], size: Size) -> (Vec<u64>, Vec<u64>) {
     let (width, height) = (size.width as usize, size.height as usize);
     let (mut columns, mut rows) = (vec![0; width], vec![0; height]);
@@ -225,7 +225,7 @@ fn detail_sums(frame: &[u8], size: Size) -> (Vec<u64>, Vec<u64>) {
     (columns, rows)
 }
 
-/// The frame turned clockwise, then mirrored.
+/// Rotates the frame clockwise, then mirrors it.
 fn orient(frame: Bytes, size: Size, orientation: Orientation) -> (Bytes, Size) {
     if orientation == Orientation::NONE {
         return (frame, size);
@@ -250,9 +250,9 @@ fn orient(frame: Bytes, size: Size, orientation: Orientation) -> (Bytes, Size) {
     (out.into(), to)
 }
 
-/// The frame in the middle of a black one.
+/// Centers the frame in a black one.
 fn pad(frame: &[u8], size: Size, padded_size: Size) -> Bytes {
-    // A frame that is larger than its box (which no decoder makes that was asked for less) is cut first.
+    // A frame that is larger than its box is cropped first. Decoders do not output such a frame unless requested.
     let kept = Size { width: size.width.min(padded_size.width), height: size.height.min(padded_size.height) };
     let source_rect = center_crop(size, kept);
     let target_rect = center_crop(padded_size, kept);
@@ -267,7 +267,7 @@ fn pad(frame: &[u8], size: Size, padded_size: Size) -> Bytes {
     out.into()
 }
 
-/// The part, at the picture's size.
+/// Crops the frame, and resizes the result to `target_size`.
 fn crop_and_resize(frame: Bytes, frame_size: Size, rect: CropRect, target_size: Size) -> Bytes {
     if rect.size == frame_size && frame_size == target_size {
         return frame;
@@ -281,7 +281,8 @@ fn crop_and_resize(frame: Bytes, frame_size: Size, rect: CropRect, target_size: 
     if rect.size == target_size { cropped.into() } else { resize_bilinear(&cropped, rect.size, target_size) }
 }
 
-/// The frame at another size, bilinear: for what the decoder cannot scale, which is seldom and small.
+/// Resizes the frame with bilinear filtering, for cases that the decoder cannot scale. They are rare, and the frames
+/// are small.
 fn resize_bilinear(frame: &[u8], size: Size, target_size: Size) -> Bytes {
     let across = resample_weights(size.width, target_size.width);
     let down = resample_weights(size.height, target_size.height);
@@ -306,7 +307,7 @@ fn lerp(a: f32, b: f32, weight: f32) -> f32 {
     a + (b - a) * weight
 }
 
-/// For each of `to` pixels, which two of `from` it lies between, and how near to the second.
+/// For each of `to` pixels, the two neighboring pixels out of `from`, and the weight of the second.
 fn resample_weights(from: u32, to: u32) -> Vec<(usize, usize, f32)> {
     let last = from.saturating_sub(1);
     (0..to)

@@ -1,4 +1,4 @@
-//! Sizes as a table, pixels one by one, and whatever is asked of whatever video.
+//! Tests of sizes as a table, of single pixels, and of arbitrary parameters and videos.
 
 use glimpse_contract::Variant;
 use proptest::prelude::*;
@@ -15,7 +15,7 @@ fn size(width: u32, height: u32) -> Size {
     Size { width, height }
 }
 
-/// A frame whose pixels tell where they were: red is the column, green the row.
+/// A frame whose pixels contain their coordinates: red is the column, green the row.
 fn coordinate_frame(size: Size) -> Bytes {
     let pixels = (0..size.height).flat_map(|y| (0..size.width).map(move |x| [x as u8, y as u8, 7]));
     pixels.flatten().collect::<Vec<u8>>().into()
@@ -97,12 +97,12 @@ fn smart_crop_finds_the_detail() {
         smart_crop(&turned, whole, largest_crop(whole, geometry.size)).left
     };
     let flat = vec![90; display_size.frame_bytes()];
-    assert_eq!(left_of(flat.clone()), 24, "a flat picture is cut in the middle");
+    assert_eq!(left_of(flat.clone()), 24, "a flat image is cropped at the center");
     for at in [0u32, 9, 48] {
         let mut frame = flat.clone();
         for (index, pixel) in frame.chunks_exact_mut(RGB).enumerate() {
             let (x, y) = (index as u32 % 64, index as u32 / 64);
-            // A board of squares, from edge to edge of the part.
+            // A checkerboard from edge to edge of the part.
             if (at + 1..at + 15).contains(&x) && (x + y) % 2 == 0 {
                 pixel.fill(255);
             }
@@ -148,7 +148,7 @@ proptest! {
         fit in prop::sample::select(vec!["", "-fit_mode_stretch", "-fit_mode_crop", "-fit_mode_smartcrop", "-fit_mode_pad"]),
         turn in prop::sample::select(vec!["", "-rotate_90", "-rotate_180", "-rotate_270", "-flip_v_true", "-flip_h_true", "-rotate_90-flip_v_true", "-rotate_90-flip_h_true"]),
     ) {
-        // A box of twice the height has a shorter name.
+        // A box whose height is twice its width has a shorter canonical form.
         let height = if height == width * 2 { height - 1 } else { height };
         let display_size = size(shown_width, shown_height);
         let params = parse_thumbnail(&format!("thumbnail-width_{width}-height_{height}{fit}{turn}.png"));
@@ -161,7 +161,7 @@ proptest! {
             prop_assert!(geometry.size.width <= width.min(oriented.width));
             prop_assert!(geometry.size.height <= height.min(oriented.height));
             let is_touching = geometry.size.width == width || geometry.size.height == height;
-            prop_assert!(is_touching || geometry.size == oriented, "as large as may be");
+            prop_assert!(is_touching || geometry.size == oriented, "the size is the largest possible");
         } else {
             prop_assert_eq!(geometry.size, size(width, height));
         }

@@ -1,4 +1,4 @@
-//! Decides which part of each frame a moving WebP holds, and for how long. Pure.
+//! Encodes animated WebP: for each frame, only the changed region, with its duration. Does no IO.
 
 use std::num::NonZeroUsize;
 use std::thread;
@@ -11,22 +11,22 @@ use crate::image::placeholder;
 use crate::image::webp::{MAX_SIDE, encode_image, header, icc, riff};
 use crate::size::Size;
 
-/// How much may be lost on the way to fewer bytes.
+/// How much quality may be lost to reduce the size.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AnimationOptions {
-    /// libwebp's, 0 to 100.
+    /// libwebp's quality, 0 to 100.
     pub quality: f32,
-    /// Every so many frames one is shown.
+    /// Only every n-th frame is encoded.
     pub frame_step: usize,
-    /// The sides, in percent of the frames'.
+    /// Width and height as a percentage of the frames'.
     pub scale_percent: u32,
 }
 
-/// What is used where nothing is said about bytes.
+/// The default without a size limit.
 pub const HIGH_QUALITY: AnimationOptions =
     AnimationOptions { quality: 48.0, frame_step: 1, scale_percent: 100 };
 
-/// What is tried one after the other until it fits.
+/// Options in decreasing quality, tried until the size fits.
 const QUALITY_LADDER: [AnimationOptions; 11] = [
     HIGH_QUALITY,
     AnimationOptions { quality: 38.0, ..HIGH_QUALITY },
@@ -41,18 +41,19 @@ const QUALITY_LADDER: [AnimationOptions; 11] = [
     AnimationOptions { quality: 5.0, frame_step: 10, scale_percent: 15 },
 ];
 
-/// How much work libwebp spends on a frame, of 0 to 6.
+/// libwebp's compression effort, 0 to 6.
 const METHOD: i32 = 4;
-/// The side of the blocks that are kept or drawn: libwebp's macroblocks, so that none is half drawn.
+/// The side of the blocks that are kept or drawn: that of libwebp's macroblocks, so that no macroblock is drawn
+/// partially.
 const BLOCK: usize = 16;
-/// By how much of 255 the pixels of a block that stays may have changed.
+/// The largest difference, out of 255, of the pixels in a block that is not drawn again.
 const CHANGE_THRESHOLD: u8 = 6;
-/// Whether alpha is worth its cost: from one block in so many on.
+/// An alpha channel is used if at least one block in this many is unchanged: fewer do not outweigh its size.
 const ALPHA_MIN_RATIO: usize = 8;
-/// The longest a frame can be shown, in milliseconds (24 bits).
+/// The longest duration of a frame, in milliseconds (24 bits).
 const MAX_FRAME_MS: u64 = 0x00ff_ffff;
 
-/// Encodes raw `rgb24` frames that come at `fps` a second, to be shown for ever.
+/// Encodes raw `rgb24` frames at `fps` frames per second, looping forever.
 pub fn encode_animation<F: AsRef<[u8]> + Sync>(
     frames: &[F],
     size: Size,
@@ -74,7 +75,7 @@ pub fn encode_animation<F: AsRef<[u8]> + Sync>(
     write_webp(&frame_refs, &durations_ms, scaled_size, options.quality)
 }
 
-/// The same in at most `max_bytes`: quality goes first, then frames, then pixels.
+/// The same in at most `max_bytes`: first lower quality, then fewer frames, fewer pixels.
 pub fn encode_animation_within<F: AsRef<[u8]> + Sync>(
     frames: &[F],
     size: Size,
@@ -88,7 +89,7 @@ fn scale_by_percent(size: Size, percent: u32) -> Size {
     size.scale_to_fit((size.width.saturating_mul(percent) / 100).max(1))
 }
 
-/// For how many milliseconds every `frame_step`th of `count` frames is shown: together as long as all of them.
+/// The durations in milliseconds of every `frame_step`-th of `count` frames. Their sum is the duration of all frames.
 fn frame_durations_ms(count: usize, fps: f64, frame_step: usize) -> Vec<u32> {
     let fps = if fps.is_finite() && fps > 0.0 { fps } else { 1.0 };
     let at = |place: usize| (place as f64 * 1000.0 / fps).round().min(1e15) as u64;
@@ -99,7 +100,7 @@ fn frame_durations_ms(count: usize, fps: f64, frame_step: usize) -> Vec<u32> {
         .collect()
 }
 
-/// The part of a frame that is drawn, in pixels.
+/// The region of a frame that is drawn, in pixels.
 #[derive(Debug, Clone)]
 struct AnmfFrame {
     frame: usize,
@@ -108,16 +109,16 @@ struct AnmfFrame {
     top: usize,
     width: usize,
     height: usize,
-    /// For each block of the part whether it is drawn; empty where all are.
+    /// For each block of the region, whether it is drawn; empty if all are.
     drawn_blocks: Vec<bool>,
 }
 
-/// Which parts of the frames are drawn: what has changed since it was drawn last.
+/// The regions of the frames that changed since they were last drawn.
 fn changed_frames(frames: &[&[u8]], durations_ms: &[u32], size: Size) -> Vec<AnmfFrame> {
     let (width, height) = (size.width as usize, size.height as usize);
     let (columns, rows) = (width.div_ceil(BLOCK), height.div_ceil(BLOCK));
     let mut out: Vec<AnmfFrame> = Vec::with_capacity(frames.len());
-    // The frame that each block was drawn from.
+    // The frame from which each block was drawn.
     let mut source = vec![0_usize; columns * rows];
     for (number, (frame, time_ms)) in frames.iter().zip(durations_ms).enumerate() {
         let drawn: Vec<bool> = (0..columns * rows)
@@ -149,7 +150,7 @@ fn changed_frames(frames: &[&[u8]], durations_ms: &[u32], size: Size) -> Vec<Anm
             .copied()
             .collect();
         let skipped = inner.iter().filter(|drawn| !**drawn).count();
-        // What is kept although it could be drawn saves bytes; a little of it does not pay for the alpha.
+        // Blocks that are unchanged within the region save bytes; a small number does not outweigh the alpha channel.
         let is_opaque = skipped * ALPHA_MIN_RATIO < inner.len();
         if is_opaque {
             for row in top..bottom {
@@ -169,7 +170,8 @@ fn changed_frames(frames: &[&[u8]], durations_ms: &[u32], size: Size) -> Vec<Anm
     out
 }
 
-/// A pixel or two that are drawn again, where nothing changes and the frame before is shown as long as can be.
+/// A region of one or two pixels that is drawn again, for when nothing changes and the previous frame already has the
+/// maximum duration.
 fn filler_frame(frame: usize, duration_ms: u32, size: Size) -> AnmfFrame {
     let (width, height) = (size.width.min(2) as usize, size.height.min(2) as usize);
     AnmfFrame { frame, duration_ms, left: 0, top: 0, width, height, drawn_blocks: Vec::new() }
@@ -184,7 +186,7 @@ fn has_block_changed(new: &[u8], old: &[u8], size: Size, column: usize, row: usi
     })
 }
 
-/// A part's chunks.
+/// Encodes the chunks of a region.
 fn encode_frame(region: &AnmfFrame, frame: &[u8], size: Size, quality: f32) -> Result<Vec<u8>, ImageError> {
     let stride = size.width as usize * 3;
     let (width, height) = (region.width as u16, region.height as u16);
@@ -221,10 +223,10 @@ fn write_webp(frames: &[&[u8]], durations_ms: &[u32], size: Size, quality: f32) 
     let alpha = if regions.iter().any(|region| !region.drawn_blocks.is_empty()) { riff::ALPHA } else { 0 };
     let mut file = riff::RiffWriter::new(size, riff::ICC | riff::ANIMATION | alpha);
     file.write_chunk(*b"ICCP", icc::srgb());
-    // Any background; shown for ever.
+    // The background color is not used; loops forever.
     file.write_chunk(*b"ANIM", &[0; 6]);
     for (region, image) in regions.iter().zip(&images) {
-        // Blended where there is alpha, as it is where there is none; nothing is taken away afterwards.
+        // Blended if there is alpha, otherwise overwritten. Nothing is disposed afterwards.
         let flags = if region.drawn_blocks.is_empty() { 0b10 } else { 0b00 };
         let sides = [region.left / 2, region.top / 2, region.width - 1, region.height - 1];
         let mut data: Vec<u8> = sides.iter().flat_map(|side| riff::u24_le(*side as u32)).collect();
@@ -236,13 +238,13 @@ fn write_webp(frames: &[&[u8]], durations_ms: &[u32], size: Size, quality: f32) 
     Ok(file.finish().into())
 }
 
-/// Encodes the parts on all processors: none depends on another.
+/// Encodes the regions on all processors. They are independent of each other.
 fn encode_frames(
     regions: &[AnmfFrame],
     encode: impl Fn(&AnmfFrame) -> Result<Vec<u8>, ImageError> + Sync,
 ) -> Result<Vec<Vec<u8>>, ImageError> {
     let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get).clamp(1, 4);
-    // Dealt out like cards: neighbours cost alike.
+    // Assigned round-robin: neighboring regions take about the same time.
     let results_by_thread: Vec<Vec<Result<Vec<u8>, ImageError>>> = thread::scope(|scope| {
         let encode = &encode;
         let handles: Vec<_> = (0..threads)
@@ -255,7 +257,7 @@ fn encode_frames(
     let mut results: Vec<_> = results_by_thread.into_iter().map(Vec::into_iter).collect();
     (0..regions.len())
         .map(|index| {
-            let thread_error = || Err(ImageError::Encoder("an encoder's thread ended early".to_owned()));
+            let thread_error = || Err(ImageError::Encoder("an encoder thread panicked".to_owned()));
             results[index % threads].next().unwrap_or_else(thread_error)
         })
         .collect()

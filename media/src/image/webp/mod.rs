@@ -1,7 +1,7 @@
-//! Decides how frames become a WebP, still or moving. Pure.
+//! Encodes frames as WebP, still or animated. Does no IO.
 //!
-//! libwebp encodes pictures; the file around them (RFC 9649, section 2) is written here: of each frame only the blocks
-//! that changed, for exactly its time.
+//! libwebp encodes the images. The container (RFC 9649, section 2) is written here: for each frame only the changed
+//! blocks, with its exact duration.
 
 mod animation;
 mod riff;
@@ -18,9 +18,9 @@ use crate::size::Size;
 
 /// The longest side (RFC 9649, section 2.5: 14 bits).
 pub const MAX_SIDE: u16 = 16_383;
-/// Of 0 to 100, for a poster.
+/// Quality for posters, from 0 to 100.
 pub const POSTER_QUALITY: f32 = 80.0;
-/// For a sheet of small pictures.
+/// Quality for storyboard sheets.
 pub const SHEET_QUALITY: f32 = 70.0;
 
 /// Encodes a raw `rgb24` frame, sRGB.
@@ -34,10 +34,10 @@ pub fn encode(frame: &[u8], size: Size, quality: f32) -> Result<Bytes, ImageErro
     Ok(file.finish().into())
 }
 
-/// How much work libwebp spends, of 0 to 6: its own default, beyond which little is won.
+/// libwebp's compression effort, 0 to 6: its default, above which there is little gain.
 const STILL_METHOD: i32 = 4;
 
-/// One picture's chunks (`VP8 `, and `ALPH` before it where there is alpha).
+/// Encodes the chunks of an image (`VP8 `, preceded by `ALPH` if there is alpha).
 fn encode_image(
     pixels: &[u8],
     layout: PixelLayout,
@@ -47,16 +47,16 @@ fn encode_image(
     method: i32,
 ) -> Result<Vec<u8>, ImageError> {
     let encoder_error = |reason: &str| ImageError::Encoder(format!("libwebp: {reason}"));
-    let mut config = WebPConfig::new().map_err(|()| encoder_error("no configuration of this version"))?;
+    let mut config = WebPConfig::new().map_err(|()| encoder_error("incompatible libwebp version"))?;
     config.quality = quality.clamp(0.0, 100.0);
     config.method = method;
-    // Pixels that are not shown keep their colors: VP8's loop filter reaches across the edge of a block, so whatever
-    // libwebp would write there instead is seen as lines along the edges of the blocks that are shown.
+    // Preserves the colors of invisible pixels: VP8's loop filter crosses the edges of blocks, so other colors would be
+    // visible as lines along the edges of the visible blocks.
     config.exact = 1;
     let encoded = Encoder::new(pixels, layout, u32::from(width), u32::from(height))
         .encode_advanced(&config)
         .map_err(|error| encoder_error(&format!("{error:?}")))?;
-    riff::image_chunks(&encoded).ok_or_else(|| encoder_error("no picture came out"))
+    riff::image_chunks(&encoded).ok_or_else(|| encoder_error("no image chunk in the output"))
 }
 
 #[cfg(test)]

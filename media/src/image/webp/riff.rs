@@ -1,28 +1,28 @@
-//! Decides how pictures lie in a WebP file (RFC 9649, section 2.3 to 2.7). Pure.
+//! Writes and reads the chunks of a WebP file (RFC 9649, section 2.3 to 2.7). Does no IO.
 
 use crate::size::Size;
 
-/// `VP8X`: there is a colour profile.
+/// `VP8X`: there is an ICC profile.
 pub(super) const ICC: u8 = 0x20;
 /// `VP8X`: some pixels may be transparent.
 pub(super) const ALPHA: u8 = 0x10;
-/// `VP8X`: it moves.
+/// `VP8X`: the image is animated.
 pub(super) const ANIMATION: u8 = 0x02;
 
-/// A file in the making.
+/// Writes a file.
 #[derive(Debug)]
 pub(super) struct RiffWriter {
     bytes: Vec<u8>,
 }
 
-/// A number of three bytes, the low one first.
+/// A 24-bit number in little-endian order.
 pub(super) fn u24_le(value: u32) -> [u8; 3] {
     let [a, b, c, _] = value.to_le_bytes();
     [a, b, c]
 }
 
 impl RiffWriter {
-    /// Begins an extended file (2.7) of this size, whose sides were checked.
+    /// Starts an extended file (2.7) of this size, whose sides were checked.
     pub(super) fn new(size: Size, flags: u8) -> Self {
         let mut file = Self { bytes: b"RIFF\0\0\0\0WEBP".to_vec() };
         let [width, height] = [size.width, size.height].map(|side| u24_le(side.saturating_sub(1)));
@@ -30,7 +30,7 @@ impl RiffWriter {
         file
     }
 
-    /// Adds a chunk.
+    /// Appends a chunk.
     pub(super) fn write_chunk(&mut self, kind: [u8; 4], data: &[u8]) {
         self.bytes.extend(kind);
         self.bytes.extend((data.len() as u32).to_le_bytes());
@@ -40,12 +40,12 @@ impl RiffWriter {
         }
     }
 
-    /// Adds whole chunks.
+    /// Appends complete chunks.
     pub(super) fn write_raw(&mut self, chunks: &[u8]) {
         self.bytes.extend_from_slice(chunks);
     }
 
-    /// The file's bytes.
+    /// Returns the bytes of the file.
     pub(super) fn finish(mut self) -> Vec<u8> {
         let length = (self.bytes.len() as u32).saturating_sub(8).to_le_bytes();
         self.bytes[4..8].copy_from_slice(&length);
@@ -53,7 +53,7 @@ impl RiffWriter {
     }
 }
 
-/// The chunks of a file that are its picture: `ALPH`, `VP8 ` and `VP8L`.
+/// The image chunks of a file: `ALPH`, `VP8 ` and `VP8L`.
 pub(super) fn image_chunks(file: &[u8]) -> Option<Vec<u8>> {
     let mut rest = file.get(12..)?;
     let mut chunks = Vec::with_capacity(file.len());

@@ -1,4 +1,4 @@
-//! WebPs are read back by another decoder and compared with the frames they were made of.
+//! Decodes WebPs with an independent decoder and compares them with the original frames.
 
 use std::io::Cursor;
 
@@ -7,7 +7,7 @@ use image_webp::{LoopCount, WebPDecoder};
 
 use crate::image::webp::*;
 
-/// A WebP as a viewer shows it: frames, raw `rgb24`, and how long each, in milliseconds.
+/// The frames of a WebP as a viewer shows them, raw `rgb24`, and their durations in milliseconds.
 fn decode_webp(bytes: &[u8]) -> (Vec<Vec<u8>>, Vec<u32>) {
     let mut decoder = WebPDecoder::new(Cursor::new(bytes)).unwrap();
     assert_eq!(decoder.icc_profile().unwrap().as_deref(), Some(icc::srgb()));
@@ -34,7 +34,7 @@ fn psnr(left: &[u8], right: &[u8]) -> f64 {
     10.0 * (65_025.0 / (squares / left.len() as f64).max(1e-9)).log10()
 }
 
-/// A grey gradient on which a bright square moves; with `cut`, another picture from the middle on.
+/// A gray gradient with a moving bright square; with `has_cut`, another scene from the middle on.
 fn scene(size: Size, count: usize, has_cut: bool) -> Vec<Vec<u8>> {
     let (width, height) = (size.width as usize, size.height as usize);
     (0..count)
@@ -80,8 +80,8 @@ fn roundtrips_an_animation_with_timing() {
     }
 }
 
-/// Blocks that stay beside blocks that are drawn: what is drawn next to them is as near to the film as what is drawn
-/// elsewhere, and what stays is not touched.
+/// Unchanged blocks beside drawn blocks: pixels at the edges are as accurate as elsewhere, and unchanged blocks are not
+/// modified.
 #[test]
 fn block_edges_are_as_good_as_block_centers() {
     const SIDE: usize = 16;
@@ -93,7 +93,7 @@ fn block_edges_are_as_good_as_block_centers() {
             let shift = f64::from(time) * 3.0;
             let pixels = (0..width * height).flat_map(|at| {
                 let (x, y) = ((at % width) as f64, (at / width) as f64);
-                // Bright and dark spots that move over a ground that stays.
+                // Bright and dark spots that move over a fixed background.
                 let spot = ((x - 40.0 - 2.0 * shift) / 60.0).floor() as i32 + (y / 50.0).floor() as i32;
                 let inside = (x - 2.0 * shift).rem_euclid(80.0) < 34.0 && y.rem_euclid(60.0) < 38.0;
                 let level = if inside {

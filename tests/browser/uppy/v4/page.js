@@ -1,4 +1,4 @@
-// Decides how an app with Uppy v4 is told where Glimpse is: `endpoint`, and a bearer token in `headers`.
+// Configures Uppy v4 for Glimpse: `endpoint`, and a bearer token in `headers`.
 
 import AwsS3 from "@uppy/aws-s3";
 import Uppy from "@uppy/core";

@@ -1,5 +1,5 @@
-// Decides how an app with Uppy v6 is told where Glimpse is. Its Companion mode can set no header, so there are three ways: a
-// token in the path, a session cookie of the same origin, or a function of the app's own that signs.
+// Configures Uppy v6 for Glimpse. Its Companion mode cannot set headers, so there are three ways: a token in the path,
+// a session cookie of the same origin, or a signing function of the app.
 
 import AwsS3 from "@uppy/aws-s3";
 import Uppy from "@uppy/core";
@@ -9,7 +9,7 @@ import { app } from "../app.js";
 
 const ways = {
   path: ({ tokenUrl }) => ({ companionEndpoint: tokenUrl }),
-  // What a base URL with a slash at its end becomes: `//s3/…`.
+  // A base URL with a trailing slash results in `//s3/…`.
   slash: ({ tokenUrl }) => ({ companionEndpoint: `${tokenUrl}/` }),
   cookie: ({ edge }) => ({ companionEndpoint: edge }),
   sign: ({ edge, bearer }) => ({

@@ -1,5 +1,5 @@
-//! Decides what a stretch of clusters holds: walks it element by element and gives the frames of one track, in stored
-//! order. It reads headers only: the bytes of frames need not be known.
+//! Reads clusters element by element and returns the frames of one track, in stored order. Only headers are read: the
+//! data of frames need not be buffered.
 
 use std::collections::VecDeque;
 
@@ -13,69 +13,70 @@ use crate::demux::matroska::ids;
 use crate::demux::matroska::timestamps::TimestampConverter;
 use crate::demux::reference::{RandomAccess, random_access};
 
-/// The longest head of a block that is read: its lacing with the largest numbers.
+/// The longest block header that is read, including its lacing with the largest numbers.
 const MAX_BLOCK_HEADER: u64 = 64 << 10;
-/// Elements in a `BlockGroup` that are looked at.
+/// The most elements that are read in a `BlockGroup`.
 const MAX_GROUP_ELEMENTS: usize = 64;
 
 /// A frame of the track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct BlockFrame {
-    /// Where its bytes begin in the source.
+    /// Byte offset of its data in the source.
     pub(super) offset: u64,
-    /// How many they are; not 0.
+    /// Size of its data in bytes; not 0.
     pub(super) size: u32,
-    /// When it is shown, in ticks.
+    /// Presentation time, in ticks.
     pub(super) pts: i64,
-    /// Whether decoding can begin with it.
+    /// Whether decoding can start at this frame.
     pub(super) is_key: bool,
 }
 
-/// What comes next in a stretch.
+/// The result of reading on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ClusterEvent {
     /// A frame of the track.
     Frame(BlockFrame),
-    /// The bytes from here on have to be known to go on.
+    /// The bytes from this offset must be fetched to continue.
     Gap(u64),
-    /// Nothing: the source or the segment ends.
+    /// The end of the source or the segment.
     End,
-    /// What stands here is neither a cluster nor part of one.
+    /// Neither a cluster nor part of one at this offset.
     Damaged(u64),
 }
 
-/// What is read of a stretch: the same for all of a file.
+/// The parameters of reading, which are the same for all of a file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ClusterContext {
     /// The number of the track.
     pub(super) track: u64,
-    /// The codec, if the bytes of a frame begin as its own do: then they tell keyframes.
+    /// The codec, if frames are stored with their first bytes: those then identify keyframes.
     pub(super) codec: Option<Codec>,
-    /// How many bytes the length of a NAL unit takes.
+    /// Size of a NAL unit's length field in bytes.
     pub(super) nal_length_size: usize,
-    /// Whether frames are keyframes only if their own bytes say so: those have to be known.
+    /// Whether a keyframe flag is ignored unless the frame itself confirms it. The data of frames must then be
+    /// buffered.
     pub(super) verify_keyframes: bool,
-    /// How times become ticks.
+    /// Converts timestamps to ticks.
     pub(super) clock: TimestampConverter,
-    /// Ticks from one frame to the next where several share a block; 0 if not known.
+    /// Ticks per frame, for frames that share a block; 0 if unknown.
     pub(super) frame_ticks: i64,
-    /// Where the segment, or the source, ends.
+    /// End of the segment or of the source.
     pub(super) end: u64,
 }
 
-/// A walk over clusters.
+/// Reads consecutive clusters.
 #[derive(Debug)]
 pub(super) struct ClusterReader<'a> {
     buffer: &'a SparseBuffer,
     context: ClusterContext,
-    /// Where the next element begins.
+    /// Offset of the next element.
     position: u64,
     cluster: Option<Cluster>,
-    /// Frames of the last block, and where they begin and end.
+    /// Frames of the last block that have not been returned yet.
     laced: VecDeque<BlockFrame>,
-    /// The earliest time of any track's block that was met.
+    /// The earliest block time of any track so far.
     earliest: Option<i64>,
-    /// The latest one.
+    /// The latest block time of any track so far.
     latest: i64,
     has_other_tracks: bool,
 }
@@ -84,14 +85,14 @@ pub(super) struct ClusterReader<'a> {
 struct Cluster {
     /// Its timestamp, in units of the file.
     timestamp: i64,
-    /// Where its body begins and ends.
+    /// Start and end of its body.
     body: u64,
     end: u64,
     is_size_known: bool,
 }
 
 impl<'a> ClusterReader<'a> {
-    /// Walks on from the header of a cluster, or of anything that stands beside one.
+    /// Starts reading at the header of a cluster or of a sibling of one.
     pub(super) fn new(buffer: &'a SparseBuffer, context: ClusterContext, at: u64) -> Self {
         Self {
             buffer,
@@ -105,35 +106,35 @@ impl<'a> ClusterReader<'a> {
         }
     }
 
-    /// The earliest time of a block of any track that was met.
+    /// The earliest block time of any track so far.
     pub(super) fn earliest(&self) -> Option<i64> {
         self.earliest
     }
 
-    /// The latest time of a block of any track that was met.
+    /// The latest block time of any track so far.
     pub(super) fn latest(&self) -> i64 {
         self.latest
     }
 
-    /// Whether a block of another track was met.
+    /// Whether there was a block of another track.
     pub(super) fn has_other_tracks(&self) -> bool {
         self.has_other_tracks
     }
 
-    /// Where the next element begins.
+    /// Offset of the next element.
     pub(super) fn position(&self) -> u64 {
         self.position
     }
 
-    /// Goes on at another place of the cluster it is in, where an element is said to begin.
+    /// Continues at another element of the current cluster.
     pub(super) fn seek(&mut self, at: u64) {
         self.position = at;
     }
 
-    /// Goes into the cluster whose header stands here, past its timestamp. False if there is none.
+    /// Enters the cluster at the current position, past its timestamp. False if there is none.
     ///
     /// # Errors
-    /// From where on bytes have to be known.
+    /// The offset from which bytes are missing.
     pub(super) fn enter_cluster(&mut self) -> Result<bool, u64> {
         let cluster = match ebml::read_element(self.buffer, self.position, self.context.end) {
             ElementRead::Element(element) if element.id == ids::CLUSTER => element,
@@ -171,15 +172,15 @@ impl<'a> ClusterReader<'a> {
         Ok(false)
     }
 
-    /// Where the body of the cluster it is in begins.
+    /// Offset of the current cluster's body.
     pub(super) fn cluster_body(&self) -> Option<u64> {
         self.cluster.map(|cluster| cluster.body)
     }
 
-    /// The time of the first frame of a block of the track that begins at `position`; none if no such block does.
+    /// The time of the first frame of the track's block at `at`; `None` if there is no such block.
     ///
     /// # Errors
-    /// From where on bytes have to be known.
+    /// The offset from which bytes are missing.
     pub(super) fn peek_time(&self, at: u64) -> Result<Option<i64>, u64> {
         let mut block_reader = ClusterReader {
             position: at,
@@ -198,7 +199,7 @@ impl<'a> ClusterReader<'a> {
         }
     }
 
-    /// The timestamp of the cluster it is in, in ticks.
+    /// The timestamp of the current cluster, in ticks.
     pub(super) fn cluster_time(&self) -> Option<i64> {
         self.cluster.map(|cluster| self.context.clock.to_ticks(cluster.timestamp))
     }
@@ -239,7 +240,7 @@ impl<'a> ClusterReader<'a> {
             {
                 self.position = element.body.saturating_add(size);
             } else if matches!(element.id, ids::EBML | ids::SEGMENT) {
-                // Another document begins: it is not shown.
+                // Another document starts. It is not shown.
                 return ClusterEvent::End;
             } else {
                 return ClusterEvent::Damaged(self.position);
@@ -247,12 +248,12 @@ impl<'a> ClusterReader<'a> {
         }
     }
 
-    /// Reads an element of a cluster, and goes to where the next begins.
+    /// Reads an element of a cluster and moves to the next one.
     fn read_element(&mut self, element: &Element, cluster: Cluster) -> Option<ClusterEvent> {
         let Some(size) = element.size else { return Some(ClusterEvent::Damaged(self.position)) };
         let end = element.body.saturating_add(size);
         if end > cluster.end {
-            // A file that was cut off ends in the midst of a block; anything else is damage.
+            // A truncated file ends within a block; otherwise the file is damaged.
             return Some(if cluster.end == self.context.end {
                 ClusterEvent::End
             } else {
@@ -285,7 +286,7 @@ impl<'a> ClusterReader<'a> {
         None
     }
 
-    /// Reads a `BlockGroup`: its block's frame is a keyframe if nothing is referred to.
+    /// Reads a `BlockGroup`: its block is a keyframe if the group has no reference.
     fn read_block_group(&mut self, start: u64, end: u64, cluster: Cluster) -> Result<(), ClusterEvent> {
         let mut at = start;
         let mut block = None;
@@ -329,7 +330,7 @@ impl<'a> ClusterReader<'a> {
         }
     }
 
-    /// Whether a block is of the track, without the rest of its group.
+    /// Whether a block belongs to the track, when the rest of its group is not buffered.
     fn is_own_track(&mut self, start: u64, end: u64, cluster: Cluster) -> Result<bool, ClusterEvent> {
         match self.read_block_header(start, end)? {
             Some((header, _)) => {
@@ -349,7 +350,7 @@ impl<'a> ClusterReader<'a> {
         pts
     }
 
-    /// The header of a block, and what is known of the block's head; none if it is damaged.
+    /// The header of a block, and the buffered bytes of the block's beginning; `None` if it is damaged.
     fn read_block_header(
         &self,
         start: u64,
@@ -366,7 +367,7 @@ impl<'a> ClusterReader<'a> {
         }
     }
 
-    /// Queues the frames of a block, if it is of the track. A damaged one has none.
+    /// Queues the frames of a block of the track. A damaged block has none.
     fn read_block(&mut self, block: &Block, cluster: Cluster) -> Result<(), ClusterEvent> {
         let end = block.body + block.size;
         let Some((header, mut bytes)) = self.read_block_header(block.body, end)? else { return Ok(()) };
@@ -413,7 +414,7 @@ impl<'a> ClusterReader<'a> {
 }
 
 impl ClusterReader<'_> {
-    /// Whether a frame that is called a keyframe, or not, is one by its own bytes.
+    /// Whether a frame is a keyframe, according to its own bytes; if they are inconclusive, according to its flag.
     fn verify_keyframe(
         &self,
         codec: Codec,
@@ -429,13 +430,13 @@ impl ClusterReader<'_> {
         Ok(match random_access(codec.name(), &head, self.context.nal_length_size) {
             RandomAccess::Point => true,
             RandomAccess::Dependent => false,
-            // Where nothing better is at hand, what follows a recovery point is about right.
+            // Without a better keyframe, frames after a recovery point are approximately correct.
             RandomAccess::RecoveryPoint(_) | RandomAccess::Unknown => is_marked,
         })
     }
 }
 
-/// Where the bytes of a block lie, and what its group says of it.
+/// The byte range of a block, and the attributes from its group.
 #[derive(Debug, Clone, Copy)]
 struct Block {
     body: u64,

@@ -1,10 +1,10 @@
-//! What a walk finds in clusters that were made by hand.
+//! Tests of [`ClusterReader`] with hand-built clusters.
 
 use bytes::Bytes;
 
 use crate::demux::matroska::cluster::*;
 
-/// An element with its size in eight bytes, or an unknown one.
+/// An element with its size in eight bytes, or with an unknown size.
 fn element(id: u32, body: &[u8]) -> Vec<u8> {
     let id: Vec<u8> = id.to_be_bytes().into_iter().skip_while(|byte| *byte == 0).collect();
     [&id[..], &(1_u64 << 56 | body.len() as u64).to_be_bytes(), body].concat()
@@ -39,7 +39,7 @@ fn context(end: usize) -> ClusterContext {
     }
 }
 
-/// Time, keyness and bytes of every frame, and how the walk ended.
+/// Checks the time, keyframe flag and bytes of every frame, and the final event.
 #[track_caller]
 fn check(parts: &[Vec<u8>], expected: &[(i64, bool, &str)], end: ClusterEvent) {
     let source: Bytes = parts.concat().into();
