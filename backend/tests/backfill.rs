@@ -7,10 +7,10 @@ mod support;
 use std::time::Duration;
 
 use bytes::Bytes;
-use glimpse_backend::preview::handler::handle;
 use glimpse_backend::preview::publish;
 use glimpse_backend::store::memory::ReadFault;
 use glimpse_backend::store::{Store as _, StoreError};
+use glimpse_backend::workflow::backfill::handle;
 use glimpse_contract::{Code, Key, Manifest, Rejection, State, Variant, Visibility};
 use serde_json::{Value, json};
 use support::{TestJob, make};
@@ -32,7 +32,7 @@ fn batch_item(scene: &TestJob) -> Value {
 
 async fn backfill(scene: &TestJob, items: &[Value], before: &str) -> Result<Value, (Code, String)> {
     let payload = json!({"backfill": {"Items": items, "BatchInput": {"before": before}}});
-    let answer = handle(&scene.service, "glimpse", &payload, Instant::now() + Duration::from_mins(5)).await;
+    let answer = handle(&scene.service, &payload, Instant::now() + Duration::from_mins(5)).await;
     answer.result.map_err(|error| (error.code(), error.to_string()))
 }
 
@@ -122,11 +122,11 @@ async fn batch_reports_failures_and_continues() {
     let items = json!([{"Key": "x", "Etag": "x"}, batch_item(&late)]);
     let payload = json!({"backfill": {"Items": items, "BatchInput": {"before": ""}}});
     let soon = Instant::now() + Duration::from_secs(20);
-    let error = handle(&late.service, "glimpse", &payload, soon).await.result.unwrap_err();
+    let error = handle(&late.service, &payload, soon).await.result.unwrap_err();
     assert_eq!(error.code().as_str(), "timed_out");
     for batch in [json!({}), json!({"Items": [], "BatchInput": {"before": "yesterday"}})] {
         let payload = json!({ "backfill": batch });
-        let error = handle(&late.service, "glimpse", &payload, soon).await.result.unwrap_err();
+        let error = handle(&late.service, &payload, soon).await.result.unwrap_err();
         assert_eq!(error.code(), Code::BadParameter, "{payload}");
     }
 }
@@ -153,7 +153,7 @@ async fn give_up_records_unprocessed_as_failed() {
         let batch = json!({"Items": items, "BatchInput": {"before": before}});
         let payload = json!({"backfill": batch, "give_up": true});
         let deadline = Instant::now() + Duration::from_mins(5);
-        let answer = handle(&scene.service, "glimpse", &payload, deadline).await;
+        let answer = handle(&scene.service, &payload, deadline).await;
         answer.result.map_err(|error| (error.code(), error.to_string()))
     };
     let scene = TestJob::new(clip());

@@ -10,7 +10,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use glimpse_backend::error::JobError;
-use glimpse_backend::render::service::{FrameSource, OpenFrameSource, RenderOutcome, RenderService};
+use glimpse_backend::lambda::Invocation;
+use glimpse_backend::render::service::{FrameSource, OpenFrameSource, RenderService};
 use glimpse_backend::store::memory::MemoryStore;
 use glimpse_backend::store::{Store as _, StoreError};
 use glimpse_contract::{
@@ -154,12 +155,12 @@ impl RenderFixture {
         Self::with_manifest(&manifest()).await
     }
 
-    async fn render(&self, name: &str) -> RenderOutcome {
+    async fn render(&self, name: &str) -> Invocation {
         render(&self.service, &format!("/{}/{name}", video())).await
     }
 
     async fn problem(&self, name: &str) -> (u64, String) {
-        let answer = self.render(name).await.response;
+        let answer = self.render(name).await.result.unwrap();
         let headers = &answer["headers"];
         assert_eq!(headers["content-type"], "application/problem+json; charset=utf-8", "{answer}");
         let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
@@ -169,7 +170,7 @@ impl RenderFixture {
 
     /// The image in a response.
     async fn image(&self, name: &str) -> (Bytes, String, String) {
-        decode_image(&self.render(name).await.response)
+        decode_image(&self.render(name).await.result.unwrap())
     }
 
     fn open_count(&self) -> u32 {
@@ -191,7 +192,7 @@ fn event(path: &str) -> Value {
     })
 }
 
-async fn render(service: &RenderService<MemoryStore, FakeFrameSource>, path: &str) -> RenderOutcome {
+async fn render(service: &RenderService<MemoryStore, FakeFrameSource>, path: &str) -> Invocation {
     service.handle(&event(path), "r1", Instant::now() + Duration::from_mins(1)).await
 }
 
@@ -281,7 +282,7 @@ async fn concurrent_renders_store_one_object() {
         .collect();
     let mut answers = Vec::new();
     for task in tasks {
-        answers.push(decode_image(&task.await.unwrap().response));
+        answers.push(decode_image(&task.await.unwrap().result.unwrap()));
     }
     assert_eq!(scene.open_count(), 5, "all five must render");
     answers.dedup();
@@ -318,7 +319,7 @@ async fn video_that_is_not_ready_opens_no_source() {
         frame_sources: FakeFrameSource::default(),
         now_ms: || GRANTED_MS + 48 * 3_600_000,
     };
-    let answer = render(&expired, &format!("/{}/{name}", video())).await.response;
+    let answer = render(&expired, &format!("/{}/{name}", video())).await.result.unwrap();
     assert_eq!(answer["statusCode"], 404);
 
     let rejected = Manifest {
@@ -367,7 +368,11 @@ async fn source_errors_map_to_codes_and_store_nothing() {
         *scene.frames.0.open_error.lock().unwrap() = Some(error);
         let answer = scene.render(name).await;
         assert_eq!(answer.must_restart, is_tainted);
-        assert!(!answer.response.to_string().contains("secret"), "{}", answer.response);
+        assert!(
+            !answer.result.as_ref().unwrap().to_string().contains("secret"),
+            "{}",
+            answer.result.as_ref().unwrap()
+        );
         assert_eq!(scene.problem(name).await, (expected.0, expected.1.into()));
     }
     assert_eq!(scene.stored_names(), Vec::<String>::new());
@@ -405,10 +410,10 @@ async fn permanent_failure_is_not_retried() {
         let path = format!("/{}/{name}", video());
         if hours > 0 {
             let soon = later(|| GRANTED_MS + 23 * 3_600_000);
-            assert_eq!(render(&soon, &path).await.response["statusCode"], status);
+            assert_eq!(render(&soon, &path).await.result.unwrap()["statusCode"], status);
         }
         let next_day = later(|| GRANTED_MS + 25 * 3_600_000);
-        assert_eq!(render(&next_day, &path).await.response["statusCode"], 200, "{code} a day later");
+        assert_eq!(render(&next_day, &path).await.result.unwrap()["statusCode"], 200, "{code} a day later");
     }
 }
 
@@ -450,7 +455,7 @@ async fn rejects_png_with_too_many_pixels() {
     let square = Source { width: 7680, height: 7680, duration_ms: 8_000, ..Source::default() };
     let scene = RenderFixture::with_manifest(&Manifest { source: square, ..manifest() }).await;
     for name in ["thumbnail-width_3840.png", "thumbnail-width_3840-height_3840-fit_mode_pad.png"] {
-        let answer = scene.render(name).await.response;
+        let answer = scene.render(name).await.result.unwrap();
         let body = answer["body"].as_str().unwrap();
         assert_eq!(answer["statusCode"], 400, "{answer}");
         assert!(body.contains("bad_parameter") && body.contains("8294400 pixels"), "{body}");
@@ -469,15 +474,15 @@ async fn render_stops_at_deadline() {
     *scene.frames.0.barrier.lock().unwrap() = Some(Arc::new(Barrier::new(2)));
     let path = format!("/{}/thumbnail-time_1.jpg", video());
     let deadline = Instant::now() + Duration::from_millis(20);
-    let answer = scene.service.handle(&event(&path), "r1", deadline).await.response;
+    let answer = scene.service.handle(&event(&path), "r1", deadline).await.result.unwrap();
     assert_eq!(answer["statusCode"], 500);
     assert_eq!(scene.stored_names(), Vec::<String>::new());
 }
 
 /// The chosen poster in a response.
-fn parse_poster(answer: &RenderOutcome) -> Poster {
-    assert_eq!(answer.response["statusCode"], 200, "{}", answer.response);
-    serde_json::from_str(answer.response["body"].as_str().unwrap()).unwrap()
+fn parse_poster(answer: &Invocation) -> Poster {
+    assert_eq!(answer.result.as_ref().unwrap()["statusCode"], 200, "{}", answer.result.as_ref().unwrap());
+    serde_json::from_str(answer.result.as_ref().unwrap()["body"].as_str().unwrap()).unwrap()
 }
 
 #[tokio::test]

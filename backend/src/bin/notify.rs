@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use glimpse_backend::lambda::{self, InvocationResult};
+use glimpse_backend::lambda::{self, Invocation};
 use glimpse_backend::notify::config::Config;
 use glimpse_backend::notify::http::client::HttpClient;
 use glimpse_backend::notify::service::Notifier;
@@ -36,7 +36,7 @@ async fn main() -> anyhow::Result<()> {
         let notifier = Arc::clone(&notifier);
         async move {
             let result = Box::pin(notifier.handle(&event.payload, deadline)).await;
-            InvocationResult { result, must_restart: false }
+            Invocation { result, must_restart: false }
         }
     })
     .await

@@ -7,10 +7,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use glimpse_backend::config::Config;
 use glimpse_backend::frames::time_budget::TimeBudget;
-use glimpse_backend::lambda::{self, InvocationResult};
+use glimpse_backend::lambda;
 use glimpse_backend::preview::handler::handle;
 use glimpse_backend::preview::service::PreviewService;
 use glimpse_backend::store::s3::S3Store;
+use glimpse_backend::workflow::backfill;
 
 /// Time reserved for sending the response.
 const MARGIN: Duration = Duration::from_secs(10);
@@ -31,8 +32,10 @@ async fn main() -> anyhow::Result<()> {
     lambda::run(MARGIN, move |event, deadline| {
         let (service, bucket) = (Arc::clone(&service), Arc::clone(&bucket));
         async move {
-            let output = Box::pin(handle(&service, &bucket, &event.payload, deadline)).await;
-            InvocationResult { result: output.result, must_restart: output.must_restart }
+            if backfill::find_batch(&event.payload).is_some() {
+                return Box::pin(backfill::handle(&service, &event.payload, deadline)).await;
+            }
+            Box::pin(handle(&service, &bucket, &event.payload, deadline)).await
         }
     })
     .await

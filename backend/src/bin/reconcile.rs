@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use glimpse_backend::lambda::{self, InvocationResult};
+use glimpse_backend::lambda::{self, Invocation};
 use glimpse_backend::reconcile::config::Config;
 use glimpse_backend::reconcile::queue::SqsUploadQueue;
 use glimpse_backend::reconcile::service::{ReconcileSummary, Reconciler, ScanWindow};
@@ -33,7 +33,7 @@ async fn main() -> anyhow::Result<()> {
                 Ok(window) => Box::pin(reconciler.run(window, deadline)).await,
                 Err(error) => Err(error),
             };
-            InvocationResult { result: result.map(ReconcileSummary::report), must_restart: false }
+            Invocation { result: result.map(ReconcileSummary::report), must_restart: false }
         }
     })
     .await

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use glimpse_backend::config::{self, Config};
 use glimpse_backend::frames::time_budget::TimeBudget;
-use glimpse_backend::lambda::{self, InvocationResult};
+use glimpse_backend::lambda;
 use glimpse_backend::render::frame_source::SourceOpener;
 use glimpse_backend::render::service::RenderService;
 use glimpse_backend::store::s3::S3Store;
@@ -31,10 +31,7 @@ async fn main() -> anyhow::Result<()> {
     let service = Arc::new(RenderService { store, frame_sources, now_ms: lambda::now_ms });
     lambda::run(MARGIN, move |event, deadline| {
         let service = Arc::clone(&service);
-        async move {
-            let outcome = Box::pin(service.handle(&event.payload, &event.context.request_id, deadline)).await;
-            InvocationResult { result: Ok(outcome.response), must_restart: outcome.must_restart }
-        }
+        async move { Box::pin(service.handle(&event.payload, &event.context.request_id, deadline)).await }
     })
     .await
 }

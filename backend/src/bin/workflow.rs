@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use glimpse_backend::frames::time_budget::TimeBudget;
-use glimpse_backend::lambda::{self, InvocationResult};
+use glimpse_backend::lambda;
 use glimpse_backend::preview::service::PreviewService;
 use glimpse_backend::store::s3::S3Store;
 use glimpse_backend::workflow::config::StepConfig;
@@ -39,10 +39,7 @@ async fn main() -> anyhow::Result<()> {
     let bucket = Arc::new(config.s3.bucket);
     lambda::run(MARGIN, move |event, deadline| {
         let (handler, bucket) = (Arc::clone(&handler), Arc::clone(&bucket));
-        async move {
-            let output = Box::pin(handle(&handler, &bucket, &event.payload, deadline)).await;
-            InvocationResult { result: output.result, must_restart: output.must_restart }
-        }
+        async move { Box::pin(handle(&handler, &bucket, &event.payload, deadline)).await }
     })
     .await
 }

@@ -8,13 +8,8 @@
 use std::io::Write as _;
 use std::sync::OnceLock;
 
-use glimpse_contract::{Code, TraceId, VideoId};
+use glimpse_contract::{TraceId, VideoId};
 use serde_json::{Map, Value, json};
-
-use crate::preview::service::{JobOutcome, JobReport};
-use crate::reconcile::service::ReconcileSummary;
-use crate::source::reader::IoStats;
-use crate::workflow::state::WorkflowStep;
 
 /// The process-wide meter, like the log; not set if metrics are disabled.
 static METER: OnceLock<Meter> = OnceLock::new();
@@ -27,7 +22,7 @@ struct Meter {
 
 /// One metric of a record, with CloudWatch's name of its unit.
 #[derive(Debug, Clone, PartialEq)]
-struct Metric {
+pub(crate) struct Metric {
     name: &'static str,
     unit: &'static str,
     value: Value,
@@ -36,11 +31,11 @@ struct Metric {
 /// The metrics and fields of one operation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MetricRecord {
-    function: &'static str,
+    pub(crate) function: &'static str,
     /// If set, the first metric is also recorded per outcome.
-    outcome: Option<&'static str>,
-    metrics: Vec<Metric>,
-    fields: Vec<(&'static str, Value)>,
+    pub(crate) outcome: Option<&'static str>,
+    pub(crate) metrics: Vec<Metric>,
+    pub(crate) fields: Vec<(&'static str, Value)>,
 }
 
 /// The subject of a record, for searches.
@@ -53,21 +48,11 @@ pub struct Subject {
 }
 
 impl Subject {
-    fn fields(self) -> Vec<(&'static str, Value)> {
+    /// The fields of a record.
+    pub(crate) fn fields(self) -> Vec<(&'static str, Value)> {
         let trace_id = self.trace_id.map(|trace| ("trace_id", json!(trace)));
         [("video", json!(self.video))].into_iter().chain(trace_id).collect()
     }
-}
-
-/// The result of one delivery attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeliveryResult {
-    /// The receiver accepted it.
-    Delivered,
-    /// It will be retried.
-    Retried,
-    /// It was moved to the dead-letter queue.
-    DeadLettered,
 }
 
 /// Enables metrics under this namespace. Without one, or with an empty one, no records are written.
@@ -86,83 +71,8 @@ pub fn emit(record: &MetricRecord) {
     }
 }
 
-/// The record of a finished job; `None` if the job had nothing to do.
-pub fn job_record(video: VideoId, report: &JobReport) -> Option<MetricRecord> {
-    let (outcome, code) = match &report.result {
-        Ok(JobOutcome::Ready) => ("ready", None),
-        Ok(JobOutcome::Rejected(code)) => ("rejected", Some(*code)),
-        Err(error) => ("failed", Some(error.code())),
-        Ok(JobOutcome::AlreadyProcessed | JobOutcome::Superseded) => return None,
-    };
-    let counts = report.counts;
-    let metrics = vec![
-        metric("JobMs", "Milliseconds", report.steps_ms.iter().sum::<u64>()),
-        metric("BytesRead", "Bytes", counts.bytes),
-        metric("Requests", "Count", counts.requests),
-        metric("RoundTrips", "Count", counts.round_trips),
-    ];
-    let mut fields = Subject { video, trace_id: report.trace_id }.fields();
-    fields.push(("code", json!(code.map(Code::as_str))));
-    Some(MetricRecord { function: "preview", outcome: Some(outcome), metrics, fields })
-}
-
-/// The record of a finished workflow step; `None` if the step had nothing to do. `state` is the state in the step's
-/// output, if it has any.
-pub fn step_record(
-    step: WorkflowStep,
-    subject: Option<Subject>,
-    state: Option<&str>,
-    ms: u64,
-    counts: IoStats,
-) -> Option<MetricRecord> {
-    let outcome = match state {
-        Some("look" | "made" | "ready") => "done",
-        Some("refused" | "rejected") => "rejected",
-        Some("already" | "superseded" | "ignored") => return None,
-        _ => "failed",
-    };
-    let mut metrics = vec![metric("StepMs", "Milliseconds", ms)];
-    if step != WorkflowStep::Publish {
-        metrics.extend([
-            metric("BytesRead", "Bytes", counts.bytes),
-            metric("Requests", "Count", counts.requests),
-        ]);
-    }
-    let fields = subject.map(Subject::fields).unwrap_or_default();
-    Some(MetricRecord { function: step.as_str(), outcome: Some(outcome), metrics, fields })
-}
-
-/// The record of a request for an image; `subject` is `None` if the request could not be parsed. `how` is the result:
-/// `made`, `found`, `lost`, `chosen`, `refused` or `failed`.
-pub fn render_record(subject: Option<Subject>, how: &'static str, ms: u64) -> MetricRecord {
-    let metrics = vec![
-        metric("RenderMs", "Milliseconds", ms),
-        metric("Made", "Count", u8::from(how == "made")),
-        metric("Found", "Count", u8::from(how == "found")),
-    ];
-    let fields = subject.map(Subject::fields).unwrap_or_default();
-    MetricRecord { function: "render", outcome: Some(how), metrics, fields }
-}
-
-/// The record of one delivery attempt.
-pub fn delivery_record(result: DeliveryResult) -> MetricRecord {
-    let count = |name, expected| metric(name, "Count", u8::from(result == expected));
-    let metrics = vec![
-        count("Delivered", DeliveryResult::Delivered),
-        count("Retried", DeliveryResult::Retried),
-        count("GivenUp", DeliveryResult::DeadLettered),
-    ];
-    MetricRecord { function: "notify", outcome: None, metrics, fields: Vec::new() }
-}
-
-/// The record of one run of the reconciler.
-pub fn reconcile_record(summary: ReconcileSummary) -> MetricRecord {
-    let metrics =
-        vec![metric("Looked", "Count", summary.looked), metric("Requeued", "Count", summary.queued)];
-    MetricRecord { function: "reconcile", outcome: None, metrics, fields: Vec::new() }
-}
-
-fn metric(name: &'static str, unit: &'static str, value: impl Into<Value>) -> Metric {
+/// A metric with CloudWatch's name of its unit: `Count`, `Milliseconds` or `Bytes`.
+pub(crate) fn metric(name: &'static str, unit: &'static str, value: impl Into<Value>) -> Metric {
     Metric { name, unit, value: value.into() }
 }
 
@@ -193,8 +103,18 @@ impl MetricRecord {
 
 #[cfg(test)]
 mod tests {
+    use glimpse_contract::Code;
+
     use super::*;
     use crate::error::JobError;
+    use crate::notify::service::{DeliveryResult, delivery_record};
+    use crate::preview::handler::job_record;
+    use crate::preview::service::{JobOutcome, JobReport};
+    use crate::reconcile::service::{ReconcileSummary, reconcile_record};
+    use crate::render::service::render_record;
+    use crate::source::reader::IoStats;
+    use crate::workflow::handler::step_record;
+    use crate::workflow::state::WorkflowStep;
 
     /// A day in 2026.
     const NOW_MS: u64 = 1_790_000_000_000;

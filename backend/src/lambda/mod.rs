@@ -17,9 +17,9 @@ use crate::error::JobError;
 
 /// The result of one invocation.
 #[derive(Debug)]
-pub struct InvocationResult {
+pub struct Invocation<T = Value> {
     /// The response, or the error with which the invocation is retried.
-    pub result: Result<Value, JobError>,
+    pub result: Result<T, JobError>,
     /// Whether a decoder crashed: the process must exit once the response has been sent (threat F12).
     pub must_restart: bool,
 }
@@ -60,7 +60,7 @@ pub fn random() -> [u8; 16] {
 pub async fn run<F, W>(margin: Duration, handler: F) -> anyhow::Result<()>
 where
     F: Fn(LambdaEvent<Value>, Instant) -> W,
-    W: Future<Output = InvocationResult>,
+    W: Future<Output = Invocation>,
 {
     let (restart_requested, response_sent) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let restart = Arc::clone(&restart_requested);

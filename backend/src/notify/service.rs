@@ -21,7 +21,7 @@ use crate::aws::AwsError;
 use crate::aws::sns::SnsTopic;
 use crate::aws::sqs::MessageQueue;
 use crate::error::JobError;
-use crate::lambda::metrics::{self, DeliveryResult};
+use crate::lambda::metrics::{self, MetricRecord, metric};
 use crate::notify::backoff::{MAX_ATTEMPTS, backoff_secs, retry_after_secs};
 use crate::notify::email::EmailText;
 use crate::notify::endpoint::WebhookEndpoint;
@@ -138,10 +138,10 @@ impl<S: Store> Notifier<S> {
         let pause = backoff_secs(message.receives, retry_after, (self.random)()[0]);
         if message.receives >= MAX_ATTEMPTS {
             error!(metric = "webhook_dead_lettered", message = message.id, receives = message.receives, %why, "moved to the dead-letter queue");
-            metrics::emit(&metrics::delivery_record(DeliveryResult::DeadLettered));
+            metrics::emit(&delivery_record(DeliveryResult::DeadLettered));
         } else {
             warn!(metric = "webhook_failed", message = message.id, receives = message.receives, pause, %why, "delivery failed");
-            metrics::emit(&metrics::delivery_record(DeliveryResult::Retried));
+            metrics::emit(&delivery_record(DeliveryResult::Retried));
             if let Err(error) = self.queue.change_visibility(message.receipt, pause).await {
                 // The queue's default visibility timeout applies instead.
                 warn!(message = message.id, %error, "could not change visibility timeout");
@@ -245,7 +245,7 @@ impl<S: Store> Notifier<S> {
                 topic.publish(EmailText::from_delivery(delivery).as_sns_message()).await?;
                 info!(metric = "topic_published", video = %delivery.video, trace_id = delivery.trace_id.map(display),
                     kind = delivery.kind.as_str(), "published");
-                metrics::emit(&metrics::delivery_record(DeliveryResult::Delivered));
+                metrics::emit(&delivery_record(DeliveryResult::Delivered));
                 Ok(())
             }
             (None, Some(endpoint)) => self.post_webhook(delivery, endpoint, receives).await,
@@ -282,7 +282,7 @@ impl<S: Store> Notifier<S> {
         );
         let response = response?;
         if (200..300).contains(&response.status) {
-            metrics::emit(&metrics::delivery_record(DeliveryResult::Delivered));
+            metrics::emit(&delivery_record(DeliveryResult::Delivered));
             return Ok(());
         }
         let now_secs = (self.now_ms)() / 1000;
@@ -316,4 +316,26 @@ fn webhook_headers(signature: &WebhookSignature, traceparent: &str) -> Vec<(&'st
         (SIGNATURE_HEADER, text(&signature.glimpse_header)),
         (TRACEPARENT, text(traceparent)),
     ]
+}
+
+/// The result of one delivery attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DeliveryResult {
+    /// The receiver accepted it.
+    Delivered,
+    /// It will be retried.
+    Retried,
+    /// It was moved to the dead-letter queue.
+    DeadLettered,
+}
+
+/// The record of one delivery attempt.
+pub(crate) fn delivery_record(result: DeliveryResult) -> MetricRecord {
+    let count = |name, expected| metric(name, "Count", u8::from(result == expected));
+    let metrics = vec![
+        count("Delivered", DeliveryResult::Delivered),
+        count("Retried", DeliveryResult::Retried),
+        count("GivenUp", DeliveryResult::DeadLettered),
+    ];
+    MetricRecord { function: "notify", outcome: None, metrics, fields: Vec::new() }
 }

@@ -1,26 +1,17 @@
 //! Handles an invocation of the `preview` Lambda: runs its jobs one after another, logs one line each, and returns the
 //! failed messages to the queue.
 
-use glimpse_contract::Code;
+use glimpse_contract::{Code, VideoId};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::error::JobError;
-use crate::lambda::metrics;
+use crate::lambda::Invocation;
+use crate::lambda::metrics::{self, MetricRecord, Subject, metric};
 use crate::preview::event::{self, Job, SqsBatchResponse};
 use crate::preview::service::{JobOutcome, JobReport, PreviewService};
 use crate::store::Store;
-use crate::workflow::backfill;
-
-/// The result of an invocation.
-#[derive(Debug)]
-pub struct HandlerOutput {
-    /// The response, or the error with which a direct invocation is retried.
-    pub result: Result<Value, JobError>,
-    /// Whether a decoder crashed: the process must exit once the response has been sent (threat F12).
-    pub must_restart: bool,
-}
 
 /// Runs all jobs in `payload`. `deadline` must leave time to respond before Lambda's own deadline.
 pub async fn handle<S: Store>(
@@ -28,13 +19,7 @@ pub async fn handle<S: Store>(
     bucket: &str,
     payload: &Value,
     deadline: Instant,
-) -> HandlerOutput {
-    if let Some(batch) = payload.get("backfill") {
-        if payload.get("give_up") == Some(&Value::Bool(true)) {
-            return backfill::record_failures(service, batch).await;
-        }
-        return Box::pin(backfill::process(service, batch, deadline)).await;
-    }
+) -> Invocation {
     let parsed = event::parse(payload, bucket);
     for reason in &parsed.ignored {
         info!(metric = "event_ignored", reason, "ignored");
@@ -70,7 +55,7 @@ pub async fn handle<S: Store>(
         }
         _ => Ok(json!({})),
     };
-    HandlerOutput { result, must_restart }
+    Invocation { result, must_restart }
 }
 
 fn failed_report(error: JobError) -> JobReport {
@@ -103,10 +88,30 @@ pub(crate) fn log_report(job: &Job, report: &JobReport) {
         encode_ms, publish_ms,
         receives = job.receives, "job"
     );
-    if let Some(record) = metrics::job_record(job.video, report) {
+    if let Some(record) = job_record(job.video, report) {
         metrics::emit(&record);
     }
     if report.must_restart {
         error!(metric = "decoder_crash", video = %job.video, "a decoder crashed: the environment is discarded");
     }
+}
+
+/// The record of a finished job; `None` if the job had nothing to do.
+pub(crate) fn job_record(video: VideoId, report: &JobReport) -> Option<MetricRecord> {
+    let (outcome, code) = match &report.result {
+        Ok(JobOutcome::Ready) => ("ready", None),
+        Ok(JobOutcome::Rejected(code)) => ("rejected", Some(*code)),
+        Err(error) => ("failed", Some(error.code())),
+        Ok(JobOutcome::AlreadyProcessed | JobOutcome::Superseded) => return None,
+    };
+    let counts = report.counts;
+    let metrics = vec![
+        metric("JobMs", "Milliseconds", report.steps_ms.iter().sum::<u64>()),
+        metric("BytesRead", "Bytes", counts.bytes),
+        metric("Requests", "Count", counts.requests),
+        metric("RoundTrips", "Count", counts.round_trips),
+    ];
+    let mut fields = Subject { video, trace_id: report.trace_id }.fields();
+    fields.push(("code", json!(code.map(Code::as_str))));
+    Some(MetricRecord { function: "preview", outcome: Some(outcome), metrics, fields })
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::error::JobError;
-use crate::lambda::metrics;
+use crate::lambda::metrics::{self, MetricRecord, metric};
 use crate::preview::attempt;
 use crate::store::{Store, StoreError};
 
@@ -112,7 +112,7 @@ impl ReconcileSummary {
     pub fn report(self) -> Value {
         let Self { pages, looked, queued, busy } = self;
         tracing::info!(metric = "reconcile", pages, looked, queued, busy, "reconcile");
-        metrics::emit(&metrics::reconcile_record(self));
+        metrics::emit(&reconcile_record(self));
         json!({ "pages": pages, "looked": looked, "queued": queued, "busy": busy })
     }
 }
@@ -221,6 +221,13 @@ fn build_event(upload: &UploadedSource, bucket: &str) -> String {
         },
     }] })
     .to_string()
+}
+
+/// The record of one run of the reconciler.
+pub(crate) fn reconcile_record(summary: ReconcileSummary) -> MetricRecord {
+    let metrics =
+        vec![metric("Looked", "Count", summary.looked), metric("Requeued", "Count", summary.queued)];
+    MetricRecord { function: "reconcile", outcome: None, metrics, fields: Vec::new() }
 }
 
 #[cfg(test)]

@@ -18,7 +18,8 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
 use crate::error::JobError;
-use crate::lambda::metrics::{self, Subject};
+use crate::lambda::Invocation;
+use crate::lambda::metrics::{self, MetricRecord, Subject, metric};
 use crate::render::http::{OnDemandRequest, RenderTarget};
 use crate::store::{Store, StoreError};
 use glimpse_media::image::header::{self, ImageError};
@@ -86,15 +87,6 @@ pub struct RenderService<S, C> {
     pub now_ms: fn() -> u64,
 }
 
-/// The result of an invocation.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RenderOutcome {
-    /// The function URL's response.
-    pub response: Value,
-    /// Whether a decoder crashed: the process must exit once the response has been sent (threat F12).
-    pub must_restart: bool,
-}
-
 /// Why there is no image.
 #[derive(Debug)]
 pub enum RenderError {
@@ -126,18 +118,16 @@ struct StoredImage {
 
 impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
     /// Handles one event of the function URL. `deadline` must leave time to respond before Lambda's own deadline.
-    pub async fn handle(&self, event: &Value, request_id: &str, deadline: Instant) -> RenderOutcome {
+    pub async fn handle(&self, event: &Value, request_id: &str, deadline: Instant) -> Invocation {
         let started = Instant::now();
         let request = match crate::render::http::parse(event) {
             Ok(request) => request,
             Err(problem) => {
                 info!(code = problem.code.as_str(), "refused");
                 let ms = started.elapsed().as_millis() as u64;
-                metrics::emit(&metrics::render_record(None, "refused", ms));
-                return RenderOutcome {
-                    response: crate::render::http::problem_response(&problem, request_id),
-                    must_restart: false,
-                };
+                metrics::emit(&render_record(None, "refused", ms));
+                let response = crate::render::http::problem_response(&problem, request_id);
+                return Invocation { result: Ok(response), must_restart: false };
             }
         };
         let mut trace_id = None;
@@ -148,13 +138,12 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
         let ms = started.elapsed().as_millis() as u64;
         let (video, name) = (request.video, request.target.name());
         let trace_id_field = trace_id.map(tracing::field::display);
-        let emit_metric =
-            |how| metrics::emit(&metrics::render_record(Some(Subject { video, trace_id }), how, ms));
+        let emit_metric = |how| metrics::emit(&render_record(Some(Subject { video, trace_id }), how, ms));
         let (problem, must_restart) = match rendered {
             Ok((how, response)) => {
                 info!(%video, trace_id = trace_id_field, name, how, ms, "responded");
                 emit_metric(how);
-                return RenderOutcome { response, must_restart: false };
+                return Invocation { result: Ok(response), must_restart: false };
             }
             Err(RenderError::Problem(problem)) => {
                 info!(%video, trace_id = trace_id_field, name, code = problem.code.as_str(), ms, "refused");
@@ -167,7 +156,8 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
                 (Problem::new(error.code()), matches!(error, JobError::Crashed(_)))
             }
         };
-        RenderOutcome { response: crate::render::http::problem_response(&problem, request_id), must_restart }
+        let response = crate::render::http::problem_response(&problem, request_id);
+        Invocation { result: Ok(response), must_restart }
     }
 
     /// Handles a parsed request. Returns the result for the log, and the response. `trace_id` is set to the trace of
@@ -416,4 +406,16 @@ fn verify_image(
         Some(facts) if is_expected_size(facts.size) => Ok(bytes),
         facts => Err(ImageError::Encoder(format!("unexpected output {facts:?}"))),
     }
+}
+
+/// The record of a request for an image; `subject` is `None` if the request could not be parsed. `how` is the result:
+/// `made`, `found`, `lost`, `chosen`, `refused` or `failed`.
+pub(crate) fn render_record(subject: Option<Subject>, how: &'static str, ms: u64) -> MetricRecord {
+    let metrics = vec![
+        metric("RenderMs", "Milliseconds", ms),
+        metric("Made", "Count", u8::from(how == "made")),
+        metric("Found", "Count", u8::from(how == "found")),
+    ];
+    let fields = subject.map(Subject::fields).unwrap_or_default();
+    MetricRecord { function: "render", outcome: Some(how), metrics, fields }
 }

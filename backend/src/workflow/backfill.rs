@@ -14,8 +14,9 @@ use tokio::time::Instant;
 use tracing::info;
 
 use crate::error::JobError;
+use crate::lambda::Invocation;
 use crate::preview::event::Job;
-use crate::preview::handler::{HandlerOutput, log_report};
+use crate::preview::handler::log_report;
 use crate::preview::publish::ExistingManifest;
 use crate::preview::service::{JobOutcome, PreviewService};
 use crate::store::{Store, StoreError};
@@ -69,14 +70,28 @@ struct BatchSummary {
     ignored: u32,
 }
 
+/// The batch in an invocation of the `preview` Lambda; `None` if the payload is an event.
+pub fn find_batch(payload: &Value) -> Option<&Value> {
+    payload.get("backfill")
+}
+
+/// Processes the batch of this payload, or records its failures if the state machine gives it up.
+pub async fn handle<S: Store>(service: &PreviewService<S>, payload: &Value, deadline: Instant) -> Invocation {
+    let batch = find_batch(payload).unwrap_or(&Value::Null);
+    if payload.get("give_up") == Some(&Value::Bool(true)) {
+        return record_failures(service, batch).await;
+    }
+    process(service, batch, deadline).await
+}
+
 /// Records all videos of a batch that have no outcome as failed. Called for the videos that still failed when each was
 /// retried alone.
-pub async fn record_failures<S: Store>(service: &PreviewService<S>, batch: &Value) -> HandlerOutput {
+async fn record_failures<S: Store>(service: &PreviewService<S>, batch: &Value) -> Invocation {
     let result = match parse(batch) {
         Ok((batch, before_ms)) => record_unprocessed(service, &batch, before_ms).await,
         Err(error) => Err(error),
     };
-    HandlerOutput { result, must_restart: false }
+    Invocation { result, must_restart: false }
 }
 
 async fn record_unprocessed<S: Store>(
@@ -120,14 +135,10 @@ fn is_up_to_date(existing: &ExistingManifest, before_ms: u64) -> bool {
 }
 
 /// Processes a batch until `deadline`.
-pub async fn process<S: Store>(
-    service: &PreviewService<S>,
-    batch: &Value,
-    deadline: Instant,
-) -> HandlerOutput {
+async fn process<S: Store>(service: &PreviewService<S>, batch: &Value, deadline: Instant) -> Invocation {
     let (batch, before_ms) = match parse(batch) {
         Ok(read) => read,
-        Err(error) => return HandlerOutput { result: Err(error), must_restart: false },
+        Err(error) => return Invocation { result: Err(error), must_restart: false },
     };
     let (mut summary, mut must_restart) = (BatchSummary::default(), false);
     let (mut failed, mut code, mut left) = (Vec::new(), None, 0);
@@ -164,7 +175,7 @@ pub async fn process<S: Store>(
     } else {
         serde_json::to_value(summary).map_err(JobError::internal)
     };
-    HandlerOutput { result, must_restart }
+    Invocation { result, must_restart }
 }
 
 /// Generates a missing or outdated outcome. Also returns whether a decoder crashed.

@@ -8,9 +8,9 @@ use tokio::time::Instant;
 use tracing::{error, info};
 
 use crate::error::JobError;
-use crate::lambda::metrics::{self, Subject};
+use crate::lambda::Invocation;
+use crate::lambda::metrics::{self, MetricRecord, Subject, metric};
 use crate::preview::event::{self, Job};
-use crate::preview::handler::HandlerOutput;
 use crate::preview::service::{JobOutcome, PreviewService};
 use crate::source::reader::IoStats;
 use crate::store::Store;
@@ -33,7 +33,7 @@ pub async fn handle<S: Store>(
     bucket: &str,
     payload: &Value,
     deadline: Instant,
-) -> HandlerOutput {
+) -> Invocation {
     match handler {
         StepHandler::Decode(step, service) => {
             run_decode_step(*step, service, bucket, payload, deadline).await
@@ -48,13 +48,13 @@ async fn run_decode_step<S: Store>(
     bucket: &str,
     payload: &Value,
     deadline: Instant,
-) -> HandlerOutput {
+) -> Invocation {
     let started = Instant::now();
     let WorkflowStep::Encode(kind) = step else {
         let job = match parse_single_job(payload, bucket) {
             Ok(Some(job)) => job,
-            Ok(None) => return HandlerOutput { result: to_json(&ProbeResult::Ignored), must_restart: false },
-            Err(error) => return HandlerOutput { result: Err(error), must_restart: false },
+            Ok(None) => return Invocation { result: to_json(&ProbeResult::Ignored), must_restart: false },
+            Err(error) => return Invocation { result: Err(error), must_restart: false },
         };
         let report = Box::pin(service.probe(&job, deadline)).await;
         return finish_step(step, job.video, report, started);
@@ -64,19 +64,15 @@ async fn run_decode_step<S: Store>(
             let report = Box::pin(service.make_outputs(kind, &task, deadline)).await;
             finish_step(step, task.draft.video, report, started)
         }
-        Ok(_) => HandlerOutput {
+        Ok(_) => Invocation {
             result: Err(malformed_input("the input contains no video to process")),
             must_restart: false,
         },
-        Err(error) => HandlerOutput { result: Err(error), must_restart: false },
+        Err(error) => Invocation { result: Err(error), must_restart: false },
     }
 }
 
-async fn run_publish_step<S: Store>(
-    publisher: &Publisher<S>,
-    bucket: &str,
-    payload: &Value,
-) -> HandlerOutput {
+async fn run_publish_step<S: Store>(publisher: &Publisher<S>, bucket: &str, payload: &Value) -> Invocation {
     let started = Instant::now();
     let mut line = StepLogLine::default();
     let result = match publish_or_record_failure(publisher, bucket, payload, &mut line).await {
@@ -91,7 +87,7 @@ async fn run_publish_step<S: Store>(
         }
     };
     line.write(WorkflowStep::Publish, IoStats::default(), started);
-    HandlerOutput { result, must_restart: false }
+    Invocation { result, must_restart: false }
 }
 
 /// Publishes the outcome, or records the failure. Returns the state and its code. `line` receives the data for the log,
@@ -186,7 +182,7 @@ impl StepLogLine {
             "step"
         );
         let ms = started.elapsed().as_millis() as u64;
-        if let Some(record) = metrics::step_record(step, *subject, state.as_deref(), ms, counts) {
+        if let Some(record) = step_record(step, *subject, state.as_deref(), ms, counts) {
             metrics::emit(&record);
         }
     }
@@ -197,7 +193,7 @@ fn finish_step<T: Serialize>(
     video: VideoId,
     report: StepReport<T>,
     started: Instant,
-) -> HandlerOutput {
+) -> Invocation {
     let StepReport { result, must_restart: tainted, counts, trace_id } = report;
     let why = result.as_ref().err().map(ToString::to_string);
     let result = result.and_then(|document| to_json(&document));
@@ -209,5 +205,31 @@ fn finish_step<T: Serialize>(
     if tainted {
         error!(metric = "decoder_crash", %video, "a decoder crashed: the environment is discarded");
     }
-    HandlerOutput { result, must_restart: tainted }
+    Invocation { result, must_restart: tainted }
+}
+
+/// The record of a finished workflow step; `None` if the step had nothing to do. `state` is the state in the step's
+/// output, if it has any.
+pub(crate) fn step_record(
+    step: WorkflowStep,
+    subject: Option<Subject>,
+    state: Option<&str>,
+    ms: u64,
+    counts: IoStats,
+) -> Option<MetricRecord> {
+    let outcome = match state {
+        Some("look" | "made" | "ready") => "done",
+        Some("refused" | "rejected") => "rejected",
+        Some("already" | "superseded" | "ignored") => return None,
+        _ => "failed",
+    };
+    let mut metrics = vec![metric("StepMs", "Milliseconds", ms)];
+    if step != WorkflowStep::Publish {
+        metrics.extend([
+            metric("BytesRead", "Bytes", counts.bytes),
+            metric("Requests", "Count", counts.requests),
+        ]);
+    }
+    let fields = subject.map(Subject::fields).unwrap_or_default();
+    Some(MetricRecord { function: step.as_str(), outcome: Some(outcome), metrics, fields })
 }
