@@ -9,11 +9,9 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::{Request, StatusCode};
+use http::{Request, StatusCode, header};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
-
-use crate::s3::form;
 
 /// The header with the session token.
 const SESSION_TOKEN_HEADER: &str = "x-amz-security-token";
@@ -86,7 +84,7 @@ impl S3Call {
     /// only the bucket's CORS rules apply to it.
     pub(crate) fn from_request<B>(request: &Request<B>, key: &str) -> Option<Self> {
         let query = request.uri().query().unwrap_or_default();
-        let is_form = form::is_form(request);
+        let is_form = is_form(request);
         let is_signed = request.headers().contains_key(http::header::AUTHORIZATION)
             || query.contains("X-Amz-Signature=")
             || is_form;
@@ -136,6 +134,13 @@ impl S3Call {
 
 fn decode(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
+/// Whether the request is a form upload, whose authorization is in the body.
+pub(crate) fn is_form<B>(request: &Request<B>) -> bool {
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    request.method() == http::Method::POST
+        && content_type.is_some_and(|kind| kind.to_ascii_lowercase().starts_with("multipart/form-data"))
 }
 
 #[cfg(test)]

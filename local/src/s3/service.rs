@@ -12,10 +12,10 @@ use super::body::{ExpectedBody, read_range, receive};
 use super::checksum::{ChecksumAlgorithm, checksums_of, set_checksums};
 use super::condition::WriteConditions;
 use super::list::{ListAfter, ListQuery, ListingPage, MAX_KEYS, form_encode, list_page};
-use super::multipart::{CompletionRequest, MAX_PART_NUMBER, PartReference};
 use super::record::{NewObject, ObjectEntry, ObjectHeaders, StoredContent, UploadRecord, http_time};
 use super::reply;
 use super::store::{EventOrigin, ObjectStore};
+use crate::s3::store::multipart::{CompletionRequest, MAX_PART_NUMBER, PartReference};
 
 /// S3's limit for the length of a key, in bytes of UTF-8.
 const MAX_KEY_BYTES: usize = 1024;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use super::settings::DeployOptions;
-use super::worker::is_workers_dev;
+use super::settings::is_workers_dev;
 
 /// Names of the Worker's secrets.
 pub(super) const SECRETS: [&str; 4] =

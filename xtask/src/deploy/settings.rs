@@ -146,6 +146,14 @@ fn parse_parameter(text: &str) -> Result<String> {
     Ok(text.to_owned())
 }
 
+/// Suffix of the hosts that every account has without its own domain.
+const WORKERS_DEV: &str = ".workers.dev";
+
+/// Whether the origin is on workers.dev.
+pub(super) fn is_workers_dev(origin: &str) -> bool {
+    origin.ends_with(WORKERS_DEV)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

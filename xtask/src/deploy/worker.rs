@@ -4,14 +4,7 @@
 use std::path::Path;
 
 use super::plan::StackOutputs;
-
-/// Suffix of the hosts that every account has without its own domain.
-const WORKERS_DEV: &str = ".workers.dev";
-
-/// Whether the origin is on workers.dev.
-pub(super) fn is_workers_dev(origin: &str) -> bool {
-    origin.ends_with(WORKERS_DEV)
-}
+use super::settings::is_workers_dev;
 
 /// The text of the configuration. Its paths are absolute, because the file is not in the checkout `root`.
 ///

@@ -1,5 +1,7 @@
 //! Request handling around the protocol: CORS, faults, form uploads, unsigned headers.
 
+mod form;
+
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -16,10 +18,9 @@ use s3s::{Body, S3Error, S3Result, s3_error};
 use crate::clock::WallClock;
 use crate::config::S3Settings;
 use crate::s3::RequestId;
-use crate::s3::call_log::{CallLog, S3Call};
+use crate::s3::call_log::{CallLog, S3Call, is_form};
 use crate::s3::cors::{self, Preflight};
 use crate::s3::fault::{FaultInjector, FaultKind, truncate};
-use crate::s3::form;
 use crate::s3::presigned::{self, AnonymousAccess, StaticCredentials};
 use crate::s3::service::BucketService;
 use crate::s3::store::ObjectStore;
@@ -125,7 +126,7 @@ impl S3Server {
             Some(FaultKind::Delay(delay)) => tokio::time::sleep(delay).await,
             Some(FaultKind::Truncate { .. }) | None => {}
         }
-        if form::is_form(&request) {
+        if is_form(&request) {
             return form::handle(self, request, id).await;
         }
         check_signed_headers(&request)?;

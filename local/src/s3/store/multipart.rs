@@ -9,11 +9,13 @@ use std::path::{Path, PathBuf};
 
 use md5::{Digest as _, Md5};
 
-use super::checksum::{ChecksumHashers, Checksums, composite_checksum};
-use super::condition::WriteConditions;
-use super::disk::{Blob, read_records, write_record};
-use super::record::{NewObject, PartEntry, PartRecord, Segment, StoredContent, UploadEntry, UploadRecord};
-use super::store::{EventOrigin, Inner, ObjectStore, ObjectStoreError};
+use crate::s3::checksum::{ChecksumHashers, Checksums, composite_checksum};
+use crate::s3::condition::WriteConditions;
+use crate::s3::disk::{Blob, read_records, write_record};
+use crate::s3::record::{
+    NewObject, PartEntry, PartRecord, Segment, StoredContent, UploadEntry, UploadRecord,
+};
+use crate::s3::store::{EventOrigin, Inner, ObjectStore, ObjectStoreError};
 
 /// The highest part number.
 pub(crate) const MAX_PART_NUMBER: u16 = 10_000;
@@ -141,7 +143,7 @@ impl ObjectStore {
     pub(crate) async fn complete(
         &self,
         request: CompletionRequest,
-    ) -> Result<std::sync::Arc<super::record::ObjectEntry>, ObjectStoreError> {
+    ) -> Result<std::sync::Arc<crate::s3::record::ObjectEntry>, ObjectStoreError> {
         self.run_blocking(move |inner| inner.complete(request)).await
     }
 }
@@ -154,7 +156,7 @@ impl Inner {
     fn complete(
         &self,
         request: CompletionRequest,
-    ) -> Result<std::sync::Arc<super::record::ObjectEntry>, ObjectStoreError> {
+    ) -> Result<std::sync::Arc<crate::s3::record::ObjectEntry>, ObjectStoreError> {
         let name = (request.key, request.id);
         // Reading all bytes for a checksum may take long, so it happens outside the lock. Parts that change in the
         // meantime have another ETag, which the second check detects.

@@ -3,6 +3,8 @@
 //! Layout of the folder: `objects/{hh}/{sha256 of the key}.json` records, `blobs/{name}` immutable content,
 //! `uploads/{id}/…` unfinished multipart uploads, `outbox/{sequencer}.json` events that are not in the queue yet.
 
+pub(crate) mod multipart;
+
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io;
@@ -137,7 +139,7 @@ impl ObjectStore {
                 .collect();
             objects.insert(record.key.clone(), Arc::new(ObjectEntry { record, blobs }));
         }
-        let uploads = super::multipart::load_uploads(root, &mut referenced_blobs)?;
+        let uploads = crate::s3::store::multipart::load_uploads(root, &mut referenced_blobs)?;
         for entry in fs::read_dir(root.join("blobs"))? {
             let entry = entry?;
             if !referenced_blobs.contains(entry.file_name().to_string_lossy().as_ref()) {

@@ -7,26 +7,19 @@ use http_body_util::BodyDataStream;
 use hyper::body::Incoming;
 use s3s::{Body, S3Result, s3_error};
 
-use super::RequestId;
-use super::body::{ExpectedBody, receive};
-use super::condition::WriteConditions;
-use super::post::{self, FormFields, PostSigner, SuccessAction};
-use super::record::{NewObject, ObjectEntry};
-use super::reply;
-use super::store::EventOrigin;
+use crate::s3::RequestId;
+use crate::s3::body::{ExpectedBody, receive};
+use crate::s3::condition::WriteConditions;
 use crate::s3::middleware::S3Server;
+use crate::s3::post::{self, FormFields, PostSigner, SuccessAction};
+use crate::s3::record::{NewObject, ObjectEntry};
+use crate::s3::reply;
+use crate::s3::store::EventOrigin;
 
 /// The maximum size of one field, and of all fields before the file; S3 documents 20 KB.
 const MAX_FIELDS_BYTES: usize = 64 * 1024;
 /// How much of a rejected upload is still read, so that a browser receives the response.
 const MAX_DRAINED_BYTES: usize = 64 * 1024 * 1024;
-
-/// Whether the request is a form upload, whose authorization is in the body.
-pub(crate) fn is_form<B>(request: &Request<B>) -> bool {
-    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    request.method() == http::Method::POST
-        && content_type.is_some_and(|kind| kind.to_ascii_lowercase().starts_with("multipart/form-data"))
-}
 
 /// Handles a form upload.
 pub(crate) async fn handle(
@@ -138,7 +131,7 @@ async fn store_file(
     let expected = ExpectedBody {
         min_bytes: limits.min_bytes,
         max_bytes: limits.max_bytes,
-        checksums: super::checksum::from_texts(|name| fields.get(name).cloned()),
+        checksums: crate::s3::checksum::from_texts(|name| fields.get(name).cloned()),
         ..ExpectedBody::default()
     };
     let received = receive(&server.store, Some(file), expected).await?;
