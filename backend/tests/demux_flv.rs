@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::Command;
 
 use bytes::Bytes;
+use glimpse_backend::preview::service::JobOutcome;
 use glimpse_contract::Code;
 use glimpse_media::demux::buffer::SparseBuffer;
 use glimpse_media::demux::demuxer::{Demuxer, Sample, SampleRequest, SeekMode};
@@ -18,7 +19,7 @@ use glimpse_media::demux::flv::tag::{self, TagType};
 use glimpse_media::demux::flv::{self, Flv};
 use glimpse_media::demux::mp4;
 use serde_json::Value;
-use support::{make, reference_program};
+use support::{TestJob, make, reference_program};
 
 #[expect(dead_code, reason = "used by other test targets")]
 #[path = "../../media/fuzz/drive.rs"]
@@ -143,6 +144,38 @@ fn rejects_file_cut_before_first_frame() {
             "{length} bytes of an audio file"
         );
     }
+}
+
+/// Inserts audio tags before the first video tag.
+fn with_leading_audio(video: &[u8], tag_count: usize, body_bytes: usize) -> Vec<u8> {
+    let (first, _) = tag::find_tags(video).find(|(_, tag)| tag.tag_type == TagType::Video).unwrap();
+    let mut audio = tag(0, &vec![0x2f; body_bytes]);
+    audio[0] = 8;
+    [&video[..first], &audio.repeat(tag_count), &video[first..]].concat()
+}
+
+#[tokio::test]
+async fn finds_video_after_much_audio() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, video) = make_videos(folder.path()).swap_remove(0);
+    for (name, tag_count, body_bytes) in
+        [("many tags", 20_000, 5), ("many bytes", 900, 12_000), ("both", 90_000, 200)]
+    {
+        let late = with_leading_audio(&video, tag_count, body_bytes);
+        let mut read = FlvDriver::new(late.clone());
+        let movie = read.read_until_ready(flv::open).unwrap_or_else(|| panic!("{name}"));
+        assert!(read.rounds.get() <= 12, "{name}: {} rounds", read.rounds.get());
+        assert!((movie.track().duration - 6000).abs() <= 120, "{name}: {} ms", movie.track().duration);
+        let scene = TestJob::new(late.clone());
+        assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
+
+        let scene = TestJob::new(late[..late.len() - video.len()].to_vec());
+        let result = scene.run().await.result;
+        assert_eq!(result, Ok(JobOutcome::Rejected(Code::Truncated)), "{name}, truncated");
+    }
+    // More audio than is searched.
+    let scene = TestJob::new(with_leading_audio(&video, 5_700, 12_000));
+    assert_eq!(scene.run().await.result, Ok(JobOutcome::Rejected(Code::Truncated)));
 }
 
 #[test]

@@ -336,5 +336,8 @@ fn f8_tiny_flv_tags_end_with_the_budget() {
         ] {
             read(&format!("{megabytes} MB of {name}"), flv::open, [&film[..], &tags, &last].concat());
         }
+        // Before the first frame that the header announces.
+        let late = [&film[..13], &later(8, &[1]), &film[13..]].concat();
+        read(&format!("{megabytes} MB of audio before video"), flv::open, late);
     }
 }

@@ -201,12 +201,13 @@ pub fn probe(input: Input<'_>) -> Vec<String> {
     args
 }
 
-/// Arguments for ffprobe: presentation times of the last packets of a stream, from the last keyframe that can be found.
+/// Arguments for ffprobe: presentation times of the last packets of all streams, from the last keyframe that can be
+/// found.
 ///
 /// The start is after any permitted end, so that every demuxer seeks as far as possible.
-pub fn last_packets(input: Input<'_>, stream: u32, start_ms: u64) -> Vec<String> {
+pub fn last_packets(input: Input<'_>, start_ms: u64) -> Vec<String> {
     let past_end_ms = start_ms.saturating_add(limits::MAX_DURATION_MS);
-    let mut args = packet_query_args(input, stream);
+    let mut args = packet_query_args(input, None);
     args.extend(["packet=pts_time,dts_time,duration_time", "-read_intervals"].map(str::to_owned));
     args.push(format!("{}%", format_secs(past_end_ms)));
     args.push(input.url().to_owned());
@@ -215,7 +216,7 @@ pub fn last_packets(input: Input<'_>, stream: u32, start_ms: u64) -> Vec<String>
 
 /// Arguments for ffprobe: the presentation time of the packet at which a seek to this time ends. In milliseconds.
 pub fn packet_at(input: Input<'_>, stream: u32, at_ms: u64) -> Vec<String> {
-    let mut args = packet_query_args(input, stream);
+    let mut args = packet_query_args(input, Some(stream));
     args.extend(["packet=pts_time,dts_time,duration_time", "-read_intervals"].map(str::to_owned));
     args.push(format!("{}%+#1", format_secs(at_ms)));
     args.push(input.url().to_owned());
@@ -224,13 +225,13 @@ pub fn packet_at(input: Input<'_>, stream: u32, at_ms: u64) -> Vec<String> {
 
 /// Arguments for ffprobe: the number of packets in a stream.
 pub fn count_packets(input: Input<'_>, stream: u32) -> Vec<String> {
-    let mut args = packet_query_args(input, stream);
+    let mut args = packet_query_args(input, Some(stream));
     args.extend(["stream=nb_read_packets", "-count_packets"].map(str::to_owned));
     args.push(input.url().to_owned());
     args
 }
 
-fn packet_query_args(input: Input<'_>, stream: u32) -> Vec<String> {
+fn packet_query_args(input: Input<'_>, stream: Option<u32>) -> Vec<String> {
     let mut args: Vec<String> = split_args("-hide_banner -v error -max_alloc").collect();
     args.push(MAX_ALLOC_BYTES.to_string());
     args.extend(allowlist_args(
@@ -238,8 +239,10 @@ fn packet_query_args(input: Input<'_>, stream: u32) -> Vec<String> {
         "-codec_whitelist:v",
         format!("{},{COVER_CODECS}", DECODERS.join(",")),
     ));
-    args.extend(split_args("-of json=compact=1 -select_streams"));
-    args.push(stream.to_string());
+    args.extend(split_args("-of json=compact=1"));
+    if let Some(stream) = stream {
+        args.extend(["-select_streams".into(), stream.to_string()]);
+    }
     args.extend(split_args("-show_entries"));
     args
 }

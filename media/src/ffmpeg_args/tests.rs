@@ -58,8 +58,8 @@ fn probe_arguments() {
 #[test]
 fn last_packets_arguments() {
     let input = Input::Proxy(Container::Asf, URL);
-    assert!(join_args(&last_packets(input, 1, 3_600_000)).ends_with(
-        "-select_streams 1 -show_entries packet=pts_time,dts_time,duration_time -read_intervals 90000.000% \
+    assert!(join_args(&last_packets(input, 3_600_000)).ends_with(
+        "-of json=compact=1 -show_entries packet=pts_time,dts_time,duration_time -read_intervals 90000.000% \
              http://127.0.0.1:1/x"
     ));
     assert!(join_args(&count_packets(input, 1)).ends_with(
@@ -202,7 +202,7 @@ fn f1_f2_every_read_is_restricted() {
     for container in Container::ALL {
         for list in [
             probe(Input::Proxy(container, URL)),
-            last_packets(Input::Proxy(container, URL), 1, 3_600_000),
+            last_packets(Input::Proxy(container, URL), 3_600_000),
             count_packets(Input::Proxy(container, URL), 1),
             decode(container, URL, &media_info(), true, &request()),
         ] {

@@ -357,7 +357,7 @@ fn mean_frame_ms(stream: u32, packets: &[ProbePacket]) -> f64 {
     if mean.is_finite() && mean > 0.0 { mean } else { 0.0 }
 }
 
-/// Parses ffprobe's report of the last packets of a stream: the end of its last frame, in milliseconds.
+/// Parses ffprobe's report of some packets: the end of the last of them, in milliseconds.
 pub fn parse_end_ms(json: &[u8]) -> Option<u64> {
     let report: ProbeReport = serde_json::from_slice(json).ok()?;
     let end = |packet: &ProbePacket| {

@@ -10,6 +10,7 @@ use glimpse_contract::{Code, limits};
 use crate::error::JobError;
 use crate::frames::decoder::{Decoder, DecoderInput};
 use crate::frames::exit_status;
+use crate::frames::ffmpeg::missing_index::is_index_missing;
 use crate::frames::ffmpeg::timestamps::TimelineSegment;
 use crate::source::proxy::SourceProxy;
 use glimpse_media::container::Container;
@@ -79,6 +80,14 @@ fn frames_duration_ms(frames: u64, fps: f64) -> u64 {
     if fps > 0.0 { (frames as f64 * 1000.0 / fps) as u64 } else { 0 }
 }
 
+/// The duration of a source with this many packets. `None` if the reported duration is right: the AVI is complete, and
+/// its audio is longer than its video.
+fn counted_duration_ms(container: Container, info: &MediaInfo, packets: u64) -> Option<u64> {
+    let counted_ms = frames_duration_ms(packets, info.fps);
+    let is_complete = container == Container::Avi && info.frame_count > 0 && packets >= info.frame_count;
+    Some(counted_ms).filter(|counted_ms| !is_complete || *counted_ms >= info.duration_ms)
+}
+
 /// The duration of a source in milliseconds; 0 if it cannot be determined.
 ///
 /// # Errors
@@ -90,10 +99,13 @@ pub(super) async fn measure(
     info: &MediaInfo,
 ) -> Result<u64, JobError> {
     let input = DecoderInput::Proxy(proxy, container);
-    let measured_ms = match duration_check(container, info) {
+    // The header of a truncated MXF contains the duration of the complete file.
+    let is_truncated = container == Container::Mxf && is_index_missing(proxy, container).await?;
+    let check = if is_truncated { DurationCheck::CountPackets } else { duration_check(container, info) };
+    let measured_ms = match check {
         DurationCheck::LastTag => last_tag_end_ms(proxy, info).await?,
         DurationCheck::LastPackets => {
-            let args = ffmpeg_args::last_packets(input.ffmpeg_input(), info.stream, info.start_ms);
+            let args = ffmpeg_args::last_packets(input.ffmpeg_input(), info.start_ms);
             let report = try_ffprobe(decoder, input, &args).await?;
             report
                 .and_then(|report| probe::parse_end_ms(&report))
@@ -104,7 +116,7 @@ pub(super) async fn measure(
             let report = try_ffprobe(decoder, input, &args).await?;
             report
                 .and_then(|report| probe::parse_packet_count(&report))
-                .map(|count| frames_duration_ms(count, info.fps))
+                .and_then(|packets| counted_duration_ms(container, info, packets))
         }
         // Counting the packets of a larger source would take too long.
         DurationCheck::None | DurationCheck::CountPackets => None,
@@ -131,7 +143,8 @@ pub(super) async fn recount(
     info: &MediaInfo,
     segments: &mut [TimelineSegment],
 ) -> Result<(), JobError> {
-    if proxy.total_bytes() > RECOUNTED_BYTES || segments.len() > RECOUNTED_SEGMENTS {
+    let is_counted = segments.iter().all(|segment| segment.is_counted);
+    if is_counted || proxy.total_bytes() > RECOUNTED_BYTES || segments.len() > RECOUNTED_SEGMENTS {
         return Ok(());
     }
     let mut start_ms = 0;
@@ -156,10 +169,13 @@ async fn last_tag_end_ms(proxy: &SourceProxy, info: &MediaInfo) -> Result<Option
             exit_status::check_source(proxy.first_error())?;
             return Ok(None);
         };
-        if let Some(last) = tag::last_video_time_ms(&tail) {
-            let length = last.saturating_sub(info.start_ms);
+        let frame_ms = frames_duration_ms(1, info.fps);
+        let video_end_ms = tag::last_video_time_ms(&tail).map(|start_ms| start_ms + frame_ms);
+        // Audio after the last frame is played.
+        if let Some(end_ms) = video_end_ms.max(tag::last_audio_time_ms(&tail)) {
+            let length = end_ms.saturating_sub(info.start_ms);
             // If the stream ends before its start time, its timestamps were reset on the way.
-            return Ok((length > 0).then(|| length + frames_duration_ms(1, info.fps)));
+            return Ok((length > frame_ms).then_some(length));
         }
         if total <= tail_bytes {
             break;
@@ -209,6 +225,31 @@ mod tests {
         ] {
             assert_eq!(duration_check(container, &info), expected, "{container:?} {info:?}");
         }
+    }
+
+    #[test]
+    fn complete_avi_keeps_reported_duration() {
+        let reported = |duration_ms, frame_count| MediaInfo {
+            duration_ms,
+            frame_count,
+            fps: 10.0,
+            ..MediaInfo::default()
+        };
+        for (info, packets, expected) in [
+            // One minute of audio and twelve seconds of video.
+            (reported(60_000, 120), 120, None),
+            (reported(60_000, 120), 119, Some(11_900)),
+            (reported(60_000, 600), 360, Some(36_000)),
+            (reported(0, 120), 120, Some(12_000)),
+            (reported(60_000, 0), 120, Some(12_000)),
+        ] {
+            assert_eq!(counted_duration_ms(Container::Avi, &info, packets), expected, "{info:?}");
+        }
+        assert_eq!(
+            counted_duration_ms(Container::Mpegvideo, &reported(60_000, 120), 120),
+            Some(12_000),
+            "the reported duration is an estimate"
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod animation;
 mod duration;
+mod missing_index;
 mod poster;
 mod single_pass;
 mod stream_map;

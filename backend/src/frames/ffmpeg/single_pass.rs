@@ -11,6 +11,7 @@ use tokio::task::spawn_blocking;
 
 use crate::error::JobError;
 use crate::frames::exit_status;
+use crate::frames::ffmpeg::missing_index::is_index_missing;
 use crate::frames::ffmpeg::{FfmpegSource, duration, tiles};
 use crate::frames::poster_selector::is_better;
 use crate::frames::{AnimationFrames, RgbFrame, StoryboardFrames};
@@ -44,7 +45,7 @@ async fn is_needed(source: &FfmpegSource) -> Result<bool, JobError> {
         Container::Avi | Container::Flv | Container::Mxf | Container::Asf | Container::Ogg
             if source.proxy.total_bytes() > CACHED_BYTES =>
         {
-            Ok(!are_seeks_cheap(source).await?)
+            Ok(is_index_missing(&source.proxy, source.container).await? || !are_seeks_cheap(source).await?)
         }
         _ => Ok(false),
     }

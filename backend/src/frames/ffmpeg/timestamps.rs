@@ -47,6 +47,8 @@ pub(super) struct TimelineSegment {
     pub(super) start_ms: u64,
     /// Its duration, in milliseconds.
     pub(super) duration_ms: u64,
+    /// Whether its frames were counted for this duration.
+    pub(super) is_counted: bool,
 }
 
 /// The timestamps of one packet.
@@ -60,6 +62,8 @@ struct PacketTimestamp {
     dts: i64,
     /// The presentation time, in ticks.
     pts: i64,
+    /// How many frames start between here and the next timestamp; 0 if every frame has a timestamp.
+    frame_count: i64,
 }
 
 /// The segments of a stream; empty if there is only one. `fps` is its frame rate.
@@ -213,7 +217,10 @@ fn split_segments(
         let first = run.first().map_or(0, |stamp| stamp.dts);
         let pts_deltas = run.iter().map(|stamp| clock_delta(first, stamp.pts));
         let (least, most) = (pts_deltas.clone().min().unwrap_or(0), pts_deltas.max().unwrap_or(0));
-        let length = (most - least + frame_ticks).max(0);
+        // In a program stream not every frame has a timestamp: others may follow the last one that has.
+        let decoded_ticks =
+            run.last().map_or(0, |last| clock_delta(first, last.dts) + last.frame_count * frame_ticks);
+        let length = (most - least + frame_ticks).max(decoded_ticks).max(0);
         let begin = if index == 0 { 0 } else { run.first().map_or(0, |stamp| stamp.entry_offset) };
         let end =
             runs.get(index + 1).and_then(|next| next.first()).map_or(total_bytes, |stamp| stamp.entry_offset);
@@ -221,6 +228,7 @@ fn split_segments(
             bytes: begin..end,
             start_ms: (start / TICKS_PER_MS) as u64,
             duration_ms: (length / TICKS_PER_MS) as u64,
+            is_counted: run.last().is_some_and(|last| last.frame_count > 0),
         });
         start += length;
     }
@@ -257,6 +265,7 @@ fn parse_transport_stream(bytes: &[u8]) -> Vec<PacketTimestamp> {
                     entry_offset: pat_offset.unwrap_or(at as u64),
                     dts,
                     pts,
+                    frame_count: 0,
                 });
                 pat_offset = None;
             }
@@ -272,15 +281,32 @@ fn parse_program_stream(bytes: &[u8]) -> Vec<PacketTimestamp> {
     let mut timestamps = Vec::new();
     let mut track = None;
     let mut at = 0;
-    let mut pack_offset = None;
+    let (mut pack_offset, mut clock) = (None, None);
     while let Some(rest) = bytes.get(at..).filter(|rest| rest.len() >= 4) {
         if rest[..3] != [0, 0, 1] {
             at += 1;
             continue;
         }
         let id = rest[3];
-        if id == 0xba {
-            pack_offset.get_or_insert(at as u64);
+        match id {
+            0xba => {
+                // A pack without a frame's timestamp may still belong to the previous segment; its own clock decides.
+                let pack_clock = parse_pack_clock(rest);
+                let is_reset = clock.zip(pack_clock).is_some_and(|(last, pack_clock)| {
+                    !(-MAX_BACKWARD..=MAX_FORWARD).contains(&clock_delta(last, pack_clock))
+                });
+                if is_reset || pack_offset.is_none() {
+                    pack_offset = Some(at as u64);
+                }
+                clock = pack_clock.or(clock);
+            }
+            // A picture header: ISO 13818-2, 6.2.3.
+            0 => {
+                if let Some(PacketTimestamp { frame_count, .. }) = timestamps.last_mut() {
+                    *frame_count += 1;
+                }
+            }
+            _ => {}
         }
         if track.is_none_or(|track| track == id)
             && let Some((dts, pts)) = parse_pes_timestamps(rest)
@@ -291,12 +317,26 @@ fn parse_program_stream(bytes: &[u8]) -> Vec<PacketTimestamp> {
                 entry_offset: pack_offset.unwrap_or(at as u64),
                 dts,
                 pts,
+                frame_count: 0,
             });
             pack_offset = None;
         }
         at += 4;
     }
     timestamps
+}
+
+/// The clock of the pack at the start of these bytes, in ticks: ISO 13818-1, 2.5.3.3, and for MPEG-1 ISO 11172-1,
+/// 2.4.3.2.
+fn parse_pack_clock(pack: &[u8]) -> Option<i64> {
+    let five: &[u8; 5] = pack.get(4..)?.first_chunk()?;
+    if five[0] & 0xf0 == 0x20 {
+        return parse_timestamp(five);
+    }
+    let bits = pack.get(4..10)?.iter().fold(0_i64, |bits, byte| bits << 8 | i64::from(*byte));
+    let is_mpeg2 = five[0] & 0xc0 == 0x40;
+    // 33 bits in parts of 3, 15 and 15, with a marker bit after each.
+    is_mpeg2.then_some((bits >> 43 & 7) << 30 | (bits >> 27 & 0x7fff) << 15 | bits >> 11 & 0x7fff)
 }
 
 /// The decoding and presentation times of a video packet, if it has them: ISO 13818-1, 2.4.3.6, and for MPEG-1 ISO
@@ -343,6 +383,7 @@ mod tests {
             entry_offset: at,
             dts: ms * TICKS_PER_MS,
             pts: (ms + 40) * TICKS_PER_MS,
+            frame_count: 0,
         }
     }
 
@@ -389,11 +430,59 @@ mod tests {
         );
     }
 
+    #[test]
+    fn joined_program_stream_is_split_where_clock_resets() {
+        let encode_clock = |ticks: i64, prefix: u8| {
+            let top = (ticks >> 30 & 7) as u8;
+            let (high, low) = ((ticks >> 15 & 0x7fff) << 1 | 1, (ticks & 0x7fff) << 1 | 1);
+            [
+                vec![prefix | top << 1 | 1],
+                (high as u16).to_be_bytes().to_vec(),
+                (low as u16).to_be_bytes().to_vec(),
+            ]
+            .concat()
+        };
+        // MPEG-1 packs, each with one packet that contains one frame.
+        let pack = |ms: i64, has_timestamp: bool| {
+            let clock = encode_clock(ms * TICKS_PER_MS, 0x20);
+            let timestamp = if has_timestamp { clock.clone() } else { vec![0x0f] };
+            let header = [&[0, 0, 1, 0xba][..], &clock, &[0x80, 0, 1]].concat();
+            [&header[..], &[0, 0, 1, 0xe0, 0, 9], &timestamp, &[0, 0, 1, 0, 7, 7]].concat()
+        };
+        let packs: Vec<Vec<u8>> = [(0, true), (400, false), (800, true), (1200, false), (1600, false)]
+            .into_iter()
+            .map(|(ms, has_timestamp)| pack(ms, has_timestamp))
+            .collect();
+        let recording = packs.concat();
+        let length = recording.len() as u64;
+        let timestamps = parse_program_stream(&recording.repeat(2));
+        let segments = split_segments(&timestamps, 2 * length, MAX_FORWARD, 400 * TICKS_PER_MS);
+        let segment = |begin: u64, start_ms: u64| TimelineSegment {
+            bytes: begin..begin + length,
+            start_ms,
+            duration_ms: 2000,
+            is_counted: true,
+        };
+        assert_eq!(segments, [segment(0, 0), segment(length, 2000)]);
+    }
+
+    #[test]
+    fn parses_mpeg2_pack_clock() {
+        let zero = [0, 0, 1, 0xba, 0x44, 0, 4, 0, 4, 1];
+        assert_eq!(parse_pack_clock(&zero), Some(0));
+        assert_eq!(
+            parse_pack_clock(&[0, 0, 1, 0xba, 0x64, 0x0b, 0xc7, 0x0a, 0x74, 1]),
+            Some((1 << 32) + 12_345_678)
+        );
+        assert_eq!(parse_pack_clock(&zero[..8]), None, "truncated");
+    }
+
     proptest! {
         #[test]
         fn never_panics(bytes in prop::collection::vec(prop::sample::select(
             vec![0_u8, 1, 0x47, 0xe0, 0xba, 0x80, 0xff, 0x21, 0x31]), 0..2000)) {
-            let _ = (parse_transport_stream(&bytes), parse_program_stream(&bytes), parse_pes_timestamps(&bytes));
+            let _ = (parse_transport_stream(&bytes), parse_program_stream(&bytes));
+            let _ = (parse_pes_timestamps(&bytes), parse_pack_clock(&bytes));
         }
     }
 }

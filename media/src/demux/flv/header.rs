@@ -14,9 +14,10 @@ const FIRST_TAG_OFFSET: u64 = 13;
 /// Offset of the header's flags, and the flag for video.
 const FLAGS_OFFSET: u64 = 4;
 const VIDEO_FLAG: u8 = 1;
-/// The most tags and bytes that are read to find the first frame.
-const MAX_TAGS: usize = 4096;
+/// The most bytes that are read to find the first frame.
 const MAX_BYTES: u64 = 8 * 1024 * 1024;
+/// The same if the header announces video, and none was found yet: one hour of audio.
+const MAX_ANNOUNCED_BYTES: u64 = 64 * 1024 * 1024;
 /// The longest script tag that is read.
 const MAX_SCRIPT_BYTES: usize = 1024 * 1024;
 
@@ -41,14 +42,15 @@ pub(super) struct FlvHeader {
 /// Reads up to the first keyframe.
 ///
 /// # Errors
-/// The bytes that are missing; [`Code::Truncated`] if the file ends before the video that its header announces;
+/// The bytes that are missing; [`Code::Truncated`] if the video that the header announces is missing;
 /// [`ReadError::Unsupported`] if ffmpeg has to read the file.
 pub(super) fn read(buffer: &SparseBuffer) -> Result<FlvHeader, ReadError> {
     let (mut at, mut start_ms) = (FIRST_TAG_OFFSET, None);
     let (mut has_audio, mut has_video) = (false, false);
     let (mut script, mut decoder_config) = (ScriptData::default(), None);
-    for _ in 0..MAX_TAGS {
-        let Some(TagContent { tag, video: picture }) = read_tag(buffer, at, READ_AHEAD_BYTES)? else {
+    loop {
+        // The further the search is, the more bytes are read in one round trip.
+        let Some(TagContent { tag, video: picture }) = read_tag(buffer, at, READ_AHEAD_BYTES.max(at))? else {
             if !has_video && has_video_flag(buffer)? && is_truncated_at(buffer, at)? {
                 return Err(ReadError::Rejected(Code::Truncated));
             }
@@ -93,8 +95,11 @@ pub(super) fn read(buffer: &SparseBuffer) -> Result<FlvHeader, ReadError> {
             _ => {}
         }
         at += tag.total_bytes() as u64;
-        if at > MAX_BYTES {
+        if at > MAX_BYTES && !has_video_flag(buffer)? || at > MAX_ANNOUNCED_BYTES && has_video {
             break;
+        }
+        if at > MAX_ANNOUNCED_BYTES {
+            return Err(ReadError::Rejected(Code::Truncated));
         }
     }
     Err(ReadError::Unsupported("no frame with a decoder configuration at the beginning"))

@@ -98,7 +98,7 @@ fn open_with_limit(buffer: &SparseBuffer, read_whole_bytes: u64) -> Result<Flv, 
             fps = index.frame_rate(TIMESCALE);
         }
         buffer.budget().spend(total / SCANNED_BYTES_PER_STEP)?;
-        let last_audio = last_audio_time(&buffer.get(0..total)?);
+        let last_audio = tag::last_audio_time_ms(&buffer.get(0..total)?).map(u64::cast_signed);
         has_audio |= last_audio.is_some();
         index.map_to_presentation(seeker.span, seeker.frame_ms);
         let (end, keyframes) = (index.end().max(0), index.key_times());
@@ -167,19 +167,11 @@ fn read_tail(buffer: &SparseBuffer) -> Result<FlvTail, ReadError> {
         let span = last.time_ms - first.time_ms;
         return Ok(FlvTail {
             last_video: *last,
-            last_audio_ms: last_audio_time(&bytes),
+            last_audio_ms: tag::last_audio_time_ms(&bytes).map(u64::cast_signed),
             fps: if span > 0 { (pictures.len() - 1) as f64 * 1000.0 / span as f64 } else { 0.0 },
         });
     }
     Err(ReadError::Unsupported("no video tag near the end"))
-}
-
-/// Time of the last audio tag in these bytes, in milliseconds.
-fn last_audio_time(bytes: &[u8]) -> Option<i64> {
-    tag::find_tags(bytes)
-        .filter(|(_, tag)| tag.tag_type == TagType::Audio)
-        .map(|(_, tag)| tag.time_ms.cast_signed())
-        .last()
 }
 
 impl Demuxer for Flv {

@@ -82,7 +82,16 @@ pub fn find_tags(bytes: &[u8]) -> impl Iterator<Item = (usize, Tag)> {
 
 /// The time of the last complete video tag in the last bytes of a file, in milliseconds.
 pub fn last_video_time_ms(tail: &[u8]) -> Option<u64> {
-    find_tags(tail).filter(|(_, tag)| tag.tag_type == TagType::Video).map(|(_, tag)| tag.time_ms).last()
+    last_time_ms(tail, TagType::Video)
+}
+
+/// The time of the last complete audio tag in the last bytes of a file, in milliseconds.
+pub fn last_audio_time_ms(tail: &[u8]) -> Option<u64> {
+    last_time_ms(tail, TagType::Audio)
+}
+
+fn last_time_ms(tail: &[u8], tag_type: TagType) -> Option<u64> {
+    find_tags(tail).filter(|(_, tag)| tag.tag_type == tag_type).map(|(_, tag)| tag.time_ms).last()
 }
 
 /// The content of a video tag's body.
@@ -183,6 +192,7 @@ mod tests {
         }
         assert_eq!(last_video_time_ms(&tags[..tags.len() - 60]), Some(1000), "the last one is truncated");
         assert_eq!(last_video_time_ms(&build_tag(8, 5, 9)), None);
+        assert_eq!(last_audio_time_ms(&tags), Some(0x0102_0400));
         assert_eq!(last_video_time_ms(b""), None);
     }
 
