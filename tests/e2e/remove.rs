@@ -119,3 +119,44 @@ async fn delete_aborts_all_unfinished_uploads() {
     assert_eq!(ann.get("/api/videos").await.json()["videos"], json!([]));
     assert!(!stack.cloud.store().list("uploads/").contains(&key), "the next listing removes it");
 }
+
+/// Row A9 of the threat model: S3 accepts a PUT that was signed before the deletion. Its event creates nothing.
+#[tokio::test]
+async fn put_after_deletion_creates_no_video() {
+    let stack = Stack::start(Options::default()).await;
+    let ann = ApiClient::new(&stack, "ann");
+    let clip = media::clip(2, "320x240");
+    let (video, upload) = ann.create("a.mp4", "video/mp4", clip.len(), json!({})).await;
+    assert_eq!(ann.put(&upload, clip.clone()).await.status, 200);
+    assert_eq!(ann.wait_for_outcome(&video).await["state"], "ready");
+    assert_eq!(delete(&ann, &video).await.status, 200);
+    let manifest = format!("media/{video}/manifest.json");
+    let store = stack.cloud.store();
+    let tombstone = store.head(&manifest).unwrap();
+    let before = stack.cloud.invocations().len();
+
+    assert_eq!(ann.put(&upload, clip).await.status, 200, "S3 accepts a signed request until it expires");
+    eventually("the event was handled", Duration::from_secs(90), || async {
+        let is_done = stack.cloud.invocations().len() > before && stack.cloud.queue().messages().is_empty();
+        is_done.then_some(())
+    })
+    .await;
+    assert!(stack.cloud.invocations().iter().all(|invocation| invocation.outcome.is_success()));
+    assert!(stack.cloud.queue().dead_letters().is_empty());
+    assert_eq!(store.list(&format!("media/{video}/")), [manifest.clone()], "no image is created");
+    assert_eq!(store.head(&manifest).unwrap(), tombstone, "the manifest is unchanged");
+    for path in [format!("/api/videos/{video}"), format!("/api/videos/{video}/events")] {
+        let response = ann.get(&path).await;
+        assert_eq!((response.status.as_u16(), response.code().as_str()), (410, "deleted"), "{path}");
+    }
+    for file in
+        ["thumbnail.jpg", "thumbnail.jpg?time=1&width=51", "animated.gif", "storyboard.vtt", "meta.json"]
+    {
+        let response = fetch(Method::GET, &format!("{}/{video}/{file}", stack.edge), &[]).await;
+        assert_eq!((response.status.as_u16(), response.code().as_str()), (410, "deleted"), "{file}");
+    }
+    assert_eq!(ann.get(&format!("/{video}/original")).await.code(), "deleted");
+    assert_eq!(store.list("uploads/").len(), 1, "the file remains until the next listing");
+    assert_eq!(ann.get("/api/videos").await.json()["videos"], json!([]));
+    assert_eq!(store.list(""), [manifest], "the next listing removes it");
+}

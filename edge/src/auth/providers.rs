@@ -163,6 +163,62 @@ fn rejects_tokens_for_another_api() {
     }
 }
 
+/// Row J6 of the threat model: other keys and tokens that the providers issue besides session tokens of users.
+#[test]
+fn rejects_tokens_that_are_not_session_tokens() {
+    let supabase = "https://abcdefghijklmnopqrst.supabase.co/auth/v1";
+    let (firebase, project) = ("https://securetoken.google.com/acme-video", "acme-video");
+    for (token, issuer, audience, claims) in [
+        (
+            "Supabase anon key",
+            supabase,
+            "authenticated",
+            r#"{"iss":"supabase","ref":"abcdefghijklmnopqrst","role":"anon","iat":1699999000,"exp":2015575000}"#,
+        ),
+        (
+            "Supabase service_role key",
+            supabase,
+            "authenticated",
+            r#"{"iss":"supabase","ref":"abcdefghijklmnopqrst","role":"service_role","iat":1699999000,"exp":2015575000}"#,
+        ),
+        (
+            "Firebase custom token",
+            firebase,
+            project,
+            r#"{"aud":"https://identitytoolkit.googleapis.com/google.identity.identitytoolkit.v1.IdentityToolkit",
+            "iss":"a@acme-video.iam.gserviceaccount.com","sub":"a@acme-video.iam.gserviceaccount.com","iat":1699999000,
+            "exp":1700002600,"uid":"xY7zQ2bC9dE4fG6hJ8kL1mN3pR5s"}"#,
+        ),
+        (
+            "Firebase session cookie",
+            firebase,
+            project,
+            r#"{"iss":"https://session.firebase.google.com/acme-video","aud":"acme-video","auth_time":1699999000,
+            "sub":"xY7zQ2bC9dE4fG6hJ8kL1mN3pR5s","iat":1699999000,"exp":1700431000}"#,
+        ),
+    ] {
+        let result = Claims::from_json(&Json::parse(claims.as_bytes()).unwrap())
+            .and_then(|claims| claims.check_bearer(issuer, &audiences(audience), NOW_MS));
+        assert!(
+            matches!(result, Err(TokenError::WrongIssuerOrAudience | TokenError::Malformed)),
+            "{token}: {result:?}"
+        );
+    }
+}
+
+/// docs/identity-providers.md states this: an OAuth server on Supabase can give its clients another audience.
+#[test]
+fn supabase_oauth_client_token_is_checked_by_aud() {
+    let (_, issuer, audience, claims) = ACCESS_TOKENS.iter().find(|(name, ..)| *name == "Supabase").unwrap();
+    let client = r#""client_id":"9a8b7c6d-5e4f-3a2b-1c0d-9e8f7a6b5c4d","role":"#;
+    let claims = claims.replacen(r#""role":"#, client, 1);
+    let check = |claims: &str| parse(claims).check_bearer(issuer, &audiences(audience), NOW_MS);
+    assert_eq!(check(&claims), Ok(()));
+    let other = claims.replacen(r#""aud":"authenticated""#, r#""aud":"https://partner.example""#, 1);
+    assert_ne!(other, claims);
+    assert_eq!(check(&other), Err(TokenError::WrongIssuerOrAudience));
+}
+
 /// ID tokens as the token endpoint returns them at the end of a sign-in.
 #[test]
 fn accepts_id_tokens_of_known_providers() {

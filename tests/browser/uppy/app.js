@@ -12,6 +12,7 @@ export function app({ Uppy, AwsS3, GoldenRetriever, server }) {
   let outcomes = [];
   let succeeded = [];
   let parts = [];
+  let key;
 
   const log = (line) => {
     document.body.append(Object.assign(document.createElement("pre"), { textContent: line }));
@@ -38,7 +39,10 @@ export function app({ Uppy, AwsS3, GoldenRetriever, server }) {
         succeeded.push({ name: file.name, url: uploadURL, body });
         log(`${file.name}: uploaded to ${uploadURL}`);
       });
-      uppy.on("s3-multipart:part-uploaded", (_file, part) => parts.push(part.PartNumber));
+      uppy.on("s3-multipart:part-uploaded", (file, part) => {
+        parts.push(part.PartNumber);
+        key = file.s3Multipart?.key;
+      });
       if (!retriever) return undefined;
       const restored = new Promise((resolve) => {
         uppy.once("restored", () => resolve());
@@ -65,6 +69,8 @@ export function app({ Uppy, AwsS3, GoldenRetriever, server }) {
 
     /** The parts that were uploaded since `open`, by number. */
     parts: () => parts,
+    /** The key of the upload whose part was uploaded last, if this major version reports it. */
+    key: () => key,
     /** The results of the uploads, one entry for each `complete` event. */
     outcomes: () => outcomes,
     /** The uploaded files, one entry each. */

@@ -14,7 +14,7 @@ import { refusals } from "./refusals.mjs";
 import { reload } from "./reload.mjs";
 import { single } from "./single.mjs";
 import { sizes } from "./sizes.mjs";
-import { lost, trouble } from "./trouble.mjs";
+import { lost, lostForApps, trouble } from "./trouble.mjs";
 
 const ALL = [...single, ...multipart, ...reload, ...trouble, ...names, ...sizes, ...refusals];
 const [CLIP] = single;
@@ -25,8 +25,8 @@ const [REFUSED] = refusals;
 const SIGNED = [CLIP, ...multipart, ...names, REFUSED, ...lost];
 
 const PLANS = {
-  v4: [["bearer", ALL]],
-  v5: [["bearer", ALL]],
+  v4: [["bearer", [...ALL, ...lostForApps]]],
+  v5: [["bearer", [...ALL, ...lostForApps]]],
   v6: [["path", [...ALL, ...lost]], ["slash", [CLIP]], ["cookie", [CLIP]], ["sign", SIGNED]],
 };
 

@@ -57,3 +57,26 @@ export const lost = [
     expectEqual(uploads.length, 1, "objects");
   }],
 ];
+
+/** For v4 and v5: the check that docs/uploads.md recommends to apps, since a retry sends the file again. */
+export const lostForApps = [
+  ["after a lost response to complete, the app finds the video, and a retry creates another", async (stage) => {
+    const file = { name: "lost answer.mp4", ...FILE };
+    const before = await stage.bucket.keys();
+    await stage.open({ plugin: { shouldUseMultipart: true, limit: 1 }, excused: [/net::ERR_/, /^\[Uppy\]/] });
+    await stage.loseNextAnswer(/\/complete\?/);
+    await stage.app.add(file);
+    await stage.app.upload();
+    const { failed } = await stage.outcome(1);
+    expectEqual(failed.length, 1, "files that failed");
+    // The app has kept the key: Uppy removes it before `upload-error`.
+    const first = await stage.app.key();
+    const video = await stage.video(first.split("/").pop());
+    expectEqual(video.name, file.name, "name of the existing video");
+    await stage.app.retry();
+    await stage.uploaded(2);
+    const uploads = (await stage.bucket.keys()).filter((key) => !before.includes(key));
+    expectEqual(uploads.length, 2, "objects");
+    expectEqual(uploads.includes(first), true, "the first upload remains");
+  }],
+];
