@@ -33,7 +33,9 @@ const HELP: &str = "\
 cargo xtask COMMAND
 
   dev [args]            set up, build, then run all of Glimpse on this machine; Ctrl-C stops it
-  test [filter…]        set up, build, then run all checks and tests; with filters, only tests whose names contain one
+  test [-p PACKAGE] [filter…]
+                        set up, build, then run every check and test; with filters only tests whose names contain one;
+                        with -p only the tests of PACKAGE, after setting up what they need
   check                 the fast checks of `test`: import cycles, formatting, lints on both targets, documentation
   build [part…]         build edge, page and native (default: all three), if their inputs have changed
   openapi               generate the API's OpenAPI document, docs/openapi.json, from the code

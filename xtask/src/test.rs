@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::bench::{self, Bench};
 use crate::build::{self, Component};
@@ -18,7 +18,86 @@ use crate::run::{self, LoggedStep};
 use crate::setup::{self, Purpose, Toolset};
 use crate::summary::{self, SuiteResult, TestCounts};
 
-pub(crate) fn run(project: &Project, filters: &[String]) -> Result<ExitCode> {
+pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
+    let Arguments { package, filters } = Arguments::parse(arguments)?;
+    match package {
+        Some(package) => run_package(project, package, &filters),
+        None => run_all(project, &filters),
+    }
+}
+
+/// A package of the workspace, and the tools that its tests need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Package {
+    name: &'static str,
+    /// `None`: only Rust.
+    purpose: Option<Purpose>,
+}
+
+/// All packages. The end-to-end tests also need the page, the Worker and the Lambdas.
+const PACKAGES: [Package; 8] = [
+    Package { name: "glimpse-contract", purpose: None },
+    Package { name: "glimpse-media", purpose: None },
+    Package { name: "glimpse-edge", purpose: None },
+    Package { name: "glimpse-backend", purpose: Some(Purpose::Measure) },
+    Package { name: "glimpse-local", purpose: None },
+    Package { name: "glimpse-doctor", purpose: None },
+    Package { name: "xtask", purpose: None },
+    Package { name: "e2e", purpose: Some(Purpose::Test) },
+];
+
+/// The arguments of `cargo xtask test`.
+#[derive(Debug, PartialEq, Eq)]
+struct Arguments {
+    package: Option<Package>,
+    /// Parts of test names. Empty: all tests.
+    filters: Vec<String>,
+}
+
+impl Arguments {
+    fn parse(arguments: &[String]) -> Result<Self> {
+        let mut parsed = Self { package: None, filters: Vec::new() };
+        let mut rest = arguments.iter();
+        while let Some(argument) = rest.next() {
+            match argument.as_str() {
+                "-p" | "--package" => {
+                    let name = rest.next().context("-p needs the name of a package")?;
+                    let package = PACKAGES.into_iter().find(|package| {
+                        package.name == name || package.name.strip_prefix("glimpse-") == Some(name)
+                    });
+                    let names = PACKAGES.map(|package| package.name).join(", ");
+                    let package =
+                        package.with_context(|| format!("no package {name}: use one of {names}"))?;
+                    parsed.package = Some(package);
+                }
+                option if option.starts_with('-') => bail!("unknown option {option}"),
+                filter => parsed.filters.push(filter.to_owned()),
+            }
+        }
+        Ok(parsed)
+    }
+}
+
+/// Runs the tests of one package, after setting up only what they need.
+fn run_package(project: &Project, package: Package, filters: &[String]) -> Result<ExitCode> {
+    let tools = package.purpose.map(|purpose| setup::run(project, purpose)).transpose()?;
+    let mut command = project.cargo();
+    command.args(["test", "--package", package.name, "--no-fail-fast", "--"]).args(filters);
+    if let Some(tools) = &tools {
+        if package.purpose == Some(Purpose::Test) {
+            build::run(project, tools, &[Component::Page, Component::Edge], &build::ConnectSrc::Loopback)?;
+            build_tests(project)?;
+        }
+        set_tool_env(project, tools, &mut command)?;
+    }
+    let suite = run_tests(package.name, filters, &mut command)?;
+    run::print_heading("summary");
+    println!("{}", summary::format_table(std::slice::from_ref(&suite)));
+    Ok(if suite.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Runs every check and test suite; with filters, only the tests whose names contain one.
+fn run_all(project: &Project, filters: &[String]) -> Result<ExitCode> {
     let tools = setup::run(project, Purpose::Test)?;
     build::run(project, &tools, &[Component::Page, Component::Edge], &build::ConnectSrc::Loopback)?;
     build_tests(project)?;
@@ -163,7 +242,7 @@ fn layer_publish_check(project: &Project) -> Command {
 
 /// Sets the environment variables with the programs and files that tests use.
 fn set_tool_env(project: &Project, tools: &Toolset, command: &mut Command) -> Result<()> {
-    let (media, reference, test) = (tools.media()?, tools.reference()?, tools.test()?);
+    let (media, reference) = (tools.media()?, tools.reference()?);
     command
         .env("GLIMPSE_ROOT", &project.root)
         .env("GLIMPSE_PREVIEW", project.binary_path("preview"))
@@ -171,12 +250,13 @@ fn set_tool_env(project: &Project, tools: &Toolset, command: &mut Command) -> Re
         .env("GLIMPSE_FFPROBE", &media.ffprobe)
         .env("GLIMPSE_REFERENCE_FFMPEG", &reference.ffmpeg)
         .env("GLIMPSE_REFERENCE_FFPROBE", &reference.ffprobe)
-        .env("GLIMPSE_CHROMIUM", &test.chromium)
-        .env("GLIMPSE_PYTHON", &test.python)
         .env("GLIMPSE_NODE", project.npm_program("node"))
         // wrangler's build command is `cargo xtask build`, which then does nothing.
         .env("GLIMPSE_PREBUILT", "1")
         .env("WRANGLER_SEND_METRICS", "false");
+    if let Ok(test) = tools.test() {
+        command.env("GLIMPSE_CHROMIUM", &test.chromium).env("GLIMPSE_PYTHON", &test.python);
+    }
     set_media_env(command)
 }
 
@@ -210,7 +290,51 @@ fn check_licenses(project: &Project) -> SuiteResult {
 
 #[cfg(test)]
 mod tests {
-    use super::escape_regex;
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Arguments> {
+        Arguments::parse(&arguments.iter().map(|&argument| argument.to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn package_is_found_by_short_and_full_name() {
+        for name in ["media", "glimpse-media"] {
+            let parsed = parse(&["-p", name, "never_panics"]).unwrap();
+            assert_eq!(parsed.package, Some(PACKAGES[1]));
+            assert_eq!(parsed.filters, ["never_panics"]);
+        }
+        assert_eq!(
+            parse(&["a", "b"]).unwrap(),
+            Arguments { package: None, filters: vec!["a".into(), "b".into()] }
+        );
+        for wrong in [&["-p"][..], &["-p", "nothing"], &["--nothing"]] {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn every_package_of_the_workspace_is_listed() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let text = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+        let members = text.lines().find_map(|line| line.strip_prefix("members = [")).unwrap();
+        let mut names: Vec<String> = members
+            .split('"')
+            .skip(1)
+            .step_by(2)
+            .map(|member| fs::read_to_string(root.join(member).join("Cargo.toml")).unwrap())
+            .map(|text| {
+                text.lines()
+                    .find_map(|line| line.strip_prefix("name = "))
+                    .unwrap()
+                    .trim_matches('"')
+                    .to_owned()
+            })
+            .collect();
+        let mut listed: Vec<String> = PACKAGES.iter().map(|package| package.name.to_owned()).collect();
+        names.sort();
+        listed.sort();
+        assert_eq!(listed, names);
+    }
 
     #[test]
     fn filter_is_matched_literally() {
