@@ -12,13 +12,13 @@ import sys
 from pathlib import Path
 
 
-class Bits:
+class BitWriter:
     """Bits, most significant first."""
 
     def __init__(self) -> None:
         self.text = ""
 
-    def put(self, *fields: tuple[int, int] | str) -> "Bits":
+    def put(self, *fields: tuple[int, int] | str) -> "BitWriter":
         """Adds fields: a number and its width, or digits."""
         self.text += "".join(field if isinstance(field, str) else f"{field[0]:0{field[1]}b}" for field in fields)
         return self
@@ -29,26 +29,26 @@ class Bits:
         return int(text, 2).to_bytes(len(text) // 8, "big")
 
 
-class Noise:
+class PseudoRandom:
     """A deterministic number generator."""
 
     def __init__(self, seed: int) -> None:
         self.state = seed
 
-    def below(self, limit: int) -> int:
+    def next_below(self, limit: int) -> int:
         self.state = (self.state * 1103515245 + 12345) & 0x7FFFFFFF
         return (self.state >> 16) % limit
 
 
 def h263i() -> tuple[int, int, bytes]:
     """Intel's H.263: H.263 macroblocks with a different header. 128x96."""
-    noise = Noise(1)
-    bits = Bits().put((0x20, 22), (0, 8), "1", "0", "000", (1, 3), "0", "0000", (5, 5), "0", "0")
+    noise = PseudoRandom(1)
+    bits = BitWriter().put((0x20, 22), (0, 8), "1", "0", "000", (1, 3), "0", "0000", (5, 5), "0", "0")
     for _ in range(8 * 6):
         # MCBPC and CBPY: intra, only DC.
         bits.put("1", "0011")
         for block in range(6):
-            value = 20 + noise.below(100) if block < 4 else 90 + noise.below(70)
+            value = 20 + noise.next_below(100) if block < 4 else 90 + noise.next_below(70)
             bits.put((255 if value == 128 else value, 8))
     return 128, 96, bits.bytes()
 
@@ -57,14 +57,14 @@ def msmpeg4v1() -> tuple[int, int, bytes]:
     """Microsoft's MPEG-4 version 1, which has no encoder: H.263 macroblocks, each DC coded as a difference."""
     # MPEG-4's codes for the number of bits of a difference, inverted.
     luma, chroma = ("100", "00", "01", "101", "110"), ("00", "01", "10", "110", "1110")
-    noise = Noise(2)
-    bits = Bits().put((0x100, 32), (0, 5), (0, 2), (6, 5), (4, 5))
+    noise = PseudoRandom(2)
+    bits = BitWriter().put((0x100, 32), (0, 5), (0, 2), (6, 5), (4, 5))
     last = [128, 128, 128]
     for _ in range(4 * 4):
         bits.put("1", "0011")
         for block in range(6):
             plane = max(0, block - 3)
-            difference = noise.below(31) - 15 if 30 < last[plane] < 220 else (128 - last[plane]) // 8
+            difference = noise.next_below(31) - 15 if 30 < last[plane] < 220 else (128 - last[plane]) // 8
             last[plane] += difference
             size = abs(difference).bit_length()
             bits.put((chroma if plane else luma)[size])
@@ -79,8 +79,8 @@ VC1_LUMA = ("1", "01", "0001", "00001", "00101", "00111", "001000", "001100")
 VC1_CHROMA_0 = "00"
 
 
-def vc1_macroblocks(bits: Bits, seed: int) -> None:
-    noise = Noise(seed)
+def vc1_macroblocks(bits: BitWriter, seed: int) -> None:
+    noise = PseudoRandom(seed)
     for _ in range(4 * 4):
         # Only DC coded; no AC prediction.
         bits.put("1", "0")
@@ -88,35 +88,35 @@ def vc1_macroblocks(bits: Bits, seed: int) -> None:
             if block >= 4:
                 bits.put(VC1_CHROMA_0)
                 continue
-            difference = noise.below(8)
+            difference = noise.next_below(8)
             bits.put(VC1_LUMA[difference])
             if difference:
-                bits.put((noise.below(2), 1))
+                bits.put((noise.next_below(2), 1))
 
 
 def wmv3() -> tuple[int, int, bytes, bytes]:
     """Windows Media 9: VC-1 simple profile."""
-    header = Bits().put("00", "0", "0", (3, 3), (4, 5), "0", "0", "0", "1", "1", "0", "00", "0", "0", "0", "0", "0", "000",
+    header = BitWriter().put("00", "0", "0", (3, 3), (4, 5), "0", "0", "0", "1", "1", "0", "00", "0", "0", "0", "0", "0", "000",
                         "11", "0", "1")
-    bits = Bits().put("00", "0", (0, 7), (10, 5), "0", "0", "0")
+    bits = BitWriter().put("00", "0", (0, 7), (10, 5), "0", "0", "0")
     vc1_macroblocks(bits, 3)
     return 64, 64, bits.bytes(), header.bytes()
 
 
 def vc1() -> tuple[int, int, bytes, bytes]:
     """VC-1 advanced profile, with start codes."""
-    sequence = Bits().put("11", (1, 3), (1, 2), (3, 3), (4, 5), "0", (31, 12), (31, 12), "0", "0", "0", "0", "1", "0", "0",
+    sequence = BitWriter().put("11", (1, 3), (1, 2), (3, 3), (4, 5), "0", (31, 12), (31, 12), "0", "0", "0", "0", "1", "0", "0",
                           "0")
-    entry = Bits().put("0", "1", "0", "0", "0", "0", "0", "00", "0", "0", "11", "0", "0", "0")
+    entry = BitWriter().put("0", "1", "0", "0", "0", "0", "0", "00", "0", "0", "11", "0", "0", "0")
     # A plane of prediction flags written per macroblock: mode 0.
-    bits = Bits().put("110", "1", (10, 5), "0", "0000", "0", "0", "0")
+    bits = BitWriter().put("110", "1", (10, 5), "0", "0000", "0", "0", "0")
     vc1_macroblocks(bits, 4)
-    part = lambda code, content: b"\0\0\1" + bytes([code]) + escaped(content.bytes("1"))  # noqa: E731
+    part = lambda code, content: b"\0\0\1" + bytes([code]) + escape_start_codes(content.bytes("1"))  # noqa: E731
     header = part(0x0F, sequence) + part(0x0E, entry)
     return 64, 64, part(0x0D, bits), header
 
 
-def escaped(content: bytes) -> bytes:
+def escape_start_codes(content: bytes) -> bytes:
     """Inserts escape bytes, so that the content contains no start code."""
     out = bytearray()
     for byte in content:
@@ -132,8 +132,8 @@ def vp6(seed: int = 5) -> tuple[int, int, bytes]:
     With most seeds, some coefficients exceed the range of real encoders: SSE2 saturates at the maximum there, while plain C,
     and therefore arm64, wraps around to the minimum. With seeds 5 and 11 both give the same result.
     """
-    noise = Noise(seed)
-    return 64, 64, bytes([40 << 1, 0x46, 4, 4, 4, 4]) + bytes([0]) + bytes(noise.below(256) for _ in range(4000))
+    noise = PseudoRandom(seed)
+    return 64, 64, bytes([40 << 1, 0x46, 4, 4, 4, 4]) + bytes([0]) + bytes(noise.next_below(256) for _ in range(4000))
 
 
 def vp6a() -> tuple[int, int, bytes]:
@@ -148,15 +148,15 @@ def svq3() -> tuple[int, int, bytes, bytes]:
         """Exponential Golomb code, its bits interleaved."""
         return "".join(f"0{bit}" for bit in f"{value + 1:b}"[1:]) + "1"
 
-    noise = Noise(8)
-    sequence = Bits().put("111", (64, 12), (64, 12), "1", "1", "0000", "1", "0", "0", "0").bytes()
+    noise = PseudoRandom(8)
+    sequence = BitWriter().put("111", (64, 12), (64, 12), "1", "1", "0000", "1", "0", "0", "0").bytes()
     # An intra frame, quantizer 31.
-    bits = Bits().put(golomb(2), "0", (0, 8), (31, 5), "0", "0", "0", "00", "0")
+    bits = BitWriter().put(golomb(2), "0", (0, 8), (31, 5), "0", "0", "0", "00", "0")
     for _ in range(4 * 4):
         bits.put(golomb(1), golomb(0))
-        for _ in range(1 + noise.below(4)):
+        for _ in range(1 + noise.next_below(4)):
             # A level from 1 to 4 directly after the previous one, and its sign.
-            bits.put(golomb(2 * (1, 4, 8, 15)[noise.below(4)] - noise.below(2)))
+            bits.put(golomb(2 * (1, 4, 8, 15)[noise.next_below(4)] - noise.next_below(2)))
         bits.put(golomb(0))
     content = bits.bytes()
     return 64, 64, bytes([0x21, len(content)]) + content, b"SEQH" + struct.pack(">I", len(sequence)) + sequence + bytes(4)
@@ -189,7 +189,7 @@ def flv(codec: int, frame: bytes, frames: int = 3) -> bytes:
     return out
 
 
-def made() -> dict[str, tuple[str, bytes]]:
+def build_samples() -> dict[str, tuple[str, bytes]]:
     """Maps each decoder to its demuxer and a sample file."""
     return {
         "h263i": ("avi", avi(b"I263", *h263i())),
@@ -204,5 +204,5 @@ def made() -> dict[str, tuple[str, bytes]]:
 
 
 if __name__ == "__main__":
-    for decoder, (demuxer, content) in made().items():
+    for decoder, (demuxer, content) in build_samples().items():
         (Path(sys.argv[1]) / f"{decoder}.{demuxer}").write_bytes(content)

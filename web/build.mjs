@@ -126,7 +126,7 @@ async function licences(inputs) {
 const loadLater = (chunks) => ({
   name: "load-later",
   setup: ({ onResolve }) =>
-    onResolve({ filter: /^\.\/(uppy|look-card)\.js$/ }, ({ path, kind }) =>
+    onResolve({ filter: /^\.\/(uppy|poster-picker)\.js$/ }, ({ path, kind }) =>
       kind === "dynamic-import" ? { path: `/${chunks[path.slice(2)]}`, external: true } : undefined,
     ),
 });
@@ -156,9 +156,9 @@ const { values: options } = parseArgs({
 const dist = resolve(options.out);
 await rm(dist, { recursive: true, force: true });
 await mkdir(dist, { recursive: true });
-const later = await bundle(dist, ["uppy.js", "look-card.js"]);
+const later = await bundle(dist, ["uppy.js", "poster-picker.js"]);
 const [uploader, look] = later.names;
-const first = await bundle(dist, ["main.js", "style.css"], [loadLater({ "uppy.js": uploader, "look-card.js": look })]);
+const first = await bundle(dist, ["main.js", "style.css"], [loadLater({ "uppy.js": uploader, "poster-picker.js": look })]);
 const [script, style] = first.names;
 // The watch page may be framed from an opaque origin, where a module would not load.
 const watch = [await fixed(dist, "watch-page.js", "watch.js", "iife"), await fixed(dist, "watch.css", "watch.css")];

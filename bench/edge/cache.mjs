@@ -9,7 +9,7 @@ const [port, mood] = process.argv.slice(2);
 const entries = new Map();
 
 /** A stored response: HTTP/1.1 as text in front of its body. */
-function parsed(bytes) {
+function parseResponse(bytes) {
   const end = bytes.indexOf("\r\n\r\n");
   const [status, ...lines] = bytes.subarray(0, end).toString("latin1").split("\r\n");
   const headers = lines.map((line) => [line.slice(0, line.indexOf(":")).toLowerCase(), line.slice(line.indexOf(":") + 1).trim()]);
@@ -18,7 +18,7 @@ function parsed(bytes) {
 }
 
 /** Decodes a chunked body. */
-function unchunked({ headers, body, ...rest }, isChunked) {
+function dechunk({ headers, body, ...rest }, isChunked) {
   if (!isChunked) return { ...rest, headers, body };
   const parts = [];
   for (let at = 0; ; ) {
@@ -47,7 +47,7 @@ createServer((request, response) => {
   request.on("end", () => {
     const bytes = Buffer.concat(chunks);
     const isChunked = /\r\ntransfer-encoding: *chunked/i.test(bytes.subarray(0, bytes.indexOf("\r\n\r\n") + 2).toString("latin1"));
-    if (request.method === "PUT" && mood !== "forgetful") entries.set(request.headers.host + request.url, unchunked(parsed(bytes), isChunked));
+    if (request.method === "PUT" && mood !== "forgetful") entries.set(request.headers.host + request.url, dechunk(parseResponse(bytes), isChunked));
     response.writeHead(request.method === "PUT" ? 204 : 405).end();
   });
 }).listen(Number(port), "127.0.0.1");

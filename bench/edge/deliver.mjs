@@ -10,11 +10,11 @@
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 
-import { films } from "./film.mjs";
+import { encodeClips } from "./clips.mjs";
 import { commandLine, rounds, smoke } from "./load.mjs";
-import { median, middle, percentile, ratios, short, table } from "./report.mjs";
-import { cpuSeconds, ourModules, stop, stopAll, worker } from "./servers.mjs";
-import { cacheServer, cloud, glimpse, matcher, posterByToken, uploaded } from "./stage.mjs";
+import { median, medianRun, percentile, ratios, formatNumber, table } from "./report.mjs";
+import { cpuSeconds, glimpseModules, stop, stopAll, worker } from "./servers.mjs";
+import { cacheServer, cloud, glimpse, matcher, posterByToken, uploadVideo } from "./fixtures.mjs";
 
 const { values: options } = parseArgs({
   options: {
@@ -28,7 +28,7 @@ const { values: options } = parseArgs({
 });
 const FILM_SECONDS = options.smoke ? 4 : 3600;
 
-const LIKE = ["content-type", "etag", "content-length"];
+const COMPARED_HEADERS = ["content-type", "etag", "content-length"];
 
 /** Throws unless both Workers respond to a hit with the same bytes and the same headers `names`. */
 async function compare(ours, theirs, path, names) {
@@ -104,31 +104,31 @@ async function smokeRun({ ours, theirs, cold, vars, video, path, etag, signed })
 /** The Workers to start repeatedly: both, with one shared cache. */
 async function bareSides(ours, vars) {
   const cache = await cacheServer(false);
-  const bare = { modules: { "cache.js": join(import.meta.dirname, "rivals/cache.js") }, vars: { ORIGIN: ours.url }, cache };
-  const whole = { modules: ourModules(), vars: { ...vars, PUBLIC_URL: "https://video.example" }, cache };
+  const bare = { modules: { "cache.js": join(import.meta.dirname, "baselines/cache.js") }, vars: { ORIGIN: ours.url }, cache };
+  const whole = { modules: glimpseModules(), vars: { ...vars, PUBLIC_URL: "https://video.example" }, cache };
   return { glimpse: whole, "cache.match": bare };
 }
 
 async function main() {
   // Before any server starts: it may take minutes, in which a keep-alive connection would be closed.
-  const [film, part] = films(options.smoke ? null : join(process.env.GLIMPSE_TOOLS_DIR, "engine-bench"));
+  const [film, part] = encodeClips(options.smoke ? null : join(process.env.GLIMPSE_TOOLS_DIR, "engine-bench"));
   const vars = await cloud();
   const ours = await glimpse("glimpse", vars);
   const theirs = await matcher(ours);
   const cold = await glimpse("glimpse without a cache", vars, { forgetful: true });
   const began = performance.now();
-  const video = await uploaded(ours, film);
-  const after = options.smoke ? "" : ` after ${short((performance.now() - began) / 1000)} s`;
+  const video = await uploadVideo(ours, film);
+  const after = options.smoke ? "" : ` after ${formatNumber((performance.now() - began) / 1000)} s`;
   console.log(`${options.smoke ? "a short video" : "an hour of 1080p"} was uploaded and processed${after}`);
   const poster = ({ urls }) => new URL(urls["thumbnail.webp"]).pathname + new URL(urls["thumbnail.webp"]).search;
   const path = poster(video);
-  const { etag, bytes } = await compare(ours, theirs, path, [...LIKE, "cache-control"]);
+  const { etag, bytes } = await compare(ours, theirs, path, [...COMPARED_HEADERS, "cache-control"]);
   console.log(`the responses are equal: bytes, type, ETag, lifetime, 304; ${path.split("?")[0]} has ${bytes} bytes`);
-  const secret = await uploaded(ours, part, "signed");
+  const secret = await uploadVideo(ours, part, "signed");
   const signed = [poster(secret), await posterByToken(ours, secret)];
   // The remaining lifetime of a token decreases with every response.
   for (const link of signed) {
-    const { bytes } = await compare(ours, theirs, link, LIKE);
+    const { bytes } = await compare(ours, theirs, link, COMPARED_HEADERS);
     const { status } = await fetch(ours.url + link.replace(/(sig|token)=./, "$1=_"));
     if (status !== 403) throw new Error(`a modified link returns ${status}`);
     console.log(`also for ${link.split("?")[0]} with a token, which has ${bytes} bytes`);
@@ -140,8 +140,8 @@ async function main() {
   console.log(`$ workerd serve config.capnp; ${commandLine({ path }, seconds)}; ${count} rounds`);
   const [rows, better] = [[], []];
   const row = (what, name, all) => {
-    const { perSecond, p50Ms, p99Ms, cpuUs } = middle(all);
-    rows.push([what, name, short(perSecond), short(p50Ms), short(p99Ms), short(cpuUs)]);
+    const { perSecond, p50Ms, p99Ms, cpuUs } = medianRun(all);
+    rows.push([what, name, formatNumber(perSecond), formatNumber(p50Ms), formatNumber(p99Ms), formatNumber(cpuUs)]);
   };
   const kinds = [["public, a hit", { path }], ["public, 304", { path, headers: { "if-none-match": etag } }]];
   kinds.push(["signed, a hit", { path: signed[0] }], ["signed by a JWT, a hit", { path: signed[1] }]);
@@ -149,7 +149,7 @@ async function main() {
     const found = await rounds({ glimpse: [ours, request], "cache.match": [theirs, request] }, count, seconds);
     for (const [name, all] of Object.entries(found)) row(what, name, all);
     const { perSecond, cpu } = ratios(found.glimpse, found["cache.match"]);
-    better.push([what, `${short(perSecond)}x`, `${short(cpu)}x`]);
+    better.push([what, `${formatNumber(perSecond)}x`, `${formatNumber(cpu)}x`]);
   }
   const misses = await rounds({ glimpse: [cold, { path }] }, count, seconds);
   row("in S3, not in the cache", "glimpse", misses.glimpse);
@@ -159,11 +159,11 @@ async function main() {
   const took = await renders(ours, video.id, Number(options.renders));
   table(
     ["on demand, of 60 min", "pictures", "p50 ms", "p99 ms"],
-    [["a still of a random moment, 320 wide", took.length, short(percentile(took, 50)), short(percentile(took, 99))]],
+    [["a still of a random moment, 320 wide", took.length, formatNumber(percentile(took, 50)), formatNumber(percentile(took, 99))]],
   );
 
   const begun = await starts(await bareSides(ours, vars), Number(options.starts));
-  const middleOf = (all, name) => short(median(all.map((one) => one[name])));
+  const middleOf = (all, name) => formatNumber(median(all.map((one) => one[name])));
   const started = Object.entries(begun).map(([name, all]) => [name, middleOf(all, "ms"), middleOf(all, "cpuMs")]);
   table(["`workerd serve` to the first answer", "ms", "CPU ms"], started);
 }

@@ -15,13 +15,13 @@ import { parseArgs } from "node:util";
 import { gzipSync } from "node:zlib";
 
 import { commandLine, rounds, smoke } from "./load.mjs";
-import { middle, ratios, short, table } from "./report.mjs";
-import { ROOT, freePort, ourModules, start, stopAll, temporaryFolder, worker } from "./servers.mjs";
+import { medianRun, ratios, formatNumber, table } from "./report.mjs";
+import { ROOT, freePort, glimpseModules, start, stopAll, temporaryFolder, worker } from "./servers.mjs";
 import { AUDIENCE, ISSUER, SECRET, checkSignature, owner, rsaToken, secretToken } from "./tokens.mjs";
 
 const BENCH = join(ROOT, "bench/edge");
-const RIVAL = {
-  "sign.js": join(BENCH, "rivals/sign.js"),
+const BASELINE = {
+  "sign.js": join(BENCH, "baselines/sign.js"),
   aws4fetch: join(BENCH, "node_modules/aws4fetch/dist/aws4fetch.esm.js"),
 };
 const BUCKET = { S3_BUCKET: "clips", S3_REGION: "eu-central-1", S3_ACCESS_KEY_ID: "AKIDEXAMPLE", S3_SECRET_ACCESS_KEY: "hush-hush" };
@@ -48,7 +48,7 @@ async function keyServer(jwks) {
 async function companion() {
   const port = await freePort();
   const { S3_REGION, S3_BUCKET, S3_ACCESS_KEY_ID, S3_SECRET_ACCESS_KEY } = BUCKET;
-  const args = [join(BENCH, "rivals/companion.mjs"), port, S3_REGION, S3_BUCKET, S3_ACCESS_KEY_ID, S3_SECRET_ACCESS_KEY];
+  const args = [join(BENCH, "baselines/companion.mjs"), port, S3_REGION, S3_BUCKET, S3_ACCESS_KEY_ID, S3_SECRET_ACCESS_KEY];
   const env = { NODE_ENV: "production" };
   return start("Companion", process.execPath, [...args, temporaryFolder()], { port, env });
 }
@@ -69,7 +69,7 @@ function part(token, number = 7) {
   return { path: `/s3/multipart/${encodeURIComponent(UPLOAD_ID)}/${number}?key=${key}`, headers };
 }
 
-async function ask(server, { method = "GET", path, headers, body }) {
+async function send(server, { method = "GET", path, headers, body }) {
   const answer = await fetch(server.url + path, { method, headers, body });
   return { status: answer.status, headers: answer.headers, json: await answer.json() };
 }
@@ -93,25 +93,25 @@ function shape(value) {
     .join("&");
 }
 
-function same(what, ours, theirs) {
+function expectSame(what, ours, theirs) {
   const [a, b] = [JSON.stringify(ours, null, 1), JSON.stringify(theirs, null, 1)];
   if (a !== b) throw new Error(`${what}: the responses differ\nours: ${a}\ntheirs: ${b}`);
 }
 
-const SEEN = ["content-type", "cache-control", "x-content-type-options", "vary"];
-const seen = ({ status, headers }) => ({ status, ...Object.fromEntries(SEEN.map((name) => [name, headers.get(name)])) });
+const COMPARED_HEADERS = ["content-type", "cache-control", "x-content-type-options", "vary"];
+const comparedParts = ({ status, headers }) => ({ status, ...Object.fromEntries(COMPARED_HEADERS.map((name) => [name, headers.get(name)])) });
 
 /** Throws unless both Workers respond equally, signatures are valid, and both reject the same requests. */
 async function compare(ours, theirs, token) {
   const check = { secret: BUCKET.S3_SECRET_ACCESS_KEY, region: BUCKET.S3_REGION };
-  const [one, other] = [await ask(ours, upload(token)), await ask(theirs, upload(token))];
-  same("an upload", [seen(one), shape(one.json)], [seen(other), shape(other.json)]);
+  const [one, other] = [await send(ours, upload(token)), await send(theirs, upload(token))];
+  expectSame("an upload", [comparedParts(one), shape(one.json)], [comparedParts(other), shape(other.json)]);
   for (const { json } of [one, other]) {
     const { method, url, headers } = json.upload;
     checkSignature({ ...check, method, url, headers: { ...headers, "content-length": "52428800" } });
   }
-  const [first, second] = [await ask(ours, part(token)), await ask(theirs, part(token))];
-  same("a part", [seen(first), shape(first.json)], [seen(second), shape(second.json)]);
+  const [first, second] = [await send(ours, part(token)), await send(theirs, part(token))];
+  expectSame("a part", [comparedParts(first), shape(first.json)], [comparedParts(second), shape(second.json)]);
   for (const { json } of [first, second]) checkSignature({ ...check, method: "PUT", url: json.url });
 
   const wrong = `${token.slice(0, -4)}AAAA`;
@@ -121,16 +121,16 @@ async function compare(ours, theirs, token) {
     { ...upload(token), body: "{}" }, { ...upload(token), body: JSON.stringify({ name: "a", size: 1, type: "text/html" }) },
   ];
   for (const refused of refusals) {
-    const [a, b] = [await ask(ours, refused), await ask(theirs, refused)];
-    same(`refusing ${refused.path}`, [a.status, a.json.code], [b.status, b.json.code]);
+    const [a, b] = [await send(ours, refused), await send(theirs, refused)];
+    expectSame(`refusing ${refused.path}`, [a.status, a.json.code], [b.status, b.json.code]);
     if (a.status < 400) throw new Error(`${refused.path} was not rejected`);
   }
 }
 
 /** Companion's signatures are valid; it signs for any caller. */
 async function compareCompanion(server, requests) {
-  const params = await ask(server, requests.upload);
-  const signed = await ask(server, requests.part);
+  const params = await send(server, requests.upload);
+  const signed = await send(server, requests.part);
   if (params.json.method !== "POST" || !params.json.fields["X-Amz-Signature"] || signed.json.expires !== 900) {
     throw new Error(`Companion answers ${JSON.stringify([params.json, signed.json])}`);
   }
@@ -139,7 +139,7 @@ async function compareCompanion(server, requests) {
 
 function size(modules) {
   const bytes = Object.values(modules).map((path) => readFileSync(path));
-  return short(bytes.reduce((sum, each) => sum + gzipSync(each, { level: 9 }).length, 0) / 1024);
+  return formatNumber(bytes.reduce((sum, each) => sum + gzipSync(each, { level: 9 }).length, 0) / 1024);
 }
 
 async function main() {
@@ -147,11 +147,11 @@ async function main() {
   const jwks = await keyServer(rsa.jwks);
   const bySecret = { ...VARS, JWT_SECRET: SECRET };
   const byKeySet = { ...VARS, JWT_JWKS_URL: jwks };
-  const modules = ourModules();
+  const modules = glimpseModules();
   const ours = [await worker("glimpse", { modules, vars: bySecret }), await worker("glimpse RS256", { modules, vars: byKeySet })];
   const theirs = [
-    await worker("aws4fetch", { modules: RIVAL, vars: bySecret }),
-    await worker("aws4fetch RS256", { modules: RIVAL, vars: byKeySet }),
+    await worker("aws4fetch", { modules: BASELINE, vars: bySecret }),
+    await worker("aws4fetch RS256", { modules: BASELINE, vars: byKeySet }),
   ];
   const node = await companion();
   const ofCompanion = {
@@ -186,17 +186,17 @@ async function main() {
     if (companionRequest) sides.Companion = [node, companionRequest];
     const found = await rounds(sides, count, seconds);
     for (const [name, all] of Object.entries(found)) {
-      const { perSecond, p50Ms, p99Ms, cpuUs } = middle(all);
-      rows.push([what, name, short(perSecond), short(p50Ms), short(p99Ms), short(cpuUs)]);
+      const { perSecond, p50Ms, p99Ms, cpuUs } = medianRun(all);
+      rows.push([what, name, formatNumber(perSecond), formatNumber(p50Ms), formatNumber(p99Ms), formatNumber(cpuUs)]);
     }
     for (const name of Object.keys(found).slice(1)) {
       const { perSecond, cpu } = ratios(found.glimpse, found[name]);
-      better.push([what, name, `${short(perSecond)}x`, `${short(cpu)}x`]);
+      better.push([what, name, `${formatNumber(perSecond)}x`, `${formatNumber(cpu)}x`]);
     }
   }
   table(["verify and sign", "side", "requests/s", "p50 ms", "p99 ms", "CPU µs"], rows);
   table(["verify and sign", "glimpse against", "requests/s", "CPU"], better);
-  table(["modules", "KiB gzip"], [["glimpse, wasm and glue", size(modules)], ["aws4fetch", size(RIVAL)]]);
+  table(["modules", "KiB gzip"], [["glimpse, wasm and glue", size(modules)], ["aws4fetch", size(BASELINE)]]);
 }
 
 await main().finally(stopAll);

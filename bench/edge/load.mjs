@@ -36,20 +36,20 @@ export async function load(server, { method = "GET", path, headers = {}, body = 
 }
 
 /** The number of requests of each kind in a smoke run. */
-const FEW = 8;
+const SMOKE_REQUESTS = 8;
 
 /**
  * Sends a few requests of each `[server, request]`, without wrk and without figures. Every response must be successful.
  */
 export async function smoke(each) {
   for (const [server, { method = "GET", path, headers = {}, body }] of each) {
-    for (let number = 0; number < FEW; number++) {
+    for (let number = 0; number < SMOKE_REQUESTS; number++) {
       const answer = await fetch(server.url + path, { method, headers, body: body || undefined });
       await answer.arrayBuffer();
       if (answer.status >= 400) throw new Error(`${server.name} ${method} ${path}: ${answer.status}`);
     }
   }
-  console.log(`smoke: ${each.length} kinds of requests, ${FEW} of each, all successful; no figures`);
+  console.log(`smoke: ${each.length} kinds of requests, ${SMOKE_REQUESTS} of each, all successful; no figures`);
 }
 
 /**

@@ -13,7 +13,7 @@ export function percentile(values, hundredths) {
 }
 
 /** The median of each figure of a side's rounds. */
-export function middle(measurements) {
+export function medianRun(measurements) {
   const of = (name) => median(measurements.map((one) => one[name]));
   return { perSecond: of("perSecond"), p50Ms: of("p50Ms"), p99Ms: of("p99Ms"), cpuUs: of("cpuUs") };
 }
@@ -28,7 +28,7 @@ export function ratios(ours, theirs) {
 }
 
 /** A number with three significant digits. */
-export function short(value) {
+export function formatNumber(value) {
   if (value >= 100) return Math.round(value).toLocaleString("en");
   return value >= 10 ? value.toFixed(1) : value.toFixed(2);
 }

@@ -11,9 +11,9 @@ import { basename, extname, join } from "node:path";
 export const ROOT = new URL("../../", import.meta.url).pathname;
 const WORKERD = join(ROOT, "node_modules/workerd/bin/workerd");
 /** The time limit for the first response. */
-const PATIENCE_MS = 30_000;
+const START_TIMEOUT_MS = 30_000;
 /** The ticks per second in `/proc/PID/stat`: USER_HZ, the same on every Linux that Node.js runs on. */
-const TICKS_A_SECOND = 100;
+const TICKS_PER_SECOND = 100;
 
 const running = [];
 const folders = [];
@@ -45,7 +45,7 @@ export async function start(name, program, args, { port, path = "/", env = {}, r
     });
   }
   const server = { name, child, pid: child.pid, url: `http://127.0.0.1:${port}`, said: () => said };
-  while (performance.now() - began < PATIENCE_MS) {
+  while (performance.now() - began < START_TIMEOUT_MS) {
     if (child.exitCode !== null) throw new Error(`${name} ended at once:\n${said}`);
     const status = await fetch(server.url + path).then((answer) => answer.status, () => 599);
     if (status < 500 || status === ready) return { ...server, readyMs: performance.now() - began };
@@ -57,7 +57,7 @@ export async function start(name, program, args, { port, path = "/", env = {}, r
 /** The CPU time that a server has used so far, in seconds. */
 export function cpuSeconds({ pid }) {
   const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1].split(" ");
-  return (Number(fields[11]) + Number(fields[12])) / TICKS_A_SECOND;
+  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
 }
 
 /** Stops one server. */
@@ -120,7 +120,7 @@ export async function worker(name, settings) {
 }
 
 /** The modules of the Worker that `cargo xtask build edge` has built. */
-export function ourModules() {
+export function glimpseModules() {
   const modules = { "entry.js": join(ROOT, "edge/entry.js") };
   for (const name of ["index.js", "index_bg.wasm"]) modules[`build/${name}`] = join(ROOT, "edge/build", name);
   return modules;

@@ -35,14 +35,14 @@ export function owner() {
 }
 
 const hmac = (key, data) => createHmac("sha256", key).update(data).digest();
-const escaped = (value) => encodeURIComponent(value).replace(/[!'()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`);
+const rfc3986 = (value) => encodeURIComponent(value).replace(/[!'()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`);
 
 /** Throws unless a presigned URL is signed for exactly this method and these headers. */
 export function checkSignature({ method, url, headers = {}, secret, region }) {
   const { host, pathname, searchParams } = new URL(url);
   const signature = searchParams.get("X-Amz-Signature");
   searchParams.delete("X-Amz-Signature");
-  const query = [...searchParams].map((pair) => pair.map(escaped).join("=")).sort().join("&");
+  const query = [...searchParams].map((pair) => pair.map(rfc3986).join("=")).sort().join("&");
   const date = searchParams.get("X-Amz-Date");
   const scope = [date.slice(0, 8), region, "s3", "aws4_request"];
   const signed = Object.entries({ ...headers, host }).sort(([a], [b]) => (a < b ? -1 : 1));

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 
-import { ROOT, ourModules, stopAll, worker } from "../../bench/edge/servers.mjs";
+import { ROOT, glimpseModules, stopAll, worker } from "../../bench/edge/servers.mjs";
 
 const vars = {
   PUBLIC_URL: "https://video.example",
@@ -19,7 +19,7 @@ const vars = {
 after(stopAll);
 
 test("the Worker is reinstantiated after a fault", async () => {
-  const modules = { "faulty.js": `${ROOT}bench/edge/rivals/faulty.js`, ...ourModules() };
+  const modules = { "faulty.js": `${ROOT}bench/edge/baselines/faulty.js`, ...glimpseModules() };
   const server = await worker("faulty", { modules, vars });
   const ask = async (path) => {
     const answer = await fetch(server.url + path);

@@ -8,8 +8,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { MB, stage } from "./stage.mjs";
-import * as page from "./verbs.mjs";
+import { MB, stage } from "./harness.mjs";
+import * as page from "./page-helpers.mjs";
 
 const s = stage();
 const { photograph, open, said } = s;
@@ -18,9 +18,9 @@ const READY = { state: "ready", width: 1280, height: 720, duration_ms: 20_000, t
 const NAME = "meadow.mp4";
 const card = () => page.cardNamed(s.tab, NAME);
 const media = () => card().locator(".media");
-const bar = () => card().locator(".over input");
-const pick = () => card().locator(".pick");
-const glance = () => card().locator(".glancing > .glance");
+const bar = () => card().locator(".overlay input");
+const pick = () => card().locator(".set-poster");
+const glance = () => card().locator(".previewing > .storyboard-preview");
 const tile = () => glance().getAttribute("data-tile");
 
 /** The gallery with one ready video. */

@@ -5,15 +5,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { choosable, kinds, limitsInWords, refusal, typeOf } from "../../web/src/accept.js";
+import { acceptAttribute, typeNames, describeLimits, validateFile, typeOf } from "../../web/src/file-validation.js";
 import { Problem } from "../../web/src/api.js";
-import { snippet } from "../../web/src/copy.js";
+import { snippet } from "../../web/src/copy-buttons.js";
 import { ago, bytes, duration, initials, timeLeft } from "../../web/src/format.js";
-import { fingerprint } from "../../web/src/notes.js";
-import { fits, inParts, partSize, sizeOfPart } from "../../web/src/parts.js";
+import { fingerprint } from "../../web/src/resume-store.js";
+import { matchesPartSizes, needsMultipart, partSize, partBytes } from "../../web/src/multipart.js";
 import { decode } from "../../web/src/thumbhash.js";
-import { explain, speedometer } from "../../web/src/trouble.js";
-import { framesOfGif, framesOfWebp } from "./verbs.mjs";
+import { describeUploadError, createSpeedMeter } from "../../web/src/upload-errors.js";
+import { framesOfGif, framesOfWebp } from "./page-helpers.mjs";
 
 function check(decide, cases) {
   for (const [input, expected] of cases) assert.deepEqual(decide(...[input].flat()), expected, JSON.stringify(input));
@@ -87,11 +87,11 @@ test("the type is the browser's if it is allowed, else that of the extension", (
     [["", "constructor"], undefined],
     [["", "x.constructor"], undefined],
   ]);
-  assert.equal(choosable(["video/mp4"]), "video/mp4,.mp4");
+  assert.equal(acceptAttribute(["video/mp4"]), "video/mp4,.mp4");
 });
 
 test("a file is refused if its type is not allowed, or if it is empty or too large", () => {
-  const code = (type, size) => refusal({ name: "a", type, size }, limits)?.code ?? null;
+  const code = (type, size) => validateFile({ name: "a", type, size }, limits)?.code ?? null;
   check(code, [
     [["video/mp4", 1], null],
     [["video/mp4", 1000], null],
@@ -102,7 +102,7 @@ test("a file is refused if its type is not allowed, or if it is empty or too lar
 });
 
 test("a file of unknown type is left to the Worker", () => {
-  const code = (type, name) => refusal({ name, type, size: 1 }, limits)?.title ?? null;
+  const code = (type, name) => validateFile({ name, type, size: 1 }, limits)?.title ?? null;
   check(code, [
     [["", "1000012345"], null],
     [["video/*", "1000012345"], null],
@@ -115,7 +115,7 @@ test("a file of unknown type is left to the Worker", () => {
     [["text/vnd.trolltech.linguist", "00001.ts"], "Type not allowed"],
   ]);
   const withStreams = { ...limits, types: [...limits.types, "video/mp2t"] };
-  assert.equal(refusal({ name: "00001.ts", type: "text/vnd.trolltech.linguist", size: 1 }, withStreams), null);
+  assert.equal(validateFile({ name: "00001.ts", type: "text/vnd.trolltech.linguist", size: 1 }, withStreams), null);
 });
 
 test("HTML to copy escapes the name and keeps the aspect ratio", () => {
@@ -149,7 +149,7 @@ test("a thumbhash is decoded to the same pixels as by the reference decoder", ()
 });
 
 test("the speed is that of the last seconds", () => {
-  const speed = speedometer();
+  const speed = createSpeedMeter();
   assert.equal(speed(0, 0), 0, "unknown at first");
   assert.equal(speed(1000, 1000), 1000);
   for (let second = 2; second <= 10; second += 1) speed(1000 + (second - 1) * 50, second * 1000);
@@ -174,20 +174,20 @@ test("frames are counted by the formats' own blocks", () => {
 
 test("limits are shown as text before a file is chosen", () => {
   const all = ["image/gif", "video/mp4", "video/quicktime", "video/webm", "video/x-matroska", "video/x-msvideo", "video/avi"];
-  check((...types) => kinds(types), [
+  check((...types) => typeNames(types), [
     ["video/mp4", "MP4"],
     [["video/webm", "video/mp4"], "MP4 and WebM"],
     [all.slice(1, 6), "MP4, MOV, WebM, MKV and AVI"],
     [all, "MP4, MOV, WebM, MKV and 2 other kinds"],
     ["video/dv", "video/dv"],
   ]);
-  assert.equal(limitsInWords({ types: ["video/mp4"], max_upload_bytes: 5_368_709_120 }), "MP4, up to 5.4 GB each");
+  assert.equal(describeLimits({ types: ["video/mp4"], max_upload_bytes: 5_368_709_120 }), "MP4, up to 5.4 GB each");
 });
 
 const MIB = 1024 * 1024;
 
 test("files above 16 MiB are uploaded in parts of 8 MiB, with at most 10,000 parts", () => {
-  check((size, most) => inParts(size, most), [
+  check((size, most) => needsMultipart(size, most), [
     [0, false],
     [16 * MIB, false],
     [16 * MIB + 1, true],
@@ -199,11 +199,11 @@ test("files above 16 MiB are uploaded in parts of 8 MiB, with at most 10,000 par
     [5 * MIB * MIB, 549_755_814],
   ]);
   assert.ok(Math.ceil((5 * MIB * MIB) / partSize(5 * MIB * MIB)) <= 10_000);
-  assert.equal(sizeOfPart(3, 20 * MIB), 4 * MIB);
+  assert.equal(partBytes(3, 20 * MIB), 4 * MIB);
 });
 
 test("only parts that fit a file of that length are resumed", () => {
-  const fit = (size, ...parts) => fits(parts.map(([PartNumber, Size]) => ({ PartNumber, Size })), size);
+  const fit = (size, ...parts) => matchesPartSizes(parts.map(([PartNumber, Size]) => ({ PartNumber, Size })), size);
   const cases = [
     [[20 * MIB], true],
     [[20 * MIB, [1, 8 * MIB], [3, 4 * MIB]], true],
@@ -256,12 +256,12 @@ test("errors have a message, and whether a retry makes sense", async () => {
     [new Error("[s3mini] Missing ETag in uploadPart response headers"), { message: /CORS/ }],
   ];
   for (const [error, expected] of cases) {
-    const told = await explain(error, file);
+    const told = await describeUploadError(error, file);
     for (const [name, value] of Object.entries(expected)) {
       if (value instanceof RegExp) assert.match(told[name], value);
       else assert.equal(told[name] ?? false, value, `${name} of ${told.message}`);
     }
   }
   const gone = { slice: () => ({ arrayBuffer: () => Promise.reject(new Error("not found")) }) };
-  assert.equal((await explain(xhr(0), gone)).unreadable, true);
+  assert.equal((await describeUploadError(xhr(0), gone)).unreadable, true);
 });

@@ -14,7 +14,7 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-import * as page from "./verbs.mjs";
+import * as page from "./page-helpers.mjs";
 
 const READY_MS = 120_000;
 const PHONE = { width: 375, height: 740 };
@@ -74,8 +74,8 @@ const drawn = (where = tab) => where.locator("#player > .screen.drawn").waitFor(
 async function glanceAt(share, where = tab) {
   const box = await bar(where).boundingBox();
   await tab.mouse.move(box.x + box.width * share, box.y + box.height / 2);
-  const glance = where.locator(".glance");
-  await page.eventually("a frame of the storyboard", () => where.locator("#player.glancing").count());
+  const glance = where.locator(".storyboard-preview");
+  await page.eventually("a frame of the storyboard", () => where.locator("#player.previewing").count());
   return glance.evaluate((one) => ({ tile: Number(one.dataset.tile), position: one.style.backgroundPosition, image: one.style.backgroundImage }));
 }
 
@@ -119,9 +119,9 @@ async function story() {
     const bar = card.locator(".over input");
     await bar.focus();
     for (let press = 0; press < 9; press += 1) await tab.keyboard.press("ArrowRight");
-    await page.eventually("the frame", () => card.locator(".glancing > .glance").count());
+    await page.eventually("the frame", () => card.locator(".previewing > .storyboard-preview").count());
     await page.photograph(tab, shots, "gallery-pick", PHONE);
-    await card.locator(".pick").click();
+    await card.locator(".set-poster").click();
     await page.eventually("a page with the new poster", async () => (await (await fetch(`${edge}/${id}/meta.json`)).json()).urls["thumbnail.jpg"] !== before);
   });
   await owner.close();
@@ -148,13 +148,13 @@ async function story() {
     if (!(early.tile < late.tile && early.position !== late.position)) throw new Error(`${JSON.stringify([early, late])}`);
     await page.photograph(tab, shots, "watch-scrub", PHONE);
     await tab.mouse.move(2, 2);
-    await page.eventually("the poster is back", async () => (await tab.locator("#player.glancing").count()) === 0);
+    await page.eventually("the poster is back", async () => (await tab.locator("#player.previewing").count()) === 0);
   });
 
   await step("the bar works by keyboard and reports its position", async () => {
     await bar().focus();
     await tab.keyboard.press("End");
-    await page.eventually("a frame of the storyboard", () => tab.locator("#player.glancing").count());
+    await page.eventually("a frame of the storyboard", () => tab.locator("#player.previewing").count());
     page.expectMatch(await bar().getAttribute("aria-valuetext"), /^0:1[12] of 0:12$/, "the reported position");
     await page.photograph(tab, shots, "watch-keyboard");
     await bar().blur();

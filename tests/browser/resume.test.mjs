@@ -10,8 +10,8 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { test } from "node:test";
 
-import { MB, stage } from "./stage.mjs";
-import * as page from "./verbs.mjs";
+import { MB, stage } from "./harness.mjs";
+import * as page from "./page-helpers.mjs";
 
 const s = stage();
 const { file, photograph, open, crash, stored, said, partsTaken, scratch } = s;
@@ -148,7 +148,7 @@ test("another tab does not offer the upload that this one is sending", async () 
   const asked = other.waitForResponse(/\/api\/uploads$/);
   await open(other);
   await asked;
-  await page.eventually("the second page is loaded", () => other.evaluate(() => document.querySelector("#studio").dataset.empty !== "unknown"));
+  await page.eventually("the second page is loaded", () => other.evaluate(() => document.querySelector("#dashboard").dataset.empty !== "unknown"));
   assert.equal(await other.locator(".card").count(), 0);
 });
 

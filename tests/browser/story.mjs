@@ -12,7 +12,7 @@ import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, t
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 
-import * as page from "./verbs.mjs";
+import * as page from "./page-helpers.mjs";
 
 /** The time limit for processing one video, including the upload, in milliseconds. */
 const READY_MS = 120_000;

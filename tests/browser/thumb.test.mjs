@@ -15,7 +15,7 @@ import { join } from "node:path";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
-import * as page from "./verbs.mjs";
+import * as page from "./page-helpers.mjs";
 
 const VIDEO = "7zzzzzzzzz0123456789abcdef";
 /** The thumbhash of a green meadow below a blue sky. */

@@ -10,8 +10,8 @@ import { readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { test } from "node:test";
 
-import { MB, stage } from "./stage.mjs";
-import * as page from "./verbs.mjs";
+import { MB, stage } from "./harness.mjs";
+import * as page from "./page-helpers.mjs";
 
 const s = stage();
 const { file, photograph, open, stored, said, scratch } = s;

@@ -2,7 +2,7 @@
 //!
 //! Every issue of `glimpse_doctor::issue` is provoked here, with two exceptions. Some cannot occur with this S3 and
 //! this edge, or not on machines of every speed: their checks have unit tests of their own (`not_enforced`,
-//! `replaceable`, `not_conditional`, `no_picture`, `limited`). Those of the roles are provoked by `deploy/tampered.py`.
+//! `replaceable`, `not_conditional`, `no_picture`, `limited`). Those of the roles are provoked by `deploy/tests/test_drift.py`.
 
 use std::fs;
 use std::path::PathBuf;

@@ -20,7 +20,7 @@ export function setBody(card, { name, meta, rest = [], remove }) {
   title.dir = "auto";
   const bin = remove && h("button", { type: "button", class: "bin", "aria-label": `Delete: ${name}`, "data-action": "delete", onclick: remove }, icon("bin"));
   delete card.dataset.asking;
-  card.querySelector(".body").replaceChildren(h("div", { class: "head" }, title, bin), h("p", { class: "meta soft" }, ...meta), ...rest);
+  card.querySelector(".body").replaceChildren(h("div", { class: "head" }, title, bin), h("p", { class: "meta muted" }, ...meta), ...rest);
 }
 
 export function setState(card, state) {
@@ -42,12 +42,12 @@ export const action = (label, name, what, onclick, kind = "quiet") =>
 
 export const actions = (...buttons) => h("div", { class: "actions" }, ...buttons);
 
-export function reason(title, message) {
+export function errorMessage(title, message) {
   return h("div", { class: "reason" }, icon("warn"), h("p", {}, h("strong", {}, `${title}. `), message));
 }
 
 /** The placeholder of a missing image. */
-export const stand = (name) => h("div", { class: "stand" }, icon(name));
+export const placeholderIcon = (name) => h("div", { class: "placeholder-icon" }, icon(name));
 
 /** A time as text. */
 export function age(iso) {
@@ -64,14 +64,14 @@ export function refreshAges(root) {
  * Asks for confirmation before something is deleted: the question replaces the card's buttons, and Escape or the second
  * button restores them. `act` performs the action; its error replaces the question.
  */
-export function ask(card, { question, yes, busy, act }) {
+export function confirmAction(card, { question, yes, busy, act }) {
   if (card.dataset.asking) return;
-  const asker = document.activeElement;
+  const previousFocus = document.activeElement;
   const sentence = h("p", {}, question);
   const close = () => {
     panel.remove();
     delete card.dataset.asking;
-    if (asker?.isConnected) asker.focus({ preventScroll: true });
+    if (previousFocus?.isConnected) previousFocus.focus({ preventScroll: true });
   };
   const sure = h("button", { type: "button", class: "button small danger", "data-action": "sure" }, yes);
   const keep = h("button", { type: "button", class: "button small plain", "data-action": "keep", onclick: close }, "Keep");
@@ -104,10 +104,10 @@ export function ask(card, { question, yes, busy, act }) {
   keep.focus({ preventScroll: true });
 }
 
-/** Removes a card; the focus moves to its neighbor, or to `otherwise`. */
-export function removeCard(card, otherwise) {
+/** Removes a card; the focus moves to its neighbor, or to `fallbackFocus`. */
+export function removeCard(card, fallbackFocus) {
   const focused = card.contains(document.activeElement);
-  const neighbour = card.nextElementSibling ?? card.previousElementSibling;
+  const neighbor = card.nextElementSibling ?? card.previousElementSibling;
   card.remove();
-  if (focused) (neighbour ?? otherwise).focus({ preventScroll: true });
+  if (focused) (neighbor ?? fallbackFocus).focus({ preventScroll: true });
 }

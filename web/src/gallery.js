@@ -1,10 +1,10 @@
 // The gallery: the user's videos, newest first, each updated until it is processed.
 
 import * as api from "./api.js";
-import { ask, newCard, removeCard } from "./card.js";
+import { confirmAction, newCard, removeCard } from "./card.js";
 import { announce, byId } from "./dom.js";
 import { showVideo } from "./video-card.js";
-import { watch } from "./watch.js";
+import { watchVideo } from "./video-status.js";
 
 /** The number of videos per request: whole rows on most screens. */
 const PAGE = 12;
@@ -16,11 +16,11 @@ export function place(card) {
 }
 
 export function refreshEmptiness() {
-  byId("studio").dataset.empty = String(byId("gallery").childElementCount === 0);
+  byId("dashboard").dataset.empty = String(byId("gallery").childElementCount === 0);
 }
 
 const cardOf = (id) => byId("gallery").querySelector(`[data-video="${CSS.escape(id)}"]`);
-const isOver = ({ state }) => state === "ready" || state === "rejected";
+const isFinal = ({ state }) => state === "ready" || state === "rejected";
 
 /**
  * The gallery of one session.
@@ -39,7 +39,7 @@ export function gallery(host) {
       frame = undefined;
     };
     const remove = () =>
-      ask(card, {
+      confirmAction(card, {
         question: "Delete this video and its images? Links to them stop working.",
         yes: "Delete",
         busy: "Deleting",
@@ -59,7 +59,7 @@ export function gallery(host) {
     const draw = (current, slow = false) => {
       video = current;
       showVideo(card, current, { slow, frame, recheck, remove, choose });
-      if (!isOver(current)) return;
+      if (!isFinal(current)) return;
       release();
       const reason = current.problem?.message ?? "";
       announce(current.state === "ready" ? `${current.name} is ready.` : `${current.name} is refused. ${reason}`);
@@ -67,7 +67,7 @@ export function gallery(host) {
     const wait = () => {
       watching.abort();
       watching = new AbortController();
-      void watch(video.id, {
+      void watchVideo(video.id, {
         signal: watching.signal,
         onVideo: (current) => {
           // The page knows that the upload is complete; S3's listing may show it a moment later.
@@ -85,7 +85,7 @@ export function gallery(host) {
       showVideo(card, { ...video, state: "processing" }, { frame, remove });
       wait();
     };
-    if (isOver(video)) {
+    if (isFinal(video)) {
       showVideo(card, video, { remove, choose });
       return;
     }
@@ -128,7 +128,7 @@ export function gallery(host) {
       over.abort();
       byId("gallery").replaceChildren();
       byId("more").hidden = true;
-      byId("studio").dataset.empty = "unknown";
+      byId("dashboard").dataset.empty = "unknown";
     },
   };
 }

@@ -7,11 +7,11 @@
 import { decode } from "./thumbhash.js";
 
 /** The number of polls for a video that is being processed, and the delay after each in milliseconds. */
-const TRIES = 30;
-const AGAIN_MS = 2000;
+const MAX_ATTEMPTS = 30;
+const RETRY_DELAY_MS = 2000;
 
-const calm = matchMedia("(prefers-reduced-motion: reduce)");
-const mayMoveAlone = () => !calm.matches && navigator.connection?.saveData !== true;
+const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
+const canAutoplay = () => !reducedMotion.matches && navigator.connection?.saveData !== true;
 
 const style = new CSSStyleSheet();
 style.replaceSync(`
@@ -43,7 +43,7 @@ export class GlimpseThumb extends HTMLElement {
   #shape = new CSSStyleSheet();
   /** The enclosing link or button, or the element itself: the target of hover and focus. */
   #target;
-  #over;
+  #abort;
   /** Aborted when another video is set. */
   #turn = new AbortController();
   #facts;
@@ -53,7 +53,7 @@ export class GlimpseThumb extends HTMLElement {
 
   connectedCallback() {
     this.#root.adoptedStyleSheets = [style, this.#shape];
-    this.#over = new AbortController();
+    this.#abort = new AbortController();
     this.#target = this.closest("a[href], button") ?? this;
     this.setAttribute("role", this.#target === this ? "button" : "img");
     if (this.#target === this) this.tabIndex = 0;
@@ -63,13 +63,13 @@ export class GlimpseThumb extends HTMLElement {
 
   disconnectedCallback() {
     near.unobserve(this);
-    this.#over.abort();
+    this.#abort.abort();
     this.#turn.abort();
     this.#stop();
   }
 
   attributeChangedCallback(name, before, now) {
-    if (!this.isConnected || before === now || !this.#over) return;
+    if (!this.isConnected || before === now || !this.#abort) return;
     if (name === "alt") this.#name();
     else this.#draw();
   }
@@ -128,11 +128,11 @@ export class GlimpseThumb extends HTMLElement {
   }
 
   async #ask(url, signal) {
-    for (let tries = 0; tries < TRIES; tries += 1) {
+    for (let tries = 0; tries < MAX_ATTEMPTS; tries += 1) {
       const response = await fetch(url, { signal });
       if (response.status === 200) return response.json();
       if (response.status !== 202) throw new Error(String(response.status));
-      await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+      await new Promise((resolve) => setTimeout(resolve, RETRY_DELAY_MS));
       signal.throwIfAborted();
     }
     throw new Error("not ready");
@@ -145,8 +145,8 @@ export class GlimpseThumb extends HTMLElement {
   }
 
   #listen() {
-    const on = (type, act) => this.#target.addEventListener(type, act, { signal: this.#over.signal });
-    const alone = (cause) => mayMoveAlone() && this.#move(cause);
+    const on = (type, act) => this.#target.addEventListener(type, act, { signal: this.#abort.signal });
+    const alone = (cause) => canAutoplay() && this.#move(cause);
     on("pointerenter", ({ pointerType }) => pointerType === "mouse" && alone("hover"));
     on("pointerleave", () => this.#cause === "hover" && this.#stop());
     on("focus", () => this.#target.matches(":focus-visible") && alone("focus"));

@@ -1,10 +1,10 @@
 // The page: sign-in state, the uploads, and the gallery.
 
-import { choosable, limitsInWords } from "./accept.js";
+import { acceptAttribute, describeLimits } from "./file-validation.js";
 import * as api from "./api.js";
 import { refreshAges } from "./card.js";
 import { announce, byId } from "./dom.js";
-import { dropZone } from "./drop.js";
+import { attachDropZone } from "./drop-zone.js";
 import { initials } from "./format.js";
 import { gallery, place, refreshEmptiness } from "./gallery.js";
 import { uploads } from "./uploads.js";
@@ -24,28 +24,28 @@ function notice(sentence, { retry, signIn = false } = {}) {
   byId("notice").hidden = !sentence;
 }
 
-const sessionOver = () => notice("Your session has ended.", { signIn: true });
+const onSessionExpired = () => notice("Your session has ended.", { signIn: true });
 
-function complain(error, retry) {
-  if (error.status === 401) sessionOver();
+function showError(error, retry) {
+  if (error.status === 401) onSessionExpired();
   else notice(error instanceof api.Problem ? error.message : "Something went wrong in this page.", { retry });
   if (!(error instanceof api.Problem)) console.error(error);
 }
 
 function describe(me) {
   const name = me.name ?? me.email ?? me.subject;
-  byId("who-name").textContent = name;
-  byId("who-name").title = me.email ?? name;
+  byId("account-name").textContent = name;
+  byId("account-name").title = me.email ?? name;
   byId("avatar").textContent = initials(name);
-  byId("limits").textContent = limitsInWords(me.limits);
-  byId("files").accept = choosable(me.limits.types);
+  byId("limits").textContent = describeLimits(me.limits);
+  byId("files").accept = acceptAttribute(me.limits.types);
   byId("hint").textContent = matchMedia("(hover: none)").matches ? "Tap a poster to see it move." : "Point at a poster to see it move.";
 }
 
 function show(state) {
   document.body.dataset.session = state;
-  byId("who").hidden = state !== "in";
-  byId("studio").hidden = state !== "in";
+  byId("account").hidden = state !== "in";
+  byId("dashboard").hidden = state !== "in";
   byId("welcome").hidden = state !== "out";
 }
 
@@ -53,17 +53,17 @@ async function offerUnfinished(mine) {
   try {
     await mine.uploads.offerUnfinished();
   } catch (error) {
-    if (session === mine) complain(error, () => void offerUnfinished(mine));
+    if (session === mine) showError(error, () => void offerUnfinished(mine));
   }
 }
 
-async function begin() {
+async function start() {
   notice();
   let me;
   try {
     me = await api.me();
   } catch (error) {
-    complain(error, () => void begin());
+    showError(error, () => void start());
     return;
   }
   // The Worker redirects here after a failed sign-in.
@@ -75,14 +75,14 @@ async function begin() {
     return;
   }
   describe(me);
-  const videos = gallery({ complain, onSignedOut: sessionOver });
+  const videos = gallery({ showError, onSignedOut: onSessionExpired });
   const mine = {
     gallery: videos,
     uploads: uploads({
       me,
       place,
       onUploaded: (card, video, frame) => videos.follow(card, { ...video, state: "processing" }, frame),
-      onSignedOut: sessionOver,
+      onSignedOut: onSessionExpired,
       onRemoved: refreshEmptiness,
     }),
   };
@@ -98,7 +98,7 @@ async function signOut() {
     await api.signOut();
   } catch (error) {
     if (error.status !== 401) {
-      complain(error, () => void signOut());
+      showError(error, () => void signOut());
       return;
     }
   }
@@ -111,7 +111,7 @@ async function signOut() {
   byId("sign-in").focus();
 }
 
-dropZone({
+attachDropZone({
   take: (files) => {
     session.uploads.add(files);
     byId("gallery").firstElementChild?.scrollIntoView({ block: "nearest" });
@@ -125,4 +125,4 @@ window.addEventListener("beforeunload", (event) => {
   if (session?.uploads.busy()) event.preventDefault();
 });
 setInterval(() => refreshAges(byId("gallery")), MINUTE_MS);
-void begin();
+void start();

@@ -2,7 +2,7 @@
 // https://evanw.github.io/thumbhash/. Pure: pixels out, no DOM.
 
 /** The longer side of the image, in pixels. */
-const SIDE = 32;
+const MAX_SIDE = 32;
 
 /** The pixels of a thumbhash in base64, as opaque RGBA; undefined if the text is invalid. */
 export function decode(text) {
@@ -41,8 +41,8 @@ export function decode(text) {
   const yellow = channel(bits(6, 6) / 31.5 - 1, 3, 3, (1.25 * bits(27, 6)) / 63);
   const red = channel(bits(12, 6) / 31.5 - 1, 3, 3, (1.25 * bits(33, 6)) / 63);
 
-  const width = Math.round(ratio > 1 ? SIDE : SIDE * ratio);
-  const height = Math.round(ratio > 1 ? SIDE / ratio : SIDE);
+  const width = Math.round(ratio > 1 ? MAX_SIDE : MAX_SIDE * ratio);
+  const height = Math.round(ratio > 1 ? MAX_SIDE / ratio : MAX_SIDE);
   const data = new Uint8ClampedArray(width * height * 4);
   for (let y = 0, at = 0; y < height; y += 1) {
     for (let x = 0; x < width; x += 1, at += 4) {

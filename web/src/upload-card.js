@@ -1,6 +1,6 @@
 // The card of a file until it is a video: refused, waiting, uploading, paused, interrupted, unfinished.
 
-import { action, actions, age, reason, redraw, setBody, setMedia, setState, stand } from "./card.js";
+import { action, actions, age, errorMessage, redraw, setBody, setMedia, setState, placeholderIcon } from "./card.js";
 import { h } from "./dom.js";
 import { bytes, timeLeft } from "./format.js";
 
@@ -40,14 +40,14 @@ function bar({ name, size }, sent) {
 }
 
 function showFrame(card, frame, percent) {
-  setMedia(card, stand("upload"), ...(frame ? [frame.element] : []), h("div", { class: "shade" }), percent);
+  setMedia(card, placeholderIcon("upload"), ...(frame ? [frame.element] : []), h("div", { class: "shade" }), percent);
 }
 
 /** Rejected before the upload. @param {Named} file */
 export function showRefused(card, file, problem, dismiss) {
   setState(card, "refused");
-  setMedia(card, stand("film"));
-  const rest = [reason(problem.title, problem.message), actions(action("Dismiss", file.name, "dismiss", dismiss))];
+  setMedia(card, placeholderIcon("film"));
+  const rest = [errorMessage(problem.title, problem.message), actions(action("Dismiss", file.name, "dismiss", dismiss))];
   setBody(card, { name: file.name, meta: [bytes(file.size)], rest });
 }
 
@@ -96,14 +96,14 @@ export function showPaused(card, file, frame, kept, { resume, cancel }) {
 /** The upload was interrupted or rejected. @param {Named} file */
 export function showInterrupted(card, file, message, kept, { retry, discard, dismiss }) {
   setState(card, "interrupted");
-  setMedia(card, stand("upload"));
+  setMedia(card, placeholderIcon("upload"));
   const buttons = [
     retry && action("Try again", file.name, "retry", retry, "button small"),
     discard && action("Discard", file.name, "discard", discard),
     dismiss && action("Dismiss", file.name, "dismiss", dismiss),
   ];
   const numbers = kept > 0 ? `${partly(kept, file.size)} sent` : bytes(file.size);
-  const rest = [reason("Not uploaded", message), actions(...buttons)];
+  const rest = [errorMessage("Not uploaded", message), actions(...buttons)];
   redraw(card, () => setBody(card, { name: file.name, meta: [numbers], rest }));
 }
 
@@ -118,8 +118,8 @@ const ELSEWHERE =
  */
 export function showUnfinished(card, upload, { take, discard, complaint }) {
   setState(card, "unfinished");
-  setMedia(card, stand("upload"), h("span", { class: "badge unsent" }, "Unfinished"));
-  const { name, size, sent, begun } = upload;
+  setMedia(card, placeholderIcon("upload"), h("span", { class: "badge unsent" }, "Unfinished"));
+  const { name, size, sent, startedAt } = upload;
   const chooser = take && h("input", { type: "file", hidden: true, accept: upload.types, "data-files": true });
   chooser?.addEventListener("change", () => {
     const [file] = chooser.files;
@@ -129,12 +129,12 @@ export function showUnfinished(card, upload, { take, discard, complaint }) {
   const numbers = size ? partly(sent, size) : bytes(sent);
   const rest = [
     size ? bar(upload, sent) : null,
-    complaint ? reason("Another file", complaint) : h("p", { class: "soft note" }, take ? CHOOSE : ELSEWHERE),
+    complaint ? errorMessage("Another file", complaint) : h("p", { class: "muted note" }, take ? CHOOSE : ELSEWHERE),
     actions(
       take ? action("Choose the file", name, "choose", () => chooser.click(), "button small") : null,
       action("Discard", name, "discard", discard),
       chooser,
     ),
   ];
-  redraw(card, () => setBody(card, { name, meta: [`${numbers} sent · `, age(begun)], rest: rest.filter(Boolean) }));
+  redraw(card, () => setBody(card, { name, meta: [`${numbers} sent · `, age(startedAt)], rest: rest.filter(Boolean) }));
 }

@@ -29,12 +29,12 @@ function tellWhy(prefix, { problemOf, unreachable }) {
 }
 
 /**
- * @typedef {{ onBegun: (multipart: { key: string, uploadId: string }) => void, onProgress: (sent: number) => void,
+ * @typedef {{ onMultipartCreated: (multipart: { key: string, uploadId: string }) => void, onProgress: (sent: number) => void,
  *   onPart: (number: number) => void, onDone: (key: string) => void, onError: (error: Error) => void }} Listeners
  */
 
-/** The uploader, one for the page's lifetime. `inParts` and `partSize` are functions of a length. */
-export function sender({ inParts, partSize, problemOf, unreachable }) {
+/** The uploader, one for the page's lifetime. `needsMultipart` and `partSize` are functions of a length. */
+export function sender({ needsMultipart, partSize, problemOf, unreachable }) {
   const endpoint = location.origin;
   tellWhy(`${endpoint}/s3/`, { problemOf, unreachable });
   /** @type {Map<string, Listeners & { begun?: boolean }>} by Uppy's ids */
@@ -43,7 +43,7 @@ export function sender({ inParts, partSize, problemOf, unreachable }) {
 
   const uppy = new Uppy({ logger: SILENT }).use(AwsS3, {
     companionEndpoint: endpoint,
-    shouldUseMultipart: ({ size }) => inParts(size),
+    shouldUseMultipart: ({ size }) => needsMultipart(size),
     getChunkSize: ({ size }) => partSize(size),
     // The name and the type have their own parameters.
     allowedMetaFields: [],
@@ -67,7 +67,7 @@ export function sender({ inParts, partSize, problemOf, unreachable }) {
       const multipart = files[id]?.s3Multipart;
       if (mine.begun || !multipart) continue;
       mine.begun = true;
-      mine.onBegun(multipart);
+      mine.onMultipartCreated(multipart);
     }
   });
 

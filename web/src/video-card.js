@@ -1,11 +1,11 @@
 // The card of an uploaded video: processing, slow, ready, rejected, failed.
 
-import { action, actions, age, reason, redraw, setBody, setMedia, setState, stand } from "./card.js";
-import { copyButtons, traceOf } from "./copy.js";
+import { action, actions, age, errorMessage, redraw, setBody, setMedia, setState, placeholderIcon } from "./card.js";
+import { copyButtons, traceIdRow } from "./copy-buttons.js";
 import { h } from "./dom.js";
 import { bytes } from "./format.js";
-import { sayOrigin } from "./origin.js";
-import { screen } from "./screen.js";
+import { showCacheStatus } from "./cache-status.js";
+import { thumbnailView } from "./thumbnail-view.js";
 
 function meta(video) {
   const facts = [video.width && video.height ? `${video.width} × ${video.height}` : null, bytes(video.bytes)];
@@ -13,14 +13,14 @@ function meta(video) {
 }
 
 function showReady(card, video, { remove, choose }) {
-  const picture = screen(video, { label: `Moving preview of ${video.name}` });
+  const picture = thumbnailView(video, { label: `Moving preview of ${video.name}` });
   const origin = h("span", { class: "origin" });
-  sayOrigin(picture.querySelector("img"), origin);
+  showCacheStatus(picture.querySelector("img"), origin);
   setMedia(card, picture);
   setBody(card, { name: video.name, meta: meta(video), rest: [copyButtons(video, origin)], remove });
   if (!choose || !video.duration_ms || !video.urls["storyboard.json"]) return;
-  import("./look-card.js").then(
-    ({ lookThrough }) => picture.isConnected && lookThrough(card.querySelector(".media"), video, choose),
+  import("./poster-picker.js").then(
+    ({ attachPosterPicker }) => picture.isConnected && attachPosterPicker(card.querySelector(".media"), video, choose),
     // Without the chunk, only the bar is missing.
     () => {},
   );
@@ -29,18 +29,18 @@ function showReady(card, video, { remove, choose }) {
 function showWorking(card, video, frame, remove) {
   setMedia(
     card,
-    stand("film"),
+    placeholderIcon("film"),
     ...(frame ? [frame.element, h("div", { class: "shade" })] : []),
     h("div", { class: "shimmer" }),
     h("span", { class: "working" }, h("span", { class: "spinner", "aria-hidden": "true" }), "Processing"),
   );
-  setBody(card, { name: video.name, meta: meta(video), rest: [h("p", { class: "soft note" }, "Usually a matter of seconds.")], remove });
+  setBody(card, { name: video.name, meta: meta(video), rest: [h("p", { class: "muted note" }, "Usually a matter of seconds.")], remove });
 }
 
 function showStuck(card, video, title, message, { recheck, remove }) {
-  setMedia(card, stand("film"));
+  setMedia(card, placeholderIcon("film"));
   const again = actions(action("Check again", video.name, "recheck", recheck, "button small"));
-  setBody(card, { name: video.name, meta: meta(video), rest: [reason(title, message), traceOf(video), again], remove });
+  setBody(card, { name: video.name, meta: meta(video), rest: [errorMessage(title, message), traceIdRow(video), again], remove });
 }
 
 const SLOW = "Processing takes longer than usual. The upload is safe: its poster and preview appear here once they are ready.";
@@ -62,9 +62,9 @@ function drawVideo(card, video, { slow = false, frame, recheck, remove, choose }
     showReady(card, video, { remove, choose });
   } else if (video.state === "rejected") {
     setState(card, "rejected");
-    setMedia(card, stand("film"));
+    setMedia(card, placeholderIcon("film"));
     const { title, message } = video.problem ?? { title: "Refused", message: "This file cannot be processed." };
-    setBody(card, { name: video.name, meta: meta(video), rest: [reason(title, message), traceOf(video)], remove });
+    setBody(card, { name: video.name, meta: meta(video), rest: [errorMessage(title, message), traceIdRow(video)], remove });
   } else if (video.state === "failed") {
     setState(card, "failed");
     const message = `${video.problem?.message ?? "An internal error occurred."} It will be retried; nothing is lost.`;

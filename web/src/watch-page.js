@@ -2,8 +2,8 @@
 // can play the source. Without this script the page shows the poster.
 
 import { byId, h } from "./dom.js";
-import { local, screen } from "./screen.js";
-import { scrubber } from "./scrub.js";
+import { relativeUrl, thumbnailView } from "./thumbnail-view.js";
+import { scrubber } from "./scrubber.js";
 
 const main = byId("watch");
 const meta = JSON.parse(main.dataset.meta);
@@ -27,7 +27,7 @@ function drawings() {
 
 /** Replaces the poster by the source and plays it. */
 function play(button, at) {
-  const video = h("video", { src: original, controls: true, playsinline: true, poster: local(meta.urls["thumbnail.jpg"]) });
+  const video = h("video", { src: original, controls: true, playsinline: true, poster: relativeUrl(meta.urls["thumbnail.jpg"]) });
   video.addEventListener("error", () => {
     video.replaceWith(button);
     button.setAttribute("aria-label", "The video could not be loaded. Try again");
@@ -41,21 +41,21 @@ function play(button, at) {
 
 drawings();
 player.style.setProperty("--shape", String(meta.width / meta.height));
-const button = screen(meta, { label: original ? "Play the video" : `Moving preview of ${meta.title}`, lazy: false });
+const button = thumbnailView(meta, { label: original ? "Play the video" : `Moving preview of ${meta.title}`, lazy: false });
 player.replaceChildren(button);
 let video;
 
 /** The bar below the player. Frames cover the poster or the source while the bar is in use. */
-function lookThrough() {
+function createScrubber() {
   const place = h("div", { id: "scrub", class: "scrub" });
   const found = scrubber({
     stage: player,
     place,
     duration_ms: meta.duration_ms,
-    json: local(meta.urls["storyboard.json"]),
-    sheet: local(meta.urls["storyboard.webp"]),
+    json: relativeUrl(meta.urls["storyboard.json"]),
+    sheet: relativeUrl(meta.urls["storyboard.webp"]),
     label: "Look through the video",
-    chosen(seconds) {
+    onSelect(seconds) {
       if (!video?.isConnected) return false;
       video.currentTime = seconds;
       return true;
@@ -67,7 +67,7 @@ function lookThrough() {
   return found;
 }
 
-const bar = meta.duration_ms > 0 && meta.urls["storyboard.json"] ? lookThrough() : undefined;
+const bar = meta.duration_ms > 0 && meta.urls["storyboard.json"] ? createScrubber() : undefined;
 if (original) {
   button.dataset.plays = "";
   button.removeAttribute("aria-pressed");

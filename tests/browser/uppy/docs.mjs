@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 
 import { build } from "esbuild";
 
-import { eventually, expectEqual, launch, listen } from "../verbs.mjs";
+import { eventually, expectEqual, launch, listen } from "../page-helpers.mjs";
 
 const READY_MS = 90_000;
 const { edge, port, clip, snippets } = JSON.parse(process.env.GLIMPSE_STORY ?? "{}");

@@ -1,6 +1,6 @@
 // Multipart uploads: sent, paused, resumed, canceled; nothing is sent twice.
 
-import { eventually, expectAtLeast, expectEqual } from "../verbs.mjs";
+import { eventually, expectAtLeast, expectEqual } from "../page-helpers.mjs";
 
 const MIB = 1024 * 1024;
 /** Six parts: five of 5 MiB and one of a single byte. */

@@ -1,6 +1,6 @@
 // File names: the API returns them unchanged, with any characters.
 
-import { expectEqual } from "../verbs.mjs";
+import { expectEqual } from "../page-helpers.mjs";
 
 /** Names with characters that are special in some layer. */
 const NAMES = [

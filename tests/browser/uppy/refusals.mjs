@@ -1,6 +1,6 @@
 // Error messages for rejections by the edge: the edge's own message if the Uppy version passes it on.
 
-import { expectEqual, expectMatch } from "../verbs.mjs";
+import { expectEqual, expectMatch } from "../page-helpers.mjs";
 
 const PAGE = { name: "page.html", type: "text/html", bytes: 100 };
 

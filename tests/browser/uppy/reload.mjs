@@ -1,6 +1,6 @@
 // Golden Retriever restores an upload after a reload, and nothing is sent twice.
 
-import { eventually, expectEqual } from "../verbs.mjs";
+import { eventually, expectEqual } from "../page-helpers.mjs";
 import { SIX_PARTS, SLOW, expectNoneAgain } from "./multipart.mjs";
 
 export const reload = [

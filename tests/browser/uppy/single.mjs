@@ -1,6 +1,6 @@
 // Single uploads by `GET /s3/params`: a clip is processed, and six files are uploaded concurrently.
 
-import { expectAtLeast, expectEqual } from "../verbs.mjs";
+import { expectAtLeast, expectEqual } from "../page-helpers.mjs";
 
 export const single = [
   ["a clip in a single upload is processed", async (stage) => {

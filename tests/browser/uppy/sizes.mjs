@@ -1,7 +1,7 @@
 // Sizes at the limits of S3's rules: an empty file, exactly one part, one byte more, and more than Uppy sends in a
 // single upload.
 
-import { eventually, expectEqual, expectMatch } from "../verbs.mjs";
+import { eventually, expectEqual, expectMatch } from "../page-helpers.mjs";
 
 const MIB = 1024 * 1024;
 const KIND = { type: "video/mp4" };

@@ -2,7 +2,7 @@
 
 import { createHash } from "node:crypto";
 
-import { eventually, expectEqual, listen, slowDown as throttle } from "../verbs.mjs";
+import { eventually, expectEqual, listen, slowDown as throttle } from "../page-helpers.mjs";
 import { pieces } from "./content.js";
 import { watch } from "./wire.mjs";
 

@@ -1,6 +1,6 @@
 // Errors during an upload: each Uppy version recovers from them, and the upload succeeds.
 
-import { expectEqual } from "../verbs.mjs";
+import { expectEqual } from "../page-helpers.mjs";
 import { slowDown } from "./story.mjs";
 
 const MIB = 1024 * 1024;

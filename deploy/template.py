@@ -18,7 +18,7 @@ ACCOUNT, REGION, STACK = "123456789012", "eu-central-1", "glimpse"
 PSEUDO = {"AWS::AccountId": ACCOUNT, "AWS::Region": REGION, "AWS::StackName": STACK, "AWS::Partition": "aws",
           "AWS::URLSuffix": "amazonaws.com"}
 # The required parameters.
-SAID = {"AllowedOrigins": "https://video.example.com,https://app.example.com"}
+TEST_PARAMETERS = {"AllowedOrigins": "https://video.example.com,https://app.example.com"}
 ABSENT = object()
 
 
@@ -65,7 +65,7 @@ class Stack:
 
     def __init__(self, **parameters: str) -> None:
         template = yaml_parse(TEMPLATE.read_text())
-        parameters = SAID | parameters
+        parameters = TEST_PARAMETERS | parameters
         self.pseudo = PSEUDO
         self.parameters = {}
         for name, about in template["Parameters"].items():
@@ -93,20 +93,20 @@ class Stack:
             self.properties(name)
 
     def is_met(self, condition: str) -> bool:
-        return self.test(self.conditions[condition])
+        return self.evaluate_condition(self.conditions[condition])
 
-    def test(self, expression: dict) -> bool:
+    def evaluate_condition(self, expression: dict) -> bool:
         [(function, arguments)] = expression.items()
         match function:
             case "Fn::Equals":
                 left, right = (str(self.fill(argument)) for argument in arguments)
                 return left == right
             case "Fn::And":
-                return all(self.test(argument) for argument in arguments)
+                return all(self.evaluate_condition(argument) for argument in arguments)
             case "Fn::Or":
-                return any(self.test(argument) for argument in arguments)
+                return any(self.evaluate_condition(argument) for argument in arguments)
             case "Fn::Not":
-                return not self.test(arguments[0])
+                return not self.evaluate_condition(arguments[0])
             case "Condition":
                 return self.is_met(arguments)
         raise ValueError(f"unsupported condition {function}")
@@ -121,7 +121,7 @@ class Stack:
             self.filled[name] = self.fill(about.get("Properties", {}))
         return self.filled[name]
 
-    def named(self, name: str, which: str | None = None):
+    def lookup(self, name: str, which: str | None = None):
         if name in self.pseudo:
             return self.pseudo[name]
         if name == "AWS::NoValue":
@@ -141,9 +141,9 @@ class Stack:
             [(function, arguments)] = node.items()
             match function:
                 case "Ref":
-                    return self.named(arguments)
+                    return self.lookup(arguments)
                 case "Fn::GetAtt":
-                    return self.named(*(arguments if isinstance(arguments, list) else arguments.split(".", 1)))
+                    return self.lookup(*(arguments if isinstance(arguments, list) else arguments.split(".", 1)))
                 case "Fn::If":
                     condition, yes, no = arguments
                     return self.fill(yes if self.is_met(condition) else no)
@@ -151,7 +151,7 @@ class Stack:
                     text, more = arguments if isinstance(arguments, list) else (arguments, {})
                     more = self.fill(more)
                     return re.sub(r"\$\{([^}]+)\}", lambda found: str(
-                        more[found[1]] if found[1] in more else self.named(*found[1].split(".", 1))), text)
+                        more[found[1]] if found[1] in more else self.lookup(*found[1].split(".", 1))), text)
                 case "Fn::Join":
                     return arguments[0].join(map(str, self.fill(arguments[1])))
                 case "Fn::FindInMap":
@@ -166,28 +166,28 @@ class Stack:
         filled = {key: self.fill(value) for key, value in node.items()}
         return {key: value for key, value in filled.items() if value is not ABSENT}
 
-    def chosen(self, node):
+    def resolve_conditions(self, node):
         """A part of the template with every `Fn::If` resolved, otherwise unchanged."""
         if isinstance(node, list):
-            return [value for value in map(self.chosen, node) if value is not ABSENT]
+            return [value for value in map(self.resolve_conditions, node) if value is not ABSENT]
         if not isinstance(node, dict):
             return node
         if "Fn::If" in node:
             condition, yes, no = node["Fn::If"]
-            return self.chosen(yes if self.is_met(condition) else no)
+            return self.resolve_conditions(yes if self.is_met(condition) else no)
         if node == {"Ref": "AWS::NoValue"}:
             return ABSENT
-        return {key: value for key, value in ((k, self.chosen(v)) for k, v in node.items()) if value is not ABSENT}
+        return {key: value for key, value in ((k, self.resolve_conditions(v)) for k, v in node.items()) if value is not ABSENT}
 
-    def of_type(self, kind: str) -> dict[str, dict]:
+    def resources_of_type(self, kind: str) -> dict[str, dict]:
         return {name: self.properties(name) for name, about in self.resources.items() if about["Type"] == kind}
 
     @property
-    def place(self) -> dict[str, str]:
+    def substitutions(self) -> dict[str, str]:
         """The names of the stack, its account and its region."""
         pseudo = {name.removeprefix("AWS::"): value for name, value in self.pseudo.items()}
         return {"account": pseudo["AccountId"], "region": pseudo["Region"], "partition": pseudo["Partition"],
-                "stack": pseudo["StackName"], "bucket": self.named("Bucket")}
+                "stack": pseudo["StackName"], "bucket": self.lookup("Bucket")}
 
     def policies_of(self, name: str) -> list[dict]:
         """The policies of a role or user."""
@@ -201,9 +201,9 @@ class Stack:
     def policies_for(self, service: str) -> list[dict]:
         """The policies of a service's resources."""
         kind = {"s3": "AWS::S3::BucketPolicy", "sqs": "AWS::SQS::QueuePolicy"}.get(service)
-        return [about["PolicyDocument"] for about in self.of_type(kind).values()] if kind else []
+        return [about["PolicyDocument"] for about in self.resources_of_type(kind).values()] if kind else []
 
-    def ways_to(self, service: str) -> list[dict]:
+    def endpoint_policies_for(self, service: str) -> list[dict]:
         """The policies of the endpoints to a service in the functions' own network, if they have one."""
-        return [about["PolicyDocument"] for about in self.of_type("AWS::EC2::VPCEndpoint").values()
+        return [about["PolicyDocument"] for about in self.resources_of_type("AWS::EC2::VPCEndpoint").values()
                 if about["ServiceName"].endswith(f".{service}")]

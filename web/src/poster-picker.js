@@ -3,40 +3,40 @@
 
 import { announce, h } from "./dom.js";
 import { duration } from "./format.js";
-import { local } from "./screen.js";
-import { scrubber } from "./scrub.js";
+import { relativeUrl } from "./thumbnail-view.js";
+import { scrubber } from "./scrubber.js";
 
 /**
  * Adds a bar to a card's image. `choose` makes the frame at a time the poster; its error is shown on the button.
  * @param {HTMLElement} stage the image and its overlays @param {import("./api.js").Video} video
  * @param {(seconds: number) => Promise<void>} choose
  */
-export function lookThrough(stage, video, choose) {
+export function attachPosterPicker(stage, video, choose) {
   const screen = stage.querySelector(".screen");
-  const place = h("div", { class: "scrub over" });
-  const button = h("button", { type: "button", class: "pick", hidden: true });
-  const found = scrubber({
+  const place = h("div", { class: "scrub overlay" });
+  const button = h("button", { type: "button", class: "set-poster", hidden: true });
+  const scrubBar = scrubber({
     stage: screen,
     place,
     duration_ms: video.duration_ms,
-    json: local(video.urls["storyboard.json"]),
-    sheet: local(video.urls["storyboard.webp"]),
+    json: relativeUrl(video.urls["storyboard.json"]),
+    sheet: relativeUrl(video.urls["storyboard.webp"]),
     label: `Look through ${video.name}`,
-    chosen: offer,
+    onSelect: showPosterButton,
   });
   let acting = false;
 
   /** A selected frame stays, and can become the poster. */
-  function offer() {
-    button.textContent = `Make ${duration(Math.floor(found.at()) * 1000)} the poster`;
+  function showPosterButton() {
+    button.textContent = `Make ${duration(Math.floor(scrubBar.at()) * 1000)} the poster`;
     button.hidden = false;
     stage.dataset.pinned = "";
-    found.show(found.at());
+    scrubBar.show(scrubBar.at());
     return false;
   }
-  function leave() {
+  function dismiss() {
     if (acting) return;
-    found.hide();
+    scrubBar.hide();
     button.hidden = true;
     delete stage.dataset.pinned;
   }
@@ -46,7 +46,7 @@ export function lookThrough(stage, video, choose) {
     button.setAttribute("aria-disabled", "true");
     button.textContent = "Making it the poster";
     try {
-      await choose(found.at());
+      await choose(scrubBar.at());
       acting = false;
       announce(`The poster of ${video.name} is changed.`);
     } catch (error) {
@@ -56,17 +56,17 @@ export function lookThrough(stage, video, choose) {
       announce(error.message);
     }
   });
-  found.bar.addEventListener("pointerleave", (event) => {
+  scrubBar.bar.addEventListener("pointerleave", (event) => {
     if (event.buttons) return;
-    if (button.hidden) found.hide();
-    else found.show(found.at());
+    if (button.hidden) scrubBar.hide();
+    else scrubBar.show(scrubBar.at());
   });
-  stage.addEventListener("pointerleave", () => stage.contains(document.activeElement) || leave());
-  stage.addEventListener("focusout", ({ relatedTarget }) => stage.contains(relatedTarget) || stage.matches(":hover") || leave());
+  stage.addEventListener("pointerleave", () => stage.contains(document.activeElement) || dismiss());
+  stage.addEventListener("focusout", ({ relatedTarget }) => stage.contains(relatedTarget) || stage.matches(":hover") || dismiss());
   stage.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || button.hidden) return;
-    leave();
-    found.bar.focus({ preventScroll: true });
+    dismiss();
+    scrubBar.bar.focus({ preventScroll: true });
   });
   stage.append(place, button);
 }

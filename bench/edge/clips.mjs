@@ -9,7 +9,7 @@ import { temporaryFolder } from "./servers.mjs";
 
 const X264 = "-c:v libx264 -preset veryfast -b:v 5M -maxrate 6M -bufsize 10M -g 60 -pix_fmt yuv420p -movflags +faststart";
 
-function made(folder, name, args) {
+function encodeClip(folder, name, args) {
   const path = join(folder, name);
   if (existsSync(path)) return path;
   mkdirSync(folder, { recursive: true });
@@ -21,14 +21,14 @@ function made(folder, name, args) {
 }
 
 /** The paths of the hour and of its first minute in `folder`; without a folder, of two short videos. */
-export function films(folder) {
+export function encodeClips(folder) {
   const source = (size, seconds) => ["-f", "lavfi", "-i", `mandelbrot=s=${size}:r=30`, "-t", `${seconds}`, ...X264.split(" ")];
   if (!folder) {
     const place = temporaryFolder();
-    return [made(place, "long.mp4", source("320x180", 4)), made(place, "short.mp4", source("320x180", 2))];
+    return [encodeClip(place, "long.mp4", source("320x180", 4)), encodeClip(place, "short.mp4", source("320x180", 2))];
   }
   // `backend/bench` generates an equivalent minute under the same name.
-  const minute = made(folder, "h264-60s.mp4", source("1920x1080", 60));
+  const minute = encodeClip(folder, "h264-60s.mp4", source("1920x1080", 60));
   const copy = "-c copy -movflags +faststart".split(" ");
-  return [made(folder, "h264-60min.mp4", ["-stream_loop", "59", "-i", minute, ...copy]), minute];
+  return [encodeClip(folder, "h264-60min.mp4", ["-stream_loop", "59", "-i", minute, ...copy]), minute];
 }

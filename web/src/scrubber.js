@@ -13,17 +13,17 @@ const step = (seconds) => Math.min(seconds, Math.max(1, seconds / 100));
  * @param {{ stage: HTMLElement, place: HTMLElement, duration_ms: number, json: string, sheet: string, label: string,
  *   chosen: (seconds: number) => boolean }} options
  */
-export function scrubber({ stage, place, duration_ms, json, sheet, label, chosen }) {
+export function scrubber({ stage, place, duration_ms, json, sheet, label, onSelect }) {
   const seconds = duration_ms / 1000;
-  const glance = h("div", { class: "glance", "aria-hidden": "true" });
+  const preview = h("div", { class: "storyboard-preview", "aria-hidden": "true" });
   const bar = h("input", { type: "range", min: 0, max: seconds, step: "any", value: 0, "aria-label": label });
   const clock = h("output", { "aria-hidden": "true" });
   /** @type {Promise<import("./storyboard.js").Storyboard> | undefined} */
-  let board;
+  let storyboard;
   /** The time of the displayed frame, in seconds. */
   let shown;
 
-  function say(time) {
+  function showTime(time) {
     const now = duration(Math.floor(time) * 1000);
     clock.textContent = now;
     bar.setAttribute("aria-valuetext", `${now} of ${duration(duration_ms)}`);
@@ -31,46 +31,46 @@ export function scrubber({ stage, place, duration_ms, json, sheet, label, chosen
   }
   function show(time) {
     shown = time;
-    say(time);
-    board ??= load({ json, sheet });
-    board.then(
+    showTime(time);
+    storyboard ??= load({ json, sheet });
+    storyboard.then(
       (ready) => {
         if (shown === undefined) return;
         const tile = tileAt(ready.table, shown);
-        glance.dataset.tile = String(tile);
-        showTile(glance, ready, tile);
-        stage.append(glance);
-        stage.classList.add("glancing");
+        preview.dataset.tile = String(tile);
+        showTile(preview, ready, tile);
+        stage.append(preview);
+        stage.classList.add("previewing");
       },
       // Without a storyboard the bar still seeks; the next attempt may load it.
-      () => (board = undefined),
+      () => (storyboard = undefined),
     );
   }
   function hide() {
     shown = undefined;
-    stage.classList.remove("glancing");
-    say(bar.valueAsNumber);
+    stage.classList.remove("previewing");
+    showTime(bar.valueAsNumber);
   }
-  function settle() {
-    if (chosen(bar.valueAsNumber)) hide();
+  function select() {
+    if (onSelect(bar.valueAsNumber)) hide();
   }
-  function pointed({ clientX }) {
+  function timeAt({ clientX }) {
     const { left, width } = bar.getBoundingClientRect();
     return seconds * Math.min(1, Math.max(0, (clientX - left) / width));
   }
 
-  bar.addEventListener("pointermove", (event) => show(event.buttons ? bar.valueAsNumber : pointed(event)));
+  bar.addEventListener("pointermove", (event) => show(event.buttons ? bar.valueAsNumber : timeAt(event)));
   bar.addEventListener("input", () => show(bar.valueAsNumber));
-  bar.addEventListener("change", settle);
+  bar.addEventListener("change", select);
   bar.addEventListener("keydown", (event) => {
-    const by = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[event.key];
-    if (!by) return;
+    const direction = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[event.key];
+    if (!direction) return;
     event.preventDefault();
-    bar.valueAsNumber += by * step(seconds);
+    bar.valueAsNumber += direction * step(seconds);
     show(bar.valueAsNumber);
-    settle();
+    select();
   });
-  say(0);
+  showTime(0);
   place.append(bar, clock);
   return {
     bar,
@@ -83,7 +83,7 @@ export function scrubber({ stage, place, duration_ms, json, sheet, label, chosen
     follow(time) {
       if (shown !== undefined) return;
       bar.valueAsNumber = time;
-      say(time);
+      showTime(time);
     },
   };
 }

@@ -1,6 +1,6 @@
 // Tests of failing uploads: in Chromium, against a fake of the Worker and of S3 with injected errors.
 //
-//   node --test tests/browser/trouble.test.mjs
+//   node --test tests/browser/upload-errors.test.mjs
 //
 // GLIMPSE_SCREENSHOTS names a folder for screenshots of every state.
 
@@ -8,8 +8,8 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import { MB, stage } from "./stage.mjs";
-import * as page from "./verbs.mjs";
+import { MB, stage } from "./harness.mjs";
+import * as page from "./page-helpers.mjs";
 
 const s = stage();
 const { file, photograph, open, stored, said, partsTaken } = s;

@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { chromium } from "playwright-core";
 
 /** The time limit of everything except processing, in milliseconds. */
-const SOON_MS = 15_000;
-const PAUSE_MS = 50;
+const TIMEOUT_MS = 15_000;
+const POLL_INTERVAL_MS = 50;
 
 /** A headless browser without background requests. @throws if there is none: the message says what to do */
 export async function launch() {
@@ -20,7 +20,7 @@ export async function launch() {
 }
 
 /** Polls until the result is truthy; after the deadline, the last result or error is reported. */
-export async function eventually(what, ask, deadlineMs = SOON_MS) {
+export async function eventually(what, ask, deadlineMs = TIMEOUT_MS) {
   const end = Date.now() + deadlineMs;
   let last;
   for (;;) {
@@ -31,7 +31,7 @@ export async function eventually(what, ask, deadlineMs = SOON_MS) {
       last = error.message;
     }
     if (Date.now() > end) throw new Error(`${what}: not within ${deadlineMs / 1000} s (last: ${JSON.stringify(last)})`);
-    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+    await new Promise((resolve) => setTimeout(resolve, POLL_INTERVAL_MS));
   }
 }
 
@@ -84,21 +84,21 @@ export async function photograph(tab, folder, name, phone) {
 }
 
 export async function expectSignedOut(tab) {
-  await tab.locator("#sign-in").waitFor({ timeout: SOON_MS });
-  expectEqual(await tab.locator("#studio").isVisible(), false, "the gallery is visible");
+  await tab.locator("#sign-in").waitFor({ timeout: TIMEOUT_MS });
+  expectEqual(await tab.locator("#dashboard").isVisible(), false, "the gallery is visible");
   expectEqual(await tab.locator(".card").count(), 0, "cards");
 }
 
 export async function signIn(tab, name) {
   await tab.locator("#sign-in").click();
-  await tab.locator("input[name=name]").fill(name, { timeout: SOON_MS });
+  await tab.locator("input[name=name]").fill(name, { timeout: TIMEOUT_MS });
   await tab.locator("button").click();
-  await tab.waitForURL((url) => url.pathname === "/", { timeout: SOON_MS });
+  await tab.waitForURL((url) => url.pathname === "/", { timeout: TIMEOUT_MS });
 }
 
 export async function expectSignedIn(tab, name) {
-  await tab.locator("#studio").waitFor({ timeout: SOON_MS });
-  expectEqual(await tab.locator("#who-name").textContent(), name, "the name in the corner");
+  await tab.locator("#dashboard").waitFor({ timeout: TIMEOUT_MS });
+  expectEqual(await tab.locator("#account-name").textContent(), name, "the name in the corner");
 }
 
 export async function signOut(tab) {
@@ -106,7 +106,7 @@ export async function signOut(tab) {
 }
 
 export async function expectEmpty(tab) {
-  await eventually("the empty gallery explains itself", () => tab.locator("#explain").isVisible());
+  await eventually("the empty gallery explains itself", () => tab.locator("#how-it-works").isVisible());
 }
 
 /** The page's own headers, requested from outside of it. */
@@ -175,7 +175,7 @@ export function cardNamed(tab, name) {
   return tab.locator(".card", { has: tab.getByRole("heading", { name, exact: true }) }).first();
 }
 
-export async function expectState(card, state, deadlineMs = SOON_MS) {
+export async function expectState(card, state, deadlineMs = TIMEOUT_MS) {
   const fits = (seen) => (state instanceof RegExp ? state.test(seen) : seen === state);
   let seen;
   await eventually(
@@ -193,7 +193,7 @@ export async function expectState(card, state, deadlineMs = SOON_MS) {
 }
 
 export async function expectReason(card, pattern) {
-  expectMatch(await card.locator(".reason").innerText({ timeout: SOON_MS }), pattern, "the reason");
+  expectMatch(await card.locator(".reason").innerText({ timeout: TIMEOUT_MS }), pattern, "the reason");
 }
 
 /** The number of event streams opened from now on. */
@@ -212,7 +212,7 @@ export async function expectTotal(tab, pattern) {
 
 /** Chooses a file for an unfinished upload. */
 export async function chooseAgain(card, path) {
-  await card.locator("[data-files]").setInputFiles(path, { timeout: SOON_MS });
+  await card.locator("[data-files]").setInputFiles(path, { timeout: TIMEOUT_MS });
 }
 
 /** A video as the API lists it. */
@@ -227,11 +227,11 @@ export async function unfinishedUploads(tab) {
 }
 
 export async function expectGone(card) {
-  await card.waitFor({ state: "detached", timeout: SOON_MS });
+  await card.waitFor({ state: "detached", timeout: TIMEOUT_MS });
 }
 
 export async function press(card, action) {
-  await card.locator(`[data-action=${action}]`).click({ timeout: SOON_MS });
+  await card.locator(`[data-action=${action}]`).click({ timeout: TIMEOUT_MS });
 }
 
 export async function expectProgress(card) {
@@ -247,7 +247,7 @@ export async function expectPoster(card) {
   );
 }
 
-export const pointAt = (card) => card.locator(".screen").hover({ timeout: SOON_MS });
+export const pointAt = (card) => card.locator(".screen").hover({ timeout: TIMEOUT_MS });
 
 /** Moves the mouse and the focus away from all controls. */
 export async function rest(tab) {
@@ -277,7 +277,7 @@ export async function expectStill(card) {
 export async function copiedLink(tab, card, name) {
   const button = card.locator(`[data-copy="${name}"]`);
   await tab.evaluate(() => navigator.clipboard.writeText("nothing yet"));
-  await button.click({ timeout: SOON_MS });
+  await button.click({ timeout: TIMEOUT_MS });
   await eventually("the button says Copied", async () => (await button.getAttribute("data-copied")) === "true");
   return tab.evaluate(() => navigator.clipboard.readText());
 }

@@ -8,8 +8,8 @@ import { join } from "node:path";
 import { after, afterEach, before, beforeEach } from "node:test";
 import { fileURLToPath } from "node:url";
 
-import { startFake } from "./fake.mjs";
-import * as page from "./verbs.mjs";
+import { startFakeServer } from "./fake-server.mjs";
+import * as page from "./page-helpers.mjs";
 
 export const MB = 1_000_000;
 const PHONE = { width: 375, height: 812 };
@@ -45,7 +45,7 @@ export function stage() {
     /** Opens the page as a signed-in user. */
     async open(tab = s.tab) {
       await tab.goto(s.fake.origin);
-      await tab.locator("#studio").waitFor();
+      await tab.locator("#dashboard").waitFor();
     },
     /** Closes the page as in a browser crash, and opens it again. */
     async crash() {
@@ -72,7 +72,7 @@ export function stage() {
     const build = fileURLToPath(new URL("../../web/build.mjs", import.meta.url));
     execFileSync(process.execPath, [build, "--dev", "--out", dist]);
     if (shots) mkdirSync(shots, { recursive: true });
-    s.fake = await startFake(dist);
+    s.fake = await startFakeServer(dist);
     browser = await page.launch();
   });
 

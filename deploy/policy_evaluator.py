@@ -12,17 +12,17 @@ from functools import cache
 ELEMENTS = {"Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Resource", "NotResource", "Condition"}
 
 
-def listed(value) -> list:
+def as_list(value) -> list:
     return value if isinstance(value, list) else [value]
 
 
 def matches(pattern: str, text: str, fold: bool = False) -> bool:
     """Matches IAM's wildcards: `*` is any text, including slashes, `?` is one character."""
-    return compiled(pattern, fold).fullmatch(text) is not None
+    return compile_pattern(pattern, fold).fullmatch(text) is not None
 
 
 @cache
-def compiled(pattern: str, fold: bool) -> re.Pattern:
+def compile_pattern(pattern: str, fold: bool) -> re.Pattern:
     expression = "".join({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in pattern)
     return re.compile(expression, re.DOTALL | (re.IGNORECASE if fold else 0))
 
@@ -45,20 +45,20 @@ NEGATIONS = {"StringNotEquals": "StringEquals", "StringNotLike": "StringLike", "
              "ArnNotLike": "ArnLike"}
 
 
-def is_known(operator: str) -> bool:
+def is_supported_operator(operator: str) -> bool:
     return operator == "Null" or operator.removesuffix("IfExists") in OPERATORS | NEGATIONS
 
 
-def holds(condition: dict, context: dict[str, str]) -> bool:
+def condition_matches(condition: dict, context: dict[str, str]) -> bool:
     """Every operator and key must match one of its values. A missing key satisfies only `…IfExists` and negations. Keys are
     case-insensitive."""
     context = {key.lower(): value for key, value in context.items()}
     for name, keys in condition.items():
         operator = name.removesuffix("IfExists")
-        if not is_known(name):
+        if not is_supported_operator(name):
             raise ValueError(f"unsupported operator {name}")
         for key, values in keys.items():
-            found, values = context.get(key.lower()), [str(value) for value in listed(values)]
+            found, values = context.get(key.lower()), [str(value) for value in as_list(values)]
             if operator == "Null":
                 good = any((value.lower() == "true") == (found is None) for value in values)
             elif operator in NEGATIONS:
@@ -72,21 +72,21 @@ def holds(condition: dict, context: dict[str, str]) -> bool:
     return True
 
 
-def speaks_of(statement: dict, action: str, resource: str) -> bool:
-    def is_meant(element: str, text: str, fold: bool) -> bool:
+def applies_to(statement: dict, action: str, resource: str) -> bool:
+    def element_matches(element: str, text: str, fold: bool) -> bool:
         if element in statement:
-            return any(matches(wanted, text, fold) for wanted in listed(statement[element]))
-        return not any(matches(wanted, text, fold) for wanted in listed(statement[f"Not{element}"]))
+            return any(matches(wanted, text, fold) for wanted in as_list(statement[element]))
+        return not any(matches(wanted, text, fold) for wanted in as_list(statement[f"Not{element}"]))
 
-    return is_meant("Action", action, True) and is_meant("Resource", resource, False)
+    return element_matches("Action", action, True) and element_matches("Resource", resource, False)
 
 
-def is_named(statement: dict, who: str) -> bool:
+def matches_principal(statement: dict, who: str) -> bool:
     """Whether a resource policy's statement applies to `who`: the ARN of a user or role, or the name of a service. A Deny for
     an account applies to its users and roles; an Allow applies to them only through their own policies."""
     principal = statement.get("Principal", statement.get("NotPrincipal"))
     if principal != "*":
-        names = {name for kind in principal.values() for name in listed(kind)}
+        names = {name for kind in principal.values() for name in as_list(kind)}
         account = who.split(":")[4] if who.startswith("arn:") else None
         of_account = account and statement["Effect"] == "Deny" and names & {account, f"{who.split(':iam:')[0]}:iam::{account}:root"}
         found = "*" in names or who in names or bool(of_account)
@@ -103,7 +103,7 @@ class Decision:
 def statements(policy: dict) -> list[dict]:
     if policy.get("Version") != "2012-10-17":
         raise ValueError("unsupported policy version")
-    found = listed(policy["Statement"])
+    found = as_list(policy["Statement"])
     for statement in found:
         strange = set(statement) - ELEMENTS
         if strange or statement["Effect"] not in ("Allow", "Deny"):
@@ -111,23 +111,23 @@ def statements(policy: dict) -> list[dict]:
     return found
 
 
-def decide(who: str, action: str, resource: str, context: dict[str, str], identity: list[dict], of_resource: list[dict],
+def decide(who: str, action: str, resource: str, context: dict[str, str], identity: list[dict], resource_policies: list[dict],
            gates: list[dict] = ()) -> Decision:
-    """`identity` are the caller's own policies, `of_resource` those of the requested resource, and `gates` policies that must
+    """`identity` are the caller's own policies, `resource_policies` those of the requested resource, and `gates` policies that must
     all allow the call too: those of an endpoint, a permissions boundary."""
     context = {"aws:PrincipalArn": who, "aws:SecureTransport": "true", "s3:TlsVersion": "1.3"} | context
     said = []
     for policy in identity:
         said += [statement for statement in statements(policy)]
-    for policy in of_resource:
-        said += [statement for statement in statements(policy) if is_named(statement, who)]
-    said = [s for s in said if speaks_of(s, action, resource) and holds(s.get("Condition", {}), context)]
+    for policy in resource_policies:
+        said += [statement for statement in statements(policy) if matches_principal(statement, who)]
+    said = [s for s in said if applies_to(s, action, resource) and condition_matches(s.get("Condition", {}), context)]
     denied = [s.get("Sid", "?") for s in said if s["Effect"] == "Deny"]
     if denied:
         return Decision(False, f"denied by {denied[0]}")
     for gate in gates:
-        open_for = [s for s in statements(gate) if is_named(s, who) and speaks_of(s, action, resource)
-                    and holds(s.get("Condition", {}), context)]
+        open_for = [s for s in statements(gate) if matches_principal(s, who) and applies_to(s, action, resource)
+                    and condition_matches(s.get("Condition", {}), context)]
         if not open_for or any(s["Effect"] == "Deny" for s in open_for):
             return Decision(False, f"blocked by {gate.get('Id', 'the endpoint of the network')}")
     allowed = [s.get("Sid", "?") for s in said if s["Effect"] == "Allow"]

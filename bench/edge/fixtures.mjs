@@ -4,11 +4,11 @@
 import { createReadStream, statSync } from "node:fs";
 import { join } from "node:path";
 
-import { ROOT, freePort, ourModules, start, temporaryFolder, worker } from "./servers.mjs";
+import { ROOT, freePort, glimpseModules, start, temporaryFolder, worker } from "./servers.mjs";
 import { AUDIENCE, ISSUER, SECRET, secretToken } from "./tokens.mjs";
 
 /** The time limit for processing the video, in milliseconds. */
-const PATIENCE_MS = 180_000;
+const READY_TIMEOUT_MS = 180_000;
 
 /** Starts S3, the queue and both functions. Returns the variables of a Worker in front of them. */
 export async function cloud() {
@@ -37,12 +37,12 @@ export async function glimpse(name, vars, { forgetful = false } = {}) {
   const port = await freePort();
   const cache = await cacheServer(forgetful);
   const own = { ...vars, PUBLIC_URL: `http://127.0.0.1:${port}` };
-  return worker(name, { modules: ourModules(), vars: own, port, cache });
+  return worker(name, { modules: glimpseModules(), vars: own, port, cache });
 }
 
 /** The Worker that only calls `cache.match`, and fetches misses from `origin`. */
 export async function matcher(origin) {
-  const modules = { "cache.js": join(ROOT, "bench/edge/rivals/cache.js") };
+  const modules = { "cache.js": join(ROOT, "bench/edge/baselines/cache.js") };
   return worker("cache.match", { modules, vars: { ORIGIN: origin.url }, cache: await cacheServer(false) });
 }
 
@@ -64,7 +64,7 @@ export async function posterByToken(server, video) {
 }
 
 /** Uploads a video and waits until it is processed; returns the video as the API returns it. */
-export async function uploaded(server, path, visibility = "public") {
+export async function uploadVideo(server, path, visibility = "public") {
   const authorization = `Bearer ${secretToken()}`;
   const { size } = statSync(path);
   const asked = await fetch(`${server.url}/api/videos`, {
@@ -80,7 +80,7 @@ export async function uploaded(server, path, visibility = "public") {
     duplex: "half",
   });
   if (!sent.ok) throw new Error(`the upload was rejected: ${sent.status} ${await sent.text()}`);
-  const until = performance.now() + PATIENCE_MS;
+  const until = performance.now() + READY_TIMEOUT_MS;
   while (performance.now() < until) {
     const shown = await (await fetch(`${server.url}/api/videos/${video.id}`, { headers: { authorization } })).json();
     if (shown.state === "ready") return shown;

@@ -13,20 +13,20 @@ import boto3
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-import iam as evaluate
-import rights
-from inforce import Deployed, Policies, Reader
-from mocked import artefacts, for_moto
-from permissions import ENGINE, TELLING
-from rights import NARROW, WIDE
-from stack import REGION, SAID, STACK, TEMPLATE, Stack
+import policy_evaluator as evaluate
+import audit
+from live_policies import DeployedStack, Policies, Reader
+from test_moto import put_artifacts, moto_template
+from expected_access import WORKFLOW_PARAMETERS, NOTIFY_PARAMETERS
+from audit import NARROW, WIDE
+from template import REGION, TEST_PARAMETERS, STACK, TEMPLATE, Stack
 
 ALLOW_ALL = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 OUTSIDER = "arn:aws:iam::111122223333:root"
 MANAGED = "arn:aws:iam::aws:policy/{}"
 
 
-class Account:
+class MotoAccount:
     """A moto account that contains the stack as CloudFormation would create it."""
 
     def __init__(self, parameters: dict[str, str]) -> None:
@@ -34,15 +34,15 @@ class Account:
         self.asked: set[str] = set()
         self.iam, self.s3, self.sqs, self.functions, self.ec2 = (
             boto3.client(name) for name in ("iam", "s3", "sqs", "lambda", "ec2"))
-        artefacts()
+        put_artifacts()
         boto3.client("cloudformation").create_stack(
-            StackName=STACK, TemplateBody=for_moto(self.stack), Capabilities=["CAPABILITY_NAMED_IAM"],
-            Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in (SAID | parameters).items()])
-        self.deployed: Deployed = self.reader().deployed(STACK)
+            StackName=STACK, TemplateBody=moto_template(self.stack), Capabilities=["CAPABILITY_NAMED_IAM"],
+            Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in (TEST_PARAMETERS | parameters).items()])
+        self.deployed: DeployedStack = self.reader().deployed(STACK)
         self.wanted = Policies(self.deployed)
         # Policies that moto drops, or stores in another form than AWS.
         self.put_user()
-        for name in self.deployed.of_type("AWS::IAM::Role"):
+        for name in self.deployed.resources_of_type("AWS::IAM::Role"):
             for about in self.deployed.properties(name)["Policies"]:
                 self.put_role(name, about["PolicyName"])
         self.put_bucket()
@@ -54,15 +54,15 @@ class Account:
         """A reader that may read everything except `refused`."""
         account = self
 
-        class Seeing(Reader):
-            def ask(self, service: str, operation: str, **said):
+        class RecordingReader(Reader):
+            def call(self, service: str, operation: str, **said):
                 account.asked.add(f"{service}:{''.join(word.capitalize() for word in operation.split('_'))}")
                 if operation == "get_template":
                     # moto has the template without the resources that it does not support.
                     return {"TemplateBody": account.stack.plain}
-                return super().ask(service, operation, **said)
+                return super().call(service, operation, **said)
 
-        reader = Seeing(self.session, REGION)
+        reader = RecordingReader(self.session, REGION)
         # Creating a client takes longer than a call.
         reader.clients = self.clients
         if refused:
@@ -77,37 +77,37 @@ class Account:
         return reader
 
     def look(self, refused: str = "") -> dict:
-        return rights.look(self.reader(refused), STACK)
+        return audit.audit(self.reader(refused), STACK)
 
-    def named(self, name: str) -> str:
-        return self.deployed.named(name)
+    def lookup(self, name: str) -> str:
+        return self.deployed.lookup(name)
 
     def put_user(self, change: Callable[[dict], None] = lambda _: None) -> None:
         [document] = self.wanted.identity["EdgeUser"]
-        self.iam.put_user_policy(UserName=self.named("EdgeUser"), PolicyName="edge", PolicyDocument=changed(document.text, change))
+        self.iam.put_user_policy(UserName=self.lookup("EdgeUser"), PolicyName="edge", PolicyDocument=modify_policy(document.text, change))
 
     def put_role(self, name: str, policy: str, change: Callable[[dict], None] = lambda _: None) -> None:
         [text] = [one.text for one in self.wanted.identity[name] if f" {policy} of" in one.label]
-        self.iam.put_role_policy(RoleName=self.named(name), PolicyName=policy, PolicyDocument=changed(text, change))
+        self.iam.put_role_policy(RoleName=self.lookup(name), PolicyName=policy, PolicyDocument=modify_policy(text, change))
 
     def put_trust(self, name: str, change: Callable[[dict], None] = lambda _: None) -> None:
-        text = changed(self.wanted.trusts[name].text, change)
-        self.iam.update_assume_role_policy(RoleName=self.named(name), PolicyDocument=text)
+        text = modify_policy(self.wanted.trusts[name].text, change)
+        self.iam.update_assume_role_policy(RoleName=self.lookup(name), PolicyDocument=text)
 
     def put_bucket(self, change: Callable[[dict], None] = lambda _: None) -> None:
         [document] = self.wanted.of["s3"]["Bucket"]
-        self.s3.put_bucket_policy(Bucket=self.named("Bucket"), Policy=changed(document.text, change))
+        self.s3.put_bucket_policy(Bucket=self.lookup("Bucket"), Policy=modify_policy(document.text, change))
 
     def put_queue(self, name: str, change: Callable[[dict], None] = lambda _: None) -> None:
         [document] = self.wanted.of["sqs"][name]
-        self.sqs.set_queue_attributes(QueueUrl=self.named(name), Attributes={"Policy": changed(document.text, change)})
+        self.sqs.set_queue_attributes(QueueUrl=self.lookup(name), Attributes={"Policy": modify_policy(document.text, change)})
 
     def put_way(self, change: Callable[[dict], None] = lambda _: None) -> None:
         for name, [document] in self.wanted.ways.items():
-            self.ec2.modify_vpc_endpoint(VpcEndpointId=self.named(name), PolicyDocument=changed(document.text, change))
+            self.ec2.modify_vpc_endpoint(VpcEndpointId=self.lookup(name), PolicyDocument=modify_policy(document.text, change))
 
 
-def changed(text: dict, change: Callable[[dict], None]) -> str:
+def modify_policy(text: dict, change: Callable[[dict], None]) -> str:
     """The text of a policy after `change` to its statements."""
     text = json.loads(json.dumps(text))
     change(text["Statement"])
@@ -119,7 +119,7 @@ def without_conditions(statements: list[dict]) -> None:
         one.pop("Condition", None)
 
 
-def without(sid: str) -> Callable[[list], None]:
+def remove_statement(sid: str) -> Callable[[list], None]:
     return lambda statements: statements.remove(next(one for one in statements if one.get("Sid") == sid))
 
 
@@ -127,16 +127,16 @@ def statement(action: str | list[str], resource: str, **more) -> Callable[[list]
     return lambda statements: statements.append({"Effect": "Allow", "Action": action, "Resource": resource} | more)
 
 
-def trusting(principal) -> Callable[[list], None]:
+def trust_statement(principal) -> Callable[[list], None]:
     return lambda statements: statements.append({"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": principal})
 
 
-class Hand:
+class DriftActions:
     """Changes policies outside of CloudFormation."""
 
-    def __init__(self, at: Account) -> None:
-        self.at, self.iam, self.preview, self.edge = at, at.iam, at.named("PreviewRole"), at.named("EdgeUser")
-        self.bucket, self.function = f"arn:aws:s3:::{at.named('Bucket')}", at.named("Render")
+    def __init__(self, at: MotoAccount) -> None:
+        self.at, self.iam, self.preview, self.edge = at, at.iam, at.lookup("PreviewRole"), at.lookup("EdgeUser")
+        self.bucket, self.function = f"arn:aws:s3:::{at.lookup('Bucket')}", at.lookup("Render")
 
     def attach(self, name: str) -> Callable[[], None]:
         return lambda: self.iam.attach_role_policy(RoleName=self.preview, PolicyArn=MANAGED.format(name))
@@ -182,16 +182,16 @@ class Hand:
             ("removes the conditions of the template's policy", lambda: at.put_role("PreviewRole", "preview", without_conditions), WIDE, preview,
              "AskWhetherOneIsThere"),
             ("removes the template's policy", lambda: iam.delete_role_policy(RoleName=preview, PolicyName="preview"), NARROW, preview, "is not in effect"),
-            ("removes a statement of the edge's policy", lambda: at.put_user(without("UploadInParts")), NARROW, edge,
+            ("removes a statement of the edge's policy", lambda: at.put_user(remove_statement("UploadInParts")), NARROW, edge,
              "UploadInParts, is not in effect"),
             ("adds a Deny", self.inline("Deny", "s3:PutObject", "*"), NARROW, preview, "denied by the inline policy more of"),
             ("sets a permissions boundary", self.boundary("ec2:*"), NARROW, preview, "blocked by the permissions boundary"),
-            ("allows the function's code to change its network", lambda: at.put_role("PreviewRole", "network", without("TheCodeDoesNot")),
+            ("allows the function's code to change its network", lambda: at.put_role("PreviewRole", "network", remove_statement("TheCodeDoesNot")),
              WIDE, preview, "TheCodeDoesNot, a Deny statement, is not in effect"),
             ("allows the function's code to receive messages", lambda: iam.delete_role_policy(RoleName=preview, PolicyName="code"), WIDE,
              preview, "TheCodeTakesNoMessages, a Deny statement, is not in effect"),
-            ("trusts all principals", lambda: at.put_trust("PreviewRole", trusting("*")), WIDE, "any principal", f"the trust policy of {preview}"),
-            ("trusts another account", lambda: at.put_trust("PreviewRole", trusting({"AWS": OUTSIDER})), WIDE, OUTSIDER,
+            ("trusts all principals", lambda: at.put_trust("PreviewRole", trust_statement("*")), WIDE, "any principal", f"the trust policy of {preview}"),
+            ("trusts another account", lambda: at.put_trust("PreviewRole", trust_statement({"AWS": OUTSIDER})), WIDE, OUTSIDER,
              f"the trust policy of {preview}"),
             ("removes the trust in Lambda",
              lambda: at.put_trust("RenderRole", lambda all: all[0].update(Principal={"Service": "ec2.amazonaws.com"})), NARROW,
@@ -200,19 +200,19 @@ class Hand:
 
     def resources(self) -> list[tuple]:
         """The same for resource policies."""
-        at, objects, url = self.at, f"{self.bucket}/*", self.at.named("UploadQueue")
+        at, objects, url = self.at, f"{self.bucket}/*", self.at.lookup("UploadQueue")
         public = {"StatementId": "open", "Action": "lambda:InvokeFunctionUrl", "Principal": "*", "FunctionUrlAuthType": "NONE"}
         return [
             ("allows all principals to read the bucket", lambda: at.put_bucket(statement("s3:GetObject", objects, Principal="*", Sid="Open")),
              WIDE, "any principal", "statement Open"),
             ("allows another account to read the bucket", lambda: at.put_bucket(statement("s3:GetObject", objects, Principal={"AWS": OUTSIDER})),
              WIDE, OUTSIDER, "the policy of the bucket"),
-            ("allows plain text", lambda: at.put_bucket(without("NothingInPlainText")), WIDE, self.edge, "SecureTransport=false"),
-            ("allows functions to replace uploads, if another policy allows it", lambda: at.put_bucket(without("LambdasLeaveUploadsAlone")),
+            ("allows plain text", lambda: at.put_bucket(remove_statement("NothingInPlainText")), WIDE, self.edge, "SecureTransport=false"),
+            ("allows functions to replace uploads, if another policy allows it", lambda: at.put_bucket(remove_statement("LambdasLeaveUploadsAlone")),
              WIDE, "any principal allowed by another policy", "LambdasLeaveUploadsAlone, a Deny statement, is not in effect"),
-            ("allows decoders' credentials from other networks", lambda: at.put_bucket(without("DecodersByTheirNetworkAlone")), WIDE,
+            ("allows decoders' credentials from other networks", lambda: at.put_bucket(remove_statement("DecodersByTheirNetworkAlone")), WIDE,
              self.preview, "DecodersByTheirNetworkAlone, a Deny statement, is not in effect"),
-            ("removes the bucket's policy", lambda: at.s3.delete_bucket_policy(Bucket=at.named("Bucket")), WIDE, self.edge,
+            ("removes the bucket's policy", lambda: at.s3.delete_bucket_policy(Bucket=at.lookup("Bucket")), WIDE, self.edge,
              "the policy of the bucket"),
             ("removes the queue's policy", lambda: at.sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": ""}), NARROW,
              "s3.amazonaws.com", "EventsOfTheBucket, is not in effect"),
@@ -241,7 +241,7 @@ class Hand:
         ]
 
 
-def carry_out(command: str) -> None:
+def run_fix_command(command: str) -> None:
     """Runs a command as the AWS CLI would."""
     program, service, operation, *options = shlex.split(command)
     said = {"".join(part.capitalize() for part in name.removeprefix("--").split("-")): value
@@ -254,7 +254,7 @@ def carry_out(command: str) -> None:
     getattr(client, operation.replace("-", "_"))(**said)
 
 
-def evaluator(report) -> None:
+def check_evaluator(report) -> None:
     """Policy elements that others use and template.yaml does not."""
     allow = {"Sid": "it", "Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
 
@@ -269,33 +269,33 @@ def evaluator(report) -> None:
         "a negation": (allows(Condition={"StringNotLike": {"A": ["x*", "y*"]}}, context={"a": "z"}),
                        allows(Condition={"StringNotLike": {"A": ["x*", "y*"]}}, context={"a": "yes"})),
         "a negation without the key": (allows(Condition={"ArnNotEquals": {"a": "x"}}), allows(Condition={"ArnEquals": {"a": "x"}})),
-        "NotPrincipal": (evaluate.is_named({"Effect": "Deny", "NotPrincipal": {"AWS": "arn:aws:iam::1:role/y"}}, "arn:aws:iam::1:role/x"),
-                         evaluate.is_named({"Effect": "Deny", "NotPrincipal": {"AWS": "arn:aws:iam::1:role/x"}}, "arn:aws:iam::1:role/x")),
-        "an account": (evaluate.is_named({"Effect": "Deny", "Principal": {"AWS": "arn:aws:iam::1:root"}}, "arn:aws:iam::1:role/x"),
-                       evaluate.is_named({"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::1:root"}}, "arn:aws:iam::1:role/x")),
+        "NotPrincipal": (evaluate.matches_principal({"Effect": "Deny", "NotPrincipal": {"AWS": "arn:aws:iam::1:role/y"}}, "arn:aws:iam::1:role/x"),
+                         evaluate.matches_principal({"Effect": "Deny", "NotPrincipal": {"AWS": "arn:aws:iam::1:role/x"}}, "arn:aws:iam::1:role/x")),
+        "an account": (evaluate.matches_principal({"Effect": "Deny", "Principal": {"AWS": "arn:aws:iam::1:root"}}, "arn:aws:iam::1:role/x"),
+                       evaluate.matches_principal({"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::1:root"}}, "arn:aws:iam::1:role/x")),
     }
     wrong = [name for name, answers in said.items() if answers != (True, False)]
     report.check(not wrong, "the evaluator supports further policy elements", ", ".join(wrong))
 
 
 def check(report) -> None:
-    evaluator(report)
+    check_evaluator(report)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         os.environ[name] = "made-up"
     os.environ["AWS_DEFAULT_REGION"] = REGION
     warnings.simplefilter("ignore")
     logging.getLogger("moto").setLevel(logging.CRITICAL)
-    for variant, parameters in {"queue": {}, "open": {"Network": "open", "BucketName": "elsewhere"}, "telling": TELLING,
-                                "backfill": {"Backfill": "yes"}, "engine": TELLING | ENGINE}.items():
+    for variant, parameters in {"queue": {}, "open": {"Network": "open", "BucketName": "elsewhere"}, "telling": NOTIFY_PARAMETERS,
+                                "backfill": {"Backfill": "yes"}, "engine": NOTIFY_PARAMETERS | WORKFLOW_PARAMETERS}.items():
         with mock_aws():
-            found = Account(parameters).look()
+            found = MotoAccount(parameters).look()
             # moto adds a nonstandard element to a function's policy.
             remarks = [remark for remark in found["remarks"] if not remark.endswith("FunctionName is not evaluated")]
             report.check(not found["findings"] and not found["unseen"] and not remarks and "glimpse-edge" in found["looked"],
                          f"roles, {variant}: no findings without changes", str(found["findings"] or found["unseen"] or remarks or ""))
     with mock_aws(config={"iam": {"load_aws_managed_policies": True}}):
-        at = Account({})
-        hand = Hand(at)
+        at = MotoAccount({})
+        hand = DriftActions(at)
         for what, do, ill, whom, words in hand.principals() + hand.resources():
             do()
             found = at.look()["findings"]
@@ -303,7 +303,7 @@ def check(report) -> None:
             good = first["ill"] == ill and whom in first["seen"].split(" is ")[0] and words in " ".join(one["seen"] for one in found)
             report.check(good, f"roles: finds that someone {what}", str(first["seen"] if good else found)[:1000])
             for command in {one["cure"] for one in found}:
-                carry_out(command)
+                run_fix_command(command)
             left = at.look()["findings"]
             report.check(not left, "roles: and the printed commands undo it", str(left or "")[:1000])
         for what, do, undo, remark in hand.harmless():
@@ -312,10 +312,10 @@ def check(report) -> None:
             undo()
             report.check(not found["findings"] and remark in str(found["remarks"]), f"roles: no finding if someone {what}",
                          str(found["findings"] or "")[:1000])
-        unseen(report, at)
+        check_unreadable(report, at)
         remove(at, "RenderRole")
         [found] = at.look()["findings"]
-        report.check(found["ill"] == NARROW and found["cure"] is None and found["seen"].startswith(f"{at.named('RenderRole')} is missing"),
+        report.check(found["ill"] == NARROW and found["cure"] is None and found["seen"].startswith(f"{at.lookup('RenderRole')} is missing"),
                      "roles: finds a deleted role", str(found))
         docs = (TEMPLATE.parent / "docs/operating.md").read_text()
         reads = [action for action in sorted(at.asked) if action.split(":")[1].startswith(("Get", "List", "Describe"))]
@@ -324,15 +324,15 @@ def check(report) -> None:
                      "roles: only the read actions in docs/operating.md are used", " ".join(at.asked - set(named)))
 
 
-def remove(at: Account, name: str) -> None:
-    for policy in at.iam.list_role_policies(RoleName=at.named(name))["PolicyNames"]:
-        at.iam.delete_role_policy(RoleName=at.named(name), PolicyName=policy)
-    at.iam.delete_role(RoleName=at.named(name))
+def remove(at: MotoAccount, name: str) -> None:
+    for policy in at.iam.list_role_policies(RoleName=at.lookup(name))["PolicyNames"]:
+        at.iam.delete_role_policy(RoleName=at.lookup(name), PolicyName=policy)
+    at.iam.delete_role(RoleName=at.lookup(name))
 
 
-def unseen(report, at: Account) -> None:
+def check_unreadable(report, at: MotoAccount) -> None:
     """Without a read permission, the missing action is reported, and no finding."""
-    iam, preview = at.iam, at.named("PreviewRole")
+    iam, preview = at.iam, at.lookup("PreviewRole")
     iam.attach_role_policy(RoleName=preview, PolicyArn=MANAGED.format("AdministratorAccess"))
     for refused in ("iam:GetRole", "iam:GetRolePolicy", "iam:ListAttachedRolePolicies", "iam:GetPolicyVersion",
                     "cloudformation:DescribeStacks", "cloudformation:ListStackResources"):

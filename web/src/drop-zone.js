@@ -3,10 +3,10 @@
 import { byId } from "./dom.js";
 
 /** Only drags with files are handled: text and links can be dragged as usual. */
-const carriesFiles = (event) => event.dataTransfer?.types.includes("Files") ?? false;
+const hasFiles = (event) => event.dataTransfer?.types.includes("Files") ?? false;
 
 /** The files of a drop; folders are skipped and reported. */
-function filesOf(transfer) {
+function filesFrom(transfer) {
   const files = [];
   let folders = false;
   for (const item of transfer.items) {
@@ -21,7 +21,7 @@ function filesOf(transfer) {
  * Connects the window, the drop zone and the file chooser. `take(files)` gets the chosen files, `onFolders()` is called
  * for folders; nothing happens while `ready()` is false.
  */
-export function dropZone({ take, onFolders, ready }) {
+export function attachDropZone({ take, onFolders, ready }) {
   const chooser = byId("files");
   let depth = 0;
   const highlight = (on) => {
@@ -30,33 +30,33 @@ export function dropZone({ take, onFolders, ready }) {
   };
 
   window.addEventListener("dragenter", (event) => {
-    if (!carriesFiles(event) || !ready()) return;
+    if (!hasFiles(event) || !ready()) return;
     event.preventDefault();
     depth += 1;
     highlight(true);
   });
   window.addEventListener("dragover", (event) => {
-    if (!carriesFiles(event)) return;
+    if (!hasFiles(event)) return;
     event.preventDefault();
     event.dataTransfer.dropEffect = ready() ? "copy" : "none";
   });
   window.addEventListener("dragleave", (event) => {
-    if (!carriesFiles(event) || depth === 0) return;
+    if (!hasFiles(event) || depth === 0) return;
     depth -= 1;
     if (depth === 0) highlight(false);
   });
   window.addEventListener("drop", (event) => {
-    if (!carriesFiles(event)) return;
+    if (!hasFiles(event)) return;
     // Without this, a browser would navigate to the file.
     event.preventDefault();
     highlight(false);
     if (!ready()) return;
-    const { files, folders } = filesOf(event.dataTransfer);
+    const { files, folders } = filesFrom(event.dataTransfer);
     if (files.length > 0) take(files);
     if (folders) onFolders();
   });
 
-  byId("drop").addEventListener("click", (event) => {
+  byId("drop-zone").addEventListener("click", (event) => {
     if (event.target !== chooser) chooser.click();
   });
   chooser.addEventListener("change", () => {

@@ -20,8 +20,8 @@ import boto3
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from permissions import ENGINE, TELLING
-from stack import REGION, SAID, STACK, Stack
+from expected_access import WORKFLOW_PARAMETERS, NOTIFY_PARAMETERS
+from template import REGION, TEST_PARAMETERS, STACK, Stack
 
 # Types that moto does not create; it fails if another resource refers to the ARN of one.
 TYPES_DROPPED = {
@@ -43,10 +43,10 @@ def is_dropped(ask) -> bool:
     return False
 
 
-def for_moto(stack: Stack) -> str:
+def moto_template(stack: Stack) -> str:
     """The template without resources that moto cannot create, with conditions resolved: moto does not support `AWS::NoValue` in
     lists."""
-    template = json.loads(json.dumps(stack.chosen(stack.plain)))
+    template = json.loads(json.dumps(stack.resolve_conditions(stack.plain)))
     dropped = {name for name, about in template["Resources"].items() if about["Type"] in TYPES_DROPPED}
     template["Resources"] = {name: about for name, about in template["Resources"].items() if name not in dropped}
     for about in template["Resources"].values():
@@ -58,7 +58,7 @@ def for_moto(stack: Stack) -> str:
     return json.dumps(template)
 
 
-def artefacts() -> None:
+def put_artifacts() -> None:
     s3 = boto3.client("s3")
     s3.create_bucket(Bucket="artefacts", CreateBucketConfiguration={"LocationConstraint": REGION})
     package = io.BytesIO()
@@ -75,20 +75,20 @@ def check(report, stack: Stack) -> None:
     warnings.simplefilter("ignore")
     logging.getLogger("moto").setLevel(logging.CRITICAL)
     with mock_aws():
-        artefacts()
-        deployed(report, stack)
-        account(report)
-    bucket(report, stack)
+        put_artifacts()
+        check_deployment(report, stack)
+        check_account_commands(report)
+    check_bucket(report, stack)
 
 
-def deployed(report, stack: Stack) -> None:
+def check_deployment(report, stack: Stack) -> None:
     formation = boto3.client("cloudformation")
-    said = [{"ParameterKey": name, "ParameterValue": value} for name, value in SAID.items()]
+    said = [{"ParameterKey": name, "ParameterValue": value} for name, value in TEST_PARAMETERS.items()]
 
     def state() -> str:
         return formation.describe_stacks(StackName=STACK)["Stacks"][0]["StackStatus"]
 
-    formation.create_stack(StackName=STACK, TemplateBody=for_moto(stack), Parameters=said,
+    formation.create_stack(StackName=STACK, TemplateBody=moto_template(stack), Parameters=said,
                            Capabilities=["CAPABILITY_NAMED_IAM"])
     report.check(state() == "CREATE_COMPLETE", "moto creates the stack", state())
     made = {about["LogicalResourceId"]
@@ -132,8 +132,8 @@ def deployed(report, stack: Stack) -> None:
     report.check(not kept, "moto drops the listed settings of the bucket", " ".join(kept))
 
     # moto cannot update a function with a layer, so other values are tested in a second stack in the same account.
-    second = {"PreviewTimeout": "120", "LogRetentionDays": "7", "BucketName": "glimpse-second", "Network": "open"} | ENGINE
-    formation.create_stack(StackName="second", TemplateBody=for_moto(Stack(**second)), Capabilities=["CAPABILITY_NAMED_IAM"],
+    second = {"PreviewTimeout": "120", "LogRetentionDays": "7", "BucketName": "glimpse-second", "Network": "open"} | WORKFLOW_PARAMETERS
+    formation.create_stack(StackName="second", TemplateBody=moto_template(Stack(**second)), Capabilities=["CAPABILITY_NAMED_IAM"],
                            Parameters=said + [{"ParameterKey": n, "ParameterValue": v} for n, v in second.items()])
     hidden = {sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]["VisibilityTimeout"]
               for url in sqs.list_queues()["QueueUrls"] if "UploadQueue" in url}
@@ -154,9 +154,9 @@ def deployed(report, stack: Stack) -> None:
     report.check(not left, "a stack can be deleted", " ".join(left))
 
 
-def account(report) -> None:
+def check_account_commands(report) -> None:
     """Tests `deploy/account`, which creates and deletes resources outside of the stack."""
-    loader = importlib.machinery.SourceFileLoader("account", str(Path(__file__).resolve().parent / "account"))
+    loader = importlib.machinery.SourceFileLoader("account", str(Path(__file__).resolve().parent.parent / "account"))
     program = importlib.util.module_from_spec(importlib.util.spec_from_loader("account", loader))
     loader.exec_module(program)
     # moto does not support account settings.
@@ -193,13 +193,13 @@ def account(report) -> None:
     report.check(removed == 1001 and name not in left, "drop-videos deletes every video and the bucket", f"{removed}")
 
 
-def dashboard(report, stack: Stack) -> None:
+def check_dashboard(report, stack: Stack) -> None:
     """Checks the dashboard, for the parts that a stack has."""
-    alarms = stack.of_type("AWS::CloudWatch::Alarm")
-    silent = [name for name, about in alarms.items() if about["AlarmActions"] != [stack.named("Alarms")]]
+    alarms = stack.resources_of_type("AWS::CloudWatch::Alarm")
+    silent = [name for name, about in alarms.items() if about["AlarmActions"] != [stack.lookup("Alarms")]]
     widgets = json.loads(stack.properties("Dashboard")["DashboardBody"])["widgets"]
     shown = sorted(widgets[0]["properties"]["alarms"])
-    report.check(len(alarms) >= 6 and not silent and shown == sorted(stack.named(name, "Arn") for name in alarms),
+    report.check(len(alarms) >= 6 and not silent and shown == sorted(stack.lookup(name, "Arn") for name in alarms),
                  "E12: every alarm has the topic as action and is on the dashboard", " ".join(silent) or f"{len(alarms)}")
     # [namespace, name, dimension, value, …], and optional display settings.
     metrics = [[word for word in metric if isinstance(word, str)]
@@ -217,15 +217,15 @@ def tag_of(stack: Stack) -> str:
     return stack.properties("Render")["Environment"]["Variables"]["S3_ON_DEMAND_TAG"]
 
 
-def names(report, stack: Stack) -> None:
+def check_names(report, stack: Stack) -> None:
     """F17: checks which names the resolver of the decoders' network resolves."""
     group = stack.properties("NoNamesButS3")["FirewallRules"]
-    lists = {stack.named(name): about["Domains"] for name, about in stack.of_type("AWS::Route53Resolver::FirewallDomainList").items()}
+    lists = {stack.lookup(name): about["Domains"] for name, about in stack.resources_of_type("AWS::Route53Resolver::FirewallDomainList").items()}
     rules = [(rule["Action"], lists[rule["FirewallDomainListId"]]) for rule in sorted(group, key=lambda rule: rule["Priority"])]
     host = f"s3.{REGION}.amazonaws.com"
-    [of] = stack.of_type("AWS::Route53Resolver::FirewallRuleGroupAssociation").values()
+    [of] = stack.resources_of_type("AWS::Route53Resolver::FirewallRuleGroupAssociation").values()
     report.check(rules == [("ALLOW", [host, f"*.{host}"]), ("BLOCK", ["*"])]
-                 and of["VpcId"] == stack.named("Vpc") and of["FirewallRuleGroupId"] == stack.named("NoNamesButS3"),
+                 and of["VpcId"] == stack.lookup("Vpc") and of["FirewallRuleGroupId"] == stack.lookup("NoNamesButS3"),
                  "F17: that network resolves only S3's names", str(rules))
     opened = Stack(Network="open")
     report.check(not any(about["Type"].startswith("AWS::Route53Resolver") for about in opened.resources.values())
@@ -233,13 +233,13 @@ def names(report, stack: Stack) -> None:
                  "without that network there are no firewall rules")
 
 
-def bucket(report, stack: Stack) -> None:
+def check_bucket(report, stack: Stack) -> None:
     """Checks properties that moto drops, in the template."""
     says = stack.properties("Bucket")
     report.check(set(says["PublicAccessBlockConfiguration"].values()) == {True}, "the bucket is private")
     report.check(says["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}, "U6: ACLs are off")
     [cors] = says["CorsConfiguration"]["CorsRules"]
-    report.check(cors["AllowedOrigins"] == SAID["AllowedOrigins"].split(",") and "ETag" in cors["ExposedHeaders"]
+    report.check(cors["AllowedOrigins"] == TEST_PARAMETERS["AllowedOrigins"].split(",") and "ETag" in cors["ExposedHeaders"]
                  and set(cors["AllowedMethods"]) == {"GET", "HEAD", "PUT", "POST", "DELETE"},
                  "U13: CORS allows only the configured origins, and exposes the ETag")
     rules = {rule["Id"]: rule for rule in says["LifecycleConfiguration"]["Rules"]}
@@ -261,50 +261,50 @@ def bucket(report, stack: Stack) -> None:
                  "only sources expire with SourceExpiryDays")
     [event] = says["NotificationConfiguration"]["QueueConfigurations"]
     report.check(event["Filter"] == {"S3Key": {"Rules": [{"Name": "prefix", "Value": "uploads/"}]}}
-                 and event["Queue"] == stack.named("UploadQueue", "Arn"), "E4: only uploads/ sends events")
+                 and event["Queue"] == stack.lookup("UploadQueue", "Arn"), "E4: only uploads/ sends events")
     report.check(stack.resources["Bucket"]["DeletionPolicy"] == "Retain", "videos are kept when the stack is deleted")
-    names(report, stack)
+    check_names(report, stack)
     report.check(stack.properties("Render")["ReservedConcurrentExecutions"] == "20"
                  and "ReservedConcurrentExecutions" not in Stack(RenderReserved="0").properties("Render"),
                  "images on demand have a separate concurrency limit, unless it is disabled")
-    for variant in ({}, TELLING, {"Workflow": "stepfunctions"}, {"Backfill": "yes"}, TELLING | ENGINE):
-        dashboard(report, Stack(**variant))
-    whole = Stack(**TELLING, **ENGINE)
-    spaces = {about["MetricTransformations"][0]["MetricNamespace"] for about in whole.of_type("AWS::Logs::MetricFilter").values()}
+    for variant in ({}, NOTIFY_PARAMETERS, {"Workflow": "stepfunctions"}, {"Backfill": "yes"}, NOTIFY_PARAMETERS | WORKFLOW_PARAMETERS):
+        check_dashboard(report, Stack(**variant))
+    whole = Stack(**NOTIFY_PARAMETERS, **WORKFLOW_PARAMETERS)
+    spaces = {about["MetricTransformations"][0]["MetricNamespace"] for about in whole.resources_of_type("AWS::Logs::MetricFilter").values()}
     spaces |= {whole.properties(name)["Environment"]["Variables"].get("METRICS_NAMESPACE")
-               for name in whole.of_type("AWS::Serverless::Function")}
+               for name in whole.resources_of_type("AWS::Serverless::Function")}
     report.check(len(spaces) == 1 and None not in spaces, "all metrics have one namespace", " ".join(map(str, spaces)))
-    told = Stack(**TELLING)
+    told = Stack(**NOTIFY_PARAMETERS)
     events = [(event["Event"], event["Queue"], *(rule["Value"] for rule in event["Filter"]["S3Key"]["Rules"]))
               for event in told.properties("Bucket")["NotificationConfiguration"]["QueueConfigurations"]]
-    uploads, outcomes = told.named("UploadQueue", "Arn"), told.named("NotifyQueue", "Arn")
+    uploads, outcomes = told.lookup("UploadQueue", "Arn"), told.lookup("NotifyQueue", "Arn")
     report.check(events == [("s3:ObjectCreated:*", uploads, "uploads/"),
                             ("s3:ObjectCreated:*", outcomes, "media/", "/manifest.json"),
                             ("s3:ObjectCreated:*", outcomes, "media/", "/failure.json")]
                  and {"UploadQueuePolicy", "NotifyQueuePolicy"} <= set(told.resources["Bucket"]["DependsOn"]),
                  "E4: with webhooks, outcomes trigger notify, and no other object of media/ sends events")
     variables = told.properties("Notify")["Environment"]["Variables"]
-    report.check(variables["NOTIFY_QUEUE_URL"] == told.named("NotifyQueue") and variables["PUBLIC_URL"] == TELLING["PublicUrl"]
-                 and variables["SNS_TOPIC_ARN"] == told.named("Videos") and variables["S3_BUCKET"] == told.named("Bucket")
+    report.check(variables["NOTIFY_QUEUE_URL"] == told.lookup("NotifyQueue") and variables["PUBLIC_URL"] == NOTIFY_PARAMETERS["PublicUrl"]
+                 and variables["SNS_TOPIC_ARN"] == told.lookup("Videos") and variables["S3_BUCKET"] == told.lookup("Bucket")
                  and "VpcConfig" not in told.properties("Notify"), "notify has its variables, and Internet access")
-    report.check(told.of_type("AWS::EC2::VPCEndpoint").keys() == {"WayToTheBucket"}
+    report.check(told.resources_of_type("AWS::EC2::VPCEndpoint").keys() == {"WayToTheBucket"}
                  and told.properties("Preview")["Environment"] == stack.properties("Preview")["Environment"],
                  "F17: webhooks give decoders no other route and no other variables")
     report.check(not any("Notify" in name for name in stack.resources), "without webhooks there are no resources of notify")
     report.check(stack.source["Parameters"]["WebhookSecrets"]["NoEcho"] is True, "U15: webhook secrets are not shown")
-    report.check(not stack.of_type("AWS::SNS::Subscription")
-                 and len(Stack(AlarmEmail="a@example.com").of_type("AWS::SNS::Subscription")) == 1, "alarms are mailed only with AlarmEmail")
-    report.check(not stack.of_type("AWS::IAM::AccessKey") and "SecretAccessKey" not in json.dumps(stack.plain),
+    report.check(not stack.resources_of_type("AWS::SNS::Subscription")
+                 and len(Stack(AlarmEmail="a@example.com").resources_of_type("AWS::SNS::Subscription")) == 1, "alarms are mailed only with AlarmEmail")
+    report.check(not stack.resources_of_type("AWS::IAM::AccessKey") and "SecretAccessKey" not in json.dumps(stack.plain),
                  "U15: the stack contains no secret")
-    engine = Stack(**ENGINE)
+    engine = Stack(**WORKFLOW_PARAMETERS)
     notification = engine.properties("Bucket")["NotificationConfiguration"]
     report.check(notification == {"EventBridgeConfiguration": {"EventBridgeEnabled": True}, "QueueConfigurations": []}
                  and "EventBridgeConfiguration" not in says["NotificationConfiguration"],
                  "uploads go to EventBridge with a state machine, and to the queue otherwise; never to both")
     detail = engine.properties("UploadsRule")["EventPattern"]["detail"]
-    report.check(detail == {"bucket": {"name": [engine.named("Bucket")]}, "object": {"key": [{"wildcard": "uploads/*/*"}]}},
+    report.check(detail == {"bucket": {"name": [engine.lookup("Bucket")]}, "object": {"key": [{"wildcard": "uploads/*/*"}]}},
                  "E4: only events of uploads/ start executions")
-    machines = engine.of_type("AWS::StepFunctions::StateMachine")
+    machines = engine.resources_of_type("AWS::StepFunctions::StateMachine")
     slots = {name: set(re.findall(r"\$\{(\w+)\}", about["DefinitionString"])) for name, about in machines.items()}
     kinds = {name: about["StateMachineType"] for name, about in machines.items()}
     traced = [name for name, about in machines.items() if about.get("TracingConfiguration", {}).get("Enabled")]
@@ -312,8 +312,8 @@ def bucket(report, stack: Stack) -> None:
     report.check(kinds == {"VideoWorkflow": "STANDARD", "BeginWorkflow": "EXPRESS", "BackfillWorkflow": "STANDARD"}
                  and all(slots[name] == about["DefinitionSubstitutions"].keys() for name, about in machines.items()),
                  "state machines have exactly the substitutions that they use", " ".join(kinds))
-    report.check(not any(stack.of_type(kind) for kind in ("AWS::StepFunctions::StateMachine", "AWS::Events::Target")),
+    report.check(not any(stack.resources_of_type(kind) for kind in ("AWS::StepFunctions::StateMachine", "AWS::Events::Target")),
                  "without the parameters there is no state machine")
     open_network = Stack(Network="open")
-    report.check(not open_network.of_type("AWS::EC2::VPC") and "VpcConfig" not in open_network.properties("Preview"),
+    report.check(not open_network.resources_of_type("AWS::EC2::VPC") and "VpcConfig" not in open_network.properties("Preview"),
                  "the network is optional")

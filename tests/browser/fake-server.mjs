@@ -22,21 +22,21 @@ const sheet = `<svg xmlns="http://www.w3.org/2000/svg" width="960" height="216">
 const poster = (hue) =>
   `<svg xmlns="http://www.w3.org/2000/svg" width="640" height="360"><defs><linearGradient id="g" x2="1" y2="1"><stop stop-color="hsl(${hue} 70% 55%)"/><stop offset="1" stop-color="hsl(${hue + 60} 60% 30%)"/></linearGradient></defs><rect width="640" height="360" fill="url(#g)"/></svg>`;
 
-async function bodyOf(request) {
+async function readBody(request) {
   const chunks = [];
   for await (const chunk of request) chunks.push(chunk);
   return Buffer.concat(chunks);
 }
 
 /** The fields of a form and its file, as S3 parses a POST. */
-async function formOf(request, body) {
+async function readForm(request, body) {
   const form = await new Response(body, { headers: { "content-type": request.headers["content-type"] } }).formData();
   const file = form.get("file");
   return { key: form.get("key"), bytes: Buffer.from(await file.arrayBuffer()) };
 }
 
 /** Starts both servers; `dist` is the built page. */
-export async function startFake(dist) {
+export async function startFakeServer(dist) {
   const policy = /Content-Security-Policy: (.*)/.exec(await readFile(join(dist, "_headers"), "utf8"))[1];
   /** Every request with a complete response: `{ method, path, query, status, bytes }`. */
   const log = [];
@@ -189,7 +189,7 @@ export async function startFake(dist) {
   async function worker(request, response) {
     const { pathname: path, searchParams: query } = new URL(request.url, "http://x");
     const { method } = request;
-    const body = await bodyOf(request);
+    const body = await readBody(request);
     const rule = rules.find((one) => one.method === method && one.path.test(path) && one.times > 0);
     // The call succeeds, but its response is lost.
     if (rule?.after) multipart(method, path, query, body);
@@ -221,11 +221,11 @@ export async function startFake(dist) {
     const cors = { "access-control-allow-origin": "*", "access-control-expose-headers": "ETag, Location", "access-control-allow-methods": "PUT, POST" };
     if (request.method === "OPTIONS") return response.writeHead(200, { ...cors, "access-control-allow-headers": "*" }).end();
     // A request that the browser aborts throws here, and is not counted.
-    const body = await bodyOf(request);
+    const body = await readBody(request);
     if (await hindered(request.method, path, response)) return log.push({ method: request.method, path, status: "trouble" });
     const done = () => log.push({ method: request.method, path, status: 200, bytes: body.length });
     if (request.method === "POST") {
-      const { key, bytes } = await formOf(request, body);
+      const { key, bytes } = await readForm(request, body);
       done();
       fake.stored.set(key, bytes);
       arrived({ ...fake.granted.get(key), bytes: bytes.length });

@@ -1,4 +1,4 @@
-"""Audits the roles of a deployed stack: by the calls of permissions.py, and by the template of the stack, each of whose
+"""Audits the roles of a deployed stack: by the calls of expected_access.py, and by the template of the stack, each of whose
 statements must be in effect and beyond which nothing may be allowed.
 
 `deploy/check` verifies that the template itself grants exactly the permissions that the code needs.
@@ -6,29 +6,29 @@ statements must be in effect and beyond which nothing may be allowed.
 
 import itertools
 
-import iam
-from inforce import Document, Policies, Reader, Unseen, View
-from permissions import DECODERS, EVERYBODY, STRANGER, Judge, rows
+import policy_evaluator as iam
+from live_policies import PolicyRecord, Policies, Reader, ReadDenied, PolicyView
+from expected_access import DECODERS, ALL_PRINCIPALS, OTHER_ACCOUNT, PolicySimulator, expected_rows
 
 WIDE, NARROW = "role_too_wide", "role_too_narrow"
 # Allows everything, for callers of which only a gate is evaluated.
-ANYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+ALLOW_ALL_POLICY = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 DEPLOY = "cargo xtask deploy"
-AGAIN = "restore it with a drift-aware change set of the stack"
+RECREATE_HINT = "restore it with a drift-aware change set of the stack"
 
 
-def filled(pattern: str) -> str:
+def fill_wildcards(pattern: str) -> str:
     """A text that matches the pattern, and as few other patterns as possible."""
     return pattern.replace("*", "anything").replace("?", "a")
 
 
-def witnesses(operator: str, value: str) -> str | None:
+def satisfying_value(operator: str, value: str) -> str | None:
     """A value of the key that satisfies the condition; None if the key must be absent."""
     match operator.removesuffix("IfExists"):
         case "Null":
             return None if value.lower() == "true" else "anything"
         case "StringLike" | "ArnLike" | "ArnEquals":
-            return filled(value)
+            return fill_wildcards(value)
         case "NumericLessThan":
             return str(float(value) - 1)
         case "NumericGreaterThan":
@@ -39,38 +39,38 @@ def witnesses(operator: str, value: str) -> str | None:
             return value
 
 
-def calls_of(statement: dict):
+def example_calls(statement: dict):
     """Calls that a statement applies to, at least one for each action, resource and condition value."""
-    keys = [(key, [witnesses(operator, str(value)) for value in iam.listed(values)])
+    keys = [(key, [satisfying_value(operator, str(value)) for value in iam.as_list(values)])
             for operator, about in statement.get("Condition", {}).items() for key, values in about.items()]
-    for action in iam.listed(statement.get("Action", "anything:Anything")):
-        for resource in iam.listed(statement.get("Resource", "anything")):
+    for action in iam.as_list(statement.get("Action", "anything:Anything")):
+        for resource in iam.as_list(statement.get("Resource", "anything")):
             for values in itertools.product(*(values for _, values in keys)):
                 context = {key: value for (key, _), value in zip(keys, values, strict=True) if value is not None}
-                yield filled(action), filled(resource), context
+                yield fill_wildcards(action), fill_wildcards(resource), context
 
 
 def principals_of(statement: dict) -> set[str]:
     """The principals of a resource policy's statement; `*` is any principal."""
     principal = statement.get("Principal", "*")
-    return {"*"} if principal == "*" else {name for names in principal.values() for name in iam.listed(names)}
+    return {"*"} if principal == "*" else {name for names in principal.values() for name in iam.as_list(names)}
 
 
-class Rights:
+class Audit:
     """Compares the policies in effect with the required ones."""
 
     def __init__(self, wanted: Policies, actual: Policies) -> None:
         self.wanted, self.actual, self.deployed = wanted, actual, actual.deployed
-        self.account = self.deployed.place["account"]
+        self.account = self.deployed.substitutions["account"]
         # The endpoint policy is ignored when checking for roles that are too wide, and applied when checking for too narrow ones.
-        self.wide, self.narrow = Judge(View(actual, False, False)), Judge(View(actual, True, True))
-        self.template = {ill: Judge(View(wanted, True, ill == NARROW)) for ill in (WIDE, NARROW)}
-        self.cures = {one.label: one.cure for one in actual.documents()} | {one.label: one.cure for one in wanted.documents()}
-        self.whose = {logical: who for who, logical in reversed(EVERYBODY.items())}
+        self.wide, self.narrow = PolicySimulator(PolicyView(actual, False, False)), PolicySimulator(PolicyView(actual, True, True))
+        self.template = {ill: PolicySimulator(PolicyView(wanted, True, ill == NARROW)) for ill in (WIDE, NARROW)}
+        self.fixes = {one.label: one.cure for one in actual.documents()} | {one.label: one.cure for one in wanted.documents()}
+        self.name_by_resource = {logical: who for who, logical in reversed(ALL_PRINCIPALS.items())}
         self.shared = {one.label for by_name in actual.of.values() for documents in by_name.values() for one in documents}
         self.found: dict[tuple, dict] = {}
 
-    def note(self, ill: str, holder: str, call: tuple[str, str, dict], statement: str, how: str, cure: str | None = None) -> None:
+    def report(self, ill: str, holder: str, call: tuple[str, str, dict], statement: str, how: str, cure: str | None = None) -> None:
         """Records a finding once per policy, or per policy and principal: further calls are counted."""
         policy = statement.rpartition(", statement ")[0] or statement
         key = (ill, policy) if policy in self.shared else (ill, policy, holder)
@@ -87,139 +87,139 @@ class Rights:
 
     def cure(self, statement: str) -> str:
         policy, _, name = statement.rpartition(", statement ")
-        command = self.cures.get(policy or statement, DEPLOY)
+        command = self.fixes.get(policy or statement, DEPLOY)
         return f"{command} {name}" if command.endswith("--statement-id") else command
 
     def holder(self, who: str) -> str:
-        return self.deployed.named(EVERYBODY[who]) if who in EVERYBODY else ("any principal" if who == STRANGER else who)
+        return self.deployed.lookup(ALL_PRINCIPALS[who]) if who in ALL_PRINCIPALS else ("any principal" if who == OTHER_ACCOUNT else who)
 
-    def too_wide(self, who: str, call: tuple[str, str, dict], why: str) -> None:
+    def report_too_wide(self, who: str, call: tuple[str, str, dict], why: str) -> None:
         statement = why.removeprefix("allowed by ")
-        before = self.template[WIDE].ask(who, *call)
+        before = self.template[WIDE].simulate(who, *call)
         if before.why.startswith("denied by "):
             denial = before.why.removeprefix("denied by ")
-            self.note(WIDE, self.holder(who), call, denial, f"{denial}, a Deny statement, is not in effect")
+            self.report(WIDE, self.holder(who), call, denial, f"{denial}, a Deny statement, is not in effect")
             return
-        # If the template allows the call too, it is of another version than permissions.py.
-        self.note(WIDE, self.holder(who), call, statement, f"allowed by {statement}", DEPLOY if before.allowed else None)
+        # If the template allows the call too, it is of another version than expected_access.py.
+        self.report(WIDE, self.holder(who), call, statement, f"allowed by {statement}", DEPLOY if before.allowed else None)
 
-    def too_narrow(self, who: str, call: tuple[str, str, dict], why: str) -> None:
-        granted = self.template[NARROW].ask(who, *call)
+    def report_too_narrow(self, who: str, call: tuple[str, str, dict], why: str) -> None:
+        granted = self.template[NARROW].simulate(who, *call)
         if not granted.allowed:
-            self.note(NARROW, self.holder(who), call, "the template", f"{why}, and not allowed by the stack's template", DEPLOY)
+            self.report(NARROW, self.holder(who), call, "the template", f"{why}, and not allowed by the stack's template", DEPLOY)
         elif why == "not allowed by any policy":
             statement = granted.why.removeprefix("allowed by ")
-            self.note(NARROW, self.holder(who), call, statement, f"{statement}, is not in effect")
+            self.report(NARROW, self.holder(who), call, statement, f"{statement}, is not in effect")
         else:
             statement = why.removeprefix("denied by ").removeprefix("blocked by ")
-            self.note(NARROW, self.holder(who), call, statement, why)
+            self.report(NARROW, self.holder(who), call, statement, why)
 
-    def examine(self) -> None:
+    def run(self) -> None:
         for by_name in self.actual.of.values():
             for documents in by_name.values():
-                self.no_outsiders(documents)
-        self.by_rows()
+                self.check_no_outsiders(documents)
+        self.check_expected_rows()
         for name, documents in self.wanted.identity.items():
-            # A role that this version does not know has no entry in permissions.py.
-            if who := self.whose.get(name):
-                self.is_in_force(who, documents)
-                self.nothing_beside(who, self.actual.identity[name])
+            # A role that this version does not know has no entry in expected_access.py.
+            if who := self.name_by_resource.get(name):
+                self.check_in_force(who, documents)
+                self.check_nothing_extra(who, self.actual.identity[name])
         for by_name in self.wanted.of.values():
             for documents in by_name.values():
-                self.is_in_force(None, documents)
-        self.trusts()
-        self.ways()
+                self.check_in_force(None, documents)
+        self.check_trust()
+        self.check_endpoints()
 
-    def by_rows(self) -> None:
-        needed, forbidden = rows(self.deployed)
+    def check_expected_rows(self) -> None:
+        needed, forbidden = expected_rows(self.deployed)
         for wanted, judge, calls in ((True, self.narrow, needed), (False, self.wide, forbidden)):
             for who, action, of, context in calls:
-                context = {key: value.format(**self.deployed.place) for key, value in context.items()}
+                context = {key: value.format(**self.deployed.substitutions) for key, value in context.items()}
                 call = (action, judge.resource(action, of), context)
-                decision = judge.ask(who, *call)
+                decision = judge.simulate(who, *call)
                 if decision.allowed != wanted:
-                    (self.too_narrow if wanted else self.too_wide)(who, call, decision.why)
+                    (self.report_too_narrow if wanted else self.report_too_wide)(who, call, decision.why)
 
-    def is_in_force(self, who: str | None, documents: list[Document]) -> None:
+    def check_in_force(self, who: str | None, documents: list[PolicyRecord]) -> None:
         """Checks that each statement of the template is in effect."""
         for document in documents:
             for statement in document.readable(True)["Statement"]:
-                speaking = [who] if who else [STRANGER if name == "*" else name for name in principals_of(statement)]
-                for name, call in itertools.product(speaking, calls_of(statement)):
+                speaking = [who] if who else [OTHER_ACCOUNT if name == "*" else name for name in principals_of(statement)]
+                for name, call in itertools.product(speaking, example_calls(statement)):
                     if statement["Effect"] == "Allow":
-                        decision = self.narrow.ask(name, *call)
-                        if not decision.allowed and self.template[NARROW].ask(name, *call).allowed:
-                            self.too_narrow(name, call, decision.why)
-                    elif not self.wide.ask(name, *call).why.startswith("denied by"):
-                        self.note(WIDE, self.holder(name) if who else "any principal allowed by another policy", call, statement["Sid"],
+                        decision = self.narrow.simulate(name, *call)
+                        if not decision.allowed and self.template[NARROW].simulate(name, *call).allowed:
+                            self.report_too_narrow(name, call, decision.why)
+                    elif not self.wide.simulate(name, *call).why.startswith("denied by"):
+                        self.report(WIDE, self.holder(name) if who else "any principal allowed by another policy", call, statement["Sid"],
                                   f"{statement['Sid']}, a Deny statement, is not in effect")
 
-    def nothing_beside(self, who: str, documents: list[Document]) -> None:
+    def check_nothing_extra(self, who: str, documents: list[PolicyRecord]) -> None:
         """Checks that nothing is allowed beyond the template."""
         for document in documents:
             for statement in document.readable(False)["Statement"]:
-                beside = (call for call in calls_of(statement) if statement["Effect"] == "Allow"
-                          and not self.template[WIDE].ask(who, *call).allowed and self.wide.ask(who, *call).allowed)
+                beside = (call for call in example_calls(statement) if statement["Effect"] == "Allow"
+                          and not self.template[WIDE].simulate(who, *call).allowed and self.wide.simulate(who, *call).allowed)
                 for call in itertools.islice(beside, 1):
-                    self.note(WIDE, self.holder(who), call, statement["Sid"], f"allowed by {statement['Sid']}")
+                    self.report(WIDE, self.holder(who), call, statement["Sid"], f"allowed by {statement['Sid']}")
 
-    def no_outsiders(self, documents: list[Document]) -> None:
+    def check_no_outsiders(self, documents: list[PolicyRecord]) -> None:
         """Checks that no bucket, queue or function admits principals of another account. Services are excluded."""
         for document in documents:
             for statement in document.readable(False)["Statement"]:
-                conditions = [iam.listed(values) for keys in statement.get("Condition", {}).values() for values in keys.values()]
+                conditions = [iam.as_list(values) for keys in statement.get("Condition", {}).values() for values in keys.values()]
                 if statement["Effect"] == "Deny" or any(self.account in values for values in conditions):
                     continue
                 for name in principals_of(statement):
                     if name.endswith(".amazonaws.com") or self.account in name:
                         continue
-                    who = STRANGER if name == "*" else name
-                    for call in calls_of(statement):
-                        if self.wide.ask(who, *call).allowed and not self.template[WIDE].ask(who, *call).allowed:
-                            self.note(WIDE, self.holder(who), call, statement["Sid"], f"allowed by {statement['Sid']}")
+                    who = OTHER_ACCOUNT if name == "*" else name
+                    for call in example_calls(statement):
+                        if self.wide.simulate(who, *call).allowed and not self.template[WIDE].simulate(who, *call).allowed:
+                            self.report(WIDE, self.holder(who), call, statement["Sid"], f"allowed by {statement['Sid']}")
 
-    def trusts(self) -> None:
+    def check_trust(self) -> None:
         """Checks that the roles trust exactly the required principals."""
         for name, wanted in self.wanted.trusts.items():
-            actual, arn = self.actual.trusts[name], self.deployed.named(name, "Arn")
+            actual, arn = self.actual.trusts[name], self.deployed.lookup(name, "Arn")
             call = ("sts:AssumeRole", arn, {})
             known = {who for statement in wanted.readable(True)["Statement"] for who in principals_of(statement)}
             for statement in actual.readable(False)["Statement"]:
                 others = principals_of(statement) - known if statement["Effect"] == "Allow" else set()
                 for who in sorted(others):
-                    self.note(WIDE, "any principal" if who == "*" else who, call, statement["Sid"], f"allowed by {statement['Sid']}")
+                    self.report(WIDE, "any principal" if who == "*" else who, call, statement["Sid"], f"allowed by {statement['Sid']}")
             for who in known:
                 context = {"aws:SourceAccount": self.account}
                 decision = iam.decide(who, "sts:AssumeRole", arn, context, [], [actual.readable(True)])
                 if not decision.allowed:
-                    self.note(NARROW, who, call, wanted.label, f"{wanted.label} does not trust it")
+                    self.report(NARROW, who, call, wanted.label, f"{wanted.label} does not trust it")
 
-    def ways(self) -> None:
+    def check_endpoints(self) -> None:
         """Checks that the functions' network reaches the bucket and nothing else."""
         for name, documents in self.actual.ways.items():
             before = [document.readable(True) for document in self.wanted.ways[name]]
             after = [document.readable(False) for document in documents]
-            decoders = [self.deployed.named(EVERYBODY[who], "Arn") for who in DECODERS if EVERYBODY[who] in self.deployed.resources]
+            decoders = [self.deployed.lookup(ALL_PRINCIPALS[who], "Arn") for who in DECODERS if ALL_PRINCIPALS[who] in self.deployed.resources]
             for statement in (statement for gate in after for statement in gate["Statement"] if statement["Effect"] == "Allow"):
-                for who, call in itertools.product([*decoders, STRANGER], calls_of(statement)):
-                    new, old = (iam.decide(who, *call, [ANYTHING], [], gates) for gates in (after, before))
+                for who, call in itertools.product([*decoders, OTHER_ACCOUNT], example_calls(statement)):
+                    new, old = (iam.decide(who, *call, [ALLOW_ALL_POLICY], [], gates) for gates in (after, before))
                     if new.allowed and not old.allowed:
-                        self.note(WIDE, "the network of the functions", call, statement["Sid"], f"allowed by {statement['Sid']}")
+                        self.report(WIDE, "the network of the functions", call, statement["Sid"], f"allowed by {statement['Sid']}")
 
 
-def look(reader: Reader, stack: str) -> dict:
+def audit(reader: Reader, stack: str) -> dict:
     """Returns the findings, causes first, and the denied reads."""
     try:
         deployed = reader.deployed(stack)
-    except Unseen:
+    except ReadDenied:
         return {"looked": [], "findings": [], "unseen": reader.unseen, "remarks": []}
     wanted, actual = Policies(deployed), Policies(deployed)
     actual.read(reader)
-    rights = Rights(wanted, actual)
-    rights.examine()
+    rights = Audit(wanted, actual)
+    rights.run()
     found = list(rights.found.values())
-    gone = [{"ill": NARROW, "more": 0, "cure": None, "seen": f"{known} is missing: {AGAIN}"} for known in actual.gone]
+    gone = [{"ill": NARROW, "more": 0, "cure": None, "seen": f"{known} is missing: {RECREATE_HINT}"} for known in actual.gone]
     ordered = gone + [one for one in found if one["ill"] == NARROW] + [one for one in found if one["ill"] == WIDE]
     remarks = [remark for document in actual.documents() for remark in document.remarks()]
-    looked = [deployed.named(name) for name in actual.seen]
+    looked = [deployed.lookup(name) for name in actual.seen]
     return {"looked": looked, "findings": ordered, "unseen": reader.unseen, "remarks": remarks}

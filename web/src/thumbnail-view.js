@@ -2,11 +2,11 @@
 
 import { h, icon } from "./dom.js";
 import { duration } from "./format.js";
-import { moving } from "./motion.js";
+import { attachHoverPreview } from "./hover-preview.js";
 import { decode } from "./thumbhash.js";
 
 /** An image of this site as path and query: it is loaded from the page's origin. */
-export function local(url) {
+export function relativeUrl(url) {
   const { pathname, search } = new URL(url, location.href);
   return pathname + search;
 }
@@ -27,10 +27,10 @@ export function placeholder(video) {
  * The poster as a button; pressed or hovered, it plays the preview.
  * @param {{ label: string, lazy?: boolean }} options
  */
-export function screen(video, { label, lazy = true }) {
+export function thumbnailView(video, { label, lazy = true }) {
   const size = { width: video.width || 16, height: video.height || 9 };
   const poster = h("img", { ...size, alt: "", loading: lazy ? "lazy" : null, decoding: "async" });
-  const picture = h("picture", {}, h("source", { srcset: local(video.urls["thumbnail.webp"]), type: "image/webp" }), poster);
+  const picture = h("picture", {}, h("source", { srcset: relativeUrl(video.urls["thumbnail.webp"]), type: "image/webp" }), poster);
   const button = h(
     "button",
     { type: "button", class: "screen", "aria-label": label, "aria-pressed": "false" },
@@ -41,7 +41,7 @@ export function screen(video, { label, lazy = true }) {
   );
   poster.addEventListener("load", () => button.classList.add("drawn"));
   poster.addEventListener("error", () => button.classList.add("blank"));
-  poster.src = local(video.urls["thumbnail.jpg"]);
-  moving(button, { gif: local(video.urls["animated.gif"]), webp: local(video.urls["animated.webp"]), ...size });
+  poster.src = relativeUrl(video.urls["thumbnail.jpg"]);
+  attachHoverPreview(button, { gif: relativeUrl(video.urls["animated.gif"]), webp: relativeUrl(video.urls["animated.webp"]), ...size });
   return button;
 }

@@ -3,11 +3,11 @@
 
 import { h } from "./dom.js";
 
-const calm = matchMedia("(prefers-reduced-motion: reduce)");
+const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
 const touch = matchMedia("(hover: none)");
 
 /** Whether previews may start automatically. */
-const mayMoveAlone = () => !calm.matches && navigator.connection?.saveData !== true;
+const canAutoplay = () => !reducedMotion.matches && navigator.connection?.saveData !== true;
 
 const inView = new IntersectionObserver(
   (entries) => {
@@ -23,8 +23,8 @@ const inView = new IntersectionObserver(
  * Makes a poster's button play the preview. Its state is in `data-moving`: `loading` or `true`.
  * @param {HTMLButtonElement} button @param {{ gif: string, webp: string, width: number, height: number }} picture
  */
-export function moving(button, picture) {
-  /** The cause of the motion: "hover", "focus", "view" or "asked"; undefined at rest. */
+export function attachHoverPreview(button, picture) {
+  /** The cause of the motion: "hover", "focus", "view" or "click"; undefined at rest. */
   let cause;
   let layer;
 
@@ -42,31 +42,31 @@ export function moving(button, picture) {
     if (layer) return;
     const image = h("img", { alt: "", width: picture.width, height: picture.height, decoding: "async" });
     layer = h("picture", { class: "moving" }, h("source", { srcset: picture.webp, type: "image/webp" }), image);
-    const mine = layer;
+    const current = layer;
     button.dataset.moving = "loading";
     image.addEventListener("load", () => {
-      if (layer === mine) button.dataset.moving = "true";
+      if (layer === current) button.dataset.moving = "true";
     });
     image.addEventListener("error", () => {
-      if (layer === mine) stop();
+      if (layer === current) stop();
     });
     image.src = picture.gif;
     button.querySelector("picture").after(layer);
   }
 
-  const startAlone = (reason) => {
-    if (mayMoveAlone() && !cause) start(reason);
+  const autoStart = (reason) => {
+    if (canAutoplay() && !cause) start(reason);
   };
   const stopIf = (reason) => {
     if (cause === reason) stop();
   };
 
-  button.addEventListener("pointerenter", (event) => event.pointerType === "mouse" && startAlone("hover"));
+  button.addEventListener("pointerenter", (event) => event.pointerType === "mouse" && autoStart("hover"));
   button.addEventListener("pointerleave", () => stopIf("hover"));
-  button.addEventListener("focus", () => button.matches(":focus-visible") && startAlone("focus"));
+  button.addEventListener("focus", () => button.matches(":focus-visible") && autoStart("focus"));
   button.addEventListener("blur", () => stopIf("focus"));
-  button.addEventListener("glimpse-enter", () => touch.matches && startAlone("view"));
+  button.addEventListener("glimpse-enter", () => touch.matches && autoStart("view"));
   button.addEventListener("glimpse-leave", () => stopIf("view"));
-  button.addEventListener("click", () => (cause === "asked" || cause === "view" ? stop() : start("asked")));
+  button.addEventListener("click", () => (cause === "click" || cause === "view" ? stop() : start("click")));
   inView.observe(button);
 }
