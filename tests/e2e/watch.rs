@@ -1,6 +1,5 @@
 //! The event stream of a video: each state once, and the outcome without polling.
 
-use std::time::Duration;
 
 use e2e::media;
 use e2e::person::ApiClient;
@@ -30,17 +29,22 @@ async fn streams_events_from_upload_to_ready() {
     let clip = media::clip(2, "320x240");
     let (video, upload) = ann.create("a.mp4", "video/mp4", clip.len(), json!({})).await;
     let path = format!("/api/videos/{video}/events");
-    let upload_later = async {
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        assert_eq!(ann.put(&upload, clip).await.status, 200);
-    };
-    let (answer, ()) = tokio::join!(ann.get(&path), upload_later);
-    assert_eq!(answer.status, 200);
-    assert_eq!(answer.header("content-type"), "text/event-stream; charset=utf-8");
-    assert_eq!(answer.header("cache-control"), "no-store");
-    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    let mut stream = ann.open(Method::GET, &path, &[], "").await;
+    assert_eq!(stream.status(), 200);
+    assert_eq!(stream.headers()["content-type"], "text/event-stream; charset=utf-8");
+    assert_eq!(stream.headers()["cache-control"], "no-store");
+    // The upload starts once the stream has sent the state before it.
+    let mut body = Vec::new();
+    while !String::from_utf8_lossy(&body).contains("\ndata: ") {
+        body.extend(stream.chunk().await.unwrap().expect("the stream sends the first state"));
+    }
+    assert_eq!(ann.put(&upload, clip).await.status, 200);
+    while let Some(chunk) = stream.chunk().await.unwrap() {
+        body.extend(chunk);
+    }
+    let text = String::from_utf8_lossy(&body).into_owned();
     assert!(text.starts_with("retry: 1000\n\n") && text.contains("\n\n: \n\n"), "a heartbeat: {text}");
-    let mut received_events = parse_events(&answer.body);
+    let mut received_events = parse_events(&body);
     if received_events.last().is_none_or(|(_, name, _)| name != "ready") {
         // A slow machine: the stream has ended, and a browser reconnects with the last id.
         let last = received_events.last().map(|(id, ..)| id.clone()).unwrap_or_default();

@@ -113,6 +113,20 @@ impl ApiClient {
         headers: &[(&str, &str)],
         body: impl Into<reqwest::Body>,
     ) -> ApiResponse {
+        ApiResponse::from_response(self.open(method, path, headers, body).await).await
+    }
+
+    /// Sends a request and returns the response before its body has been read.
+    ///
+    /// # Panics
+    /// If the edge does not respond.
+    pub async fn open(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<reqwest::Body>,
+    ) -> reqwest::Response {
         let mut request = self.client.request(method, format!("{}{path}", self.edge)).body(body);
         if !self.token.is_empty() {
             request = request.header(AUTHORIZATION, format!("Bearer {}", self.token));
@@ -120,7 +134,7 @@ impl ApiClient {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        ApiResponse::from_response(request.send().await.expect("the edge answers")).await
+        request.send().await.expect("the edge answers")
     }
 
     /// `GET`
