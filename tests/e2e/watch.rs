@@ -1,6 +1,5 @@
 //! The event stream of a video: each state once, and the outcome without polling.
 
-
 use e2e::media;
 use e2e::person::ApiClient;
 use e2e::stack::{Options, Stack};

@@ -11,9 +11,9 @@ use crate::env_path;
 /// The issuer of the tests' tokens.
 pub const ISSUER: &str = "https://id.example";
 /// The audience of the tests' tokens.
-pub const AUDIENCE: &str = "glimpse-stories";
+pub const AUDIENCE: &str = "glimpse-tests";
 /// The secret that signs HS256 tokens.
-pub const SECRET: &str = "a bearer secret for stories only, 256 bits";
+pub const SECRET: &str = "a bearer secret for tests only, 256 bits";
 
 /// Unix seconds now.
 #[expect(clippy::disallowed_methods, reason = "a test's tokens are valid from now on")]

@@ -23,13 +23,13 @@ use crate::{env_path, keys};
 /// The client id that the OpenID provider for development accepts.
 const CLIENT_ID: &str = "glimpse-dev";
 /// The secret that signs session cookies.
-pub const SESSION_SECRET: &str = "a session secret for stories only, 256 bits";
+pub const SESSION_SECRET: &str = "a session secret for tests only, 256 bits";
 /// The secrets of upload tokens: the first key signs, both verify.
 pub const UPLOAD_TOKEN_SECRETS: &str =
-    "new=an upload token secret for stories only,old=a former upload token secret for stories";
+    "new=an upload token secret for tests only,old=a former upload token secret for tests";
 /// The secrets of delivery tokens: the first key signs, both verify.
 pub const DELIVERY_TOKEN_SECRETS: &str =
-    "new=a delivery token secret for stories only,old=a former delivery token secret for stories";
+    "new=a delivery token secret for tests only,old=a former delivery token secret for tests";
 /// An origin that may call the API, in addition to the Worker's own.
 pub const APP_ORIGIN: &str = "https://app.example";
 
