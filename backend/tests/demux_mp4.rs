@@ -278,7 +278,7 @@ fn reads_generated_videos_like_ffprobe() {
         let (driver, _) = check(&make(folder.path(), name, &arguments), stream);
         assert!(driver.rounds <= 3, "{name}: {} rounds", driver.rounds);
     }
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/mp4");
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../media/fuzz/corpus/mp4");
     for name in ["wide_offsets.mp4", "edited.mp4", "indexed.mp4"] {
         check(&corpus.join(name), "v:0");
     }
@@ -675,7 +675,7 @@ fn hostile_files_end_quickly() {
 
 /// Small generated videos of every shape: the seeds of the fuzzer.
 fn corpus() -> Vec<(String, Vec<u8>)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/mp4");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../media/fuzz/corpus/mp4");
     let mut films: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap())

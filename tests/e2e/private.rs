@@ -141,7 +141,7 @@ async fn token_is_bound_to_its_picture() {
         assert_rejected(&answer, 403, "token_refused", what);
         let detail = answer.json()["detail"].as_str().unwrap().to_owned();
         // The error for a valid signature names the reason.
-        let mut known = ["has expired", "valid for too long", "another video", "another kind"].into_iter();
+        let mut known = ["it has expired", "valid for too long", "another video", "another kind"].into_iter();
         match known.find(|reason| detail.contains(reason)) {
             Some(reason) => assert_eq!(reasons.insert(what, reason), None),
             None => words.push(detail),
@@ -151,8 +151,8 @@ async fn token_is_bound_to_its_picture() {
     words.dedup();
     assert_eq!(words.len(), 1, "J10: one response for all invalid signatures");
     let expected = [
-        ("D2: an expired JWT", "has expired"),
-        ("D2: over", "has expired"),
+        ("D2: an expired JWT", "it has expired"),
+        ("D2: over", "it has expired"),
         ("J5: too long", "valid for too long"),
         ("a storyboard by JWT", "another kind"),
         ("an animation by JWT", "another kind"),

@@ -132,14 +132,14 @@ async fn too_large_upload_is_rejected_and_leaves_nothing() {
     let (kind, body) = multipart_form(&[], b"", 0);
     refused(&post(&kind, body).await, "empty", "empty");
     let (kind, body) = multipart_form(&[], &file[..8_500_000], 40);
-    refused(&post(&kind, body).await, "bad_parameter", "broke off");
+    refused(&post(&kind, body).await, "bad_parameter", "interrupted");
     // Fields after the file are rejected: the video would be created without them.
     for bytes in [1000, 8_500_000] {
         let (kind, mut body) = multipart_form(&[("external_id", "order 7")], &file[..bytes], "--\r\n".len());
         body.extend(b"\r\nContent-Disposition: form-data; name=\"visibility\"\r\n\r\nsigned\r\n--XX--\r\n");
         refused(&post(&kind, body).await, "bad_parameter", "`visibility` comes after the file");
         let (kind, body) = multipart_form(&[], &file[..bytes], "--XX--\r\n".len());
-        refused(&post(&kind, body).await, "bad_parameter", "broke off");
+        refused(&post(&kind, body).await, "bad_parameter", "interrupted");
     }
     let (kind, body) = multipart_form(&[("colour", "blue")], b"x", 0);
     refused(&post(&kind, body).await, "bad_parameter", "colour");

@@ -125,7 +125,7 @@ fn bucket_location(base: &str, region: &str) -> S3Bucket {
 fn sign_with_botocore(cases: &[Value]) -> Vec<String> {
     let python = std::env::var("GLIMPSE_PYTHON")
         .expect("GLIMPSE_PYTHON must name a Python with botocore: `cargo xtask test` sets it up");
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/botocore/sign.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/botocore/sign.py");
     let mut child = Command::new(python)
         .arg(script)
         .stdin(Stdio::piped())

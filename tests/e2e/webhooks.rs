@@ -256,7 +256,7 @@ async fn every_outcome_is_delivered_despite_lost_events() {
         let invocations = stack.cloud.notify().unwrap().invocations();
         let lines = invocations.iter().flat_map(|invocation| &invocation.lines);
         let is_over = invocations.iter().all(|invocation| invocation.outcome.is_success());
-        (lines.filter(|line| line.contains("sqs answered 503")).count() == 1 && is_over).then_some(())
+        (lines.filter(|line| line.contains("sqs returned 503")).count() == 1 && is_over).then_some(())
     })
     .await;
     assert_eq!(receiver.requests().len(), 0);

@@ -11,7 +11,7 @@ import Mux from '@mux/mux-node'
 
 /** Turns the code block of the docs that begins with this line into a module with `shape`. */
 async function snippet(first, shape = (code) => code) {
-  const docs = await readFile(new URL('../../docs/webhooks.md', import.meta.url), 'utf8')
+  const docs = await readFile(new URL('../../../docs/webhooks.md', import.meta.url), 'utf8')
   const block = docs.split('```').find((block) => block.split('\n')[1] === first)
   assert.ok(block, `docs/webhooks.md has a block that begins with ${first}`)
   const folder = await mkdtemp(join(tmpdir(), 'glimpse-'))
