@@ -19,7 +19,7 @@ use glimpse_backend::preview::service::PreviewService;
 use glimpse_backend::render::frame_source::SourceOpener;
 use glimpse_backend::render::service::{FrameSource as _, OpenFrameSource as _};
 use glimpse_backend::store::memory::MemoryStore;
-use glimpse_backend::store::{ObjectBody, ObjectMeta, Store, StoreError};
+use glimpse_backend::store::{ObjectBody, ObjectMeta, PutOptions, Store, StoreError};
 use glimpse_contract::{
     Key, MANIFEST_VERSION, Manifest, Owner, ReadStats, Source, State, Timings, VideoId, Visibility,
 };
@@ -32,7 +32,7 @@ const PIECE: usize = 256 * 1024;
 
 /// A bucket whose only upload is a local file, with the given latency and throughput.
 #[derive(Debug)]
-struct Bucket {
+struct BenchBucket {
     file: std::fs::File,
     head: ObjectMeta,
     outputs: MemoryStore,
@@ -42,7 +42,7 @@ struct Bucket {
     line: Arc<Mutex<Instant>>,
 }
 
-impl Bucket {
+impl BenchBucket {
     /// When this many bytes have arrived over the single simulated connection.
     fn arrival(line: &Mutex<Instant>, bytes: usize, bytes_per_sec: f64) -> Instant {
         let mut free = line.lock().unwrap_or_else(PoisonError::into_inner);
@@ -52,13 +52,13 @@ impl Bucket {
     }
 }
 
-impl Store for Bucket {
+impl Store for BenchBucket {
     async fn head(&self, key: &Key) -> Result<ObjectMeta, StoreError> {
         tokio::time::sleep(self.latency).await;
         if matches!(key, Key::Source { .. }) { Ok(self.head.clone()) } else { self.outputs.head(key).await }
     }
 
-    async fn get_range(&self, _: &Key, _: &str, range: Range<u64>) -> Result<ObjectBody, StoreError> {
+    async fn read_range(&self, _: &Key, _: &str, range: Range<u64>) -> Result<ObjectBody, StoreError> {
         use std::os::unix::fs::FileExt as _;
         tokio::time::sleep(self.latency).await;
         let file = self.file.try_clone().map_err(|error| StoreError::Transient(error.to_string()))?;
@@ -86,48 +86,13 @@ impl Store for Bucket {
         self.outputs.get(key, max_bytes).await
     }
 
-    async fn put_output(
-        &self,
-        key: &Key,
-        bytes: Bytes,
-        content_type: &'static str,
-        visibility: Visibility,
-    ) -> Result<String, StoreError> {
+    async fn put(&self, key: &Key, bytes: Bytes, options: PutOptions<'_>) -> Result<String, StoreError> {
         tokio::time::sleep(self.latency).await;
-        self.outputs.put_output(key, bytes, content_type, visibility).await
-    }
-
-    async fn create_output(
-        &self,
-        key: &Key,
-        bytes: Bytes,
-        content_type: &'static str,
-        visibility: Visibility,
-    ) -> Result<String, StoreError> {
-        tokio::time::sleep(self.latency).await;
-        self.outputs.create_output(key, bytes, content_type, visibility).await
-    }
-
-    async fn create_manifest(&self, key: &Key, json: Bytes) -> Result<(), StoreError> {
-        tokio::time::sleep(self.latency).await;
-        self.outputs.create_manifest(key, json).await
-    }
-
-    async fn put_json_conditional(
-        &self,
-        key: &Key,
-        json: Bytes,
-        over: Option<&str>,
-    ) -> Result<(), StoreError> {
-        self.outputs.put_json_conditional(key, json, over).await
+        self.outputs.put(key, bytes, options).await
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
         self.outputs.delete(key).await
-    }
-
-    async fn put_json(&self, key: &Key, json: Bytes) -> Result<(), StoreError> {
-        self.outputs.put_json(key, json).await
     }
 }
 
@@ -183,7 +148,7 @@ fn cpu(of: &str) -> f64 {
 }
 
 /// Decodes and encodes one image like the `render` Lambda, and prints its figures.
-async fn still(store: &Arc<Bucket>, job: &Job, at_ms: u64, width: u32) -> anyhow::Result<()> {
+async fn still(store: &Arc<BenchBucket>, job: &Job, at_ms: u64, width: u32) -> anyhow::Result<()> {
     let cameras = SourceOpener {
         store: Arc::clone(store),
         tools: tools()?,
@@ -246,7 +211,7 @@ async fn main() -> anyhow::Result<()> {
         content_type: "video/mp4".into(),
         ..ObjectMeta::default()
     };
-    let store = Arc::new(Bucket {
+    let store = Arc::new(BenchBucket {
         file,
         head,
         outputs: MemoryStore::default(),

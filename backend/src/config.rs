@@ -23,6 +23,55 @@ const MAX_RECEIVES: u32 = 5;
 #[error("configuration: {}", .0.join("; "))]
 pub struct EnvironmentErrors(pub Vec<String>);
 
+/// Reads environment variables and collects the errors of all of them. An empty value counts as none.
+pub(crate) struct EnvReader<L> {
+    lookup: L,
+    errors: Vec<String>,
+}
+
+impl<L: Fn(&str) -> Option<String>> EnvReader<L> {
+    pub(crate) fn new(lookup: L) -> Self {
+        Self { lookup, errors: Vec::new() }
+    }
+
+    /// The value of a variable.
+    pub(crate) fn optional(&self, name: &str) -> Option<String> {
+        (self.lookup)(name).filter(|value| !value.is_empty())
+    }
+
+    /// The value of a variable that must be set. If it is not, that is an error and the result is empty.
+    pub(crate) fn require(&mut self, name: &str) -> String {
+        self.optional(name).unwrap_or_else(|| {
+            self.reject(format!("{name} is missing"));
+            String::new()
+        })
+    }
+
+    /// The value of a variable that must be an origin if it is set.
+    pub(crate) fn optional_origin(&mut self, name: &str) -> Option<String> {
+        let origin = self.optional(name);
+        if origin.as_deref().is_some_and(|url| !is_origin(url)) {
+            self.reject(format!("{name} is not an http or https origin"));
+        }
+        origin
+    }
+
+    /// Adds an error, which must not repeat a value: it may be a secret that was set under the wrong name.
+    pub(crate) fn reject(&mut self, why: impl Into<String>) {
+        self.errors.push(why.into());
+    }
+
+    /// The configuration that was read, if there were no errors.
+    pub(crate) fn finish<T>(self, config: T) -> Result<T, EnvironmentErrors> {
+        if self.errors.is_empty() { Ok(config) } else { Err(self.into_errors()) }
+    }
+
+    /// The errors, of which there is at least one.
+    pub(crate) fn into_errors(self) -> EnvironmentErrors {
+        EnvironmentErrors(self.errors)
+    }
+}
+
 /// The complete configuration. Its `Debug` output contains no secrets.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -62,31 +111,33 @@ impl Config {
     /// All missing and invalid variables at once. Values are not repeated: a value may be a secret that was set under
     /// the wrong name.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, EnvironmentErrors> {
-        let get = |name: &str| lookup(name).filter(|value| !value.is_empty());
-        let mut errors = Vec::new();
-        let s3 = s3_config(&lookup, &mut errors);
-        let max_receives = match get("GLIMPSE_MAX_RECEIVES").map(|text| text.parse::<u32>()) {
+        let mut env = EnvReader::new(lookup);
+        let config = Self::from_env(&mut env);
+        env.finish(config)
+    }
+
+    /// Reads the variables of a configuration that is part of a larger one.
+    pub(crate) fn from_env<L: Fn(&str) -> Option<String>>(env: &mut EnvReader<L>) -> Self {
+        let s3 = S3Config::from_env(env);
+        let max_receives = match env.optional("GLIMPSE_MAX_RECEIVES").map(|text| text.parse::<u32>()) {
             None => MAX_RECEIVES,
             Some(Ok(number)) if (1..=1000).contains(&number) => number,
             Some(_) => {
-                errors.push("GLIMPSE_MAX_RECEIVES is not a number from 1 to 1000".into());
+                env.reject("GLIMPSE_MAX_RECEIVES is not a number from 1 to 1000");
                 MAX_RECEIVES
             }
         };
-        let path_var = get("PATH").unwrap_or_default();
+        let path_var = env.optional("PATH").unwrap_or_default();
         let tool = |name: &str, default: &str| {
-            let name_or_path = get(name).unwrap_or_else(|| default.to_owned());
+            let name_or_path = env.optional(name).unwrap_or_else(|| default.to_owned());
             // A missing layer is reported for every video (`no_decoder`). A failure at startup would appear only in the
             // log.
             find_executable(&name_or_path, &path_var).unwrap_or_else(|| name_or_path.into())
         };
         let (ffmpeg, ffprobe) = (tool("GLIMPSE_FFMPEG", FFMPEG), tool("GLIMPSE_FFPROBE", FFPROBE));
-        let tools = FfmpegTools::new(ffmpeg, ffprobe, get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").as_deref());
-
-        if !errors.is_empty() {
-            return Err(EnvironmentErrors(errors));
-        }
-        Ok(Self { s3, tools, max_receives })
+        let memory_mib = env.optional("AWS_LAMBDA_FUNCTION_MEMORY_SIZE");
+        let tools = FfmpegTools::new(ffmpeg, ffprobe, memory_mib.as_deref());
+        Self { s3, tools, max_receives }
     }
 }
 
@@ -96,41 +147,17 @@ impl fmt::Display for FfmpegTools {
     }
 }
 
-/// A required value. If it is missing, an error is added to `errors` and the result is empty.
-pub(crate) fn require(
-    lookup: impl Fn(&str) -> Option<String>,
-    name: &str,
-    errors: &mut Vec<String>,
-) -> String {
-    lookup(name).filter(|value| !value.is_empty()).unwrap_or_else(|| {
-        errors.push(format!("{name} is missing"));
-        String::new()
-    })
-}
-
-/// An optional origin. If it is invalid, an error is added to `errors`.
-pub(crate) fn optional_origin(
-    lookup: impl Fn(&str) -> Option<String>,
-    name: &str,
-    errors: &mut Vec<String>,
-) -> Option<String> {
-    let origin = lookup(name).filter(|value| !value.is_empty());
-    if origin.as_deref().is_some_and(|url| !is_origin(url)) {
-        errors.push(format!("{name} is not an http or https origin"));
+impl S3Config {
+    /// Reads the bucket and its credentials. Lambda renews the credentials of the role by replacing the process.
+    pub(crate) fn from_env<L: Fn(&str) -> Option<String>>(env: &mut EnvReader<L>) -> Self {
+        let [region, key_id, secret, bucket] =
+            ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "S3_BUCKET"]
+                .map(|name| env.require(name));
+        let endpoint = env.optional_origin("AWS_ENDPOINT_URL_S3");
+        let session_token = env.optional("AWS_SESSION_TOKEN");
+        let credentials = Credentials::new(key_id, secret, session_token, None, "environment");
+        Self { region, credentials, endpoint, bucket }
     }
-    origin
-}
-
-/// The bucket and its credentials; missing and invalid values are added to `errors`. Lambda renews the credentials of
-/// the role by replacing the process.
-pub(crate) fn s3_config(lookup: impl Fn(&str) -> Option<String>, errors: &mut Vec<String>) -> S3Config {
-    let get = |name: &str| lookup(name).filter(|value| !value.is_empty());
-    let [region, key_id, secret, bucket] =
-        ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "S3_BUCKET"]
-            .map(|name| require(&lookup, name, errors));
-    let endpoint = optional_origin(&lookup, "AWS_ENDPOINT_URL_S3", errors);
-    let credentials = Credentials::new(key_id, secret, get("AWS_SESSION_TOKEN"), None, "environment");
-    S3Config { region, credentials, endpoint, bucket }
 }
 
 /// `S3_ON_DEMAND_TAG`: the tag of on-demand images, `name=value`; `None` if it is not set.
@@ -138,16 +165,18 @@ pub(crate) fn s3_config(lookup: impl Fn(&str) -> Option<String>, errors: &mut Ve
 /// # Errors
 /// The value is not `name=value`.
 pub fn on_demand_tag(lookup: impl Fn(&str) -> Option<String>) -> Result<Option<String>, EnvironmentErrors> {
-    let Some(tag) = lookup("S3_ON_DEMAND_TAG").filter(|value| !value.is_empty()) else { return Ok(None) };
+    let mut env = EnvReader::new(lookup);
+    let tag = env.optional("S3_ON_DEMAND_TAG");
     // Characters that need no escaping in the query string of the header.
     let is_word = |word: &str| {
         (1..=100).contains(&word.len())
             && word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
     };
-    match tag.split_once('=') {
-        Some((name, value)) if is_word(name) && is_word(value) => Ok(Some(tag)),
-        _ => Err(EnvironmentErrors(vec!["S3_ON_DEMAND_TAG is not name=value".to_owned()])),
+    let is_tag = |tag: &str| tag.split_once('=').is_some_and(|(name, value)| is_word(name) && is_word(value));
+    if tag.as_deref().is_some_and(|tag| !is_tag(tag)) {
+        env.reject("S3_ON_DEMAND_TAG is not name=value");
     }
+    env.finish(tag)
 }
 
 /// Whether this is an http or https origin and nothing more.
@@ -187,6 +216,26 @@ mod tests {
         for wrong in ["glimpse", "=x", "a=", "a=b&c=d", "a=b=c", "a=ü", "a b=c"] {
             assert!(read(wrong).is_err_and(|error| !error.contains(wrong)), "{wrong}");
         }
+    }
+
+    #[test]
+    fn env_reader_collects_all_errors() {
+        let mut env = EnvReader::new(|name: &str| match name {
+            "EMPTY" => Some(String::new()),
+            "ORIGIN" => Some("https://a.example".to_owned()),
+            "OTHER" => Some("hidden".to_owned()),
+            _ => None,
+        });
+        assert_eq!((env.optional("EMPTY"), env.optional("OTHER")), (None, Some("hidden".to_owned())));
+        assert_eq!(env.optional_origin("ORIGIN").as_deref(), Some("https://a.example"));
+        assert_eq!((env.require("OTHER").as_str(), env.optional_origin("EMPTY")), ("hidden", None));
+        assert_eq!((env.require("EMPTY").as_str(), env.require("NONE").as_str()), ("", ""));
+        env.optional_origin("OTHER");
+        env.reject("and another");
+        let errors =
+            ["EMPTY is missing", "NONE is missing", "OTHER is not an http or https origin", "and another"];
+        assert_eq!(env.finish(()), Err(EnvironmentErrors(errors.map(str::to_owned).into())));
+        assert_eq!(EnvReader::new(|_: &str| None).finish(7), Ok(7));
     }
 
     const GOOD: &[(&str, &str)] = &[

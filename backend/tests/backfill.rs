@@ -2,18 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{TestJob, make};
 use bytes::Bytes;
 use glimpse_backend::preview::publish;
 use glimpse_backend::store::memory::ReadFault;
-use glimpse_backend::store::{Store as _, StoreError};
+use glimpse_backend::store::{PutOptions, Store as _, StoreError};
 use glimpse_backend::workflow::backfill::handle;
 use glimpse_contract::{Code, Key, Manifest, Rejection, State, Variant, Visibility};
 use serde_json::{Value, json};
-use support::{TestJob, make};
 use tokio::time::Instant;
 
 /// The clock of the test service is at 1,700,000,001 s.
@@ -89,7 +87,7 @@ async fn keeps_chosen_poster_and_deletion() {
     let original = scene.manifest().unwrap();
     put_output(&scene, "thumbnail.jpg", "chosen").await;
     let key = Key::Poster(scene.job.video);
-    scene.service.store.put_json_conditional(&key, Bytes::from("{}"), None).await.unwrap();
+    scene.service.store.put(&key, Bytes::from("{}"), PutOptions::JSON).await.unwrap();
     put_output(&scene, "animated.gif", "old").await;
     assert_eq!(backfill(&scene, &[batch_item(&scene)], AFTER).await, Ok(summary(1, 0, 0, 0)));
     assert_eq!(scene.output("thumbnail.jpg"), b"chosen", "a chosen poster is stored under the default's key");
@@ -143,8 +141,8 @@ async fn replace_manifest(scene: &TestJob, manifest: &Manifest) {
 
 async fn put_output(scene: &TestJob, name: &str, bytes: &'static str) {
     let key = Key::Output(scene.job.video, Variant::from_file_name(name).unwrap());
-    let put = scene.service.store.put_output(&key, Bytes::from(bytes), "image/jpeg", Visibility::Signed);
-    put.await.unwrap();
+    let options = PutOptions::new("image/jpeg").with_visibility(Visibility::Signed);
+    scene.service.store.put(&key, Bytes::from(bytes), options).await.unwrap();
 }
 
 #[tokio::test]

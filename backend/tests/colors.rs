@@ -3,18 +3,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
-mod support;
-
+use crate::support;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::support::{TestJob, decode_pixels_at, make, tools};
 use bytes::Bytes;
 use glimpse_backend::frames::decoder::{Decoder, DecoderInput, FrameFormat, Priority};
 use glimpse_backend::frames::time_budget::TimeBudget;
 use glimpse_backend::preview::service::JobOutcome;
-use glimpse_media::ffmpeg_args::{self, DecodeQuality};
+use glimpse_media::ffmpeg_args::{self, DecodeQuality, ExcerptRequest};
 use glimpse_media::size::Size;
-use support::{TestJob, decode_pixels_at, make, tools};
 use tokio::time::Instant;
 
 const SIZE: Size = Size { width: 64, height: 36 };
@@ -58,9 +57,12 @@ async fn decode_first_frame(file: Vec<u8>) -> Result<Bytes, String> {
     let arguments = ffmpeg_args::decode_excerpt(
         &info,
         false,
-        &[1, 0, 0, 0, 1, 0, 0, 0, 1],
-        (SIZE, 1),
-        DecodeQuality::Full,
+        &ExcerptRequest {
+            matrix: [1, 0, 0, 0, 1, 0, 0, 0, 1],
+            count: 1,
+            size: SIZE,
+            quality: DecodeQuality::Full,
+        },
     );
     let frames =
         studio.decode_frames(feed, &arguments, FrameFormat::new(&info, SIZE, 1), Priority::Required).await;

@@ -2,11 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
-mod support;
-
+use crate::support::{TestJob, make};
 use glimpse_backend::preview::service::JobOutcome;
 use glimpse_contract::Code;
-use support::{TestJob, make};
 
 /// Overwrites the data after the slice header of each IDR frame with zeros.
 fn blank_idr_slices(mut film: Vec<u8>) -> Vec<u8> {

@@ -2,16 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{TestJob, fake_ffmpeg, make};
 use glimpse_backend::frames::time_budget::TimeBudget;
 use glimpse_backend::preview::handler::handle;
 use glimpse_backend::preview::service::JobOutcome;
 use glimpse_contract::{Code, Key};
 use serde_json::{Value, json};
-use support::{TestJob, fake_ffmpeg, make};
 use tempfile::TempDir;
 use tokio::time::Instant;
 

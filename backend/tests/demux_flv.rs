@@ -3,12 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
-mod support;
-
+use crate::drive;
+use crate::support;
 use std::cell::Cell;
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::{TestJob, make, reference_program};
 use bytes::Bytes;
 use glimpse_backend::preview::service::JobOutcome;
 use glimpse_contract::Code;
@@ -19,11 +20,6 @@ use glimpse_media::demux::flv::tag::{self, TagType};
 use glimpse_media::demux::flv::{self, Flv};
 use glimpse_media::demux::mp4;
 use serde_json::Value;
-use support::{TestJob, make, reference_program};
-
-#[expect(dead_code, reason = "used by other test targets")]
-#[path = "../../media/fuzz/drive.rs"]
-mod drive;
 
 const H264: &str = "-c:v libx264 -preset ultrafast -g 25 -bf 2 -x264-params scenecut=0";
 

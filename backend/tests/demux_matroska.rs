@@ -1,6 +1,6 @@
 //! Compares the samples that the Matroska demuxer finds with those of ffprobe, limits the round trips, and checks that
 //! they decode to the frames of the file: for real files, and for ones that ffmpeg makes. To run:
-//! `GLIMPSE_MEDIA=/folder cargo test -p glimpse-backend --test demux_matroska -- --nocapture`.
+//! `GLIMPSE_MEDIA=/folder cargo test -p glimpse-backend --test backend demux_matroska -- --nocapture`.
 
 #![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 

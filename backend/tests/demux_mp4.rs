@@ -1,13 +1,14 @@
 //! Compares the samples that the MP4 demuxer finds with those of ffprobe: for real files, and for ones that ffmpeg
-//! makes. To run: `GLIMPSE_MEDIA=/folder cargo test -p glimpse-backend --test demux_mp4 -- --nocapture`.
+//! makes. To run: `GLIMPSE_MEDIA=/folder cargo test -p glimpse-backend --test backend demux_mp4 -- --nocapture`.
 
 #![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
+use crate::drive;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::support::edits::with_edits;
 use bytes::Bytes;
-use edits::with_edits;
 use glimpse_contract::Code;
 use glimpse_media::container::{Container, sniff};
 use glimpse_media::demux::buffer::SparseBuffer;
@@ -16,12 +17,6 @@ use glimpse_media::demux::error::ReadError;
 use glimpse_media::demux::mp4::{self, Mp4};
 use proptest::prelude::*;
 use serde_json::Value;
-
-#[expect(dead_code, reason = "used by other test targets")]
-#[path = "../../media/fuzz/drive.rs"]
-mod drive;
-#[path = "support/edits.rs"]
-mod edits;
 
 /// The size of the head that is read before anything is parsed.
 const HEAD: u64 = 64 * 1024;

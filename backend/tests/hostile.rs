@@ -3,16 +3,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
-mod support;
-
+use crate::support;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::support::{TestJob, decode_pixels_at, make};
 use glimpse_backend::preview::service::JobOutcome;
 use glimpse_contract::{Code, Grant, OutputFormat, Owner, Variant, VideoId, Visibility};
 use glimpse_media::image::header::parse;
 use glimpse_media::size::Size;
-use support::{TestJob, decode_pixels_at, make};
 
 /// Private texts in a video, which must not appear in its outputs.
 const CANARIES: [&str; 6] =

@@ -1,17 +1,16 @@
 //! Runs every file of a folder of real and hostile media through the whole pipeline. To run: `GLIMPSE_MEDIA=/folder
-//! cargo test -p glimpse-backend --test media -- --nocapture`. `GLIMPSE_KEEP=/another` writes the images there for
+//! cargo test -p glimpse-backend --test backend media -- --nocapture`. `GLIMPSE_KEEP=/another` writes the images there for
 //! inspection.
 
 #![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
-mod support;
-
+use crate::support;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::support::{REJECTED_FILES, TestJob};
 use glimpse_backend::preview::service::JobOutcome;
 use glimpse_contract::{Code, State, Variant};
-use support::{REJECTED_FILES, TestJob};
 
 /// The results for hostile files on which every build of ffmpeg must agree.
 const EXPECTED: &[(&str, JobOutcome)] = &[

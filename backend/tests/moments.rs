@@ -3,18 +3,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
-mod support;
-
+use crate::support;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::{TestJob, make};
 use glimpse_backend::preview::service::JobOutcome;
 use glimpse_backend::render::frame_source::{OpenedSource, SourceOpener};
 use glimpse_backend::render::service::{FrameSource as _, OpenFrameSource as _};
 use glimpse_backend::store::memory::MemoryStore;
 use glimpse_contract::Manifest;
 use glimpse_media::size::Size;
-use support::{TestJob, make};
 use tokio::time::Instant;
 
 /// Mean difference per channel up to which two frames count as equal; negatives differ by a hundred.

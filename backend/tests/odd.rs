@@ -1,18 +1,16 @@
 //! Tests of valid but unusual files: still images with the name of a video, truncated recordings, streams without a
 //! duration.
 
-mod support;
-
 use std::path::Path;
 use std::time::Duration;
 
+use crate::support::edits::with_edits;
+use crate::support::{TestJob, decode_pixels_at, install_program, make, tools};
 use glimpse_backend::config::FfmpegTools;
 use glimpse_backend::preview::service::JobOutcome;
 use glimpse_backend::workflow::state::ProbeResult;
 use glimpse_contract::Code;
 use glimpse_media::size::Size;
-use support::edits::with_edits;
-use support::{TestJob, decode_pixels_at, install_program, make, tools};
 use tokio::time::Instant;
 
 fn boxed(kind: [u8; 4], body: &[u8]) -> Vec<u8> {

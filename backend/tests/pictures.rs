@@ -2,13 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
-mod support;
-
+use crate::support;
+use crate::support::{TestJob, decode_pixels, make, with_matrix};
 use glimpse_backend::preview::service::JobOutcome;
 use glimpse_contract::{Code, Manifest, OutputFormat, State, Variant, VariantKind, limits};
 use glimpse_media::image::header::{ImageHeader, parse};
 use glimpse_media::size::Size;
-use support::{TestJob, decode_pixels, make, with_matrix};
 use tempfile::TempDir;
 
 type Rgb = [u8; 3];

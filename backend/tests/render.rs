@@ -13,7 +13,7 @@ use glimpse_backend::error::JobError;
 use glimpse_backend::lambda::Invocation;
 use glimpse_backend::render::service::{FrameSource, OpenFrameSource, RenderService};
 use glimpse_backend::store::memory::MemoryStore;
-use glimpse_backend::store::{Store as _, StoreError};
+use glimpse_backend::store::{PutCondition, PutOptions, Store as _, StoreError};
 use glimpse_contract::{
     Code, Key, MANIFEST_VERSION, Manifest, OutputFormat, Owner, Poster, ReadStats, Rejection, Source, State,
     Timings, VideoId, Visibility,
@@ -147,7 +147,7 @@ impl RenderFixture {
     async fn with_manifest(manifest: &Manifest) -> Self {
         let scene = Self::empty();
         let json = serde_json::to_vec(manifest).unwrap();
-        scene.service.store.create_manifest(&Key::Manifest(video()), json.into()).await.unwrap();
+        scene.service.store.put(&Key::Manifest(video()), json.into(), PutOptions::JSON).await.unwrap();
         scene
     }
 
@@ -294,16 +294,16 @@ async fn concurrent_renders_store_one_object() {
 #[tokio::test]
 async fn conflicting_write_is_retried() {
     let scene = RenderFixture::ready().await;
-    scene.service.store.fail_next_create(StoreError::Conflict);
-    scene.service.store.fail_next_create(StoreError::Conflict);
+    scene.service.store.fail_next_conditional_put(StoreError::Conflict);
+    scene.service.store.fail_next_conditional_put(StoreError::Conflict);
     // Another write was first, but its object is deleted before it is read.
-    scene.service.store.fail_next_create(StoreError::AlreadyExists);
+    scene.service.store.fail_next_conditional_put(StoreError::AlreadyExists);
     scene.image("thumbnail-width_100.jpg").await;
     for _ in 0..5 {
-        scene.service.store.fail_next_create(StoreError::Conflict);
+        scene.service.store.fail_next_conditional_put(StoreError::Conflict);
     }
     assert_eq!(scene.problem("thumbnail-width_101.jpg").await, (502, "upstream".into()));
-    scene.service.store.fail_next_create(StoreError::Transient("slow down".into()));
+    scene.service.store.fail_next_conditional_put(StoreError::Transient("slow down".into()));
     assert_eq!(scene.problem("thumbnail-width_101.jpg").await, (502, "upstream".into()));
     scene.image("thumbnail-width_101.jpg").await;
 }
@@ -445,7 +445,8 @@ async fn refusal_expires_when_video_is_reprocessed() {
     let timings = Timings { committed: GRANTED_MS + 2_000, ..Timings::default() };
     let json = serde_json::to_vec(&Manifest { timings, ..manifest() }).unwrap();
     let (head, _) = scene.service.store.get(&Key::Manifest(video()), 1 << 20).await.unwrap();
-    scene.service.store.replace_manifest(&Key::Manifest(video()), json.into(), &head.etag).await.unwrap();
+    let options = PutOptions::JSON.with_condition(PutCondition::IfMatch(&head.etag));
+    scene.service.store.put(&Key::Manifest(video()), json.into(), options).await.unwrap();
     scene.image(name).await;
 }
 
@@ -531,7 +532,7 @@ async fn concurrent_poster_choices_stay_consistent() {
         assert_eq!(scene.service.store.object(&key).unwrap().head.etag, output.etag);
     }
     *scene.frames.0.barrier.lock().unwrap() = None;
-    scene.service.store.fail_next_create(StoreError::Conflict);
+    scene.service.store.fail_next_conditional_put(StoreError::Conflict);
     assert_eq!(parse_poster(&scene.render("poster-time_3").await).revision, 3);
 }
 

@@ -2,15 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
-mod support;
-
+use crate::support::{TestJob, fake_ffmpeg, install_program, make, tools};
 use glimpse_backend::config::FfmpegTools;
 use glimpse_backend::error::JobError;
 use glimpse_backend::preview::service::JobOutcome;
 use glimpse_backend::store::StoreError;
 use glimpse_backend::store::memory::ReadFault;
 use glimpse_contract::{Attempt, Code, Failure, Grant, Json, Key, State, Variant, Visibility};
-use support::{TestJob, fake_ffmpeg, install_program, make, tools};
 
 fn clip() -> Vec<u8> {
     let arguments = "-f lavfi -i testsrc=s=96x64:r=10:d=0.5 -c:v libx264 -pix_fmt yuv420p";
@@ -113,7 +111,7 @@ async fn manifest_write_conflicts_are_resolved() {
         let scene = TestJob::new(bytes);
         let text = format!("{faults:?}");
         for fault in faults {
-            scene.service.store.fail_next_create(fault);
+            scene.service.store.fail_next_conditional_put(fault);
         }
         assert_eq!(scene.run().await.result.map_err(|error| error.code()), expected, "{text}");
     }
@@ -343,7 +341,7 @@ async fn unrecordable_attempt_is_not_started() {
     let folder = tempfile::tempdir().unwrap();
     let mut scene = TestJob::with_tools(clip(), fake_ffmpeg(folder.path(), "exec sleep 600"));
     scene.job.receives = scene.service.max_receives;
-    scene.service.store.fail_next_create(transient_error());
+    scene.service.store.fail_next_conditional_put(transient_error());
     let result = scene.run().await.result;
     assert!(matches!(&result, Err(JobError::Transient { code: Code::Upstream, .. })), "{result:?}");
     assert_eq!(recorded_failure(&scene).unwrap().0.code, Code::Upstream);

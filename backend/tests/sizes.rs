@@ -3,18 +3,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
-mod support;
-
+use crate::support;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::{TestJob, make, reference_program};
 use glimpse_backend::preview::service::JobOutcome;
 use glimpse_backend::render::frame_source::SourceOpener;
 use glimpse_backend::render::service::{FrameSource as _, OpenFrameSource as _};
 use glimpse_media::size::Size;
-use support::{TestJob, make, reference_program};
 use tokio::time::Instant;
 
 /// The increase in brightness per half second, of 219 levels.

@@ -3,11 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
-mod support;
-
+use crate::support;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::{TestJob, make, tools};
 use glimpse_backend::error::JobError;
 use glimpse_backend::frames::time_budget::TimeBudget;
 use glimpse_backend::preview::publish::{self, FailureRecord};
@@ -23,7 +23,6 @@ use glimpse_contract::{
     Code, Key, MANIFEST_VERSION, Manifest, ReadStats, Rejection, Source, State, Timings, Variant, VariantKind,
 };
 use serde_json::{Value, json};
-use support::{TestJob, make, tools};
 use tokio::time::Instant;
 
 const KINDS: [VariantKind; 3] = [VariantKind::Thumbnail, VariantKind::Animation, VariantKind::Storyboard];

@@ -4,19 +4,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
-mod support;
-
+use crate::support;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::support::{TestJob, decode_pixels_at, make, reference_program};
 use glimpse_backend::preview::service::JobOutcome;
 use glimpse_backend::render::frame_source::{OpenedSource, SourceOpener};
 use glimpse_backend::render::service::{FrameSource as _, OpenFrameSource as _};
 use glimpse_backend::store::memory::MemoryStore;
 use glimpse_media::size::Size;
-use support::{TestJob, decode_pixels_at, make, reference_program};
 
 const SIZE: Size = Size { width: 96, height: 54 };
 

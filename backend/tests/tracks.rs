@@ -4,18 +4,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
-mod support;
-
+use crate::support;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::{TestJob, decode_pixels_at, make, media_folder};
 use glimpse_backend::preview::service::JobOutcome;
 use glimpse_backend::render::frame_source::SourceOpener;
 use glimpse_backend::render::service::{FrameSource as _, OpenFrameSource as _};
 use glimpse_contract::Manifest;
 use glimpse_media::size::Size;
-use support::{TestJob, decode_pixels_at, make, media_folder};
 use tokio::time::Instant;
 
 /// The difference in brightness between the end and the beginning of a video.

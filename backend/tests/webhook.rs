@@ -3,14 +3,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
-mod receiver;
-
+use crate::receiver;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::receiver::{ReceivedRequest, WebhookReceiver, tls};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use glimpse_backend::aws::AwsError;
@@ -21,10 +21,9 @@ use glimpse_backend::notify::http::client::{AddressPolicy, HttpClient, HttpError
 use glimpse_backend::notify::service::Notifier;
 use glimpse_backend::notify::signature::sign;
 use glimpse_backend::preview::publish::{self, FailureRecord};
-use glimpse_backend::store::Store as _;
 use glimpse_backend::store::memory::MemoryStore;
+use glimpse_backend::store::{PutOptions, Store as _};
 use glimpse_contract::{Failure, Key, Manifest, Owner, VideoId};
-use receiver::{ReceivedRequest, WebhookReceiver, tls};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -240,7 +239,7 @@ fn object_created(key: &Key) -> String {
 async fn unreadable_outcome_is_retried() {
     let (notifier, queue) = notifier_for("https://app.example/", SECRET);
     let key = Key::Manifest(VIDEO.parse().unwrap());
-    notifier.store.create_manifest(&key, vec![b' '; 2 << 20].into()).await.unwrap();
+    notifier.store.put(&key, vec![b' '; 2 << 20].into(), PutOptions::JSON).await.unwrap();
     assert!(
         deliver_text(&notifier, object_created(&key), 1).await,
         "an object larger than any manifest is an error"
@@ -272,7 +271,7 @@ async fn unreadable_outcome_is_retried() {
     notifier.store.remove_object(&key);
     assert!(!deliver_text(&notifier, object_created(&key), 1).await, "a missing outcome is dropped");
     let broken = Key::Manifest(VideoId::new(1, [3; 10]));
-    notifier.store.create_manifest(&broken, Bytes::from_static(b"{oops")).await.unwrap();
+    notifier.store.put(&broken, Bytes::from_static(b"{oops"), PutOptions::JSON).await.unwrap();
     assert!(
         deliver_text(&notifier, object_created(&broken), 1).await,
         "an invalid outcome is retried until it is dead-lettered"
@@ -300,7 +299,7 @@ async fn failure_is_sent_after_its_attempt_ends() {
     };
     let sent = || queue.sent.lock().unwrap().len();
     // The function may still succeed.
-    notifier.store.put_json(&key, note(NOW_MS + 60_001)).await.unwrap();
+    notifier.store.put(&key, note(NOW_MS + 60_001), PutOptions::JSON).await.unwrap();
     let event_text = object_created_now(&notifier, &key);
     assert!(deliver_text(&notifier, event_text.clone(), 1).await, "the message must be retried");
     assert_eq!(
@@ -310,7 +309,7 @@ async fn failure_is_sent_after_its_attempt_ends() {
     );
     assert_eq!(sent(), 0);
     // The function renewed its lease: the newer record has its own event.
-    notifier.store.put_json(&key, note(NOW_MS + 60_000)).await.unwrap();
+    notifier.store.put(&key, note(NOW_MS + 60_000), PutOptions::JSON).await.unwrap();
     assert!(!deliver_text(&notifier, event_text.clone(), 2).await);
     assert_eq!(sent(), 0);
     // The function succeeded.
@@ -321,7 +320,7 @@ async fn failure_is_sent_after_its_attempt_ends() {
     assert_eq!(sent(), 1);
     notifier.store.remove_object(&Key::Manifest(VIDEO.parse().unwrap()));
     // The function was killed.
-    notifier.store.put_json(&key, note(NOW_MS)).await.unwrap();
+    notifier.store.put(&key, note(NOW_MS), PutOptions::JSON).await.unwrap();
     assert!(!deliver_text(&notifier, object_created_now(&notifier, &key), 2).await);
     let body: Value = serde_json::from_str(&queue.sent.lock().unwrap()[1].body).unwrap();
     assert_eq!(
@@ -329,7 +328,7 @@ async fn failure_is_sent_after_its_attempt_ends() {
         (&"video.failed".into(), &"internal".into())
     );
     // The attempt failed by itself.
-    notifier.store.put_json(&key, note(0)).await.unwrap();
+    notifier.store.put(&key, note(0), PutOptions::JSON).await.unwrap();
     assert!(!deliver_text(&notifier, object_created_now(&notifier, &key), 1).await);
     assert_eq!(sent(), 3);
 }

@@ -9,6 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
+use crate::limits;
+
 /// Crockford's base32 alphabet in lower case, <https://www.crockford.com/base32.html>.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const VIDEO_LEN: usize = 26;
@@ -60,6 +62,13 @@ impl VideoId {
     /// The time at which the edge created this id, in Unix milliseconds.
     pub fn timestamp_ms(self) -> u64 {
         MAX_TIMESTAMP_MS - (self.0 >> 80) as u64
+    }
+
+    /// Whether the video may still be uploading or processing at `now_ms` (Unix milliseconds) if it has no manifest:
+    /// from its grant until [`limits::PROCESSING_WINDOW_MS`] later. An id from the future is invalid.
+    pub fn is_within_processing_window(self, now_ms: u64) -> bool {
+        let granted_ms = self.timestamp_ms();
+        granted_ms <= now_ms + limits::MAX_CLOCK_SKEW_MS && now_ms < granted_ms + limits::PROCESSING_WINDOW_MS
     }
 }
 
@@ -181,6 +190,22 @@ mod tests {
         let old = VideoId::new(1_700_000_000_000, [0xff; 10]).to_string();
         let new = VideoId::new(1_700_000_000_001, [0; 10]).to_string();
         assert!(new < old, "{new} < {old}");
+    }
+
+    #[test]
+    fn processing_window_ends_and_tolerates_skew() {
+        let granted_ms = 1_700_000_000_000;
+        let video = VideoId::new(granted_ms, [1; 10]);
+        for (now_ms, expected) in [
+            (granted_ms, true),
+            (granted_ms + limits::PROCESSING_WINDOW_MS - 1, true),
+            (granted_ms + limits::PROCESSING_WINDOW_MS, false),
+            (granted_ms - limits::MAX_CLOCK_SKEW_MS, true),
+            (granted_ms - limits::MAX_CLOCK_SKEW_MS - 1, false),
+            (0, false),
+        ] {
+            assert_eq!(video.is_within_processing_window(now_ms), expected, "{now_ms}");
+        }
     }
 
     #[test]

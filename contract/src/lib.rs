@@ -36,12 +36,13 @@ pub use id::{Owner, ParseIdError, VideoId};
 pub use json::{InvalidMember, Json};
 pub use key::{Key, ParseKeyError};
 pub use manifest::{
-    Attempt, ClientMetadata, Failure, MANIFEST_VERSION, Manifest, Output, Poster, ReadStats, Rejection,
-    Source, State, Timings, Visibility,
+    Attempt, ClientMetadata, Failure, MANIFEST_VERSION, Manifest, Output, ParseVisibilityError, Poster,
+    ReadStats, Rejection, Source, State, Timings, Visibility,
 };
-pub use problem::{Code, Problem};
+pub use problem::{Cause, Code, Problem};
 pub use trace::{TRACEPARENT, TraceId};
 pub use variant::{
-    AnimationParams, BadParameter, Bounds, Fit, Orientation, OutputFormat, REVISION_LEN, ThumbnailParams,
-    Variant, VariantKind, VariantRequest, poster_target_name, revision_from_etag,
+    AnimationParams, BadParameter, Bounds, Fit, Orientation, OutputFormat, PARAMETERS, Parameter,
+    ParameterType, REVISION_LEN, ThumbnailParams, Variant, VariantKind, VariantRequest, poster_target_name,
+    revision_from_etag,
 };

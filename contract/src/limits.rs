@@ -67,6 +67,8 @@ pub const MAX_DELIVERY_TOKEN_SECS: u64 = 366 * 24 * 60 * 60;
 /// Time after its grant during which a video without a manifest is reported as processing, in milliseconds. Longer than
 /// the sum of the longest upload token, the longest signature, the queue's retries and one run of the reconciler.
 pub const PROCESSING_WINDOW_MS: u64 = 48 * 60 * 60 * 1000;
+/// How far the clock that created an id may be ahead, in milliseconds.
+pub const MAX_CLOCK_SKEW_MS: u64 = 60 * 1000;
 
 /// Maximum width and height of a source, in pixels.
 pub const MAX_DIMENSION: u32 = 8_192;

@@ -8,8 +8,23 @@ use serde::{Deserialize, Serialize};
 use crate::json::Json;
 use crate::object;
 
+/// The cause of a problem. The problems of a video's images are all those of video, file and operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The request, or the caller's rights.
+    Request,
+    /// The video's state: its images do not exist yet, or no longer.
+    Video,
+    /// The content of the uploaded file, which is rejected.
+    File,
+    /// The load or a failure of the service: a retry may succeed.
+    Service,
+    /// The deployment: only the operator can fix it, neither a retry nor another file helps.
+    Operator,
+}
+
 macro_rules! codes {
-    ($($variant:ident $code:literal $status:literal $title:literal $message:literal)*) => {
+    ($($variant:ident $code:literal $status:literal $cause:ident $title:literal $message:literal)*) => {
         /// Stable, machine-readable error code.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Code {
@@ -28,6 +43,11 @@ macro_rules! codes {
             /// The HTTP status of the response.
             pub fn status(self) -> u16 {
                 match self { $(Self::$variant => $status),* }
+            }
+
+            /// The cause of the problem.
+            pub fn cause(self) -> Cause {
+                match self { $(Self::$variant => Cause::$cause),* }
             }
 
             /// A short title for people, the same for every occurrence.
@@ -49,46 +69,46 @@ macro_rules! codes {
 }
 
 codes! {
-    Unauthorized "unauthorized" 401 "Authentication required" "The request has no valid token or session. Sign in first."
-    ForbiddenKey "forbidden_key" 403 "Access denied" "This video belongs to another user."
-    ForbiddenOrigin "forbidden_origin" 403 "Origin not allowed" "Requests from this site are not allowed."
-    TooLarge "too_large" 413 "Too large" "The file is larger than allowed."
-    Empty "empty" 422 "Empty file" "The file is empty."
-    TypeNotAllowed "type_not_allowed" 415 "Type not allowed" "This file type is not accepted. Upload a video."
-    BadParameter "bad_parameter" 400 "Invalid parameter" "A request parameter is missing or invalid."
-    NotFound "not_found" 404 "Not found" "There is nothing at this URL."
-    MethodNotAllowed "method_not_allowed" 405 "Method not allowed" "Method not allowed for this URL."
-    SourceGone "source_gone" 410 "Source deleted" "The uploaded file was deleted before its images were generated."
-    Processing "processing" 202 "Processing" "The images of this video are still being generated. Try again in a moment."
-    NotAVideo "not_a_video" 422 "Not a video" "The file is not a video, regardless of its name."
-    NoVideoStream "no_video_stream" 422 "No video track" "The file has no video track."
-    UnsupportedCodec "unsupported_codec" 422 "Unsupported codec" "This video format cannot be decoded."
-    TooManyPixels "too_many_pixels" 422 "Too many pixels" "The video's resolution is higher than 8K."
-    TooMuchMemory "too_much_memory" 422 "Too much memory" "Decoding this video needs more memory than this service has."
-    TooManyStreams "too_many_streams" 422 "Too many streams" "The file has more tracks than allowed."
-    TooLong "too_long" 422 "Too long" "The video is longer than allowed."
-    Truncated "truncated" 422 "Incomplete file" "The file is damaged or incomplete: no frame can be decoded."
-    Encrypted "encrypted" 422 "Encrypted" "The video is encrypted and cannot be decoded."
-    DecoderCrash "decoder_crash" 422 "Decoding failed" "The file is malformed: the decoder could not process it."
-    TimedOut "timed_out" 422 "Timed out" "Decoding the video took too long."
-    Superseded "superseded" 409 "Superseded" "The uploaded file was replaced by another file."
-    Deleted "deleted" 410 "Deleted" "This video was deleted by its owner."
-    AlreadyUploaded "already_uploaded" 409 "Already uploaded" "This video has already been uploaded, and an upload cannot be replaced."
-    TokenUsedUp "token_used_up" 403 "Token used up" "All videos of this upload token have already been uploaded."
-    TokenRefused "token_refused" 403 "Invalid link" "This link is invalid or has expired."
-    Busy "busy" 429 "Too many requests" "Too many requests at once. Try again in a moment."
-    FormatNotMade "format_not_made" 501 "Format not supported" "This format is not available. Request JSON instead."
-    NoDecoder "no_decoder" 500 "No decoder" "No working video decoder is installed. The operator of this service must fix this."
-    NoAccess "no_access" 502 "Storage access denied" "This service is not allowed to access its storage. The operator must fix its permissions."
-    Upstream "upstream" 502 "Storage error" "The storage service did not respond correctly. Try again."
-    Internal "internal" 500 "Internal error" "An internal error occurred."
+    Unauthorized "unauthorized" 401 Request "Authentication required" "The request has no valid token or session. Sign in first."
+    ForbiddenKey "forbidden_key" 403 Request "Access denied" "This video belongs to another user."
+    ForbiddenOrigin "forbidden_origin" 403 Request "Origin not allowed" "Requests from this site are not allowed."
+    TooLarge "too_large" 413 Request "Too large" "The file is larger than allowed."
+    Empty "empty" 422 File "Empty file" "The file is empty."
+    TypeNotAllowed "type_not_allowed" 415 Request "Type not allowed" "This file type is not accepted. Upload a video."
+    BadParameter "bad_parameter" 400 Request "Invalid parameter" "A request parameter is missing or invalid."
+    NotFound "not_found" 404 Request "Not found" "There is nothing at this URL."
+    MethodNotAllowed "method_not_allowed" 405 Request "Method not allowed" "Method not allowed for this URL."
+    SourceGone "source_gone" 410 Video "Source deleted" "The uploaded file was deleted before its images were generated."
+    Processing "processing" 202 Video "Processing" "The images of this video are still being generated. Try again in a moment."
+    NotAVideo "not_a_video" 422 File "Not a video" "The file is not a video, regardless of its name."
+    NoVideoStream "no_video_stream" 422 File "No video track" "The file has no video track."
+    UnsupportedCodec "unsupported_codec" 422 File "Unsupported codec" "This video format cannot be decoded."
+    TooManyPixels "too_many_pixels" 422 File "Too many pixels" "The video's resolution is higher than 8K."
+    TooMuchMemory "too_much_memory" 422 File "Too much memory" "Decoding this video needs more memory than this service has."
+    TooManyStreams "too_many_streams" 422 File "Too many streams" "The file has more tracks than allowed."
+    TooLong "too_long" 422 File "Too long" "The video is longer than allowed."
+    Truncated "truncated" 422 File "Incomplete file" "The file is damaged or incomplete: no frame can be decoded."
+    Encrypted "encrypted" 422 File "Encrypted" "The video is encrypted and cannot be decoded."
+    DecoderCrash "decoder_crash" 422 File "Decoding failed" "The file is malformed: the decoder could not process it."
+    TimedOut "timed_out" 422 File "Timed out" "Decoding the video took too long."
+    Superseded "superseded" 409 Video "Superseded" "The uploaded file was replaced by another file."
+    Deleted "deleted" 410 Video "Deleted" "This video was deleted by its owner."
+    AlreadyUploaded "already_uploaded" 409 Request "Already uploaded" "This video has already been uploaded, and an upload cannot be replaced."
+    TokenUsedUp "token_used_up" 403 Request "Token used up" "All videos of this upload token have already been uploaded."
+    TokenRefused "token_refused" 403 Request "Invalid link" "This link is invalid or has expired."
+    Busy "busy" 429 Service "Too many requests" "Too many requests at once. Try again in a moment."
+    FormatNotMade "format_not_made" 501 Request "Format not supported" "This format is not available. Request JSON instead."
+    NoDecoder "no_decoder" 500 Operator "No decoder" "No working video decoder is installed. The operator of this service must fix this."
+    NoAccess "no_access" 502 Operator "Storage access denied" "This service is not allowed to access its storage. The operator must fix its permissions."
+    Upstream "upstream" 502 Service "Storage error" "The storage service did not respond correctly. Try again."
+    Internal "internal" 500 Service "Internal error" "An internal error occurred."
 }
 
 impl Code {
     /// Whether only the operator can fix the error, by a change of the deployment: neither a retry nor another file
     /// helps.
     pub fn needs_operator(self) -> bool {
-        matches!(self, Self::NoDecoder | Self::NoAccess)
+        self.cause() == Cause::Operator
     }
 
     /// Reads a code from a document. An unknown code, which a later version may have added, is read as
@@ -173,6 +193,23 @@ mod tests {
         words.sort_unstable();
         words.dedup();
         assert_eq!(words.len(), Code::ALL.len(), "codes are distinct");
+    }
+
+    #[test]
+    fn causes_match_statuses() {
+        for &code in Code::ALL {
+            let is_expected = match code.cause() {
+                Cause::Request => matches!(code.status(), 400..=415 | 501),
+                Cause::Video => matches!(code.status(), 202 | 409 | 410),
+                Cause::File => code.status() == 422,
+                Cause::Service => matches!(code.status(), 429 | 500 | 502),
+                Cause::Operator => matches!(code.status(), 500 | 502),
+            };
+            assert!(is_expected, "{code:?} is {} by {:?}", code.status(), code.cause());
+        }
+        let for_operators: Vec<Code> =
+            Code::ALL.iter().copied().filter(|code| code.needs_operator()).collect();
+        assert_eq!(for_operators, [Code::NoDecoder, Code::NoAccess]);
     }
 
     #[test]

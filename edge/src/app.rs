@@ -1,4 +1,4 @@
-//! The pipeline of a request: configuration, credential, route, caller, rate limit, handler, response headers.
+//! The pipeline of a request: configuration, credential of the URL, route, caller, rate limit, handler, headers.
 
 use std::cell::OnceCell;
 
@@ -7,17 +7,20 @@ use glimpse_contract::{Code, Problem, TRACEPARENT, TraceId};
 use wasm_bindgen::JsValue;
 use worker::{Context, Env};
 
-use crate::auth::{Caller, authenticate, login};
+use crate::auth::authenticate::authenticate;
+use crate::auth::{Caller, login};
 use crate::config::{Config, ConfigErrors};
-use crate::context::{ApiContext, PublicContext, RequestContext};
+use crate::context::{ApiContext, RequestContext};
 use crate::delivery::signed_url::DeliveryCredential;
+use crate::delivery::{self, ImageRequest, token_handler};
 use crate::http::cors;
+use crate::http::query::Query;
 use crate::http::response::Reply;
-use crate::http::route::{self, Route};
+use crate::http::route::{self, ApiRoute, PublicRoute, Route, RouteError};
+use crate::page;
 use crate::platform::{self, Limiter, Request};
 use crate::uploads::{companion, handlers as upload_handlers};
-use crate::videos::{delete, handlers as video_handlers};
-use crate::{delivery, page};
+use crate::videos::{delete, handlers as video_handlers, poster};
 
 /// When a rate-limited client may retry, in seconds: the period of the limits in wrangler.toml.
 const RETRY_AFTER_SECS: &str = "10";
@@ -30,7 +33,7 @@ thread_local! {
 pub(crate) async fn handle_request(request: Request, env: Env, context: Context) -> Result<JsValue, JsValue> {
     let request_id = hex::encode(platform::random_bytes::<8>());
     let is_head = request.method() == "HEAD";
-    let mut reply = respond(request, &env, &context, &request_id).await;
+    let mut reply = respond(&request, &env, &context, &request_id).await;
     reply.set_header("x-request-id", &request_id);
     let response = reply.into_response(is_head).or_else(|_| {
         platform::log_error("answer", &request_id, "invalid response header");
@@ -39,7 +42,7 @@ pub(crate) async fn handle_request(request: Request, env: Env, context: Context)
     response.map(JsValue::from)
 }
 
-async fn respond(request: Request, env: &Env, context: &Context, request_id: &str) -> Reply {
+async fn respond(request: &Request, env: &Env, context: &Context, request_id: &str) -> Reply {
     let config = match configuration(env) {
         Ok(config) => config,
         Err(errors) => {
@@ -48,217 +51,268 @@ async fn respond(request: Request, env: &Env, context: &Context, request_id: &st
             return Reply::problem(&Problem::with_detail(Code::Internal, detail), request_id);
         }
     };
+    let ctx = RequestContext { config, env, context, request_id, now_ms: platform::now_ms() };
     let url = request.url();
-    let (path, query) = split_url(&url);
-    let is_api = route::is_api(path);
-    let origin = is_api.then(|| platform::header(&request, "origin")).flatten();
-    let method = request.method();
+    let incoming = IncomingRequest::parse(request, &url);
+    if incoming.method == "OPTIONS" {
+        return incoming.preflight(config);
+    }
+    let reply = incoming.handle(&ctx).await.unwrap_or_else(|problem| problem_reply(&problem, request_id));
+    incoming.finish(reply, config)
+}
 
-    if method == "OPTIONS" {
+/// A request, with the parts that determine its route and the headers of its response.
+struct IncomingRequest<'a> {
+    request: &'a Request,
+    method: String,
+    /// The upload token of the path.
+    token: Option<&'a str>,
+    /// The path without the token, as it was sent.
+    sent_path: &'a str,
+    /// The path with the format of an image that was negotiated by `Accept`.
+    negotiated_path: Option<String>,
+    query: Option<&'a str>,
+    /// Whether the CORS headers of the API apply.
+    is_api: bool,
+    /// The origin of the page that calls the API.
+    origin: Option<String>,
+}
+
+impl<'a> IncomingRequest<'a> {
+    fn parse(request: &'a Request, url: &'a str) -> Self {
+        let (path, query) = split_url(url);
+        let is_api = route::is_api(path);
+        let (token, sent_path) = route::split_token(path);
+        Self {
+            request,
+            method: request.method(),
+            token,
+            sent_path,
+            negotiated_path: delivery::negotiate_path(sent_path, || platform::header(request, "accept")),
+            query,
+            is_api,
+            origin: is_api.then(|| platform::header(request, "origin")).flatten(),
+        }
+    }
+
+    fn path(&self) -> &str {
+        self.negotiated_path.as_deref().unwrap_or(self.sent_path)
+    }
+
+    /// The response to a preflight request of a browser.
+    fn preflight(&self, config: &Config) -> Reply {
         let mut reply = Reply::empty(204);
-        let requested = platform::header(&request, "access-control-request-headers");
-        reply.headers = if is_api {
-            cors::preflight_headers(config, origin.as_deref(), requested.as_deref())
+        let requested = platform::header(self.request, "access-control-request-headers");
+        reply.headers = if self.is_api {
+            cors::preflight_headers(config, self.origin.as_deref(), requested.as_deref())
         } else {
             cors::delivery_preflight_headers(requested.as_deref())
         };
-        return reply;
+        reply
     }
-    let (token, sent_path) = route::split_token(path);
-    let negotiated = delivery::negotiate_path(sent_path, || platform::header(&request, "accept"));
-    let path = negotiated.as_deref().unwrap_or(sent_path);
-    // Extract the credential from the query first: the rest, or the token, contains the image parameters.
-    let may_carry_credential =
-        matches!(method.as_str(), "GET" | "HEAD") && !is_api && !route::is_document(path);
-    let proof = if may_carry_credential {
-        delivery::verify_credential(sent_path, query, config, request_id).await
-    } else {
-        Ok(DeliveryCredential::Absent)
-    };
-    let matched = proof.map_err(|problem| route::RouteError { problem, allow: None }).and_then(|proof| {
-        let route = route::route(&method, path, proof.query().or(query))?;
-        let is_allowed = token.is_none() || route.allows_upload_token();
-        is_allowed.then_some((route, proof)).ok_or_else(|| route::RouteError {
-            problem: Problem::with_detail(Code::NotFound, "Upload tokens are valid for uploads only."),
-            allow: None,
-        })
-    });
-    let result = match matched {
-        Ok((route, proof)) => {
-            let is_negotiated = negotiated.is_some();
-            let ctx = &RequestContext { config, env, context, request_id, is_negotiated };
-            let public =
-                PublicContext { token, proof, query: query.unwrap_or_default(), ctx, config, request_id };
-            dispatch(route, request, public).await
+
+    async fn handle(&self, ctx: &RequestContext<'_>) -> Result<Reply, Problem> {
+        // Extract the credential from the query first: the rest, or the token, contains the image parameters.
+        let may_carry_credential = matches!(self.method.as_str(), "GET" | "HEAD")
+            && !self.is_api
+            && !route::is_document(self.path());
+        let credential = if may_carry_credential {
+            delivery::verify_credential(self.sent_path, self.query, ctx).await?
+        } else {
+            DeliveryCredential::Absent
+        };
+        let route = match route::route(&self.method, self.path(), credential.query().or(self.query)) {
+            Ok(route) => route,
+            Err(error) => return Ok(route_error_reply(&error, ctx.request_id)),
+        };
+        if self.token.is_some() && !route.allows_upload_token() {
+            let detail = "Upload tokens are valid for uploads only.";
+            return Err(Problem::with_detail(Code::NotFound, detail));
         }
-        Err(error) => {
-            let mut reply = Reply::problem(&error.problem, request_id);
-            if let Some(allow) = error.allow {
-                reply.set_header("allow", &allow);
+        match route {
+            Route::Public(route) => self.public_handler(&route, &credential, ctx).await,
+            // The credential of the URL replaces the caller's.
+            Route::Api(ApiRoute::Original(video)) if !matches!(credential, DeliveryCredential::Absent) => {
+                Box::pin(delivery::download_by_token(video, self.request, &credential, ctx)).await
             }
-            Ok(reply)
+            Route::Api(route) => self.handle_api(&route, ctx).await,
         }
-    };
-    let mut reply = result.unwrap_or_else(|problem| {
-        let mut reply = Reply::problem(&problem, request_id);
-        if problem.code == Code::Unauthorized {
-            reply.set_header("www-authenticate", "Bearer");
+    }
+
+    async fn handle_api(&self, route: &ApiRoute, ctx: &RequestContext<'_>) -> Result<Reply, Problem> {
+        let caller = authenticate(self.request, self.token, ctx).await?;
+        if caller.follow_up_video().is_some() && !route.allows_follow_up_token() {
+            return Err(Problem::new(Code::Unauthorized));
         }
-        if problem.code == Code::Busy {
-            reply.set_header("retry-after", RETRY_AFTER_SECS);
+        self.check_rate_limit(route, &caller, ctx).await?;
+        let trace_id = starts_trace(route)
+            .then(|| platform::header(self.request, TRACEPARENT))
+            .flatten()
+            .and_then(|header| TraceId::from_traceparent(&header));
+        let RequestContext { config, request_id, now_ms, .. } = *ctx;
+        self.api_handler(route, &ApiContext { caller: &caller, config, request_id, now_ms, trace_id }).await
+    }
+
+    async fn check_rate_limit(
+        &self,
+        route: &ApiRoute,
+        caller: &Caller,
+        ctx: &RequestContext<'_>,
+    ) -> Result<(), Problem> {
+        let (limiter, key) = match limiter_for_route(route) {
+            Some(limiter) => (limiter, rate_limit_key(caller)),
+            // An upload token authenticates no user, so limit by client address.
+            None if caller.upload_token().is_some() => {
+                (Limiter::Reads, platform::request_client_key(self.request))
+            }
+            None => return Ok(()),
+        };
+        let is_within_limit = platform::is_within_rate_limit(ctx.env, limiter, &key).await;
+        if is_within_limit { Ok(()) } else { Err(Problem::new(Code::Busy)) }
+    }
+
+    /// The handler of a route without authentication.
+    fn public_handler<'b>(
+        &'b self,
+        route: &'b PublicRoute,
+        credential: &'b DeliveryCredential,
+        ctx: &'b RequestContext<'_>,
+    ) -> HandlerFuture<'b> {
+        let request = self.request;
+        let query = self.query.unwrap_or_default();
+        let document_handler =
+            |document| -> HandlerFuture<'b> { Box::pin(page::serve(request, document, ctx)) };
+        match route {
+            PublicRoute::Health => {
+                ready_response(Ok(Reply::empty(200).with_header("cache-control", "no-store")))
+            }
+            PublicRoute::Variant(wanted) => {
+                let is_negotiated = self.negotiated_path.is_some();
+                let image_request = ImageRequest { request, wanted, credential, is_negotiated };
+                Box::pin(delivery::serve(image_request, ctx))
+            }
+            PublicRoute::Page(video) => document_handler(page::VideoDocument::Page(*video)),
+            PublicRoute::Meta(video) => document_handler(page::VideoDocument::Meta(*video)),
+            PublicRoute::Oembed => match page::OembedRequest::parse(Query(query), &ctx.config.public_url) {
+                Ok(embed) => document_handler(page::VideoDocument::Embed(embed)),
+                Err(problem) => ready_response(Err(problem)),
+            },
+            PublicRoute::PageWithSlash(video) => {
+                ready_response(Ok(page::redirect_without_slash(*video, query)))
+            }
+            PublicRoute::Login => Box::pin(login::login(request, Query(query), ctx)),
+            PublicRoute::Callback => Box::pin(login::callback(request, Query(query), ctx)),
+        }
+    }
+
+    /// The handler of a route for an authenticated caller.
+    fn api_handler<'b>(&'b self, route: &'b ApiRoute, context: &'b ApiContext<'b>) -> HandlerFuture<'b> {
+        let request = self.request;
+        let query = Query(self.query.unwrap_or_default());
+        match route {
+            ApiRoute::Logout => ready_response(Ok(login::logout(context.config))),
+            ApiRoute::Me => ready_response(Ok(upload_handlers::me(context))),
+            ApiRoute::CreateVideo => Box::pin(upload_handlers::create_video(request, query, context)),
+            ApiRoute::UploadVideo { name } => {
+                Box::pin(upload_handlers::upload_body(request, name.clone(), query, context))
+            }
+            ApiRoute::ListVideos => Box::pin(video_handlers::list(query, context)),
+            ApiRoute::GetVideo(video) => Box::pin(video_handlers::show(*video, context)),
+            ApiRoute::WatchVideo(video) => Box::pin(video_handlers::watch(*video, request, *context)),
+            ApiRoute::CreateDeliveryTokens(video) => {
+                Box::pin(token_handler::create_delivery_tokens(*video, request, context))
+            }
+            ApiRoute::DeleteVideo(video) => Box::pin(delete::delete(*video, context)),
+            ApiRoute::SetPoster(video) => Box::pin(poster::set_poster(*video, request, context)),
+            ApiRoute::ResetPoster(video) => Box::pin(poster::reset_poster(*video, context)),
+            ApiRoute::Original(video) => Box::pin(delivery::download(*video, request, query, context)),
+            ApiRoute::ListUploads => Box::pin(companion::list_uploads(context)),
+            ApiRoute::CreateUploadToken => Box::pin(upload_handlers::create_upload_token(request, context)),
+            ApiRoute::UppyParams => Box::pin(companion::params(query, context)),
+            ApiRoute::CreateMultipart => Box::pin(companion::create(request, context)),
+            ApiRoute::ListParts { upload_id } => Box::pin(companion::list_parts(upload_id, query, context)),
+            ApiRoute::SignPart { upload_id, part } => {
+                Box::pin(companion::sign_part(upload_id, part, query, context))
+            }
+            ApiRoute::SignParts { upload_id } => Box::pin(companion::sign_parts(upload_id, query, context)),
+            ApiRoute::CompleteMultipart { upload_id } => {
+                Box::pin(companion::complete(upload_id, request, query, context))
+            }
+            ApiRoute::AbortMultipart { upload_id } => Box::pin(companion::abort(upload_id, query, context)),
+            ApiRoute::Presign => Box::pin(companion::presign(request, context)),
+        }
+    }
+
+    /// Adds the headers that depend on the request.
+    fn finish(&self, mut reply: Reply, config: &Config) -> Reply {
+        if self.negotiated_path.is_some() {
+            reply.headers.push(("vary", "Accept".to_owned()));
+        }
+        if self.is_api {
+            reply.headers.extend(cors::api_headers(config, self.origin.as_deref()));
+        } else if reply.status >= 400
+            && reply.headers.iter().all(|(name, _)| *name != "access-control-allow-origin")
+        {
+            // Players of other origins may read the error of an image.
+            reply.headers.extend(cors::delivery_headers());
         }
         reply
-    });
-    if negotiated.is_some() {
-        reply.headers.push(("vary", "Accept".to_owned()));
     }
-    if is_api {
-        reply.headers.extend(cors::api_headers(config, origin.as_deref()));
-    } else if reply.status >= 400
-        && reply.headers.iter().all(|(name, _)| *name != "access-control-allow-origin")
-    {
-        // Players of other origins may read the error of an image.
-        reply.headers.extend(cors::delivery_headers());
-    }
-    reply
-}
-
-async fn dispatch(route: Route, request: Request, public: PublicContext<'_>) -> Result<Reply, Problem> {
-    let PublicContext { token, query, ctx, config, request_id, .. } = public;
-    if let Some(response) = public_handler(&route, &request, &public) {
-        return response.await;
-    }
-    let caller = authenticate::authenticate(&request, token, config, request_id).await?;
-    if caller.token.as_ref().is_some_and(|token| token.only.is_some()) && !route.allows_follow_up_token() {
-        return Err(Problem::new(Code::Unauthorized));
-    }
-    let (rate_limiter, key) = match limiter_for_route(&route) {
-        Some(limiter) => (Some(limiter), rate_limit_key(&caller)),
-        // An upload token authenticates no user, so limit by client address.
-        None => (caller.token.as_ref().map(|_| Limiter::Reads), platform::request_client_key(&request)),
-    };
-    if let Some(rate_limiter) = rate_limiter
-        && !platform::is_within_rate_limit(ctx.env, rate_limiter, &key).await
-    {
-        return Err(Problem::new(Code::Busy));
-    }
-    let trace_id = starts_trace(&route)
-        .then(|| platform::header(&request, TRACEPARENT))
-        .flatten()
-        .and_then(|header| TraceId::from_traceparent(&header));
-    let context = &ApiContext { caller: &caller, config, request_id, trace_id };
-    api_handler(&route, &request, query, context).await
 }
 
 /// The future of a response. Each handler is a separate state machine behind a pointer: nested, as `async` does by
 /// default, they were a single function of 160 kilobytes and a sixth larger.
 type HandlerFuture<'a> = LocalBoxFuture<'a, Result<Reply, Problem>>;
 
-/// The handler of a route without authentication; `None` for all other routes.
-fn public_handler<'a>(
-    route: &'a Route,
-    request: &'a Request,
-    public: &'a PublicContext<'_>,
-) -> Option<HandlerFuture<'a>> {
-    let PublicContext { ref proof, query, ctx, config, request_id, .. } = *public;
-    let document_handler = |document| -> HandlerFuture<'a> { Box::pin(page::serve(request, document, ctx)) };
-    Some(match route {
-        Route::Health => ready_response(Ok(Reply::empty(200).with_header("cache-control", "no-store"))),
-        Route::Variant(wanted) => Box::pin(delivery::serve(request, wanted, proof, ctx)),
-        Route::Original(video) if !matches!(proof, DeliveryCredential::Absent) => {
-            Box::pin(delivery::download_by_token(*video, request, proof, ctx))
-        }
-        Route::Page(video) => document_handler(page::VideoDocument::Page(*video)),
-        Route::Meta(video) => document_handler(page::VideoDocument::Meta(*video)),
-        Route::Oembed => match page::OembedRequest::parse(query, &config.public_url) {
-            Ok(embed) => document_handler(page::VideoDocument::Embed(embed)),
-            Err(problem) => ready_response(Err(problem)),
-        },
-        Route::PageWithSlash(video) => ready_response(Ok(page::redirect_without_slash(*video, query))),
-        Route::Login => Box::pin(login::login(request, Some(query), config, request_id)),
-        Route::Callback => Box::pin(login::callback(request, Some(query), config, request_id)),
-        _ => return None,
-    })
-}
-
-/// The handler of a route for an authenticated caller.
-fn api_handler<'a>(
-    route: &'a Route,
-    request: &'a Request,
-    query: &'a str,
-    context: &'a ApiContext<'a>,
-) -> HandlerFuture<'a> {
-    match route {
-        Route::Health
-        | Route::Variant(_)
-        | Route::Page(_)
-        | Route::PageWithSlash(_)
-        | Route::Meta(_)
-        | Route::Oembed
-        | Route::Login
-        | Route::Callback => ready_response(Err(Problem::new(Code::Internal))),
-        Route::Logout => ready_response(Ok(login::logout(context.config))),
-        Route::Me => ready_response(Ok(upload_handlers::me(context))),
-        Route::CreateVideo => Box::pin(upload_handlers::create_video(request, query, context)),
-        Route::UploadVideo { name } => {
-            Box::pin(upload_handlers::upload_body(request, name.clone(), query, context))
-        }
-        Route::ListVideos => Box::pin(video_handlers::list(query, context)),
-        Route::GetVideo(video) => Box::pin(video_handlers::show(*video, context)),
-        Route::WatchVideo(video) => Box::pin(video_handlers::watch(*video, request, *context)),
-        Route::CreateDeliveryTokens(video) => {
-            Box::pin(upload_handlers::create_delivery_tokens(*video, request, context))
-        }
-        Route::DeleteVideo(video) => Box::pin(delete::delete(*video, context)),
-        Route::SetPoster(video) => Box::pin(upload_handlers::set_poster(*video, request, context)),
-        Route::ResetPoster(video) => Box::pin(upload_handlers::reset_poster(*video, context)),
-        Route::Original(video) => Box::pin(delivery::download(*video, request, query, context)),
-        Route::ListUploads => Box::pin(companion::list_uploads(context)),
-        Route::CreateUploadToken => Box::pin(upload_handlers::create_upload_token(request, context)),
-        Route::UppyParams => Box::pin(companion::params(query, context)),
-        Route::CreateMultipart => Box::pin(companion::create(request, context)),
-        Route::ListParts { upload_id } => Box::pin(companion::list_parts(upload_id, query, context)),
-        Route::SignPart { upload_id, part } => {
-            Box::pin(companion::sign_part(upload_id, part, query, context))
-        }
-        Route::SignParts { upload_id } => Box::pin(companion::sign_parts(upload_id, query, context)),
-        Route::CompleteMultipart { upload_id } => {
-            Box::pin(companion::complete(upload_id, request, query, context))
-        }
-        Route::AbortMultipart { upload_id } => Box::pin(companion::abort(upload_id, query, context)),
-        Route::Presign => Box::pin(companion::presign(request, context)),
-    }
-}
-
 fn ready_response(answer: Result<Reply, Problem>) -> HandlerFuture<'static> {
     Box::pin(ready(answer))
 }
 
+/// The response to a request without a route.
+fn route_error_reply(error: &RouteError, request_id: &str) -> Reply {
+    let mut reply = Reply::problem(&error.problem, request_id);
+    if let Some(allow) = &error.allow {
+        reply.set_header("allow", allow);
+    }
+    reply
+}
+
+/// The response to a request that a step or its handler rejected.
+fn problem_reply(problem: &Problem, request_id: &str) -> Reply {
+    let mut reply = Reply::problem(problem, request_id);
+    match problem.code {
+        Code::Unauthorized => reply.set_header("www-authenticate", "Bearer"),
+        Code::Busy => reply.set_header("retry-after", RETRY_AFTER_SECS),
+        _ => {}
+    }
+    reply
+}
+
 /// The rate limit key of a caller: an upload token has its own, so that its use does not count against its owner.
 fn rate_limit_key(caller: &Caller) -> String {
-    let token = caller.token.as_ref().map(|token| ["/", &token.jti].concat());
+    let token = caller.upload_token().map(|token| ["/", &token.jti].concat());
     [caller.owner.to_string(), token.unwrap_or_default()].concat()
 }
 
 /// The rate limit of a route, per caller, which bounds the cost: new uploads and tokens, signed parts, event streams.
-fn limiter_for_route(route: &Route) -> Option<Limiter> {
+fn limiter_for_route(route: &ApiRoute) -> Option<Limiter> {
     match route {
-        Route::CreateVideo
-        | Route::UploadVideo { .. }
-        | Route::CreateUploadToken
-        | Route::SetPoster(_)
-        | Route::ResetPoster(_)
-        | Route::UppyParams
-        | Route::CreateMultipart => Some(Limiter::Grants),
-        Route::SignPart { .. } | Route::SignParts { .. } | Route::Presign => Some(Limiter::Parts),
-        Route::WatchVideo(_) => Some(Limiter::Streams),
+        ApiRoute::CreateVideo
+        | ApiRoute::UploadVideo { .. }
+        | ApiRoute::CreateUploadToken
+        | ApiRoute::SetPoster(_)
+        | ApiRoute::ResetPoster(_)
+        | ApiRoute::UppyParams
+        | ApiRoute::CreateMultipart => Some(Limiter::Grants),
+        ApiRoute::SignPart { .. } | ApiRoute::SignParts { .. } | ApiRoute::Presign => Some(Limiter::Parts),
+        ApiRoute::WatchVideo(_) => Some(Limiter::Streams),
         _ => None,
     }
 }
 
 /// Whether the route creates an upload or a grant for one, which becomes part of the trace.
-fn starts_trace(route: &Route) -> bool {
-    matches!(route, Route::Presign) || limiter_for_route(route) == Some(Limiter::Grants)
+fn starts_trace(route: &ApiRoute) -> bool {
+    matches!(route, ApiRoute::Presign) || limiter_for_route(route) == Some(Limiter::Grants)
 }
 
 /// Path and query exactly as received; the `Host` is ignored.

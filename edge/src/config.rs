@@ -306,14 +306,11 @@ impl<F: Fn(&str) -> Option<String>> ConfigReader<F> {
     }
 
     fn visibility(&mut self) -> Visibility {
-        match self.get("DEFAULT_VISIBILITY").as_deref() {
-            None | Some("public") => Visibility::Public,
-            Some("signed") => Visibility::Signed,
-            Some(_) => {
-                self.push_error("DEFAULT_VISIBILITY", "must be public or signed");
-                Visibility::Signed
-            }
-        }
+        let Some(word) = self.get("DEFAULT_VISIBILITY") else { return Visibility::Public };
+        word.parse().unwrap_or_else(|_| {
+            self.push_error("DEFAULT_VISIBILITY", "must be public or signed");
+            Visibility::Signed
+        })
     }
 
     fn post_policy(&mut self) -> bool {
@@ -467,39 +464,9 @@ fn parse_host(authority: &str) -> Option<&str> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-
-    const GOOD: &[(&str, &str)] = &[
-        ("PUBLIC_URL", "https://video.example"),
-        ("S3_BUCKET", "clips"),
-        ("S3_REGION", "eu-central-1"),
-        ("S3_ACCESS_KEY_ID", "AKID"),
-        ("S3_SECRET_ACCESS_KEY", "hush-hush"),
-        ("JWT_ISSUER", "https://id.example"),
-        ("JWT_AUDIENCE", "glimpse"),
-        ("JWT_SECRET", "0123456789abcdef0123456789abcdef"),
-        ("OIDC_ISSUER", "https://id.example"),
-        ("OIDC_CLIENT_ID", "client"),
-        ("SESSION_SECRET", "fedcba9876543210fedcba9876543210"),
-        ("ALLOWED_ORIGINS", "https://app.example, https://other.example"),
-    ];
-
-    fn parse(changes: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
-        Config::from_lookup(|name| {
-            changes.iter().chain(GOOD).find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
-        })
-    }
-
-    /// A configuration for the tests of other modules.
-    pub(crate) fn example() -> Config {
-        example_with(&[])
-    }
-
-    /// The same with other values.
-    pub(crate) fn example_with(changes: &[(&str, &str)]) -> Config {
-        parse(changes).unwrap()
-    }
+    use crate::testing::{example_config_with, parse_example_config as parse};
 
     #[test]
     fn parses_valid_config() {
@@ -510,19 +477,25 @@ pub(crate) mod tests {
         );
         assert!(!config.allows_origin("null") && !config.allows_origin("https://app.example.evil.example"));
         let app_origins = "capacitor://localhost, ionic://localhost,tauri://localhost,app://.,app://,chrome-extension://abc";
-        let config = example_with(&[("ALLOWED_ORIGINS", &format!("{app_origins},HTTPS://App.Example"))]);
+        let config =
+            example_config_with(&[("ALLOWED_ORIGINS", &format!("{app_origins},HTTPS://App.Example"))]);
         for origin in app_origins.split(',').chain(["https://app.example"]) {
             assert!(config.allows_origin(origin.trim()), "{origin}");
         }
         assert!(!config.allows_origin("capacitor://evil") && !config.allows_origin("http://localhost"));
-        let audiences =
-            example_with(&[("JWT_AUDIENCE", "glimpse, https://app.example")]).jwt_issuer.unwrap().audiences;
+        let audiences = example_config_with(&[("JWT_AUDIENCE", "glimpse, https://app.example")])
+            .jwt_issuer
+            .unwrap()
+            .audiences;
         assert_eq!(audiences, ["glimpse", "https://app.example"]);
         assert_eq!(config.max_upload_bytes, limits::MAX_SINGLE_UPLOAD_BYTES);
         assert!(config.public_widths.is_empty());
         assert_eq!((config.public_variants, config.public_variants_per_day), (PublicVariants::Any, 200));
-        assert_eq!(example_with(&[("PUBLIC_VARIANTS", "listed")]).public_variants, PublicVariants::Listed);
-        assert_eq!(example_with(&[("PUBLIC_WIDTHS", "320, 640,")]).public_widths, [320, 640]);
+        assert_eq!(
+            example_config_with(&[("PUBLIC_VARIANTS", "listed")]).public_variants,
+            PublicVariants::Listed
+        );
+        assert_eq!(example_config_with(&[("PUBLIC_WIDTHS", "320, 640,")]).public_widths, [320, 640]);
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub mod openapi;
 pub mod page;
 mod platform;
 pub mod s3;
+#[cfg(test)]
+mod testing;
 pub mod uploads;
 pub mod videos;
 

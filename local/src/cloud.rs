@@ -33,7 +33,6 @@ use crate::s3::fault::FaultInjector;
 use crate::s3::{EventFilter, EventSink, ObjectCreatedEvent, ObjectStore, S3Server};
 use crate::services::{PublishedMessage, ServicesEndpoint};
 use crate::shutdown::shutdown_signal;
-use crate::sqs::SqsEndpoint;
 use crate::workflow::{
     Backfill, BucketClient, DefinitionError, ExecutionRecord, Workflows, eventbridge_event,
 };
@@ -191,8 +190,9 @@ impl Cloud {
         let mut reconcile_function = None;
         if let Some(mut function) = reconcile {
             let (listener, address) = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
-            let endpoint = SqsEndpoint::new(address, queue.clone(), settings.clone(), clock.clone());
-            function.env.extend(endpoint.environment());
+            let (queue, settings) = (queue.clone(), settings.clone());
+            let endpoint = ServicesEndpoint::new(address, queue, settings, clock.clone(), entropy.clone());
+            function.env.extend(endpoint.upload_queue_environment());
             reconcile_function = Some(start(function));
             let answer = move |request, peer| endpoint.clone().handle(request, peer);
             servers.push(tokio::spawn(serve(listener, answer, stopped.clone())));

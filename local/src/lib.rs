@@ -18,7 +18,6 @@ pub mod s3;
 mod services;
 mod shutdown;
 mod sigv4;
-mod sqs;
 pub mod workerd;
 pub mod workflow;
 

@@ -9,7 +9,12 @@ mod common;
 
 use std::time::Duration;
 
+use aws_credential_types::Credentials;
 use common::TestBed;
+use glimpse_backend::aws::AwsClient;
+use glimpse_backend::aws::sqs::{MessageQueue as _, QueueAddress, SqsQueue};
+use glimpse_backend::lambda;
+use glimpse_backend::notify::http::client::HttpClient;
 use glimpse_contract::{Key, VideoId};
 use glimpse_local::{NotifySettings, PublishedMessage};
 use reqwest::Response;
@@ -65,7 +70,7 @@ async fn start_bed() -> TestBed {
 }
 
 #[tokio::test]
-async fn sends_message_and_changes_visibility() {
+async fn sends_hides_and_counts_messages() {
     let bed = start_bed().await;
     let client = ServiceClient::new(&bed);
     let queue = bed.cloud.notify_queue().unwrap();
@@ -83,7 +88,20 @@ async fn sends_message_and_changes_visibility() {
     assert_eq!(queue.depth().visible, 1);
     let again = queue.receive(1).unwrap().remove(0);
     assert_eq!(client.sqs("ChangeMessageVisibility", hide(&again.receipt, 43_200)).await.0, 200);
+    let count = |name: &str| json!({ "QueueUrl": client.queue_url(), "AttributeNames": [name] });
+    let waiting = client.sqs("GetQueueAttributes", count("ApproximateNumberOfMessages")).await;
+    assert_eq!(waiting, (200, json!({ "Attributes": { "ApproximateNumberOfMessages": "0" } })), "in flight");
+    assert_eq!(client.sqs("ChangeMessageVisibility", hide(&again.receipt, 0)).await.0, 200);
+    let waiting = client.sqs("GetQueueAttributes", count("ApproximateNumberOfMessages")).await;
+    assert_eq!(waiting.1["Attributes"]["ApproximateNumberOfMessages"], "1");
+    let again = queue.receive(1).unwrap().remove(0);
     for (action, body, kind) in [
+        ("GetQueueAttributes", count("All"), "InvalidAttributeName"),
+        (
+            "GetQueueAttributes",
+            json!({ "QueueUrl": "http://other/", "AttributeNames": ["ApproximateNumberOfMessages"] }),
+            "QueueDoesNotExist",
+        ),
         ("ChangeMessageVisibility", hide(&delivery.receipt, 1), "ReceiptHandleIsInvalid"),
         ("ChangeMessageVisibility", hide(&again.receipt, 43_201), "InvalidParameterValue"),
         (
@@ -98,6 +116,38 @@ async fn sends_message_and_changes_visibility() {
         let (status, answer) = client.sqs(action, body).await;
         assert!(status == 400 && answer["__type"].as_str().unwrap().contains(kind), "{action}: {answer}");
     }
+    bed.cloud.stop().await;
+}
+
+/// The client of the Lambdas. The queue's URL may name another host than the endpoint.
+#[tokio::test]
+async fn backend_client_sends_and_counts_messages() {
+    let bed = start_bed().await;
+    let services = ServiceClient::new(&bed);
+    let settings = &bed.client.settings;
+    let client = AwsClient {
+        region: settings.region.clone(),
+        credentials: Credentials::new(&settings.access_key_id, &services.secret, None, None, "test"),
+        http_client: HttpClient::default(),
+        now_ms: lambda::now_ms,
+    };
+    let queue = SqsQueue::new(
+        QueueAddress::parse(&services.queue_url(), Some(&services.url)).unwrap(),
+        client.clone(),
+    );
+    assert_eq!(queue.waiting_messages().await.unwrap(), 0);
+    for body in ["one", "two"] {
+        queue.send(body).await.unwrap();
+    }
+    assert_eq!(queue.waiting_messages().await.unwrap(), 2);
+    bed.cloud.fail_services(2);
+    assert_eq!(queue.waiting_messages().await.unwrap(), 2, "the third attempt succeeds");
+
+    let other_url = "https://sqs.us-east-1.amazonaws.com/000000000000/other";
+    let other = SqsQueue::new(QueueAddress::parse(other_url, Some(&services.url)).unwrap(), client);
+    let error = other.waiting_messages().await.unwrap_err().to_string();
+    assert_eq!(error, "sqs returned 400 com.amazonaws.sqs#QueueDoesNotExist");
+    assert!(QueueAddress::parse("glimpse-notify", None).is_none());
     bed.cloud.stop().await;
 }
 

@@ -1,10 +1,17 @@
-//! Detects the container of a file from its first bytes, before a decoder reads it. Does no IO, and ignores file names.
+//! The supported containers: detects that of a file from its first bytes, before a decoder reads it, and lists what is
+//! particular to each. Does no IO, and ignores file names.
 //!
 //! Files that are not clearly one of the containers listed here are rejected, and ffmpeg is then called with the
 //! detected demuxer. A playlist (HLS, ffconcat, DASH, SDP) with the name or type of a video is therefore never opened
 //! as a playlist (docs/threat-model.md, F1 to F3).
 
-use glimpse_contract::Code;
+use glimpse_contract::{Code, limits};
+
+use crate::demux::buffer::SparseBuffer;
+use crate::demux::demuxer::Demuxer;
+use crate::demux::error::ReadError;
+use crate::demux::{flv, matroska, mp4};
+use crate::probe::{MediaInfo, is_close_duration};
 
 /// How many bytes are enough for detection.
 pub const SNIFF_BYTES: usize = 4096;
@@ -68,7 +75,156 @@ impl Container {
             Self::Gif => "gif",
         }
     }
+
+    /// The demuxer of this crate, if there is one. All other containers are read by ffmpeg alone.
+    pub fn native_demuxer(self) -> Option<NativeDemuxer> {
+        match self {
+            Self::Mov => Some(NativeDemuxer {
+                open: |buffer| Ok(Box::new(mp4::open(buffer)?)),
+                codec_name: Some(mp4::codec_name),
+            }),
+            Self::Matroska => Some(NativeDemuxer {
+                open: |buffer| Ok(Box::new(matroska::open(buffer)?)),
+                codec_name: Some(matroska::codec_name),
+            }),
+            Self::Flv => {
+                Some(NativeDemuxer { open: |buffer| Ok(Box::new(flv::open(buffer)?)), codec_name: None })
+            }
+            Self::Avi
+            | Self::Mpegts
+            | Self::Mpeg
+            | Self::Mpegvideo
+            | Self::Ogg
+            | Self::Asf
+            | Self::Mxf
+            | Self::Gif => None,
+        }
+    }
+
+    /// Whether timestamps are those of a running clock, which may jump: where recordings were joined, it starts again.
+    pub fn has_running_clock(self) -> bool {
+        match self {
+            Self::Mpegts | Self::Mpeg => true,
+            Self::Mov
+            | Self::Matroska
+            | Self::Avi
+            | Self::Flv
+            | Self::Mpegvideo
+            | Self::Ogg
+            | Self::Asf
+            | Self::Mxf
+            | Self::Gif => false,
+        }
+    }
+
+    /// What ffmpeg finds a time with.
+    pub fn seek_support(self) -> SeekSupport {
+        match self {
+            Self::Mpegvideo | Self::Gif => SeekSupport::Unsupported,
+            Self::Avi | Self::Flv | Self::Mxf | Self::Asf | Self::Ogg => SeekSupport::OptionalIndex,
+            Self::Mov | Self::Matroska | Self::Mpegts | Self::Mpeg => SeekSupport::Reliable,
+        }
+    }
+
+    /// How ffmpeg decodes the frames of a storyboard of a source of `bytes`.
+    pub fn storyboard_strategy(self, bytes: u64) -> StoryboardStrategy {
+        match self {
+            // These formats have no index, and no timestamps to search for.
+            Self::Mpegvideo | Self::Gif => StoryboardStrategy::SinglePass,
+            Self::Mpegts | Self::Mpeg | Self::Ogg | Self::Asf => {
+                if bytes <= SEARCHED_BYTES {
+                    StoryboardStrategy::SinglePass
+                } else {
+                    StoryboardStrategy::Seeks
+                }
+            }
+            Self::Avi | Self::Flv => {
+                if bytes <= INDEXED_BYTES {
+                    StoryboardStrategy::SinglePass
+                } else {
+                    StoryboardStrategy::ProbedSeeks
+                }
+            }
+            Self::Mov | Self::Matroska | Self::Mxf => StoryboardStrategy::Seeks,
+        }
+    }
+
+    /// How the duration that ffprobe reports is verified.
+    pub fn duration_check(self, info: &MediaInfo) -> DurationCheck {
+        let check_if = |is_doubtful, check| if is_doubtful { check } else { DurationCheck::None };
+        let is_unknown = info.duration_ms == 0;
+        match self {
+            Self::Flv => DurationCheck::LastTag,
+            // Its duration counts from zero, regardless of the start time.
+            Self::Asf => check_if(is_unknown || info.start_ms > MAX_REORDER_MS, DurationCheck::LastPackets),
+            Self::Ogg => check_if(is_unknown, DurationCheck::LastPackets),
+            // The header contains the planned number of frames; in a pipe, that is half of the maximum. Without an
+            // index, the duration is estimated from the file size.
+            Self::Avi => check_if(
+                !is_close_duration(info.duration_ms, info.frames_duration_ms(info.frame_count))
+                    || !(1..=limits::MAX_DURATION_MS).contains(&info.duration_ms),
+                DurationCheck::CountPackets,
+            ),
+            // The reported duration is an estimate from the bit rate, which may be variable.
+            Self::Mpegvideo => DurationCheck::CountPackets,
+            Self::Mpeg | Self::Mpegts => check_if(is_unknown, DurationCheck::CountPackets),
+            Self::Mov | Self::Matroska | Self::Mxf | Self::Gif => DurationCheck::None,
+        }
+    }
 }
+
+/// The functions of a demuxer of this crate.
+#[derive(Debug, Clone, Copy)]
+pub struct NativeDemuxer {
+    /// Reads the header of a file.
+    pub open: fn(&SparseBuffer) -> Result<Box<dyn Demuxer>, ReadError>,
+    /// Reads the codec of the first video track, for a file that is rejected because of it. `None` if no file of the
+    /// container names it.
+    pub codec_name: Option<fn(&SparseBuffer) -> Result<Option<String>, ReadError>>,
+}
+
+/// What ffmpeg finds a time in a source with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SeekSupport {
+    /// Nothing: there is no index, and there are no timestamps to search for.
+    Unsupported,
+    /// With an index that some files do not have: then it reads everything up to the time.
+    OptionalIndex,
+    /// With the index or by searching timestamps: in few bytes.
+    Reliable,
+}
+
+/// How ffmpeg decodes the frames of a storyboard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoryboardStrategy {
+    /// In one pass over the whole source.
+    SinglePass,
+    /// With seeks.
+    Seeks,
+    /// With seeks, which a request near the end has shown to be cheap.
+    ProbedSeeks,
+}
+
+/// Sources up to this size are decoded in one pass where a seek is a search, in bytes.
+const SEARCHED_BYTES: u64 = 256 * 1024 * 1024;
+/// Sources up to this size are decoded in one pass although they may have an index, in bytes.
+const INDEXED_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How a reported duration is verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DurationCheck {
+    /// Not at all: the container stores the duration at its end, or its demuxer reads the end.
+    None,
+    /// Against the time of the last tag, which takes one read.
+    LastTag,
+    /// With ffprobe, which seeks near the end and lists the packets there.
+    LastPackets,
+    /// By counting all packets.
+    CountPackets,
+}
+
+/// Muxers leave a start time up to this for reordering, in milliseconds.
+const MAX_REORDER_MS: u64 = 2_000;
 
 /// Detects the container of a file of `total_bytes` that starts with `head`, its first [`SNIFF_BYTES`] or all of it.
 ///
@@ -275,6 +431,85 @@ mod tests {
             bytes[start] = SYNC_BYTE;
         }
         bytes
+    }
+
+    #[test]
+    fn small_unindexed_sources_use_a_single_pass() {
+        const MIB: u64 = 1024 * 1024;
+        for (container, size_mib, expected) in [
+            (Container::Mpegts, 80, StoryboardStrategy::SinglePass),
+            (Container::Mpegts, 2000, StoryboardStrategy::Seeks),
+            (Container::Mpeg, 256, StoryboardStrategy::SinglePass),
+            (Container::Asf, 257, StoryboardStrategy::Seeks),
+            (Container::Mpegvideo, 2000, StoryboardStrategy::SinglePass),
+            (Container::Avi, 64, StoryboardStrategy::SinglePass),
+            (Container::Avi, 65, StoryboardStrategy::ProbedSeeks),
+            (Container::Flv, 2000, StoryboardStrategy::ProbedSeeks),
+            (Container::Mxf, 10, StoryboardStrategy::Seeks),
+            // Damaged files that are not read by their index have one nevertheless.
+            (Container::Mov, 10, StoryboardStrategy::Seeks),
+            (Container::Matroska, 10, StoryboardStrategy::Seeks),
+        ] {
+            assert_eq!(
+                container.storyboard_strategy(size_mib * MIB),
+                expected,
+                "{container:?} of {size_mib} MiB"
+            );
+        }
+    }
+
+    #[test]
+    fn checks_only_unreliable_durations() {
+        let reported = |duration_ms, start_ms, frames| MediaInfo {
+            duration_ms,
+            start_ms,
+            frame_count: frames,
+            fps: 25.0,
+            ..MediaInfo::default()
+        };
+        for (container, info, expected) in [
+            (Container::Mpegts, reported(60_000, 3_600_000, 0), DurationCheck::None),
+            (Container::Mpegts, reported(0, 0, 0), DurationCheck::CountPackets),
+            (Container::Mpeg, reported(60_000, 540, 0), DurationCheck::None),
+            (Container::Mpegvideo, reported(1064, 0, 0), DurationCheck::CountPackets),
+            (Container::Avi, reported(60_000, 0, 1500), DurationCheck::None),
+            (Container::Avi, reported(36_000, 0, 1500), DurationCheck::CountPackets),
+            (Container::Avi, reported(46_458_440, 0, 1 << 30), DurationCheck::CountPackets),
+            (Container::Avi, reported(42_949_672_960, 0, 1 << 30), DurationCheck::CountPackets),
+            (Container::Avi, reported(0, 0, 0), DurationCheck::CountPackets),
+            (Container::Asf, reported(60_000, 0, 0), DurationCheck::None),
+            (Container::Asf, reported(0, 0, 0), DurationCheck::LastPackets),
+            (Container::Asf, reported(3_660_000, 3_600_000, 0), DurationCheck::LastPackets),
+            (Container::Flv, reported(60_000, 0, 0), DurationCheck::LastTag),
+            (Container::Ogg, reported(60_000, 0, 0), DurationCheck::None),
+            (Container::Mxf, reported(0, 0, 0), DurationCheck::None),
+        ] {
+            assert_eq!(container.duration_check(&info), expected, "{container:?} {info:?}");
+        }
+    }
+
+    /// The media types of a container's files. All that an upload can declare are among them.
+    fn mime_types(container: Container) -> &'static [&'static str] {
+        match container {
+            Container::Mov => &["video/3gpp", "video/3gpp2", "video/mp4", "video/quicktime", "video/x-m4v"],
+            Container::Matroska => &["video/matroska", "video/webm", "video/x-matroska"],
+            Container::Avi => &["video/avi", "video/divx", "video/msvideo", "video/x-msvideo"],
+            Container::Flv => &["video/x-flv"],
+            Container::Mpegts => &["video/mp2t", "video/vnd.dlna.mpeg-tts"],
+            Container::Mpeg | Container::Mpegvideo => &["video/mpeg"],
+            Container::Ogg => &["application/ogg", "video/ogg"],
+            Container::Asf => &["application/vnd.ms-asf", "video/x-ms-asf", "video/x-ms-wmv"],
+            Container::Mxf => &["application/mxf"],
+            Container::Gif => &["image/gif"],
+        }
+    }
+
+    #[test]
+    fn every_container_can_be_uploaded() {
+        let mut types: Vec<_> = Container::ALL.into_iter().flat_map(mime_types).copied().collect();
+        types.sort_unstable();
+        types.dedup();
+        assert_eq!(types, limits::UPLOAD_TYPES);
     }
 
     #[test]

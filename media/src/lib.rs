@@ -2,6 +2,7 @@
 //! ffmpeg, and encoders for GIF, WebP, JPEG and PNG. Does no IO, is not async, and reads no clock except for deadlines
 //! that the caller sets.
 
+mod bits;
 pub mod codec;
 pub mod container;
 pub mod demux;

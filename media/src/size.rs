@@ -40,7 +40,7 @@ impl Default for Size {
 }
 
 /// `side * to / from`, rounded, at least 1.
-fn scale_side(side: u32, to: u32, from: u32) -> u32 {
+pub(crate) fn scale_side(side: u32, to: u32, from: u32) -> u32 {
     let from = u64::from(from.max(1));
     let scaled = (u64::from(side) * u64::from(to) + from / 2) / from;
     u32::try_from(scaled).unwrap_or(u32::MAX).max(1)

@@ -17,8 +17,15 @@ fn read_openapi() -> Value {
 }
 
 /// The types of request bodies: callers may send more members than are read.
-const REQUEST_BODIES: &[&str] =
-    &["NewVideo", "Mint", "Creation", "Completion", "CompletedPart", "SignRequest", "Poster"];
+const REQUEST_BODIES: &[&str] = &[
+    "CreateVideoRequest",
+    "CreateUploadTokenRequest",
+    "CreateMultipartRequest",
+    "CompleteMultipartRequest",
+    "CompletedPart",
+    "SignRequest",
+    "SetPosterRequest",
+];
 
 /// The parameters that carry a credential for a private image.
 const CREDENTIAL_PARAMETERS: &[&str] = &["token", "expires", "kid", "sig"];
@@ -27,6 +34,10 @@ const CREDENTIAL_PARAMETERS: &[&str] = &["token", "expires", "kid", "sig"];
 /// a later version may add members.) Its parameter examples are values that exist: `{operation or empty: {parameter:
 /// value}}`.
 fn make_strict(mut document: Value, examples: &Value) -> Value {
+    let components = document["components"].clone();
+    for name in REQUEST_BODIES {
+        assert!(components["schemas"][name].is_object(), "{name} is no schema of the document");
+    }
     for (name, schema) in document["components"]["schemas"].as_object_mut().unwrap() {
         if schema["type"] == "object" && !REQUEST_BODIES.contains(&name.as_str()) {
             schema["unevaluatedProperties"] = json!(false);
@@ -36,6 +47,12 @@ fn make_strict(mut document: Value, examples: &Value) -> Value {
         for operation in path.as_object_mut().unwrap().values_mut() {
             let id = operation["operationId"].as_str().unwrap().trim_end_matches("WithToken").to_owned();
             let parameters = operation["parameters"].as_array_mut().unwrap();
+            // Each operation has its own examples, so it needs a copy of the shared parameters.
+            for parameter in &mut *parameters {
+                if let Some(name) = shared_parameter_name(parameter) {
+                    *parameter = components["parameters"][name].clone();
+                }
+            }
             // Valid credentials cannot be generated; the tests of `private` cover invalid ones.
             parameters.retain(|one| {
                 one["in"] != "query" || CREDENTIAL_PARAMETERS.iter().all(|proof| one["name"] != *proof)
@@ -51,6 +68,11 @@ fn make_strict(mut document: Value, examples: &Value) -> Value {
     }
     replace_unsendable(&mut document);
     document
+}
+
+fn shared_parameter_name(parameter: &Value) -> Option<&str> {
+    let reference = parameter.get("$ref")?.as_str().unwrap();
+    Some(reference.strip_prefix("#/components/parameters/").unwrap())
 }
 
 /// Schemathesis cannot generate bodies for ranges of media types, and does not cope with lists of thousands of entries.

@@ -196,7 +196,8 @@ async fn page_explains_missing_videos() {
     };
     states(VideoId::new(now_ms, [1; 10]).to_string(), 202, "public, max-age=2", "still being generated")
         .await;
-    states(VideoId::new(1, [1; 10]).to_string(), 404, "public, max-age=5", "There is nothing at this URL").await;
+    states(VideoId::new(1, [1; 10]).to_string(), 404, "public, max-age=5", "There is nothing at this URL")
+        .await;
 
     let text_file = ann.upload("notes.mp4", "video/mp4", b"Dear diary.\n".to_vec()).await;
     assert_eq!(ann.wait_for_outcome(&text_file).await["state"], "rejected");

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
+use lexopt::{Arg, Parser, ValueExt as _};
 
 use crate::fingerprint::{self, Fingerprint};
 use crate::openapi;
@@ -27,18 +28,21 @@ pub(crate) const ALL: [Component; 3] = [Component::Page, Component::Edge, Compon
 /// Parses the arguments of `cargo xtask build`: the components, all by default, and the page's upload targets.
 pub(crate) fn parse_arguments(arguments: &[String]) -> Result<(Vec<Component>, ConnectSrc)> {
     let (mut components, mut connect_src) = (Vec::new(), ConnectSrc::AnyHttps);
-    let mut arguments = arguments.iter();
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "--connect" => {
-                let origin = arguments.next().context("--connect needs the origin of the bucket")?;
-                connect_src = ConnectSrc::Bucket(origin.clone());
+    let mut parser = Parser::from_args(arguments);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Long("connect") => {
+                let origin = parser.value().context("--connect needs the origin of the bucket")?;
+                connect_src = ConnectSrc::Bucket(origin.string()?);
             }
-            "page" => components.push(Component::Page),
-            "edge" => components.push(Component::Edge),
-            "native" => components.push(Component::Native),
-            "all" => components.extend(ALL),
-            other => bail!("unknown part `{other}`: edge, page, native or all"),
+            Arg::Value(name) => match name.string()?.as_str() {
+                "page" => components.push(Component::Page),
+                "edge" => components.push(Component::Edge),
+                "native" => components.push(Component::Native),
+                "all" => components.extend(ALL),
+                other => bail!("unknown part `{other}`: edge, page, native or all"),
+            },
+            other => return Err(other.unexpected().into()),
         }
     }
     Ok((if components.is_empty() { ALL.to_vec() } else { components }, connect_src))
@@ -229,7 +233,13 @@ mod tests {
         assert_eq!(one, [Component::Page]);
         assert_eq!(uploads, ConnectSrc::Bucket("https://b.s3.eu-central-1.amazonaws.com".into()));
         assert_eq!(arguments("page").unwrap().1, ConnectSrc::AnyHttps);
-        assert!(arguments("page --connect").is_err());
+        for (wrong, message) in [
+            ("page --connect", "--connect needs the origin of the bucket"),
+            ("page --fast", "invalid option '--fast'"),
+            ("-x", "invalid option '-x'"),
+        ] {
+            assert_eq!(arguments(wrong).unwrap_err().to_string(), message);
+        }
         let error = parts("edge layer").unwrap_err().to_string();
         assert_eq!(error, "unknown part `layer`: edge, page, native or all");
     }

@@ -99,7 +99,7 @@ impl Imports<'_> {
         let (base, rest) = match first.as_str() {
             "crate" => (&[][..], &segments[1..]),
             "self" if self.depth == 0 => (self.module, &segments[1..]),
-            "super" if supers > self.depth => {
+            "super" if supers >= self.depth => {
                 let Some(kept) = self.module.len().checked_sub(supers - self.depth) else { return };
                 (&self.module[..kept], &segments[supers..])
             }

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
+use lexopt::{Arg, Parser, ValueExt as _};
 
 use crate::project::Project;
 use crate::run::{self, LoggedStep};
@@ -29,26 +30,22 @@ struct StackRef {
 }
 
 impl StackRef {
-    /// Splits the arguments into the stack, if one is given, and the other arguments.
+    /// Splits the arguments into the stack, if one is given, and the other arguments, which are the doctor's.
     fn split_from(arguments: &[String]) -> Result<(Option<Self>, Vec<String>)> {
         let (mut name, mut region, mut others) = (None, None, Vec::new());
-        let mut arguments = arguments.iter();
-        while let Some(argument) = arguments.next() {
-            let (flag, value) = match argument.split_once('=') {
-                Some((word, value)) => (word, Some(value)),
-                None => (argument.as_str(), None),
-            };
-            let target = match flag {
-                "--stack" => &mut name,
-                "--region" => &mut region,
-                _ => {
-                    others.push(argument.clone());
-                    continue;
+        let mut parser = Parser::from_args(arguments);
+        while let Some(argument) = parser.next()? {
+            match argument {
+                Arg::Long("stack") => name = Some(parse_name(&mut parser, "--stack")?),
+                Arg::Long("region") => region = Some(parse_name(&mut parser, "--region")?),
+                Arg::Long(option @ ("edge" | "origin" | "roles" | "token" | "wait")) => {
+                    others.push(format!("--{option}"));
+                    others.push(parser.value()?.string()?);
                 }
-            };
-            let value = value.or_else(|| arguments.next().map(String::as_str));
-            let value = value.filter(|value| !value.is_empty() && !value.starts_with('-'));
-            *target = Some(value.with_context(|| format!("{flag} needs a value"))?.to_owned());
+                Arg::Long(option) => others.push(format!("--{option}")),
+                Arg::Short(option) => others.push(format!("-{option}")),
+                Arg::Value(value) => others.push(value.string()?),
+            }
         }
         match (name, region) {
             (Some(name), region) => {
@@ -72,12 +69,17 @@ impl StackRef {
     }
 }
 
+/// The value of an option that is a name.
+fn parse_name(parser: &mut Parser, option: &str) -> Result<String> {
+    let name = parser.value()?.string()?;
+    ensure!(!name.is_empty() && !name.starts_with('-'), "{option} needs a value");
+    Ok(name)
+}
+
 /// `cargo xtask doctor`.
 pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     let (stack, arguments) = StackRef::split_from(arguments)?;
-    let has_argument = |word: &str| {
-        arguments.iter().any(|argument| argument == word || argument.starts_with(&format!("{word}=")))
-    };
+    let has_argument = |word: &str| arguments.iter().any(|argument| argument == word);
     let mut command = doctor_command(project)?;
     command.args(&arguments);
     let is_help = has_argument("--help") || has_argument("-h");
@@ -131,8 +133,12 @@ mod tests {
         assert_eq!(stack, Some(StackRef { name: "mine".into(), region: "us-east-1".into() }));
         assert_eq!(others, ["--edge", "https://a", "--json"]);
         assert_eq!(split("--stack=mine").unwrap().0.unwrap().region, DEFAULT_REGION);
-        assert_eq!(split("--edge https://a").unwrap(), (None, vec!["--edge".into(), "https://a".into()]));
-        for wrong in ["--stack", "--stack --json", "--stack=", "--region us-east-1"] {
+        for same in ["--edge https://a", "--edge=https://a"] {
+            assert_eq!(split(same).unwrap(), (None, vec!["--edge".into(), "https://a".into()]), "{same}");
+        }
+        // The doctor itself rejects what it does not know.
+        assert_eq!(split("-h --fly x --token -t").unwrap().1, ["-h", "--fly", "x", "--token", "-t"]);
+        for wrong in ["--stack", "--stack --json", "--stack=", "--region us-east-1", "--edge", "--json=x"] {
             assert!(split(wrong).is_err(), "{wrong}");
         }
     }

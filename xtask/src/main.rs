@@ -11,7 +11,6 @@ mod deploy;
 mod dev;
 mod doctor;
 mod fingerprint;
-mod licenses;
 mod openapi;
 mod package;
 mod path_remap;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use lexopt::{Arg, Parser, ValueExt as _};
 use serde_json::Value;
 
 use crate::build::{self, Component, ConnectSrc};
@@ -56,13 +57,23 @@ impl Arch {
 
 /// `cargo xtask package [x86_64|arm64]…`; without a name, both.
 pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
-    let mut arches = arguments.iter().map(|text| Arch::parse(text)).collect::<Result<Vec<_>>>()?;
-    if arches.is_empty() {
-        arches = vec![Arch::X86, Arch::Arm];
-    }
+    let arches = parse_arguments(arguments)?;
     let folder = build_all(project, &arches)?;
     println!("\nThe packages are in {}", folder.display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// The architectures to package, by default both.
+fn parse_arguments(arguments: &[String]) -> Result<Vec<Arch>> {
+    let mut arches = Vec::new();
+    let mut parser = Parser::from_args(arguments);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Value(name) => arches.push(Arch::parse(&name.string()?)?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(if arches.is_empty() { vec![Arch::X86, Arch::Arm] } else { arches })
 }
 
 /// Builds and packages everything for the architectures, and returns the folder.

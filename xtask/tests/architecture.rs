@@ -129,9 +129,7 @@ fn f18_backend_writes_nothing_to_disk() {
 #[test]
 fn workflow_decode_steps_publish_nothing() {
     let text = fs::read_to_string(repo_root().join("backend/src/workflow/decode.rs")).unwrap();
-    for word in
-        ["publish::", "Key::Output", "Key::Manifest", "Key::Failure", "put_failure", "PutOptions"]
-    {
+    for word in ["publish::", "Key::Output", "Key::Manifest", "Key::Failure", "put_failure", "PutOptions"] {
         assert!(!text.contains(word), "a decode step uses {word}");
     }
     assert!(text.contains("Key::Staged"), "a decode step must stage its outputs");
@@ -351,7 +349,15 @@ fn every_threat_model_row_names_its_tests() {
         }
         rows.insert(id.to_owned());
     }
-    for (kind, numbers) in [("A", 0..=9), ("F", 1..=23), ("E", 1..=14), ("U", 1..=17), ("J", 1..=10), ("D", 1..=9), ("C", 1..=12)] {
+    for (kind, numbers) in [
+        ("A", 0..=9),
+        ("F", 1..=23),
+        ("E", 1..=14),
+        ("U", 1..=17),
+        ("J", 1..=10),
+        ("D", 1..=9),
+        ("C", 1..=12),
+    ] {
         for number in numbers {
             assert!(rows.contains(&format!("{kind}{number}")), "{kind}{number} has no row");
         }

@@ -1,8 +1,7 @@
 //! Client for AWS services other than S3: one POST, signed with Signature Version 4 and retried a few times.
 //!
-//! The backend needs only two calls of SQS and one of SNS. Each of their SDKs would add a client with its own runtime
-//! to a binary whose size determines its cold start. Signed with `aws-sigv4` and sent by [`HttpClient`], the calls cost
-//! a few kilobytes.
+//! The backend needs three calls of SQS and one of SNS. They are signed with `aws-sigv4` and sent by [`HttpClient`], which
+//! webhooks need anyway. Their SDKs would be two more crates to compile, and would not make a program smaller.
 
 pub mod sns;
 pub mod sqs;
@@ -49,6 +48,14 @@ pub enum AwsError {
     /// The request cannot be signed.
     #[error("a request to {0} cannot be signed")]
     Signing(&'static str),
+    /// The service returned 200, but the response lacks a required value.
+    #[error("the response of {service} does not contain {value}")]
+    MissingValue {
+        /// The name of the service.
+        service: &'static str,
+        /// What is missing.
+        value: &'static str,
+    },
 }
 
 /// A client for one region, with the credentials of the function's role.
@@ -128,8 +135,11 @@ impl AwsError {
     fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
-            Self::ErrorResponse { status, .. } => *status == 429 || *status >= 500,
-            Self::Signing(_) => false,
+            // SQS throttles with status 400 or 403 and `RequestThrottled` or `ThrottlingException`.
+            Self::ErrorResponse { status, code, .. } => {
+                *status == 429 || *status >= 500 || code.contains("Throttl")
+            }
+            Self::Signing(_) | Self::MissingValue { .. } => false,
         }
     }
 }
@@ -198,6 +208,29 @@ mod tests {
         ] {
             assert_eq!(error_code(body.as_bytes()), code);
         }
+    }
+
+    #[test]
+    fn retries_only_transient_errors() {
+        let is_transient = |status, code: &str| {
+            AwsError::ErrorResponse { service: "sqs", status, code: code.to_owned() }.is_transient()
+        };
+        for (status, code) in [
+            (429, ""),
+            (500, "InternalFailure"),
+            (503, ""),
+            (403, "com.amazonaws.sqs#RequestThrottled"),
+            (400, "com.amazon.coral.service#ThrottlingException"),
+        ] {
+            assert!(is_transient(status, code), "{status} {code}");
+        }
+        for (status, code) in [(400, "com.amazonaws.sqs#QueueDoesNotExist"), (403, "AccessDenied"), (307, "")]
+        {
+            assert!(!is_transient(status, code), "{status} {code}");
+        }
+        let value = "the number of messages";
+        assert!(!AwsError::MissingValue { service: "sqs", value }.is_transient());
+        assert!(!AwsError::Signing("sqs").is_transient());
     }
 
     #[test]

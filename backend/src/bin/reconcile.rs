@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use glimpse_backend::aws::AwsClient;
+use glimpse_backend::aws::sqs::{QueueAddress, SqsQueue};
 use glimpse_backend::lambda::{self, Invocation};
+use glimpse_backend::notify::http::client::HttpClient;
 use glimpse_backend::reconcile::config::Config;
-use glimpse_backend::reconcile::queue::SqsUploadQueue;
 use glimpse_backend::reconcile::service::{ReconcileSummary, Reconciler, ScanWindow};
 use glimpse_backend::store::s3::S3Store;
 
@@ -19,10 +21,19 @@ async fn main() -> anyhow::Result<()> {
     lambda::init_logging();
     let config = Config::from_lookup(|name| std::env::var(name).ok()).context("cannot start")?;
     let store = S3Store::new(&config.s3);
+    let client = AwsClient {
+        region: config.s3.region,
+        credentials: config.s3.credentials,
+        http_client: HttpClient::default(),
+        now_ms: lambda::now_ms,
+    };
+    let address = QueueAddress::parse(&config.queue_url, config.queue_endpoint.as_deref())
+        .context("cannot start: configuration: UPLOAD_QUEUE_URL is not a URL")?;
+    let queue = SqsQueue::new(address, client);
     let reconciler = Arc::new(Reconciler {
         uploads: store.clone(),
         store,
-        queue: SqsUploadQueue::new(&config),
+        queue,
         bucket: config.s3.bucket,
         now_ms: lambda::now_ms,
     });

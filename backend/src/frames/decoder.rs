@@ -57,6 +57,14 @@ pub enum Priority {
     BestEffort(Instant),
 }
 
+/// Limits of one child.
+#[derive(Debug, Clone, Copy)]
+struct RunLimits {
+    /// The maximum size of its output, in bytes.
+    max_stdout: usize,
+    priority: Priority,
+}
+
 /// Format of the frames that a decoder returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameFormat {
@@ -157,7 +165,7 @@ impl Decoder {
     /// Probes the streams of the input with ffprobe.
     pub async fn probe(&self, input: DecoderInput<'_>) -> Result<MediaInfo, JobError> {
         let arguments = ffmpeg_args::probe(input.ffmpeg_input());
-        let limits = (MAX_REPORT_BYTES, Priority::Required);
+        let limits = RunLimits { max_stdout: MAX_REPORT_BYTES, priority: Priority::Required };
         let (result, context) =
             self.run(&self.tools.ffprobe, &arguments, Some(input), OutputMode::Buffered, limits).await;
         exit_status::check_source(context.source_error.clone())?;
@@ -183,7 +191,7 @@ impl Decoder {
         arguments: &[String],
         priority: Priority,
     ) -> Result<Bytes, JobError> {
-        let limits = (MAX_REPORT_BYTES, priority);
+        let limits = RunLimits { max_stdout: MAX_REPORT_BYTES, priority };
         let (result, context) =
             self.run(&self.tools.ffprobe, arguments, Some(input), OutputMode::Buffered, limits).await;
         exit_status::check_source(context.source_error.clone())?;
@@ -198,7 +206,7 @@ impl Decoder {
         if info.transfer == ColorTransfer::Sdr {
             return false;
         }
-        let limits = (MAX_REPORT_BYTES, Priority::Required);
+        let limits = RunLimits { max_stdout: MAX_REPORT_BYTES, priority: Priority::Required };
         let (result, _) = self
             .run(&self.tools.ffmpeg, &ffmpeg_args::list_filters(), None, OutputMode::Buffered, limits)
             .await;
@@ -235,7 +243,7 @@ impl Decoder {
         let bytes = format.frame_bytes();
         let (raw_sender, mut raw_frames) = mpsc::channel(1);
         let output = OutputMode::Chunks(bytes, raw_sender);
-        let max = bytes * format.count as usize;
+        let limits = RunLimits { max_stdout: bytes * format.count as usize, priority };
         let forward = async {
             let mut count = 0;
             while let Some(frame) = raw_frames.recv().await {
@@ -249,7 +257,7 @@ impl Decoder {
             drop(sender);
             count
         };
-        let run = self.run(&self.tools.ffmpeg, arguments, Some(input), output, (max, priority));
+        let run = self.run(&self.tools.ffmpeg, arguments, Some(input), output, limits);
         let ((result, context), count) = tokio::join!(run, forward);
         // A read error also ends a stream early, as if the source ended there.
         exit_status::check_source(context.source_error.clone())?;
@@ -301,7 +309,7 @@ impl Decoder {
         arguments: &[String],
         input: Option<DecoderInput<'_>>,
         output: OutputMode,
-        (max_stdout, priority): (usize, Priority),
+        RunLimits { max_stdout, priority }: RunLimits,
     ) -> (Result<ProcessOutput, ProcessError>, ExitContext) {
         let started = Instant::now();
         let proxy = input.and_then(DecoderInput::proxy);

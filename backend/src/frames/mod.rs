@@ -6,6 +6,7 @@ pub mod ffmpeg;
 pub mod native;
 pub mod poster_selector;
 pub mod process;
+pub mod source_frames;
 pub mod time_budget;
 
 use bytes::Bytes;

@@ -12,86 +12,71 @@
 //! | `AWS_ENDPOINT_URL_SNS` | replaces the SNS endpoint of AWS |
 //! | `WEBHOOK_ALLOW_LOOPBACK` | `1`: endpoints may be on this machine, also with http. For development |
 
-use crate::aws::AwsClient;
-use crate::aws::sns::SnsTopic;
-use crate::aws::sqs::SqsQueue;
-use crate::config::{self, EnvironmentErrors, is_origin};
+use crate::aws::sns::TopicAddress;
+use crate::aws::sqs::QueueAddress;
+use crate::config::{EnvReader, EnvironmentErrors, is_origin};
 use crate::notify::endpoint::{self, WebhookEndpoint};
-use crate::notify::http::client::{AddressPolicy, HttpClient};
-use crate::store::s3::S3Store;
+use crate::notify::http::client::AddressPolicy;
+use crate::store::s3::S3Config;
 
 /// The complete configuration. Its `Debug` output contains no secrets.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The bucket's name.
-    pub bucket: String,
-    /// The client of the bucket.
-    pub store: S3Store,
+    /// The bucket that outcomes are read from, with the credentials.
+    pub s3: S3Config,
     /// The origin of the URLs in events.
     pub public_url: String,
     /// The function's own queue.
-    pub queue: SqsQueue,
+    pub queue: QueueAddress,
     /// The endpoints of webhooks.
     pub endpoints: Vec<WebhookEndpoint>,
     /// A topic that also receives the events.
-    pub topic: Option<SnsTopic>,
+    pub topic: Option<TopicAddress>,
     /// The addresses to which webhooks may be sent.
     pub address_policy: AddressPolicy,
 }
 
 impl Config {
-    /// Reads all variables through `lookup`. `now_ms` and `http_client` are for the AWS clients.
+    /// Reads all variables through `lookup`.
     ///
     /// # Errors
     /// All missing and invalid variables at once, without values.
-    pub fn from_lookup(
-        lookup: impl Fn(&str) -> Option<String>,
-        now_ms: fn() -> u64,
-        http_client: &HttpClient,
-    ) -> Result<Self, EnvironmentErrors> {
-        let get = |name: &str| lookup(name).filter(|value| !value.is_empty());
-        let mut errors = Vec::new();
-        let s3 = config::s3_config(&lookup, &mut errors);
-        let public_url = config::require(&lookup, "PUBLIC_URL", &mut errors).trim_end_matches('/').to_owned();
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, EnvironmentErrors> {
+        let mut env = EnvReader::new(lookup);
+        let s3 = S3Config::from_env(&mut env);
+        let public_url = env.require("PUBLIC_URL").trim_end_matches('/').to_owned();
         if !public_url.is_empty() && !is_origin(&public_url) {
-            errors.push("PUBLIC_URL is not an http or https origin".into());
+            env.reject("PUBLIC_URL is not an http or https origin");
         }
-        let queue_url = config::require(&lookup, "NOTIFY_QUEUE_URL", &mut errors);
-        let store = S3Store::new(&s3);
-        let client = AwsClient {
-            region: s3.region,
-            credentials: s3.credentials,
-            http_client: http_client.clone(),
-            now_ms,
-        };
-        let queue = SqsQueue::new(&queue_url, client.clone());
+        let queue_url = env.require("NOTIFY_QUEUE_URL");
+        let queue = QueueAddress::parse(&queue_url, None);
         if queue.is_none() && !queue_url.is_empty() {
-            errors.push("NOTIFY_QUEUE_URL is not a URL".into());
+            env.reject("NOTIFY_QUEUE_URL is not a URL");
         }
-        let topic = get("SNS_TOPIC_ARN").map(|arn| {
-            let topic = SnsTopic::new(&arn, get("AWS_ENDPOINT_URL_SNS").as_deref(), client);
-            topic.ok_or("SNS_TOPIC_ARN is not the ARN of a topic, or AWS_ENDPOINT_URL_SNS not a URL")
-        });
-        let address_policy = match get("WEBHOOK_ALLOW_LOOPBACK").as_deref() {
+        let address_policy = match env.optional("WEBHOOK_ALLOW_LOOPBACK").as_deref() {
             None => AddressPolicy::Public,
             Some("1") => AddressPolicy::PublicOrLoopback,
             Some(_) => {
-                errors.push("WEBHOOK_ALLOW_LOOPBACK is not 1".into());
+                env.reject("WEBHOOK_ALLOW_LOOPBACK is not 1");
                 AddressPolicy::Public
             }
         };
-        let urls = get("WEBHOOK_URLS").unwrap_or_default();
-        let secrets = get("WEBHOOK_SECRETS").unwrap_or_default();
-        let endpoints = endpoint::parse(&urls, &secrets, address_policy == AddressPolicy::PublicOrLoopback);
-        match (queue, endpoints, topic.transpose()) {
-            (Some(queue), Ok(endpoints), Ok(topic)) if errors.is_empty() => {
-                Ok(Self { bucket: s3.bucket, store, public_url, queue, endpoints, topic, address_policy })
-            }
-            (_, endpoints, topic) => {
-                errors.extend(endpoints.err().unwrap_or_default());
-                errors.extend(topic.err().map(str::to_owned));
-                Err(EnvironmentErrors(errors))
-            }
+        let urls = env.optional("WEBHOOK_URLS").unwrap_or_default();
+        let secrets = env.optional("WEBHOOK_SECRETS").unwrap_or_default();
+        let parsed = endpoint::parse(&urls, &secrets, address_policy == AddressPolicy::PublicOrLoopback);
+        let endpoints = parsed.unwrap_or_else(|errors| {
+            errors.into_iter().for_each(|error| env.reject(error));
+            Vec::new()
+        });
+        let arn = env.optional("SNS_TOPIC_ARN");
+        let sns_endpoint = env.optional("AWS_ENDPOINT_URL_SNS");
+        let topic = arn.as_deref().and_then(|arn| TopicAddress::parse(arn, sns_endpoint.as_deref()));
+        if arn.is_some() && topic.is_none() {
+            env.reject("SNS_TOPIC_ARN is not the ARN of a topic, or AWS_ENDPOINT_URL_SNS not a URL");
+        }
+        match queue {
+            Some(queue) => env.finish(Self { s3, public_url, queue, endpoints, topic, address_policy }),
+            None => Err(env.into_errors()),
         }
     }
 }
@@ -117,13 +102,13 @@ mod tests {
         let lookup = |name: &str| {
             changes.iter().chain(GOOD).find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
         };
-        Config::from_lookup(lookup, || 0, &HttpClient::default())
+        Config::from_lookup(lookup)
     }
 
     #[test]
     fn reads_complete_environment() {
         let config = config_with(&[]).unwrap();
-        assert_eq!((config.bucket.as_str(), config.public_url.as_str()), ("glimpse", "https://v.example"));
+        assert_eq!((config.s3.bucket.as_str(), config.public_url.as_str()), ("glimpse", "https://v.example"));
         assert_eq!(
             (config.endpoints.len(), config.topic.is_some(), config.address_policy),
             (1, true, AddressPolicy::Public)
@@ -137,7 +122,7 @@ mod tests {
 
     #[test]
     fn reports_all_errors_without_values() {
-        let error = Config::from_lookup(|_| None, || 0, &HttpClient::default()).unwrap_err().to_string();
+        let error = Config::from_lookup(|_| None).unwrap_err().to_string();
         for name in [
             "AWS_REGION",
             "AWS_ACCESS_KEY_ID",

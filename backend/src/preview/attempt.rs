@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::error::JobError;
 use crate::preview::event::Job;
 use crate::preview::publish::{self, FailureRecord};
-use crate::store::{Store, StoreError};
+use crate::store::{PutCondition, PutOptions, Store, StoreError};
 
 /// Interval between renewals of a lease.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(10);
@@ -66,7 +66,8 @@ pub(crate) fn from_job(job: &Job, now_ms: u64) -> Option<Attempt> {
 /// Records the start of a later delivery.
 pub(crate) async fn record<S: Store>(store: &S, video: VideoId, attempt: &Attempt) -> Result<(), JobError> {
     let json = Bytes::from(serde_json::to_vec(attempt).map_err(JobError::internal)?);
-    store.put_json(&Key::Attempt(video), json).await.map_err(JobError::storage)
+    store.put(&Key::Attempt(video), json, PutOptions::JSON).await.map_err(JobError::storage)?;
+    Ok(())
 }
 
 /// Records the failure of the last delivery before it begins; the work must end by `work_deadline`. `None` if a failure
@@ -83,8 +84,9 @@ pub(crate) async fn record_last<S: Store>(
     let mut attempt = Attempt { ends_at, lease_expires_at: now_ms() + LEASE_MS, ..attempt };
     let video = failure.failure.video;
     let json = publish::failure_json(&failure, Some(&attempt))?;
-    match store.put_json_conditional(&Key::Failure(video), json, None).await {
-        Ok(()) => {}
+    let options = PutOptions::JSON.with_condition(PutCondition::IfAbsent);
+    match store.put(&Key::Failure(video), json, options).await {
+        Ok(_) => {}
         Err(StoreError::AlreadyExists) => return Ok(None),
         Err(error) => return Err(JobError::storage(error)),
     }
@@ -102,7 +104,7 @@ pub(crate) async fn record_last<S: Store>(
             }
             attempt.lease_expires_at = now_ms() + LEASE_MS;
             let Ok(json) = publish::failure_json(&failure, Some(&attempt)) else { return };
-            if let Err(error) = store.put_json(&Key::Failure(video), json).await {
+            if let Err(error) = store.put(&Key::Failure(video), json, PutOptions::JSON).await {
                 tracing::warn!(%video, %error, "could not renew the lease of the last attempt");
             }
         }
@@ -230,7 +232,7 @@ mod tests {
 
         // After a deletion or a commit the record is not written again.
         let tombstone = Bytes::from_static(b"{}");
-        store.create_manifest(&Key::Manifest(video()), tombstone).await.unwrap();
+        store.put(&Key::Manifest(video()), tombstone, PutOptions::JSON).await.unwrap();
         store.remove_object(&Key::Failure(video()));
         advance(RENEWAL_INTERVAL).await;
         assert_eq!(store.object(&Key::Failure(video())), None);

@@ -6,3 +6,4 @@ pub mod handler;
 pub mod outputs;
 pub mod publish;
 pub mod service;
+pub mod upload;

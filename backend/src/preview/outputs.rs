@@ -4,9 +4,9 @@ use bytes::Bytes;
 use glimpse_contract::{OutputFormat, Variant, VariantKind};
 
 use crate::frames::{AnimationFrames, DecodedFrames, KindFrames, RgbFrame, StoryboardFrames};
-use glimpse_media::image::header::{self, ImageError};
+use glimpse_media::image::header::ImageError;
 use glimpse_media::image::storyboard::{self, Sheet, Tile};
-use glimpse_media::image::{gif, jpeg, webp};
+use glimpse_media::image::{self, EncoderInput};
 use glimpse_media::plan;
 use glimpse_media::size::Size;
 
@@ -29,9 +29,9 @@ pub type EncodedOutputs = Vec<(Variant, EncodedImage)>;
 pub fn encode_all(frames: &DecodedFrames) -> Result<EncodedOutputs, ImageError> {
     let sheet = build_sheet(&frames.storyboard, frames.info.duration_ms)?;
     encode_variants(|kind| match kind {
-        VariantKind::Thumbnail => Some(EncoderInput::Poster(&frames.poster)),
-        VariantKind::Animation => Some(EncoderInput::Animation(&frames.animation)),
-        VariantKind::Storyboard => Some(EncoderInput::Sheet(&sheet)),
+        VariantKind::Thumbnail => Some(poster_input(&frames.poster)),
+        VariantKind::Animation => Some(animation_input(&frames.animation)),
+        VariantKind::Storyboard => Some(EncoderInput::Storyboard(&sheet)),
     })
 }
 
@@ -42,24 +42,18 @@ pub fn encode_all(frames: &DecodedFrames) -> Result<EncodedOutputs, ImageError> 
 pub fn encode_kind(frames: &KindFrames, duration_ms: u64) -> Result<EncodedOutputs, ImageError> {
     match frames {
         KindFrames::Poster(poster, _) => {
-            encode_variants(|kind| (kind == VariantKind::Thumbnail).then_some(EncoderInput::Poster(poster)))
+            encode_variants(|kind| (kind == VariantKind::Thumbnail).then(|| poster_input(poster)))
         }
-        KindFrames::Animation(animation) => encode_variants(|kind| {
-            (kind == VariantKind::Animation).then_some(EncoderInput::Animation(animation))
-        }),
+        KindFrames::Animation(animation) => {
+            encode_variants(|kind| (kind == VariantKind::Animation).then(|| animation_input(animation)))
+        }
         KindFrames::Storyboard(tiles) => {
             let sheet = build_sheet(tiles, duration_ms)?;
-            encode_variants(|kind| (kind == VariantKind::Storyboard).then_some(EncoderInput::Sheet(&sheet)))
+            encode_variants(|kind| {
+                (kind == VariantKind::Storyboard).then_some(EncoderInput::Storyboard(&sheet))
+            })
         }
     }
-}
-
-/// The frames of one kind of output.
-#[derive(Clone, Copy)]
-enum EncoderInput<'a> {
-    Poster(&'a RgbFrame),
-    Animation(&'a AnimationFrames),
-    Sheet(&'a Sheet),
 }
 
 fn build_sheet(tiles: &StoryboardFrames, duration_ms: u64) -> Result<Sheet, ImageError> {
@@ -95,44 +89,18 @@ fn encode_variants<'a>(
 }
 
 fn encode_image(format: OutputFormat, input: EncoderInput<'_>) -> Result<EncodedImage, ImageError> {
-    let (size, bytes) = match (input, format) {
-        (EncoderInput::Poster(poster), OutputFormat::Webp) => {
-            (poster.size, webp::encode(&poster.rgb, poster.size, webp::POSTER_QUALITY)?)
-        }
-        (EncoderInput::Poster(poster), _) => {
-            (poster.size, jpeg::encode(&poster.rgb, poster.size, jpeg::POSTER_QUALITY)?)
-        }
-        (EncoderInput::Animation(animation), OutputFormat::Webp) => (
-            animation.size,
-            webp::encode_animation(&animation.frames, animation.size, animation.fps, webp::HIGH_QUALITY)?,
-        ),
-        (EncoderInput::Animation(animation), _) => (
-            animation.size,
-            gif::encode(&animation.frames, animation.size, animation.fps, &gif::HIGH_QUALITY)?,
-        ),
-        (EncoderInput::Sheet(sheet), OutputFormat::Webp) => {
-            (sheet.size, webp::encode(&sheet.frame, sheet.size, webp::SHEET_QUALITY)?)
-        }
-        (EncoderInput::Sheet(sheet), OutputFormat::Vtt) => {
-            (sheet.size, sheet.tile_map.to_webvtt(SHEET_FILE_NAME).into())
-        }
-        (EncoderInput::Sheet(sheet), OutputFormat::Json) => {
-            (sheet.size, sheet.tile_map.to_json(SHEET_FILE_NAME).into())
-        }
-        (EncoderInput::Sheet(sheet), _) => {
-            (sheet.size, jpeg::encode(&sheet.frame, sheet.size, jpeg::SHEET_QUALITY)?)
-        }
+    let size = match input {
+        EncoderInput::Thumbnail { size, .. } | EncoderInput::Animation { size, .. } => size,
+        EncoderInput::Storyboard(sheet) => sheet.size,
     };
-    if !matches!(format, OutputFormat::Vtt | OutputFormat::Json) {
-        let facts = header::parse(format, &bytes);
-        if facts.is_none_or(|facts| facts.size != size) {
-            return Err(ImageError::Encoder(format!(
-                "unexpected output {facts:?}, expected an image of {size:?}"
-            )));
-        }
-    }
-    Ok(EncodedImage { bytes, size })
+    Ok(EncodedImage { bytes: image::encode(format, input)?, size })
 }
 
-/// The sheet's URL in the tables, relative to them.
-const SHEET_FILE_NAME: &str = "storyboard.jpg";
+fn poster_input(poster: &RgbFrame) -> EncoderInput<'_> {
+    EncoderInput::Thumbnail { frame: &poster.rgb, size: poster.size }
+}
+
+fn animation_input(animation: &AnimationFrames) -> EncoderInput<'_> {
+    let AnimationFrames { frames, size, fps } = animation;
+    EncoderInput::Animation { frames, size: *size, fps: *fps, max_bytes: None }
+}

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::JobError;
 use crate::preview::outputs::EncodedOutputs;
-use crate::store::{Store, StoreError};
+use crate::preview::upload::upload_output;
+use crate::store::{PutCondition, PutOptions, Store, StoreError};
 
 /// Maximum number of attempts to write a manifest after a conflict with another write (409).
 const COMMIT_ATTEMPTS: u32 = 5;
@@ -77,22 +78,12 @@ pub async fn put_outputs<S: Store>(
 ) -> Result<Vec<Output>, JobError> {
     try_join_all(outputs.into_iter().map(|(variant, image)| async move {
         let key = Key::Output(video, variant);
-        let bytes = image.bytes.len() as u64;
-        let content_type = variant.format().content_type();
-        let etag =
-            store.put_output(&key, image.bytes, content_type, visibility).await.map_err(JobError::storage)?;
+        let output = upload_output(store, &key, variant, &image, visibility).await?;
         let head = store.head(&key).await.map_err(JobError::storage)?;
-        if head.bytes != bytes || head.etag != etag {
+        if head.bytes != output.bytes || head.etag != output.etag {
             return Err(JobError::upstream("a stored output differs from the written one"));
         }
-        Ok(Output {
-            variant: variant.file_name(),
-            bytes,
-            content_type: content_type.to_owned(),
-            etag,
-            width: image.size.width,
-            height: image.size.height,
-        })
+        Ok(output)
     }))
     .await
 }
@@ -116,14 +107,11 @@ pub async fn commit_replacing<S: Store>(
 ) -> Result<bool, JobError> {
     let json = Bytes::from(serde_json::to_vec(manifest).map_err(JobError::internal)?);
     let key = Key::Manifest(manifest.video);
+    let condition = existing.map_or(PutCondition::IfAbsent, |existing| PutCondition::IfMatch(&existing.etag));
     for _ in 0..COMMIT_ATTEMPTS {
-        let result = match existing {
-            Some(existing) => store.replace_manifest(&key, json.clone(), &existing.etag).await,
-            None => store.create_manifest(&key, json.clone()).await,
-        };
-        match result {
-            Ok(()) => return Ok(true),
-            Err(StoreError::AlreadyExists) => return Ok(false),
+        match store.put(&key, json.clone(), PutOptions::JSON.with_condition(condition)).await {
+            Ok(_) => return Ok(true),
+            Err(StoreError::AlreadyExists | StoreError::PreconditionFailed) => return Ok(false),
             Err(StoreError::Conflict) => tokio::task::yield_now().await,
             Err(error) => return Err(JobError::storage(error)),
         }
@@ -149,7 +137,9 @@ pub async fn put_failure_with_attempt<S: Store>(
     attempt: Option<&Attempt>,
 ) -> Result<(), JobError> {
     let json = failure_json(record, attempt)?;
-    store.put_json(&Key::Failure(record.failure.video), json).await.map_err(JobError::storage)
+    let key = Key::Failure(record.failure.video);
+    store.put(&key, json, PutOptions::JSON).await.map_err(JobError::storage)?;
+    Ok(())
 }
 
 /// The content of `failure.json`.

@@ -14,15 +14,13 @@ use crate::config::FfmpegTools;
 use crate::error::JobError;
 use crate::frames::DecodedFrames;
 use crate::frames::decoder::Decoder;
-use crate::frames::ffmpeg::FfmpegSource;
-use crate::frames::native::{NativeSource, codec_name};
+use crate::frames::source_frames::{self, SourceEvent, SourceOptions};
 use crate::frames::time_budget::TimeBudget;
 use crate::preview::attempt::{self, Lease};
 use crate::preview::event::Job;
 use crate::preview::outputs::{self, EncodedOutputs};
 use crate::preview::publish::{self, ExistingManifest, FailureRecord};
-use crate::source::proxy::{self, SourceProxy};
-use crate::source::reader::{IoStats, OpenError, RangeReader};
+use crate::source::reader::{IoStats, RangeReader};
 use crate::store::{ObjectMeta, Store, StoreError};
 use glimpse_media::image::placeholder;
 use glimpse_media::probe::MediaInfo;
@@ -251,7 +249,8 @@ impl<S: Store> PreviewService<S> {
         if head.etag != job.etag {
             return Err(JobError::Superseded);
         }
-        progress.visibility = head.visibility.as_deref().map_or(Visibility::Public, Visibility::parse);
+        progress.visibility =
+            head.visibility.as_deref().map_or(Visibility::Public, Visibility::parse_lenient);
         progress.source = source_from_meta(&head);
         Ok(Some(head))
     }
@@ -260,8 +259,7 @@ impl<S: Store> PreviewService<S> {
         publish::has_manifest(&*self.store, video).await
     }
 
-    /// Decodes the frames of the source: natively if its container is supported, otherwise with ffmpeg through the
-    /// source proxy.
+    /// Decodes the frames of the source.
     async fn extract_frames(
         &self,
         job: &Job,
@@ -286,41 +284,19 @@ impl<S: Store> PreviewService<S> {
         progress: &mut JobProgress,
     ) -> Result<DecodedFrames, JobError> {
         let decoder = Decoder::new(&self.tools, &self.time_budget, deadline);
-        let (known, container) = reader.detect_container().await?;
-        container.ffmpeg_name().clone_into(&mut progress.source.container);
-        let native_frames =
-            match NativeSource::open(decoder.clone(), Arc::clone(reader), known, container).await {
-                Ok(mut native) => {
-                    progress.timings.probed = (self.now_ms)();
-                    progress.steps_ms[0] = elapsed_ms(started);
-                    native.default_frames().await
-                }
-                Err(stop) => Err(stop),
-            };
-        let why = match native_frames {
-            Ok(frames) => return Ok(frames),
-            Err(OpenError::Job(error)) => {
-                if error == JobError::Rejected(Code::UnsupportedCodec) {
-                    progress.source.codec = codec_name(reader, container).await.unwrap_or_default();
-                }
-                return Err(error);
+        let options = SourceOptions { reports_codec: true, ..SourceOptions::new(self.random) };
+        let JobProgress { source, timings, steps_ms, counts, .. } = progress;
+        let mut observe = |event: SourceEvent<'_>| {
+            record_event(source, event);
+            if matches!(event, SourceEvent::OpenedNatively | SourceEvent::OpenedByFfmpeg(_)) {
+                timings.probed = (self.now_ms)();
+                steps_ms[0] = elapsed_ms(started);
             }
-            Err(OpenError::Unsupported(why)) => why,
         };
-        tracing::debug!(why, "read by ffmpeg");
-        let proxy = SourceProxy::open(
-            Arc::clone(&self.store),
-            proxy::SourceObject::from_reader(reader),
-            (self.random)(),
-        )
-        .map_err(JobError::internal)?;
-        let ffmpeg = FfmpegSource::open(decoder, proxy, container, None).await?;
-        progress.timings.probed = (self.now_ms)();
-        progress.steps_ms[0] = elapsed_ms(started);
-        set_media_info(&mut progress.source, &ffmpeg.info);
-        let frames = ffmpeg.default_frames().await;
-        progress.counts = progress.counts.merge(ffmpeg.stats());
-        frames
+        let mut frames = source_frames::open(Arc::clone(reader), decoder, options, &mut observe).await?;
+        let decoded = frames.default_frames(&mut observe).await;
+        *counts = counts.merge(frames.ffmpeg_stats());
+        decoded
     }
 
     async fn reject(
@@ -367,7 +343,7 @@ impl<S: Store> PreviewService<S> {
             Ok(head) => {
                 progress.passthrough = head.passthrough.clone().with_default_trace_id(job.video);
                 progress.visibility =
-                    head.visibility.as_deref().map_or(Visibility::Public, Visibility::parse);
+                    head.visibility.as_deref().map_or(Visibility::Public, Visibility::parse_lenient);
                 progress.source = source_from_meta(&head);
             }
             // The video was deleted in the meantime.
@@ -437,6 +413,16 @@ pub(crate) fn source_from_meta(head: &ObjectMeta) -> Source {
         content_type: head.content_type.clone(),
         name: decode_name(&head.name),
         ..Source::default()
+    }
+}
+
+/// Records what is learned about a source before its frames are decoded.
+pub(crate) fn record_event(source: &mut Source, event: SourceEvent<'_>) {
+    match event {
+        SourceEvent::Container(container) => container.ffmpeg_name().clone_into(&mut source.container),
+        SourceEvent::Codec(name) => name.clone_into(&mut source.codec),
+        SourceEvent::OpenedNatively => {}
+        SourceEvent::OpenedByFfmpeg(info) => set_media_info(source, info),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Configuration of the `reconcile` Lambda from environment variables, checked all at once before it starts.
 
-use crate::config::{self, EnvironmentErrors};
+use crate::config::{EnvReader, EnvironmentErrors};
 use crate::store::s3::S3Config;
 
 /// The complete configuration. Its `Debug` output contains no secrets.
@@ -20,14 +20,11 @@ impl Config {
     /// # Errors
     /// All missing and invalid variables at once, without values.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, EnvironmentErrors> {
-        let mut errors = Vec::new();
-        let s3 = config::s3_config(&lookup, &mut errors);
-        let queue_url = config::require(&lookup, "UPLOAD_QUEUE_URL", &mut errors);
-        let queue_endpoint = config::optional_origin(&lookup, "AWS_ENDPOINT_URL_SQS", &mut errors);
-        if !errors.is_empty() {
-            return Err(EnvironmentErrors(errors));
-        }
-        Ok(Self { s3, queue_url, queue_endpoint })
+        let mut env = EnvReader::new(lookup);
+        let s3 = S3Config::from_env(&mut env);
+        let queue_url = env.require("UPLOAD_QUEUE_URL");
+        let queue_endpoint = env.optional_origin("AWS_ENDPOINT_URL_SQS");
+        env.finish(Self { s3, queue_url, queue_endpoint })
     }
 }
 

@@ -2,5 +2,5 @@
 
 pub mod config;
 mod list_uploads;
-pub mod queue;
+mod queue;
 pub mod service;

@@ -1,4 +1,4 @@
-//! Decodes frames of a video that is ready for on-demand images, natively or with ffmpeg like the default outputs.
+//! Decodes frames of a video that is ready for on-demand images.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,12 +12,10 @@ use crate::config::FfmpegTools;
 use crate::error::JobError;
 use crate::frames::animation_fps;
 use crate::frames::decoder::Decoder;
-use crate::frames::ffmpeg::FfmpegSource;
-use crate::frames::native::NativeSource;
+use crate::frames::source_frames::{self, AnimationRange, SourceFrames, SourceOptions, ignore_event};
 use crate::frames::time_budget::TimeBudget;
 use crate::render::service::{FrameSource, OpenFrameSource};
-use crate::source::proxy::{self, SourceProxy};
-use crate::source::reader::{OpenError, RangeReader};
+use crate::source::reader::RangeReader;
 use crate::store::{Store, StoreError};
 use glimpse_media::size::Size;
 
@@ -36,21 +34,11 @@ pub struct SourceOpener<S> {
 
 /// The source of one video.
 pub struct OpenedSource<S> {
-    source: Mutex<SourceReader<S>>,
+    frames: Mutex<SourceFrames<S>>,
     display_size: Size,
     fps: f64,
     poster_ms: Option<u64>,
-    duration_ms: u64,
-    random: fn() -> [u8; 16],
-    decoder: Decoder,
-    reader: Arc<RangeReader<S>>,
     deadline: Instant,
-}
-
-#[derive(Debug)]
-enum SourceReader<S> {
-    Native(Box<NativeSource<S>>),
-    Ffmpeg(Box<FfmpegSource>),
 }
 
 impl<S> fmt::Debug for OpenedSource<S> {
@@ -80,44 +68,22 @@ impl<S: Store> OpenFrameSource for SourceOpener<S> {
         let display_size = Size { width: source.width, height: source.height };
         let decoder = Decoder::new(&self.tools, &self.time_budget, deadline);
         let reader = Arc::new(RangeReader::new(Arc::clone(&self.store), key, head.etag, head.bytes));
-        let open = async {
-            let (known, container) = reader.detect_container().await?;
-            match NativeSource::open(decoder.clone(), Arc::clone(&reader), known, container).await {
-                Ok(native) => Ok(SourceReader::Native(Box::new(native.with_display_size(display_size)))),
-                Err(OpenError::Job(error)) => Err(error),
-                Err(OpenError::Unsupported(_)) => {
-                    open_with_ffmpeg(&decoder, &reader, self.random, manifest.source.duration_ms).await
-                }
-            }
+        let options = SourceOptions {
+            display_size: Some(display_size),
+            duration_ms: Some(source.duration_ms),
+            ..SourceOptions::new(self.random)
         };
-        let opened = run_until(deadline, open).await?;
+        let mut observer = ignore_event;
+        let open = source_frames::open(reader, decoder, options, &mut observer);
+        let frames = run_until(deadline, open).await?;
         Ok(OpenedSource {
-            source: Mutex::new(opened),
+            frames: Mutex::new(frames),
             display_size,
             fps: source.fps,
             poster_ms: manifest.poster_ms,
-            duration_ms: source.duration_ms,
-            random: self.random,
-            decoder,
-            reader,
             deadline,
         })
     }
-}
-
-async fn open_with_ffmpeg<S: Store>(
-    decoder: &Decoder,
-    reader: &Arc<RangeReader<S>>,
-    random: fn() -> [u8; 16],
-    length_ms: u64,
-) -> Result<SourceReader<S>, JobError> {
-    let (_, container) = reader.detect_container().await?;
-    let proxy =
-        SourceProxy::open(Arc::clone(reader.store()), proxy::SourceObject::from_reader(reader), random())
-            .map_err(JobError::internal)?;
-    Ok(SourceReader::Ffmpeg(Box::new(
-        FfmpegSource::open(decoder.clone(), proxy, container, Some(length_ms)).await?,
-    )))
 }
 
 async fn run_until<T>(
@@ -128,62 +94,20 @@ async fn run_until<T>(
     timeout_at(deadline, Box::pin(work)).await.map_err(late)?
 }
 
-impl<S: Store> OpenedSource<S> {
-    /// Decodes frames. If the index turns out to be unsupported, ffmpeg reads the file.
-    async fn extract(&self, selection: FrameSelection, size: Size) -> Result<Vec<Bytes>, JobError> {
-        let mut source = self.source.lock().await;
-        if let SourceReader::Native(native) = &mut *source {
-            let extracted = match selection {
-                FrameSelection::At(at_ms) => native.frame_at(at_ms, size).await.map(|frame| vec![frame]),
-                FrameSelection::Best => match self.poster_ms {
-                    Some(poster_ms) => native.poster_frame(poster_ms, size).await.map(|frame| vec![frame]),
-                    // ffmpeg selected this poster, and selects the same one again.
-                    None => Err(OpenError::Unsupported("the time of the poster is unknown")),
-                },
-                FrameSelection::Range(span, fps) => {
-                    native.animation_frames(span, self.poster_ms, size, fps).await
-                }
-            };
-            match extracted {
-                Ok(frames) => return Ok(frames),
-                Err(OpenError::Job(error)) => return Err(error),
-                Err(OpenError::Unsupported(_)) => {
-                    *source =
-                        open_with_ffmpeg(&self.decoder, &self.reader, self.random, self.duration_ms).await?;
-                }
-            }
-        }
-        match (&*source, selection) {
-            (SourceReader::Ffmpeg(ffmpeg), FrameSelection::At(at_ms)) => {
-                ffmpeg.frame_at(at_ms, size).await.map(|frame| vec![frame])
-            }
-            (SourceReader::Ffmpeg(ffmpeg), FrameSelection::Best) => {
-                ffmpeg.best_frame(size).await.map(|frame| vec![frame])
-            }
-            (SourceReader::Ffmpeg(ffmpeg), FrameSelection::Range(span, fps)) => {
-                ffmpeg.animation_frames(span, size, fps).await
-            }
-            (SourceReader::Native(_), _) => Err(JobError::internal("no reader left")),
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-enum FrameSelection {
-    At(u64),
-    Best,
-    Range(Option<(u64, u64)>, f64),
-}
-
 impl<S: Store> FrameSource for OpenedSource<S> {
     fn display_size(&self) -> Size {
         self.display_size
     }
 
     async fn frame_at(&self, at_ms: Option<u64>, size: Size) -> Result<(Bytes, Size), JobError> {
-        let selection = at_ms.map_or(FrameSelection::Best, FrameSelection::At);
-        let frames = run_until(self.deadline, self.extract(selection, size)).await?;
-        let frame = frames.into_iter().next().ok_or(JobError::Rejected(Code::Truncated))?;
+        let decode = async {
+            let mut frames = self.frames.lock().await;
+            match at_ms {
+                Some(at_ms) => frames.frame_at(at_ms, size).await,
+                None => frames.poster_frame(self.poster_ms, size).await,
+            }
+        };
+        let frame = run_until(self.deadline, decode).await?;
         Ok((frame, size))
     }
 
@@ -194,8 +118,9 @@ impl<S: Store> FrameSource for OpenedSource<S> {
         fps: f64,
     ) -> Result<(Vec<Bytes>, f64), JobError> {
         let fps = animation_fps(self.fps, fps.ceil().clamp(1.0, 120.0) as u32).min(fps.max(1.0));
-        let frames =
-            run_until(self.deadline, self.extract(FrameSelection::Range(span_ms, fps), size)).await?;
+        let range = AnimationRange { span_ms, poster_ms: self.poster_ms, fps };
+        let decode = async { self.frames.lock().await.animation_frames(range, size).await };
+        let frames = run_until(self.deadline, decode).await?;
         Ok((frames, fps))
     }
 }

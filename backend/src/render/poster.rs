@@ -11,24 +11,19 @@ use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use crate::error::JobError;
+use crate::preview::outputs::{EncodedImage, EncodedOutputs};
+use crate::preview::upload::upload_output;
 use crate::render::service::{
-    FrameSource as _, OpenFrameSource, RenderError, RenderService, check_within_duration, encode_image,
+    FrameSource as _, OpenFrameSource, RenderError, RenderService, check_within_duration,
 };
-use crate::store::{Store, StoreError};
+use crate::store::{PutCondition, PutOptions, Store, StoreError};
 use glimpse_media::image::header::ImageError;
-use glimpse_media::image::{placeholder, resize};
-use glimpse_media::size::Size;
+use glimpse_media::image::{self, EncoderInput, placeholder, resize};
 
 /// Maximum number of attempts to write a choice after a conflict with another one.
 const ATTEMPTS: u32 = 5;
 /// The maximum size of a stored choice, in bytes.
 const MAX_BYTES: u64 = 64 * 1024;
-
-/// A default thumbnail that shows the chosen poster.
-struct EncodedThumbnail {
-    variant: Variant,
-    bytes: Bytes,
-}
 
 impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
     /// Makes the frame at this time in milliseconds, or the best frame, the poster.
@@ -56,10 +51,12 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
         let frame = framing.apply(frame, decoded).map_err(JobError::internal)?;
         let size = framing.size;
         let encode = move || {
-            let images: Result<Vec<_>, _> = thumbnails
+            let images: Result<EncodedOutputs, _> = thumbnails
                 .into_iter()
                 .map(|variant| {
-                    Ok(EncodedThumbnail { variant, bytes: encode_image(&frame, size, variant.format())? })
+                    let input = EncoderInput::Thumbnail { frame: &frame, size };
+                    let bytes = image::encode(variant.format(), input)?;
+                    Ok((variant, EncodedImage { bytes, size }))
                 })
                 .collect();
             images.map(|shown| {
@@ -75,17 +72,21 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
                 video,
                 time_ms,
                 revision: revision + 1,
-                outputs: self.put_thumbnails(&manifest, &images, size).await?,
+                outputs: self.put_thumbnails(&manifest, &images).await?,
                 thumbhash: thumbhash.clone(),
                 dominant_color: dominant_color.clone(),
                 chosen_at: (self.now_ms)(),
             };
             let json = Bytes::from(serde_json::to_vec(&poster).map_err(JobError::internal)?);
-            match self.store.put_json_conditional(&Key::Poster(video), json, current_etag.as_deref()).await {
-                Ok(()) => return Ok(poster),
+            let condition = current_etag.as_deref().map_or(PutCondition::IfAbsent, PutCondition::IfMatch);
+            let options = PutOptions::JSON.with_condition(condition);
+            match self.store.put(&Key::Poster(video), json, options).await {
+                Ok(_) => return Ok(poster),
                 // Another choice was written in the meantime, and some of the thumbnails may be those of that one:
                 // write all of them again.
-                Err(StoreError::AlreadyExists | StoreError::Conflict) => tokio::task::yield_now().await,
+                Err(StoreError::AlreadyExists | StoreError::PreconditionFailed | StoreError::Conflict) => {
+                    tokio::task::yield_now().await;
+                }
                 Err(error) => return Err(JobError::storage(error).into()),
             }
         }
@@ -107,22 +108,12 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
     async fn put_thumbnails(
         &self,
         manifest: &Manifest,
-        images: &[EncodedThumbnail],
-        size: Size,
+        images: &EncodedOutputs,
     ) -> Result<Vec<Output>, RenderError> {
         let mut outputs = Vec::with_capacity(images.len());
-        for EncodedThumbnail { variant, bytes } in images {
-            let content_type = variant.format().content_type();
+        for (variant, image) in images {
             let key = Key::Output(manifest.video, *variant);
-            let etag = self.store.put_output(&key, bytes.clone(), content_type, manifest.visibility).await;
-            outputs.push(Output {
-                variant: variant.file_name(),
-                bytes: bytes.len() as u64,
-                content_type: content_type.to_owned(),
-                etag: etag.map_err(JobError::storage)?,
-                width: size.width,
-                height: size.height,
-            });
+            outputs.push(upload_output(&*self.store, &key, *variant, image, manifest.visibility).await?);
         }
         Ok(outputs)
     }

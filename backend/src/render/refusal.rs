@@ -10,7 +10,7 @@ use tracing::warn;
 
 use crate::error::JobError;
 use crate::render::service::{OpenFrameSource, RenderError, RenderService};
-use crate::store::{Store, StoreError};
+use crate::store::{PutOptions, Store, StoreError};
 
 /// Validity of a refusal caused by the file or the parameters, in milliseconds: one day.
 const PERMANENT_TTL_MS: u64 = 24 * 60 * 60 * 1000;
@@ -82,7 +82,8 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
             let json =
                 serde_json::to_vec(&record).map_err(|error| StoreError::Transient(error.to_string()))?;
             let key = Key::Refusal(video, variant);
-            self.store.put_output(&key, Bytes::from(json), "application/json", visibility).await.map(drop)
+            let options = PutOptions::JSON.with_visibility(visibility);
+            self.store.put(&key, Bytes::from(json), options).await.map(drop)
         }
         .await;
         if let Err(error) = result {

@@ -21,9 +21,9 @@ use crate::error::JobError;
 use crate::lambda::Invocation;
 use crate::lambda::metrics::{self, MetricRecord, Subject, metric};
 use crate::render::http::{OnDemandRequest, RenderTarget};
-use crate::store::{Store, StoreError};
-use glimpse_media::image::header::{self, ImageError};
-use glimpse_media::image::{gif, jpeg, png, resize, webp};
+use crate::store::{PutCondition, PutOptions, Store, StoreError};
+use glimpse_media::image::header::ImageError;
+use glimpse_media::image::{self, EncoderInput, resize};
 use glimpse_media::size::Size;
 
 /// The maximum size of a manifest, in bytes.
@@ -34,8 +34,6 @@ const MAX_IMAGE_BYTES: usize = 32 * 1024 * 1024;
 const REFUSAL_WRITE_MARGIN: Duration = Duration::from_millis(500);
 /// Maximum number of attempts to write after a conflict with another write (409).
 const WRITE_ATTEMPTS: u32 = 5;
-/// Maximum clock difference to the component that created an id, in milliseconds.
-const CLOCK_SKEW_MS: u64 = 60 * 1000;
 
 /// Decodes frames of one video.
 pub trait FrameSource: Send + Sync {
@@ -241,9 +239,7 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
 
     /// The problem of a video without a manifest, derived from its id as at the edge.
     fn missing_manifest_problem(&self, video: VideoId) -> Problem {
-        let (granted, now_ms) = (video.timestamp_ms(), (self.now_ms)());
-        let is_processing =
-            granted <= now_ms + CLOCK_SKEW_MS && now_ms < granted + limits::PROCESSING_WINDOW_MS;
+        let is_processing = video.is_within_processing_window((self.now_ms)());
         Problem::new(if is_processing { Code::Processing } else { Code::NotFound })
     }
 
@@ -262,11 +258,14 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
         manifest: &Manifest,
         bytes: Bytes,
     ) -> Result<StoredImage, RenderError> {
-        let content_type = variant.format().content_type();
+        let options = PutOptions {
+            content_type: variant.format().content_type(),
+            visibility: Some(manifest.visibility),
+            condition: PutCondition::IfAbsent,
+            is_on_demand: true,
+        };
         for _ in 0..WRITE_ATTEMPTS {
-            let result =
-                self.store.create_output(key, bytes.clone(), content_type, manifest.visibility).await;
-            match result {
+            match self.store.put(key, bytes.clone(), options).await {
                 Ok(etag) => return Ok(StoredImage { bytes, etag, how: "made" }),
                 Err(StoreError::AlreadyExists) => {
                     // If it was deleted again in the meantime, the loop retries the write.
@@ -348,19 +347,10 @@ async fn make_thumbnail<C: FrameSource>(
     let (frame, decoded) = source.frame_at(still.time_ms, framing.decode_size).await?;
     let encode = move || {
         let frame = framing.apply(frame, decoded)?;
-        encode_image(&frame, framing.size, format)
+        image::encode(format, EncoderInput::Thumbnail { frame: &frame, size: framing.size })
     };
     let bytes = spawn_blocking(encode).await.map_err(JobError::internal)?;
     bytes.map_err(|error| JobError::internal(error).into())
-}
-
-pub fn encode_image(frame: &[u8], size: Size, format: OutputFormat) -> Result<Bytes, ImageError> {
-    let bytes = match format {
-        OutputFormat::Png => png::encode(frame, size),
-        OutputFormat::Webp => webp::encode(frame, size, webp::POSTER_QUALITY),
-        _ => jpeg::encode(frame, size, jpeg::POSTER_QUALITY),
-    }?;
-    verify_image(bytes, format, |actual| actual == size)
 }
 
 async fn make_animation<C: FrameSource>(
@@ -370,21 +360,9 @@ async fn make_animation<C: FrameSource>(
 ) -> Result<Bytes, RenderError> {
     let size = resize::animation_size(source.display_size(), &moving);
     let (frames, fps) = source.frames_between(moving.span_ms, size, f64::from(moving.fps)).await?;
-    let encode = move || {
-        let bytes = match (format, moving.max_bytes.map(|bytes| bytes as usize)) {
-            (OutputFormat::Webp, None) => webp::encode_animation(&frames, size, fps, webp::HIGH_QUALITY),
-            (OutputFormat::Webp, Some(max_bytes)) => {
-                webp::encode_animation_within(&frames, size, fps, max_bytes)
-            }
-            (_, None) => gif::encode(&frames, size, fps, &gif::HIGH_QUALITY),
-            (_, Some(max_bytes)) => gif::encode_within(&frames, size, fps, max_bytes),
-        }?;
-        // To keep within the byte limit, the image may also have been scaled down.
-        let may_shrink = moving.max_bytes.is_some();
-        verify_image(bytes, format, |actual| {
-            actual == size || (may_shrink && actual.width <= size.width && actual.height <= size.height)
-        })
-    };
+    let max_bytes = moving.max_bytes.map(|bytes| bytes as usize);
+    let encode =
+        move || image::encode(format, EncoderInput::Animation { frames: &frames, size, fps, max_bytes });
     let bytes = spawn_blocking(encode).await.map_err(JobError::internal)?;
     bytes.map_err(|error| match error {
         ImageError::TooManyBytes { least_bytes, .. } => {
@@ -394,18 +372,6 @@ async fn make_animation<C: FrameSource>(
         }
         error => JobError::internal(error).into(),
     })
-}
-
-/// Returns the image, if its header has the expected format and size.
-fn verify_image(
-    bytes: Bytes,
-    format: OutputFormat,
-    is_expected_size: impl Fn(Size) -> bool,
-) -> Result<Bytes, ImageError> {
-    match header::parse(format, &bytes) {
-        Some(facts) if is_expected_size(facts.size) => Ok(bytes),
-        facts => Err(ImageError::Encoder(format!("unexpected output {facts:?}"))),
-    }
 }
 
 /// The record of a request for an image; `subject` is `None` if the request could not be parsed. `how` is the result:

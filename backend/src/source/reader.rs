@@ -9,9 +9,10 @@ use bytes::{Bytes, BytesMut};
 use futures::{StreamExt as _, TryStreamExt as _};
 use glimpse_contract::{Code, Key};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::error::JobError;
+use crate::source::range_stream::{RangeStream, ReadCounters, SourceObject};
 use crate::store::{Store, StoreError};
 use glimpse_media::container::{self, Container};
 use glimpse_media::demux::buffer::SparseBuffer;
@@ -28,10 +29,6 @@ const MAX_GAP_BYTES: u64 = 48 * 1024;
 const PART_BYTES: u64 = 8 * 1024 * 1024;
 /// Maximum number of concurrent requests.
 const MAX_CONCURRENT_READS: usize = 24;
-/// Timeout for each read from S3.
-const READ_TIMEOUT: Duration = Duration::from_secs(15);
-/// After this many consecutive reads without data the source is unreadable.
-const MAX_EMPTY_READS: u32 = 3;
 /// Maximum number of bytes of one source in memory.
 pub const MAX_BUFFERED_BYTES: u64 = 320 * 1024 * 1024;
 /// How often a demuxer may request more bytes before the file counts as unsupported.
@@ -67,28 +64,16 @@ impl IoStats {
 #[derive(Debug)]
 pub struct RangeReader<S> {
     store: Arc<S>,
-    key: Key,
-    etag: String,
-    total_bytes: u64,
-    requests: AtomicU64,
-    bytes: AtomicU64,
+    object: SourceObject,
+    counters: Arc<ReadCounters>,
     round_trips: AtomicU64,
-    wait_time_us: AtomicU64,
 }
 
 impl<S: Store> RangeReader<S> {
     /// A reader of the object with this ETag and length.
     pub fn new(store: Arc<S>, key: Key, etag: String, total_bytes: u64) -> Self {
-        Self {
-            store,
-            key,
-            etag,
-            total_bytes,
-            requests: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
-            round_trips: AtomicU64::new(0),
-            wait_time_us: AtomicU64::new(0),
-        }
+        let object = SourceObject { key, etag, bytes: total_bytes };
+        Self { store, object, counters: Arc::default(), round_trips: AtomicU64::new(0) }
     }
 
     /// The store of the object.
@@ -96,28 +81,18 @@ impl<S: Store> RangeReader<S> {
         &self.store
     }
 
-    /// The key of the object.
-    pub fn key(&self) -> &Key {
-        &self.key
-    }
-
-    /// The ETag that the object must have, with quotes.
-    pub fn etag(&self) -> &str {
-        &self.etag
-    }
-
-    /// The length of the object in bytes.
-    pub fn total_bytes(&self) -> u64 {
-        self.total_bytes
+    /// The object.
+    pub fn object(&self) -> &SourceObject {
+        &self.object
     }
 
     /// Statistics of the reads so far.
     pub fn stats(&self) -> IoStats {
         IoStats {
-            requests: self.requests.load(Ordering::Relaxed),
-            bytes: self.bytes.load(Ordering::Relaxed),
+            requests: self.counters.requests.load(Ordering::Relaxed),
+            bytes: self.counters.bytes.load(Ordering::Relaxed),
             round_trips: self.round_trips.load(Ordering::Relaxed),
-            wait_time: Duration::from_micros(self.wait_time_us.load(Ordering::Relaxed)),
+            wait_time: Duration::from_micros(self.counters.wait_time_us.load(Ordering::Relaxed)),
         }
     }
 
@@ -126,11 +101,12 @@ impl<S: Store> RangeReader<S> {
     /// # Errors
     /// The error of the storage, or the container is not supported.
     pub async fn detect_container(&self) -> Result<(SparseBuffer, Container), JobError> {
-        let mut buffer = SparseBuffer::new(self.total_bytes);
-        let head = 0..if self.total_bytes <= SMALL_BYTES { self.total_bytes } else { HEAD_BYTES };
+        let total_bytes = self.object.bytes;
+        let mut buffer = SparseBuffer::new(total_bytes);
+        let head = 0..if total_bytes <= SMALL_BYTES { total_bytes } else { HEAD_BYTES };
         self.fetch(&mut buffer, std::slice::from_ref(&head)).await?;
         let container =
-            container::sniff(&buffer.get_available(head), self.total_bytes).map_err(JobError::Rejected)?;
+            container::sniff(&buffer.get_available(head), total_bytes).map_err(JobError::Rejected)?;
         Ok((buffer, container))
     }
 
@@ -146,7 +122,7 @@ impl<S: Store> RangeReader<S> {
         self.round_trips.fetch_add(1, Ordering::Relaxed);
         let started = Instant::now();
         let fetched = self.read_ranges(parts).await;
-        self.wait_time_us.fetch_add(started.elapsed().as_micros() as u64, Ordering::Relaxed);
+        self.counters.wait_time_us.fetch_add(started.elapsed().as_micros() as u64, Ordering::Relaxed);
         for (at, bytes) in fetched.map_err(map_read_error)? {
             buffer.insert(at, &bytes);
         }
@@ -201,41 +177,14 @@ impl<S: Store> RangeReader<S> {
         Err(OpenError::Unsupported("too many reads"))
     }
 
-    async fn read_range(&self, part: Range<u64>) -> Result<Bytes, StoreError> {
-        let mut bytes = BytesMut::with_capacity((part.end - part.start) as usize);
-        let mut empty_reads = 0;
-        loop {
-            let before = bytes.len();
-            let result = self.read_once(part.start + before as u64..part.end, &mut bytes).await;
-            if bytes.len() as u64 >= part.end - part.start {
-                // S3 never sends more than requested.
-                bytes.truncate((part.end - part.start) as usize);
-                return Ok(bytes.freeze());
-            }
-            empty_reads = if bytes.len() > before { 0 } else { empty_reads + 1 };
-            match result {
-                Ok(()) | Err(StoreError::Transient(_) | StoreError::Denied(_) | StoreError::Conflict)
-                    if empty_reads <= MAX_EMPTY_READS => {}
-                Ok(()) => return Err(StoreError::Transient("the response body ended early".into())),
-                Err(error) => return Err(error),
-            }
+    async fn read_range(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let mut bytes = BytesMut::with_capacity((range.end - range.start) as usize);
+        let (store, object) = (Arc::clone(&self.store), self.object.clone());
+        let mut stream = RangeStream::new(store, object, Arc::clone(&self.counters), range);
+        while let Some(chunk) = stream.next().await {
+            bytes.extend_from_slice(&chunk?);
         }
-    }
-
-    async fn read_once(&self, range: Range<u64>, into: &mut BytesMut) -> Result<(), StoreError> {
-        let timed_out = |_| StoreError::Transient("S3 timed out".into());
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        let expected_len = (range.end - range.start) as usize + into.len();
-        let mut body = self.store.get_range(&self.key, &self.etag, range).await?;
-        while let Some(chunk) = timeout(READ_TIMEOUT, body.next()).await.map_err(timed_out)? {
-            let chunk = chunk?;
-            self.bytes.fetch_add(chunk.len() as u64, Ordering::Relaxed);
-            into.extend_from_slice(&chunk);
-            if into.len() > expected_len {
-                break;
-            }
-        }
-        Ok(())
+        Ok(bytes.freeze())
     }
 }
 

@@ -6,10 +6,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use glimpse_contract::{ClientMetadata, Grant, Key, META_NAME, META_VISIBILITY, Visibility};
+use glimpse_contract::{ClientMetadata, Grant, Key, META_NAME, META_VISIBILITY};
 use sha2::{Digest as _, Sha256};
 
-use super::{ObjectBody, ObjectMeta, Store, StoreError};
+use super::{ObjectBody, ObjectMeta, PutCondition, PutOptions, Store, StoreError};
 
 /// The size of the chunks of a body, in bytes.
 const CHUNK_BYTES: usize = 16 * 1024;
@@ -44,7 +44,7 @@ pub struct MemoryStore {
 struct Inner {
     objects: BTreeMap<String, MemoryObject>,
     read_faults: VecDeque<ReadFault>,
-    create_faults: VecDeque<StoreError>,
+    put_faults: VecDeque<StoreError>,
     reads: u64,
     writes: u64,
 }
@@ -93,16 +93,16 @@ impl MemoryStore {
         self.lock().read_faults.push_back(fault);
     }
 
-    /// Queues a fault for the next object that is created: a manifest or an on-demand image.
-    pub fn fail_next_create(&self, error: StoreError) {
-        self.lock().create_faults.push_back(error);
+    /// Queues a fault for the next write with a condition, like that of a manifest or an on-demand image.
+    pub fn fail_next_conditional_put(&self, error: StoreError) {
+        self.lock().put_faults.push_back(error);
     }
 
     /// Removes all queued faults.
     pub fn clear_faults(&self) {
         let mut inner = self.lock();
         inner.read_faults.clear();
-        inner.create_faults.clear();
+        inner.put_faults.clear();
     }
 
     /// The number of bodies that were requested, and of objects that were written.
@@ -110,45 +110,15 @@ impl MemoryStore {
         let inner = self.lock();
         (inner.reads, inner.writes)
     }
-
-    fn put(&self, key: &Key, bytes: Bytes, content_type: &str, visibility: Option<Visibility>) -> String {
-        let object = new_object(bytes, content_type, visibility);
-        let etag = object.head.etag.clone();
-        let mut inner = self.lock();
-        inner.writes += 1;
-        inner.objects.insert(key.to_string(), object);
-        etag
-    }
-
-    fn create(
-        &self,
-        key: &Key,
-        bytes: Bytes,
-        content_type: &str,
-        visibility: Option<Visibility>,
-    ) -> Result<String, StoreError> {
-        let object = new_object(bytes, content_type, visibility);
-        let etag = object.head.etag.clone();
-        let mut inner = self.lock();
-        if let Some(error) = inner.create_faults.pop_front() {
-            return Err(error);
-        }
-        if inner.objects.contains_key(&key.to_string()) {
-            return Err(StoreError::AlreadyExists);
-        }
-        inner.writes += 1;
-        inner.objects.insert(key.to_string(), object);
-        Ok(etag)
-    }
 }
 
-fn new_object(bytes: Bytes, content_type: &str, visibility: Option<Visibility>) -> MemoryObject {
+fn new_object(bytes: Bytes, options: PutOptions<'_>) -> MemoryObject {
     let head = ObjectMeta {
         etag: etag(&bytes),
         bytes: bytes.len() as u64,
-        content_type: content_type.to_owned(),
+        content_type: options.content_type.to_owned(),
         name: String::new(),
-        visibility: visibility.map(|word| word.as_str().to_owned()),
+        visibility: options.visibility.map(|word| word.as_str().to_owned()),
         passthrough: ClientMetadata::default(),
     };
     MemoryObject { head, bytes }
@@ -159,7 +129,7 @@ impl Store for MemoryStore {
         self.object(key).map(|object| object.head).ok_or(StoreError::NotFound)
     }
 
-    async fn get_range(&self, key: &Key, etag: &str, range: Range<u64>) -> Result<ObjectBody, StoreError> {
+    async fn read_range(&self, key: &Key, etag: &str, range: Range<u64>) -> Result<ObjectBody, StoreError> {
         let fault = {
             let mut inner = self.lock();
             inner.reads += 1;
@@ -192,16 +162,6 @@ impl Store for MemoryStore {
         Ok(futures::stream::iter(chunks).boxed())
     }
 
-    async fn put_output(
-        &self,
-        key: &Key,
-        bytes: Bytes,
-        content_type: &'static str,
-        visibility: Visibility,
-    ) -> Result<String, StoreError> {
-        Ok(self.put(key, bytes, content_type, Some(visibility)))
-    }
-
     async fn get(&self, key: &Key, max_bytes: u64) -> Result<(ObjectMeta, Bytes), StoreError> {
         let object = self.object(key).ok_or(StoreError::NotFound)?;
         if object.head.bytes > max_bytes {
@@ -210,46 +170,30 @@ impl Store for MemoryStore {
         Ok((object.head, object.bytes))
     }
 
-    async fn create_output(
-        &self,
-        key: &Key,
-        bytes: Bytes,
-        content_type: &'static str,
-        visibility: Visibility,
-    ) -> Result<String, StoreError> {
-        self.create(key, bytes, content_type, Some(visibility))
-    }
-
-    async fn create_manifest(&self, key: &Key, json: Bytes) -> Result<(), StoreError> {
-        self.create(key, json, "application/json", None).map(drop)
-    }
-
-    async fn put_json_conditional(
-        &self,
-        key: &Key,
-        json: Bytes,
-        if_match: Option<&str>,
-    ) -> Result<(), StoreError> {
+    async fn put(&self, key: &Key, bytes: Bytes, options: PutOptions<'_>) -> Result<String, StoreError> {
         let mut inner = self.lock();
-        if let Some(error) = inner.create_faults.pop_front() {
+        if options.condition != PutCondition::Always
+            && let Some(error) = inner.put_faults.pop_front()
+        {
             return Err(error);
         }
         let current = inner.objects.get(&key.to_string()).map(|object| object.head.etag.as_str());
-        if current != if_match {
-            return Err(StoreError::AlreadyExists);
+        match options.condition {
+            PutCondition::IfAbsent if current.is_some() => return Err(StoreError::AlreadyExists),
+            PutCondition::IfMatch(etag) if current != Some(etag) => {
+                return Err(StoreError::PreconditionFailed);
+            }
+            _ => {}
         }
+        let object = new_object(bytes, options);
+        let etag = object.head.etag.clone();
         inner.writes += 1;
-        inner.objects.insert(key.to_string(), new_object(json, "application/json", None));
-        Ok(())
+        inner.objects.insert(key.to_string(), object);
+        Ok(etag)
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
         self.remove_object(key);
-        Ok(())
-    }
-
-    async fn put_json(&self, key: &Key, json: Bytes) -> Result<(), StoreError> {
-        self.put(key, json, "application/json", None);
         Ok(())
     }
 }
@@ -264,4 +208,15 @@ fn etag(bytes: &[u8]) -> String {
     }
     text.push('"');
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::conformance;
+
+    #[tokio::test]
+    async fn conforms() {
+        assert_eq!(conformance::find_violations(&MemoryStore::default()).await, Vec::<String>::new());
+    }
 }

@@ -1,5 +1,6 @@
 //! The S3 operations that the backend uses, and their errors by what the caller does next.
 
+pub mod conformance;
 pub mod memory;
 pub mod s3;
 
@@ -16,7 +17,7 @@ pub enum StoreError {
     /// 404: the object does not exist, and a retry will not change that.
     #[error("the object does not exist")]
     NotFound,
-    /// 412 to `If-Match`: the object is not the one of the event.
+    /// 412 to `If-Match`: the object is not the one that the caller read before, or that of the event.
     #[error("the object was replaced")]
     PreconditionFailed,
     /// 412 to `If-None-Match: *`: another write was first.
@@ -53,18 +54,57 @@ pub struct ObjectMeta {
 /// The bytes of an object as they arrive.
 pub type ObjectBody = BoxStream<'static, Result<Bytes, StoreError>>;
 
-/// One bucket, with the operations that the backend uses.
+/// When a write happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PutCondition<'a> {
+    /// Always, over any existing object.
+    #[default]
+    Always,
+    /// If there is no object: otherwise [`StoreError::AlreadyExists`].
+    IfAbsent,
+    /// If the object has this ETag: otherwise [`StoreError::PreconditionFailed`].
+    IfMatch(&'a str),
+}
+
+/// How an object is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PutOptions<'a> {
+    /// The media type.
+    pub content_type: &'static str,
+    /// The visibility of an object that the edge delivers; `None` for a record.
+    pub visibility: Option<Visibility>,
+    /// When it is written.
+    pub condition: PutCondition<'a>,
+    /// Whether it is an on-demand image, which the bucket's lifecycle rule may expire.
+    pub is_on_demand: bool,
+}
+
+impl<'a> PutOptions<'a> {
+    /// A JSON record.
+    pub const JSON: Self = Self::new("application/json");
+
+    /// A record of this type, over any existing object.
+    pub const fn new(content_type: &'static str) -> Self {
+        Self { content_type, visibility: None, condition: PutCondition::Always, is_on_demand: false }
+    }
+
+    /// With the visibility of an object that the edge delivers.
+    #[must_use]
+    pub const fn with_visibility(self, visibility: Visibility) -> Self {
+        Self { visibility: Some(visibility), ..self }
+    }
+
+    /// With a condition.
+    #[must_use]
+    pub const fn with_condition(self, condition: PutCondition<'a>) -> Self {
+        Self { condition, ..self }
+    }
+}
+
+/// One bucket, with the operations that the backend uses. [`conformance`] checks an implementation.
 pub trait Store: Send + Sync + 'static {
     /// Reads the metadata of an object.
     fn head(&self, key: &Key) -> impl Future<Output = Result<ObjectMeta, StoreError>> + Send;
-
-    /// Reads a range of the object with this ETag. The range must not be empty and must be within the object.
-    fn get_range(
-        &self,
-        key: &Key,
-        etag: &str,
-        range: Range<u64>,
-    ) -> impl Future<Output = Result<ObjectBody, StoreError>> + Send;
 
     /// Reads a small object as a whole, with any ETag. If it is longer than `max_bytes`, the error is
     /// [`StoreError::Transient`].
@@ -74,49 +114,22 @@ pub trait Store: Send + Sync + 'static {
         max_bytes: u64,
     ) -> impl Future<Output = Result<(ObjectMeta, Bytes), StoreError>> + Send;
 
-    /// Writes an output and returns its ETag. Idempotent for the same bytes.
-    fn put_output(
+    /// Reads a range of the object with this ETag. The range must not be empty and must be within the object.
+    fn read_range(
+        &self,
+        key: &Key,
+        etag: &str,
+        range: Range<u64>,
+    ) -> impl Future<Output = Result<ObjectBody, StoreError>> + Send;
+
+    /// Writes an object and returns its ETag, which depends on the bytes only.
+    fn put(
         &self,
         key: &Key,
         bytes: Bytes,
-        content_type: &'static str,
-        visibility: Visibility,
+        options: PutOptions<'_>,
     ) -> impl Future<Output = Result<String, StoreError>> + Send;
-
-    /// Writes an output if its key does not exist yet, and returns its ETag.
-    fn create_output(
-        &self,
-        key: &Key,
-        bytes: Bytes,
-        content_type: &'static str,
-        visibility: Visibility,
-    ) -> impl Future<Output = Result<String, StoreError>> + Send;
-
-    /// Writes the manifest if there is none yet.
-    fn create_manifest(&self, key: &Key, json: Bytes) -> impl Future<Output = Result<(), StoreError>> + Send;
-
-    /// Replaces the manifest with this ETag; [`StoreError::AlreadyExists`] if it has another one.
-    fn replace_manifest(
-        &self,
-        key: &Key,
-        json: Bytes,
-        if_match: &str,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send {
-        self.put_json_conditional(key, json, Some(if_match))
-    }
-
-    /// Writes a JSON document over the one with this ETag, or if there is none: otherwise
-    /// [`StoreError::AlreadyExists`].
-    fn put_json_conditional(
-        &self,
-        key: &Key,
-        json: Bytes,
-        if_match: Option<&str>,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Deletes an object. Succeeds if it does not exist.
     fn delete(&self, key: &Key) -> impl Future<Output = Result<(), StoreError>> + Send;
-
-    /// Writes a JSON document, over any existing one.
-    fn put_json(&self, key: &Key, json: Bytes) -> impl Future<Output = Result<(), StoreError>> + Send;
 }

@@ -13,16 +13,15 @@ use aws_sdk_s3::config::{
     StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
-use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
-use glimpse_contract::{ClientMetadata, Key, META_NAME, META_VISIBILITY, Visibility};
+use glimpse_contract::{ClientMetadata, Key, META_NAME, META_VISIBILITY};
 use tokio::time::timeout;
 
-pub use super::{ObjectBody, ObjectMeta, Store, StoreError};
+use super::{ObjectBody, ObjectMeta, PutCondition, PutOptions, Store, StoreError};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time to the first byte of a response. Bodies have their own timeout where they are read.
@@ -113,24 +112,6 @@ impl S3Store {
             _ => classified,
         }
     }
-
-    fn put_output_request(
-        &self,
-        key: &Key,
-        bytes: Bytes,
-        content_type: &'static str,
-        visibility: Visibility,
-    ) -> PutObjectFluentBuilder {
-        let name = META_VISIBILITY.strip_prefix(METADATA_PREFIX).unwrap_or(META_VISIBILITY);
-        self.client
-            .put_object()
-            .bucket(&self.bucket)
-            .key(key.to_string())
-            .content_type(content_type)
-            .cache_control(CACHE_CONTROL)
-            .metadata(name, visibility.as_str())
-            .body(ByteStream::from(bytes))
-    }
 }
 
 impl Store for S3Store {
@@ -144,7 +125,7 @@ impl Store for S3Store {
         Ok(object_meta(response.e_tag(), length, response.content_type(), response.metadata()))
     }
 
-    async fn get_range(&self, key: &Key, etag: &str, range: Range<u64>) -> Result<ObjectBody, StoreError> {
+    async fn read_range(&self, key: &Key, etag: &str, range: Range<u64>) -> Result<ObjectBody, StoreError> {
         let response = self
             .client
             .get_object()
@@ -163,18 +144,6 @@ impl Store for S3Store {
             Some((next.map_err(|error| StoreError::Transient(error.to_string())), body))
         });
         Ok(body.boxed())
-    }
-
-    async fn put_output(
-        &self,
-        key: &Key,
-        bytes: Bytes,
-        content_type: &'static str,
-        visibility: Visibility,
-    ) -> Result<String, StoreError> {
-        let request = self.put_output_request(key, bytes, content_type, visibility);
-        let response = request.send().await.map_err(|error| classify(&error, StoreError::Conflict))?;
-        Ok(response.e_tag().unwrap_or_default().to_owned())
     }
 
     async fn get(&self, key: &Key, max_bytes: u64) -> Result<(ObjectMeta, Bytes), StoreError> {
@@ -204,72 +173,41 @@ impl Store for S3Store {
         Ok((head, bytes.freeze()))
     }
 
-    async fn create_output(
-        &self,
-        key: &Key,
-        bytes: Bytes,
-        content_type: &'static str,
-        visibility: Visibility,
-    ) -> Result<String, StoreError> {
-        let request = self.put_output_request(key, bytes, content_type, visibility).if_none_match("*");
-        let request = request.set_tagging(self.on_demand_tag.clone());
-        let response = request.send().await.map_err(|error| classify(&error, StoreError::AlreadyExists))?;
-        Ok(response.e_tag().unwrap_or_default().to_owned())
-    }
-
-    async fn create_manifest(&self, key: &Key, json: Bytes) -> Result<(), StoreError> {
-        let request = self.client.put_object().bucket(&self.bucket).key(key.to_string());
-        request
-            .if_none_match("*")
-            .content_type("application/json")
-            .cache_control("no-cache")
-            .body(ByteStream::from(json))
-            .send()
-            .await
-            .map_err(|error| classify(&error, StoreError::AlreadyExists))?;
-        Ok(())
-    }
-
-    async fn put_json_conditional(
-        &self,
-        key: &Key,
-        json: Bytes,
-        if_match: Option<&str>,
-    ) -> Result<(), StoreError> {
-        let request = self.client.put_object().bucket(&self.bucket).key(key.to_string());
-        let request = match if_match {
-            Some(etag) => request.if_match(etag),
-            None => request.if_none_match("*"),
+    async fn put(&self, key: &Key, bytes: Bytes, options: PutOptions<'_>) -> Result<String, StoreError> {
+        let mut request = self
+            .client
+            .put_object()
+            .bucket(&self.bucket)
+            .key(key.to_string())
+            .content_type(options.content_type)
+            .body(ByteStream::from(bytes));
+        request = match options.visibility {
+            Some(visibility) => {
+                let name = META_VISIBILITY.strip_prefix(METADATA_PREFIX).unwrap_or(META_VISIBILITY);
+                request.cache_control(CACHE_CONTROL).metadata(name, visibility.as_str())
+            }
+            None => request.cache_control("no-cache"),
         };
-        let response = request
-            .content_type("application/json")
-            .cache_control("no-cache")
-            .body(ByteStream::from(json))
-            .send()
-            .await;
-        match response.map_err(|error| classify(&error, StoreError::AlreadyExists)) {
-            Ok(_) => Ok(()),
-            // `If-Match` on a missing object.
-            Err(StoreError::NotFound) => Err(StoreError::AlreadyExists),
-            Err(error) => Err(error),
+        if options.is_on_demand {
+            request = request.set_tagging(self.on_demand_tag.clone());
+        }
+        let (request, failed_condition) = match options.condition {
+            PutCondition::Always => (request, StoreError::Conflict),
+            PutCondition::IfAbsent => (request.if_none_match("*"), StoreError::AlreadyExists),
+            PutCondition::IfMatch(etag) => (request.if_match(etag), StoreError::PreconditionFailed),
+        };
+        let response = request.send().await.map_err(|error| classify(&error, failed_condition));
+        match (response, options.condition) {
+            (Ok(response), _) => Ok(response.e_tag().unwrap_or_default().to_owned()),
+            // S3 answers 404 to `If-Match` on a missing object.
+            (Err(StoreError::NotFound), PutCondition::IfMatch(_)) => Err(StoreError::PreconditionFailed),
+            (Err(error), _) => Err(error),
         }
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
         let request = self.client.delete_object().bucket(&self.bucket).key(key.to_string());
         request.send().await.map_err(|error| classify(&error, StoreError::Conflict))?;
-        Ok(())
-    }
-
-    async fn put_json(&self, key: &Key, json: Bytes) -> Result<(), StoreError> {
-        let request = self.client.put_object().bucket(&self.bucket).key(key.to_string());
-        request
-            .content_type("application/json")
-            .cache_control("no-cache")
-            .body(ByteStream::from(json))
-            .send()
-            .await
-            .map_err(|error| classify(&error, StoreError::Conflict))?;
         Ok(())
     }
 }
@@ -334,6 +272,8 @@ where
 
 #[cfg(test)]
 mod tests {
+    use glimpse_contract::Visibility;
+
     use super::*;
 
     #[test]
@@ -412,12 +352,9 @@ mod tests {
             let (endpoint, head) = serve_one_request().await;
             let store = S3Store::new(&config(&endpoint)).with_on_demand_tag(tag.map(str::to_owned));
             let (bytes, kind) = (Bytes::from_static(b"x"), "image/jpeg");
-            let etag = if is_on_demand {
-                store.create_output(&key, bytes, kind, Visibility::Public).await
-            } else {
-                store.put_output(&key, bytes, kind, Visibility::Public).await
-            };
-            assert_eq!(etag.unwrap(), "\"e\"");
+            let options =
+                PutOptions { is_on_demand, ..PutOptions::new(kind).with_visibility(Visibility::Public) };
+            assert_eq!(store.put(&key, bytes, options).await.unwrap(), "\"e\"");
             let head = head.await.unwrap();
             let is_tagged = head.contains("x-amz-tagging: glimpse=on-demand\r\n");
             assert_eq!(is_tagged, expected, "{tag:?} {is_on_demand}: {head}");

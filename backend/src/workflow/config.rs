@@ -5,7 +5,7 @@
 //! | `GLIMPSE_STEP` | the step: `probe`, `poster`, `animation`, `storyboard` or `publish` |
 //! | the others | as in [`crate::config::Config`]; `publish` needs no ffmpeg |
 
-use crate::config::{Config, EnvironmentErrors, FfmpegTools, s3_config};
+use crate::config::{Config, EnvReader, EnvironmentErrors, FfmpegTools};
 use crate::store::s3::S3Config;
 use crate::workflow::state::WorkflowStep;
 
@@ -26,25 +26,20 @@ impl StepConfig {
     /// # Errors
     /// All missing and invalid variables at once, without values.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, EnvironmentErrors> {
-        let mut errors = Vec::new();
-        let step = lookup("GLIMPSE_STEP").and_then(|name| WorkflowStep::parse(&name));
+        let mut env = EnvReader::new(lookup);
+        let step = env.optional("GLIMPSE_STEP").and_then(|name| WorkflowStep::parse(&name));
         if step.is_none() {
-            errors.push("GLIMPSE_STEP is not a step".to_owned());
+            env.reject("GLIMPSE_STEP is not a step");
         }
         let (s3, tools) = if step == Some(WorkflowStep::Publish) {
-            (Some(s3_config(&lookup, &mut errors)), None)
+            (S3Config::from_env(&mut env), None)
         } else {
-            match Config::from_lookup(&lookup) {
-                Ok(Config { s3: place, tools, .. }) => (Some(place), Some(tools)),
-                Err(EnvironmentErrors(more)) => {
-                    errors.extend(more);
-                    (None, None)
-                }
-            }
+            let Config { s3, tools, .. } = Config::from_env(&mut env);
+            (s3, Some(tools))
         };
-        match (step, s3) {
-            (Some(step), Some(place)) if errors.is_empty() => Ok(Self { step, s3: place, tools }),
-            _ => Err(EnvironmentErrors(errors)),
+        match step {
+            Some(step) => env.finish(Self { step, s3, tools }),
+            None => Err(env.into_errors()),
         }
     }
 }

@@ -3,24 +3,24 @@
 use std::sync::Arc;
 
 use futures::future::try_join_all;
-use glimpse_contract::{Code, Key, Manifest, Output, Source, State, TraceId, VariantKind};
+use glimpse_contract::{Key, Manifest, Output, Source, State, TraceId, VariantKind};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::JobError;
 use crate::frames::decoder::Decoder;
-use crate::frames::ffmpeg::FfmpegSource;
-use crate::frames::native::{NativeSource, codec_name};
+use crate::frames::source_frames::{self, SourceEvent, SourceInspection, SourceOptions, ignore_event};
 use crate::frames::{KindFrames, RgbFrame};
 use crate::preview::event::Job;
 use crate::preview::outputs::{self, EncodedOutputs};
-use crate::preview::service::{JobProgress, PreviewService, build_manifest, read_stats, set_media_info};
-use crate::source::proxy::{self, SourceProxy};
-use crate::source::reader::{IoStats, OpenError, RangeReader};
+use crate::preview::service::{
+    JobProgress, PreviewService, build_manifest, read_stats, record_event, set_media_info,
+};
+use crate::preview::upload::upload_output;
+use crate::source::reader::{IoStats, RangeReader};
 use crate::store::Store;
 use crate::workflow::state::{PosterInfo, ProbeResult, StepInput, StepOutput};
 use glimpse_media::image::placeholder;
-use glimpse_media::probe::MediaInfo;
 use glimpse_media::size::Size;
 
 /// The result of a step.
@@ -68,7 +68,8 @@ impl<S: Store> PreviewService<S> {
         let reader = Arc::new(reader);
         let probed = timeout_at(deadline, Box::pin(self.probe_reader(&reader, deadline, progress))).await;
         progress.counts = progress.counts.merge(reader.stats());
-        let (info, uses_ffmpeg, has_bad_keyframes) = probed.unwrap_or_else(|_| Err(deadline_error()))?;
+        let SourceInspection { info, uses_ffmpeg, has_bad_keyframes } =
+            probed.unwrap_or_else(|_| Err(deadline_error()))?;
         set_media_info(&mut progress.source, &info);
         progress.timings.probed = (self.now_ms)();
         Ok(ProbeResult::Look(Box::new(StepInput {
@@ -83,29 +84,15 @@ impl<S: Store> PreviewService<S> {
         reader: &Arc<RangeReader<S>>,
         deadline: Instant,
         progress: &mut JobProgress,
-    ) -> Result<(MediaInfo, bool, bool), JobError> {
+    ) -> Result<SourceInspection, JobError> {
         let decoder = Decoder::new(&self.tools, &self.time_budget, deadline);
-        let (known, container) = reader.detect_container().await?;
-        container.ffmpeg_name().clone_into(&mut progress.source.container);
-        let probed = match NativeSource::open(decoder.clone(), Arc::clone(reader), known, container).await {
-            Ok(mut native) => native.inspect().await,
-            Err(stop) => Err(stop),
-        };
-        match probed {
-            Ok((info, has_bad_keyframes)) => Ok((info, false, has_bad_keyframes)),
-            Err(OpenError::Job(error)) => {
-                if error == JobError::Rejected(Code::UnsupportedCodec) {
-                    progress.source.codec = codec_name(reader, container).await.unwrap_or_default();
-                }
-                Err(error)
-            }
-            Err(OpenError::Unsupported(why)) => {
-                tracing::debug!(why, "read by ffmpeg");
-                let ffmpeg = FfmpegSource::open(decoder, self.open_proxy(reader)?, container, None).await?;
-                progress.counts = progress.counts.merge(ffmpeg.stats());
-                Ok((ffmpeg.info, true, false))
-            }
-        }
+        let options = SourceOptions { reports_codec: true, ..SourceOptions::new(self.random) };
+        let JobProgress { source, counts, .. } = progress;
+        let mut observe = |event: SourceEvent<'_>| record_event(source, event);
+        let mut frames = source_frames::open(Arc::clone(reader), decoder, options, &mut observe).await?;
+        let inspected = frames.inspect(&mut observe).await;
+        *counts = counts.merge(frames.ffmpeg_stats());
+        inspected
     }
 
     /// Generates and stages the default outputs of one kind.
@@ -178,50 +165,25 @@ impl<S: Store> PreviewService<S> {
         counts: &mut IoStats,
     ) -> Result<KindFrames, JobError> {
         let decoder = Decoder::new(&self.tools, &self.time_budget, deadline);
-        let (known, container) = reader.detect_container().await?;
-        if !input.by_relay {
-            let decoded = match NativeSource::open(decoder.clone(), Arc::clone(reader), known, container)
-                .await
-            {
-                Ok(native) => {
-                    let Source { width, height, .. } = input.draft.source;
-                    native.with_display_size(Size { width, height }).frames_for_kind(kind, input.amiss).await
-                }
-                Err(stop) => Err(stop),
-            };
-            match decoded {
-                Ok((_, part)) => return Ok(part),
-                Err(OpenError::Job(error)) => return Err(error),
-                // Only the search for a non-blank poster reads samples that the probe step has not read.
-                Err(OpenError::Unsupported(why)) => tracing::debug!(why, "read by ffmpeg"),
-            }
-        }
-        let duration_ms = Some(input.draft.source.duration_ms);
-        let ffmpeg = FfmpegSource::open(decoder, self.open_proxy(reader)?, container, duration_ms).await?;
-        let frames = ffmpeg.frames_for_kind(kind).await;
-        *counts = counts.merge(ffmpeg.stats());
-        frames
-    }
-
-    fn open_proxy(&self, reader: &RangeReader<S>) -> Result<SourceProxy, JobError> {
-        SourceProxy::open(Arc::clone(&self.store), proxy::SourceObject::from_reader(reader), (self.random)())
-            .map_err(JobError::internal)
+        let Source { width, height, duration_ms, .. } = input.draft.source;
+        let options = SourceOptions {
+            uses_ffmpeg: input.by_relay,
+            display_size: Some(Size { width, height }),
+            duration_ms: Some(duration_ms),
+            ..SourceOptions::new(self.random)
+        };
+        let reader = Arc::clone(reader);
+        let mut frames = source_frames::open(reader, decoder, options, &mut ignore_event).await?;
+        // Natively, only the search for a non-blank poster reads samples that the probe step has not read.
+        let decoded = frames.frames_for_kind(kind, input.amiss).await;
+        *counts = counts.merge(frames.ffmpeg_stats());
+        decoded
     }
 
     async fn stage_outputs(&self, draft: &Manifest, images: EncodedOutputs) -> Result<Vec<Output>, JobError> {
         try_join_all(images.into_iter().map(|(variant, image)| async move {
-            let bytes = image.bytes.len() as u64;
-            let content_type = variant.format().content_type();
             let key = Key::Staged(draft.video, variant);
-            let etag = self.store.put_output(&key, image.bytes, content_type, draft.visibility).await;
-            Ok(Output {
-                variant: variant.file_name(),
-                bytes,
-                content_type: content_type.to_owned(),
-                etag: etag.map_err(JobError::storage)?,
-                width: image.size.width,
-                height: image.size.height,
-            })
+            upload_output(&*self.store, &key, variant, &image, draft.visibility).await
         }))
         .await
     }

@@ -102,7 +102,7 @@ async fn publish_or_record_failure<S: Store>(
     let draft = match &input.found {
         Some(ProbeResult::Look(task)) => Some(&task.draft),
         Some(ProbeResult::Refused { draft, .. }) => Some(&**draft),
-        _ => None,
+        Some(ProbeResult::Already | ProbeResult::Superseded | ProbeResult::Ignored) | None => None,
     };
     line.subject = draft.map(|draft| {
         let (video, passthrough) = (draft.video, &draft.client_metadata);

@@ -191,7 +191,7 @@ impl<S: Store> Publisher<S> {
             return UploadInfo { video, owner, source, visibility: None, passthrough };
         };
         let (content_type, name) = (head.content_type, decode_name(&head.name));
-        let visibility = head.visibility.as_deref().map_or(Visibility::Public, Visibility::parse);
+        let visibility = head.visibility.as_deref().map_or(Visibility::Public, Visibility::parse_lenient);
         let source = Source { bytes: head.bytes, content_type, name, ..Source::default() };
         let passthrough = head.passthrough.with_default_trace_id(video);
         UploadInfo { video, owner, source, visibility: Some(visibility), passthrough }

@@ -3,8 +3,10 @@
 mod read;
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use crate::id::{Owner, VideoId};
 use crate::problem::Code;
@@ -34,9 +36,25 @@ impl Visibility {
         }
     }
 
-    /// Parses the value on the wire. An unknown value means `Signed`, the stricter one.
-    pub fn parse(word: &str) -> Self {
-        if word == "public" { Self::Public } else { Self::Signed }
+    /// Parses a stored value. An unknown one means `Signed`, the stricter one.
+    pub fn parse_lenient(word: &str) -> Self {
+        word.parse().unwrap_or(Self::Signed)
+    }
+}
+
+/// Error of a visibility that is neither `public` nor `signed`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("must be public or signed")]
+pub struct ParseVisibilityError;
+
+impl FromStr for Visibility {
+    type Err = ParseVisibilityError;
+
+    fn from_str(word: &str) -> Result<Self, ParseVisibilityError> {
+        [Self::Public, Self::Signed]
+            .into_iter()
+            .find(|visibility| visibility.as_str() == word)
+            .ok_or(ParseVisibilityError)
     }
 }
 
@@ -356,7 +374,11 @@ mod tests {
 
     #[test]
     fn unknown_visibility_is_signed() {
-        assert_eq!(Visibility::parse("public"), Visibility::Public);
-        assert_eq!(Visibility::parse("friends"), Visibility::Signed);
+        assert_eq!(Visibility::parse_lenient("public"), Visibility::Public);
+        assert_eq!(Visibility::parse_lenient("friends"), Visibility::Signed);
+        assert_eq!("friends".parse::<Visibility>(), Err(ParseVisibilityError));
+        for visibility in [Visibility::Public, Visibility::Signed] {
+            assert_eq!(visibility.as_str().parse(), Ok(visibility));
+        }
     }
 }

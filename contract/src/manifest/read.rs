@@ -93,7 +93,7 @@ impl Manifest {
             owner: json.get("owner").as_str()?.parse().ok()?,
             visibility: match json.get("visibility") {
                 Json::Null => Visibility::default(),
-                word => Visibility::parse(word.as_str()?),
+                word => Visibility::parse_lenient(word.as_str()?),
             },
             client_metadata: ClientMetadata::from_json(json),
             state: match json.get("state").as_str()? {

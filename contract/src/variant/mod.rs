@@ -8,6 +8,7 @@ mod builder;
 mod format;
 mod number;
 mod orientation;
+mod parameter;
 mod request;
 mod stream;
 #[cfg(test)]
@@ -16,9 +17,11 @@ mod tests;
 pub use crate::variant::builder::BadParameter;
 pub use crate::variant::orientation::Orientation;
 pub use format::{OutputFormat, VariantKind};
+pub use parameter::{PARAMETERS, Parameter, ParameterType};
 pub use request::{REVISION_LEN, VariantRequest, revision_from_etag};
 
 use crate::limits;
+use crate::variant::parameter::ParameterValues;
 
 /// How a thumbnail is fitted into its box. Mux's `fit_mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,8 +39,11 @@ pub enum Fit {
 }
 
 impl Fit {
+    /// All modes, in the order of their numbers.
+    const ALL: [Self; 5] = [Self::Preserve, Self::Stretch, Self::Crop, Self::SmartCrop, Self::Pad];
+
     /// The value on the wire, Mux's `fit_mode`.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Preserve => "preserve",
             Self::Stretch => "stretch",
@@ -45,12 +51,6 @@ impl Fit {
             Self::SmartCrop => "smartcrop",
             Self::Pad => "pad",
         }
-    }
-
-    fn parse(word: &str) -> Option<Self> {
-        [Self::Preserve, Self::Stretch, Self::Crop, Self::SmartCrop, Self::Pad]
-            .into_iter()
-            .find(|fit| fit.as_str() == word)
     }
 }
 
@@ -227,7 +227,7 @@ impl Variant {
                 params: VariantParams::Thumbnail(ThumbnailParams { time_ms: Some(ms), ..still }),
                 ..self
             },
-            _ => self,
+            VariantParams::Animation(_) | VariantParams::Storyboard => self,
         }
     }
 
@@ -238,11 +238,7 @@ impl Variant {
 
     /// The canonical parameters, in a fixed order and without defaults.
     pub fn parameters(self) -> Vec<(&'static str, String)> {
-        match self.params {
-            VariantParams::Thumbnail(still) => still.parameters(),
-            VariantParams::Animation(moving) => moving.parameters(),
-            VariantParams::Storyboard => Vec::new(),
-        }
+        ParameterValues::from_params(self.params).into_texts(self.kind())
     }
 
     /// The canonical query of the URL; empty for the defaults.
@@ -269,52 +265,12 @@ impl Variant {
         let mut segments = stem.split('-');
         let kind = VariantKind::parse(segments.next()?)?;
         let format = kind.format(extension)?;
-        let mut builder = builder::VariantBuilder::default();
+        let mut values = ParameterValues::default();
         for segment in segments {
             let (parameter, value) = segment.rsplit_once('_')?;
-            builder.set(kind, parameter, value).ok()?;
+            values.set(kind, parameter, value).ok()?;
         }
-        let variant = builder.build(kind, format).ok()?;
+        let variant = values.build(kind, format).ok()?;
         (variant.file_name() == name).then_some(variant)
-    }
-}
-
-impl ThumbnailParams {
-    fn parameters(self) -> Vec<(&'static str, String)> {
-        let (width, height) = if self.fit == Fit::Preserve {
-            self.bounds.to_parameters(limits::THUMBNAIL_WIDTH, limits::MAX_THUMBNAIL_SIDE)
-        } else {
-            (Some(self.bounds.width), Some(self.bounds.height))
-        };
-        let (degrees, flip_v, flip_h) = self.orientation.to_parameters();
-        [
-            ("time", self.time_ms.map(number::format_seconds)),
-            ("width", width.map(|width| width.to_string())),
-            ("height", height.map(|height| height.to_string())),
-            ("fit_mode", (self.fit != Fit::Preserve).then(|| self.fit.as_str().to_owned())),
-            ("rotate", (degrees != 0).then(|| degrees.to_string())),
-            ("flip_v", flip_v.then(|| "true".to_owned())),
-            ("flip_h", flip_h.then(|| "true".to_owned())),
-        ]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)))
-        .collect()
-    }
-}
-
-impl AnimationParams {
-    fn parameters(self) -> Vec<(&'static str, String)> {
-        let (width, height) = self.bounds.to_parameters(limits::ANIMATION_WIDTH, limits::MAX_ANIMATION_SIDE);
-        [
-            ("start", self.span_ms.map(|(start, _)| number::format_seconds(start))),
-            ("end", self.span_ms.map(|(_, end)| number::format_seconds(end))),
-            ("width", width.map(|width| width.to_string())),
-            ("height", height.map(|height| height.to_string())),
-            ("fps", (self.fps != limits::ANIMATION_FPS).then(|| self.fps.to_string())),
-            ("max_bytes", self.max_bytes.map(|bytes| bytes.to_string())),
-        ]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)))
-        .collect()
     }
 }

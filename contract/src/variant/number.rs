@@ -1,18 +1,10 @@
 //! Parses and formats numbers in URLs and names. Each number has one notation, except for trailing zeros of a fraction.
 
-use std::ops::RangeInclusive;
-
 /// Parses an integer without sign, leading zeros or exponent.
 pub(super) fn parse_u64(text: &str) -> Option<u64> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let is_canonical = text == "0" || !text.starts_with('0');
     if is_number && is_canonical { text.parse().ok() } else { None }
-}
-
-/// Parses an integer in a range of 32-bit numbers.
-pub(super) fn parse_in_range(text: &str, range: RangeInclusive<u32>) -> Option<u32> {
-    let number = u32::try_from(parse_u64(text)?).ok()?;
-    range.contains(&number).then_some(number)
 }
 
 /// Maximum number of decimals: JavaScript formats no number of seconds with more.

@@ -1,8 +1,11 @@
 //! Parses image requests from the raw bytes of a URL. Nothing is decoded or normalized before validation.
 
+use std::borrow::Cow;
+
 use super::{OutputFormat, Variant, VariantKind, stream};
 use crate::id::VideoId;
-use crate::variant::builder::{BadParameter, VariantBuilder};
+use crate::variant::builder::BadParameter;
+use crate::variant::parameter::ParameterValues;
 
 /// Length of a revision: the number of characters of the ETag in the URL.
 pub const REVISION_LEN: usize = 8;
@@ -61,24 +64,24 @@ impl VariantRequest {
         let mut has_webp_sheet = false;
         let parsed = match parse_file(file)? {
             FileTarget::Variant(kind, format) => {
-                let mut builder = VariantBuilder::default();
+                let mut values = ParameterValues::default();
                 let mut set = |name: &str, value: &str| {
                     if name != "format" || !matches!(format, OutputFormat::Vtt | OutputFormat::Json) {
-                        return builder.set(kind, name, value);
+                        return values.set(kind, name, value);
                     }
                     has_webp_sheet = match value {
                         "jpg" => false,
                         "webp" => true,
-                        _ => return Err("must be jpg or webp, the format of the sheet"),
+                        _ => return Err("must be jpg or webp, the format of the sheet".into()),
                     };
                     Ok(())
                 };
-                parse_query(query, &mut set).and_then(|revision| Ok((builder.build(kind, format)?, revision)))
+                parse_query(query, &mut set).and_then(|revision| Ok((values.build(kind, format)?, revision)))
             }
             FileTarget::StreamAlias(kind, format) => {
                 let mut params = stream::StreamParams::default();
                 parse_query(query, |name, value| params.set(kind, name, value))
-                    .and_then(|revision| Ok((params.into_builder(kind)?.build(kind, format)?, revision)))
+                    .and_then(|revision| Ok((params.into_values(kind)?.build(kind, format)?, revision)))
             }
             FileTarget::Unsupported(error) => Err(error),
         };
@@ -115,28 +118,28 @@ fn parse_file(file: &str) -> Option<FileTarget> {
         Some(format) => Some(FileTarget::Variant(kind, format)),
         None => kind
             .unsupported_format(extension)
-            .map(|why| FileTarget::Unsupported(BadParameter::new("format", why))),
+            .map(|why| FileTarget::Unsupported(BadParameter::new("format", why.into()))),
     }
 }
 
 /// Calls `set` for each parameter of the query except the revision, which is returned.
 fn parse_query(
     query: &str,
-    mut set: impl FnMut(&str, &str) -> Result<(), &'static str>,
+    mut set: impl FnMut(&str, &str) -> Result<(), Cow<'static, str>>,
 ) -> Result<Option<String>, BadParameter> {
     let mut seen = Vec::new();
     let mut revision = None;
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         if seen.contains(&name) {
-            return Err(BadParameter::new(name, "is repeated"));
+            return Err(BadParameter::new(name, "is repeated".into()));
         }
         seen.push(name);
         match name {
             "v" if is_revision(value) => revision = Some(value.to_owned()),
             "v" => {
                 let reason = "must be eight hexadecimal digits, from a URL that this API returned";
-                return Err(BadParameter::new(name, reason));
+                return Err(BadParameter::new(name, reason.into()));
             }
             _ => set(name, value).map_err(|why| BadParameter::new(name, why))?,
         }

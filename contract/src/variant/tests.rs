@@ -297,6 +297,64 @@ fn rejection_names_the_parameter() {
     }
 }
 
+/// The ranges in the messages follow from the limits.
+#[test]
+fn rejection_describes_the_expected_value() {
+    for (asked, why) in [
+        ("thumbnail.jpg?time=x", "must be seconds from 0 to 86400, such as 1.5"),
+        ("thumbnail.jpg?width=x", "must be a number of pixels from 8 to 3840"),
+        ("thumbnail.jpg?height=x", "must be a number of pixels from 8 to 3840"),
+        ("thumbnail.jpg?fit_mode=x", "must be preserve, stretch, crop, smartcrop or pad"),
+        ("thumbnail.jpg?rotate=x", "must be 90, 180 or 270: degrees clockwise"),
+        ("thumbnail.jpg?flip_v=x", "must be true or false"),
+        ("thumbnail.jpg?flip_h=x", "must be true or false"),
+        ("thumbnail.jpg?start=1", "is not supported for this kind of image"),
+        ("thumbnail.jpg?x=1", "is unknown"),
+        ("thumbnail.jpg?width=8&width=8", "is repeated"),
+        ("thumbnail.jpg?v=x", "must be eight hexadecimal digits, from a URL that this API returned"),
+        ("animated.gif?start=x", "must be seconds from 0 to 86400, such as 1.5"),
+        ("animated.gif?end=x", "must be seconds from 0 to 86410, such as 1.5"),
+        ("animated.gif?start=1&end=1", "must be 0.25 to 10 seconds after `start`, which defaults to 0"),
+        ("animated.gif?width=x", "must be a number of pixels from 8 to 640"),
+        ("animated.gif?height=x", "must be a number of pixels from 8 to 640"),
+        ("animated.gif?fps=x", "must be a number of frames per second from 1 to 30"),
+        ("animated.gif?max_bytes=x", "must be a number of bytes from 10000 to 16777216"),
+        ("storyboard.jpg?width=8", "is not supported for this kind of image"),
+        ("storyboard.vtt?format=x", "must be jpg or webp, the format of the sheet"),
+        ("thumbnails/thumbnail.jpg?time=x", "must be a time up to 24h, such as 1m2s"),
+        ("thumbnails/thumbnail.jpg?width=x", "must be a number of pixels from 8 to 3840"),
+        ("thumbnails/thumbnail.jpg?fit=x", "must be clip, scale, crop or fill"),
+        ("thumbnails/thumbnail.jpg?fps=8", "is not supported for this kind of image"),
+        ("thumbnails/thumbnail.gif?height=x", "must be a number of pixels from 8 to 640"),
+        ("thumbnails/thumbnail.gif?duration=x", "must be a time from 0.25s to 10s"),
+        ("thumbnails/thumbnail.gif?fps=x", "must be a number of frames per second from 1 to 30"),
+        ("thumbnails/thumbnail.gif?start=1", "is unknown"),
+    ] {
+        let bad = parse(asked).expect("the path names an image").expect_err(asked);
+        assert_eq!(bad.why, why, "{asked}");
+    }
+}
+
+/// A row of the table is enough: the parser accepts its values and the canonical text repeats them.
+#[test]
+fn every_parameter_roundtrips() {
+    for parameter in PARAMETERS {
+        let samples: Vec<String> = match parameter.value {
+            ParameterType::Seconds { max_ms } => vec![number::format_seconds(max_ms)],
+            ParameterType::Integer { min, max, .. } => vec![min.to_string(), max.to_string()],
+            ParameterType::Words { words, .. } => words.iter().map(|(word, _)| (*word).to_owned()).collect(),
+        };
+        let same =
+            PARAMETERS.iter().filter(|other| (other.kind, other.name) == (parameter.kind, parameter.name));
+        assert_eq!(same.count(), 1, "{}", parameter.name);
+        for text in samples {
+            let mut values = ParameterValues::default();
+            values.set(parameter.kind, parameter.name, &text).unwrap();
+            assert_eq!(values.into_texts(parameter.kind), [(parameter.name, text)]);
+        }
+    }
+}
+
 /// Row D3 of docs/threat-model.md: case, `%2e%2e`, `//`, NUL, a backslash, path suffixes.
 #[test]
 fn rejects_other_paths() {

@@ -4,13 +4,15 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use glimpse_contract::{Code, Owner, Problem};
+use glimpse_contract::{Code, Problem};
 
+use crate::auth::carrier::{Carrier, Credential, find_credential};
 use crate::auth::{
     Caller, Claims, Cookies, JwkSet, JwtKeys, RefreshDecision, Session, TokenError, UnverifiedToken,
     UploadToken, verify_hs256,
 };
 use crate::config::Config;
+use crate::context::RequestContext;
 use crate::platform::{self, FetchRequest, Request};
 
 /// The largest key set or discovery document that is read, in bytes.
@@ -32,72 +34,55 @@ thread_local! {
 /// this browser's cookie from a page of another origin.
 pub(crate) async fn authenticate(
     request: &Request,
-    token: Option<&str>,
-    config: &Config,
-    request_id: &str,
+    path_token: Option<&str>,
+    ctx: &RequestContext<'_>,
 ) -> Result<Caller, Problem> {
-    let now_ms = platform::now_ms();
-    if let Some(text) = token {
-        let token = UploadToken::parse(text, &config.upload_keys, &config.public_url, now_ms)
-            .map_err(|error| unauthorized(error, request_id))?;
-        return Ok(Caller {
-            owner: token.owner(),
-            issuer: token.iss.clone(),
-            subject: token.sub.clone(),
-            name: None,
-            email: None,
-            expires_at: token.exp,
-            token: Some(token),
-        });
-    }
-    if let Some(header) = platform::header(request, "authorization") {
-        // RFC 9110 section 11.4: one or more spaces.
-        let (scheme, token) = header.split_once(' ').unwrap_or_default();
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(Problem::new(Code::Unauthorized));
+    let RequestContext { config, request_id, now_ms, .. } = *ctx;
+    let unauthorized = || Problem::new(Code::Unauthorized);
+    match find_credential(path_token, |name| platform::header(request, name)).ok_or_else(unauthorized)? {
+        Credential::UploadToken(text) => {
+            let token = UploadToken::parse(text, &config.upload_keys, &config.public_url, now_ms);
+            token.map(Caller::from_upload_token).map_err(|error| reject(error, request_id))
         }
-        let claims = verify_bearer(token.trim(), config, now_ms)
-            .await
-            .map_err(|error| unauthorized(error, request_id))?;
-        return Ok(caller_from_claims(claims));
-    }
-    let Some(claims) = session_claims(request, config, now_ms) else {
-        return Err(Problem::new(Code::Unauthorized));
-    };
-    let is_safe = matches!(request.method().as_str(), "GET" | "HEAD");
-    if !is_safe {
-        let origin = platform::header(request, "origin");
-        if !origin.is_some_and(|origin| config.allows_origin(&origin)) {
-            return Err(Problem::new(Code::ForbiddenOrigin));
+        Credential::Authorization(header) => {
+            // RFC 9110 section 11.4: one or more spaces.
+            let (scheme, token) = header.split_once(' ').unwrap_or_default();
+            if !scheme.eq_ignore_ascii_case("bearer") {
+                return Err(unauthorized());
+            }
+            let claims = verify_bearer(token.trim(), config, now_ms).await;
+            claims.map(Caller::from_claims).map_err(|error| reject(error, request_id))
+        }
+        Credential::Cookie(header) => {
+            let claims = session_claims(&header, config, now_ms).ok_or_else(unauthorized)?;
+            let is_safe = matches!(request.method().as_str(), "GET" | "HEAD");
+            if !is_safe {
+                let origin = platform::header(request, "origin");
+                if !origin.is_some_and(|origin| config.allows_origin(&origin)) {
+                    return Err(Problem::new(Code::ForbiddenOrigin));
+                }
+            }
+            Ok(Caller::from_claims(claims))
         }
     }
-    Ok(caller_from_claims(claims))
 }
 
-/// The claims of a valid session cookie.
-pub(crate) fn session_claims(request: &Request, config: &Config, now_ms: u64) -> Option<Claims> {
+/// Whether a request has a header with a credential, verified or not.
+pub(crate) fn has_credentials(request: &Request) -> bool {
+    Carrier::ALL.into_iter().filter_map(Carrier::header).any(|name| platform::header(request, name).is_some())
+}
+
+/// The claims of a valid session in a `Cookie` header.
+pub(crate) fn session_claims(cookie_header: &str, config: &Config, now_ms: u64) -> Option<Claims> {
     let oidc = config.oidc.as_ref()?;
-    let header = platform::header(request, "cookie")?;
-    let value = Cookies::new(config.is_https()).session(&header)?.to_owned();
-    Session::verify(&value, oidc, &config.public_url, now_ms).ok()
+    let value = Cookies::new(config.is_https()).session(cookie_header)?;
+    Session::verify(value, oidc, &config.public_url, now_ms).ok()
 }
 
 /// Only the log contains the reason; the response is the same for every token.
-fn unauthorized(error: TokenError, request_id: &str) -> Problem {
+fn reject(error: TokenError, request_id: &str) -> Problem {
     platform::log_error("token", request_id, &error.to_string());
     Problem::new(Code::Unauthorized)
-}
-
-fn caller_from_claims(claims: Claims) -> Caller {
-    Caller {
-        owner: Owner::new(&claims.iss, &claims.sub),
-        issuer: claims.iss,
-        subject: claims.sub,
-        name: claims.name,
-        email: claims.email,
-        expires_at: claims.exp,
-        token: None,
-    }
 }
 
 async fn verify_bearer(text: &str, config: &Config, now_ms: u64) -> Result<Claims, TokenError> {

@@ -5,13 +5,15 @@ use std::cell::{Cell, RefCell};
 use glimpse_contract::{Code, Json, Problem};
 
 use crate::auth::authenticate::{
-    self, METADATA_TIMEOUT_MS, POLL_INTERVAL_MS, fetch_metadata, verify_with_jwks,
+    METADATA_TIMEOUT_MS, POLL_INTERVAL_MS, fetch_metadata, session_claims, verify_with_jwks,
 };
 use crate::auth::{
     Claims, Cookies, Discovery, ExpectedClaims, FetchDecision, FetchState, LoginState, Oidc, Session,
     authorize_url, callback_state, parse_callback, token_request,
 };
 use crate::config::Config;
+use crate::context::RequestContext;
+use crate::http::query::{Query, decode_lossy};
 use crate::http::response::Reply;
 use crate::platform::{self, FetchRequest, Request, RequestBody};
 
@@ -22,22 +24,17 @@ thread_local! {
     static FETCH_STATE: Cell<FetchState> = const { Cell::new(FetchState::Idle) };
 }
 
-/// Redirects the browser to the provider.
+/// `GET /auth/login`: redirects the browser to the provider.
 pub(crate) async fn login(
     request: &Request,
-    query: Option<&str>,
-    config: &Config,
-    request_id: &str,
+    query: Query<'_>,
+    ctx: &RequestContext<'_>,
 ) -> Result<Reply, Problem> {
+    let config = ctx.config;
     let oidc = require_oidc(config)?;
-    let discovery = discover(oidc, request_id).await?;
-    let return_to = query
-        .unwrap_or_default()
-        .split('&')
-        .find_map(|pair| pair.strip_prefix("return_to="))
-        .map(|value| percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned());
-    let login =
-        LoginState::new(&platform::random_bytes(), return_to.as_deref().unwrap_or("/"), platform::now_ms());
+    let discovery = discover(oidc, ctx.request_id).await?;
+    let return_to = query.get("return_to").map_or_else(|| "/".to_owned(), decode_lossy);
+    let login = LoginState::new(&platform::random_bytes(), &return_to, ctx.now_ms);
     let url = authorize_url(&discovery, oidc, &redirect_uri(config), &login);
     let cookies = Cookies::new(config.is_https());
     let mut reply = Reply::redirect(&url).with_header("set-cookie", cookies.set_login(&login, oidc));
@@ -48,27 +45,29 @@ pub(crate) async fn login(
     Ok(reply)
 }
 
-/// Completes the sign-in after the provider's redirect; on failure, redirects to the page with an error.
+/// `GET /auth/callback`: completes the sign-in after the provider's redirect; on failure, redirects to the page with an error.
 pub(crate) async fn callback(
     request: &Request,
-    query: Option<&str>,
-    config: &Config,
-    request_id: &str,
+    query: Query<'_>,
+    ctx: &RequestContext<'_>,
 ) -> Result<Reply, Problem> {
+    let config = ctx.config;
     let oidc = require_oidc(config)?;
     // A code can be used once. Link scanners and prefetching browsers send HEAD, which must not change anything.
     if request.method() == "HEAD" {
         return Ok(Reply::empty(200).with_header("cache-control", "no-store"));
     }
-    let query = query.unwrap_or_default();
     let cookies = Cookies::new(config.is_https());
-    let mut reply = match exchange_code(request, query, oidc, config, request_id).await {
+    let cookie_header = platform::header(request, "cookie").unwrap_or_default();
+    let mut reply = match exchange_code(&cookie_header, query, oidc, ctx).await {
         Ok((session, return_to)) => {
             Reply::redirect(&return_to).with_header("set-cookie", cookies.set_session(&session, oidc))
         }
         Err(reason) => {
-            platform::log_error("sign_in", request_id, &reason);
-            let is_reload = is_signed_in(request, config) && !has_login(request, query, oidc, config);
+            platform::log_error("sign_in", ctx.request_id, &reason);
+            // If the browser is already signed in, this is the URL of a completed sign-in, opened again by a reload.
+            let is_signed_in = session_claims(&cookie_header, config, ctx.now_ms).is_some();
+            let is_reload = is_signed_in && !has_login(&cookie_header, query, oidc, config);
             Reply::redirect(if is_reload { "/" } else { "/?sign_in=failed" })
         }
     };
@@ -77,19 +76,13 @@ pub(crate) async fn callback(
     Ok(reply)
 }
 
-/// Whether the browser is already signed in: then this is the URL of a completed sign-in, opened again by a reload.
-fn is_signed_in(request: &Request, config: &Config) -> bool {
-    authenticate::session_claims(request, config, platform::now_ms()).is_some()
-}
-
 /// Whether the browser has started the sign-in of this state and not completed it.
-fn has_login(request: &Request, query: &str, oidc: &Oidc, config: &Config) -> bool {
-    let cookie = platform::header(request, "cookie").unwrap_or_default();
+fn has_login(cookie_header: &str, query: Query<'_>, oidc: &Oidc, config: &Config) -> bool {
     let state = callback_state(query);
-    state.and_then(|state| Cookies::new(config.is_https()).login(&cookie, &state, oidc)).is_some()
+    state.and_then(|state| Cookies::new(config.is_https()).login(cookie_header, &state, oidc)).is_some()
 }
 
-/// Signs the browser out of this deployment; the provider's session is not affected.
+/// `POST /auth/logout`: signs the browser out of this deployment; the provider's session is not affected.
 pub(crate) fn logout(config: &Config) -> Reply {
     Reply::empty(204)
         .with_header("set-cookie", Cookies::new(config.is_https()).clear_session())
@@ -97,17 +90,16 @@ pub(crate) fn logout(config: &Config) -> Reply {
 }
 
 async fn exchange_code(
-    request: &Request,
-    query: &str,
+    cookie_header: &str,
+    query: Query<'_>,
     oidc: &Oidc,
-    config: &Config,
-    request_id: &str,
+    ctx: &RequestContext<'_>,
 ) -> Result<(Session, String), String> {
-    let now_ms = platform::now_ms();
+    let RequestContext { config, request_id, now_ms, .. } = *ctx;
     let (code, state) = parse_callback(query)?;
-    let cookie = platform::header(request, "cookie").unwrap_or_default();
-    let login =
-        Cookies::new(config.is_https()).login(&cookie, &state, oidc).ok_or("no matching sign-in cookie")?;
+    let login = Cookies::new(config.is_https())
+        .login(cookie_header, &state, oidc)
+        .ok_or("no matching sign-in cookie")?;
     login.check(&state, now_ms).map_err(|error| error.to_string())?;
     let discovery = discover(oidc, request_id).await.map_err(|problem| problem.detail)?;
 

@@ -3,12 +3,12 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use glimpse_contract::{Json, object};
-use percent_encoding::percent_decode_str;
 use sha2::{Digest as _, Sha256};
 
 use super::Oidc;
 use super::token::TokenError;
 use crate::config::is_safe_url;
+use crate::http::query::{Query, decode_form};
 use crate::s3::sigv4::encode_query_value;
 
 /// How long a sign-in at the provider may take, in seconds.
@@ -159,16 +159,12 @@ pub fn authorize_url(discovery: &Discovery, oidc: &Oidc, redirect_uri: &str, log
     )
 }
 
-fn query_value(query: &str, name: &str) -> Option<String> {
-    query.split('&').find_map(|pair| {
-        let (key, value) = pair.split_once('=')?;
-        let value = value.replace('+', " ");
-        (key == name).then(|| percent_decode_str(&value).decode_utf8_lossy().into_owned())
-    })
+fn query_value(query: Query<'_>, name: &str) -> Option<String> {
+    query.get(name).map(decode_form)
 }
 
 /// The state in the provider's callback, whether the sign-in succeeded or not.
-pub fn callback_state(query: &str) -> Option<String> {
+pub fn callback_state(query: Query<'_>) -> Option<String> {
     query_value(query, "state")
 }
 
@@ -176,7 +172,7 @@ pub fn callback_state(query: &str) -> Option<String> {
 ///
 /// # Errors
 /// The provider's error code, or `malformed`.
-pub fn parse_callback(query: &str) -> Result<(String, String), String> {
+pub fn parse_callback(query: Query<'_>) -> Result<(String, String), String> {
     if let Some(error) = query_value(query, "error") {
         return Err(error.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(64).collect());
     }
@@ -292,6 +288,7 @@ mod tests {
 
     #[test]
     fn parses_callback() {
+        let parse_callback = |query| parse_callback(Query(query));
         assert_eq!(parse_callback("code=a%2Bb&state=s+t&iss=x"), Ok(("a+b".into(), "s t".into())));
         assert_eq!(parse_callback("error=access_denied&state=s"), Err("access_denied".into()));
         assert_eq!(parse_callback("error=%3Cscript%3E"), Err("script".into()));

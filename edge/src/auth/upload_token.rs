@@ -40,7 +40,7 @@ impl UploadKeys {
 }
 
 /// Permission of the bearer to upload some videos.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UploadToken {
     /// The issuer of the account that will own the videos.
     pub iss: String,
@@ -80,12 +80,8 @@ pub(crate) fn parse_u32(json: &Json, name: &'static str) -> Result<Option<u32>, 
 
 /// The member `visibility`. An unknown value is rejected.
 pub(crate) fn parse_visibility(json: &Json) -> Result<Option<Visibility>, InvalidMember> {
-    Ok(match json.get_opt_str("visibility")?.as_deref() {
-        None => None,
-        Some("public") => Some(Visibility::Public),
-        Some("signed") => Some(Visibility::Signed),
-        Some(_) => return Err(InvalidMember { name: "visibility", expected: "public or signed" }),
-    })
+    let visibility = json.get_opt_str("visibility")?.map(|word| word.parse());
+    visibility.transpose().map_err(|_| InvalidMember { name: "visibility", expected: "public or signed" })
 }
 
 /// The member `metadata`.
@@ -307,37 +303,18 @@ impl UploadToken {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
     use crate::auth::sign_hs256;
+    use crate::testing::example_token;
 
     const URL: &str = "https://video.example";
     const NOW_MS: u64 = 1_700_000_000_000;
 
     fn keys() -> UploadKeys {
         UploadKeys(vec![("b".into(), Secret::new(vec![2; 32])), ("a".into(), Secret::new(vec![1; 32]))])
-    }
-
-    /// A token for the tests of other modules.
-    pub(crate) fn example_token() -> UploadToken {
-        UploadToken {
-            iss: "https://id.example".into(),
-            sub: "alice".into(),
-            aud: audience(URL),
-            iat: NOW_MS / 1000,
-            exp: NOW_MS / 1000 + 3600,
-            jti: "0123456789abcdef".into(),
-            max_bytes: None,
-            types: None,
-            videos: None,
-            visibility: None,
-            external_id: None,
-            metadata: BTreeMap::new(),
-            trace_id: None,
-            only: None,
-        }
     }
 
     fn parse(token: &UploadToken) -> Result<UploadToken, TokenError> {

@@ -6,9 +6,9 @@
 use std::cell::RefCell;
 
 use bytes::Bytes;
-use glimpse_contract::{Code, Json, Owner, Problem, VariantRequest, VideoId};
+use glimpse_contract::{Code, Json, Key, Owner, Problem, VariantRequest, VideoId};
 
-use crate::auth::authenticate;
+use crate::auth::authenticate::{authenticate, has_credentials};
 use crate::auth::{DeliveryToken, TokenError, UnverifiedToken, UrlSignature};
 use crate::config::Config;
 use crate::context::RequestContext;
@@ -23,7 +23,6 @@ use crate::delivery::signed_url::{
 use crate::delivery::storyboard_files::{is_sheet, remove_format};
 use crate::http::response::Reply;
 use crate::platform::{self, Limiter, Request};
-use crate::s3::client;
 
 /// The header of a cached record with the owner of the video.
 const OWNER_HEADER: &str = "x-glimpse-owner";
@@ -45,14 +44,14 @@ thread_local! {
 pub(crate) async fn verify_credential(
     path: &str,
     query: Option<&str>,
-    config: &Config,
-    request_id: &str,
+    ctx: &RequestContext<'_>,
 ) -> Result<DeliveryCredential, Problem> {
+    let request_id = ctx.request_id;
     let query = query.unwrap_or_default();
     match parse_credential(query)? {
         UrlCredential::Absent => Ok(DeliveryCredential::Absent),
         UrlCredential::Token(text, parameters) => {
-            let mut token = verify_token(text, config).await.map_err(|error| reject(error, request_id))?;
+            let mut token = verify_token(text, ctx).await.map_err(|error| reject(error, request_id))?;
             let separator = if token.query.is_empty() || parameters.is_empty() { "" } else { "&" };
             token.query.extend([separator, &parameters]);
             if is_sheet(path) {
@@ -81,15 +80,15 @@ fn reject(error: impl Into<CredentialError>, request_id: &str) -> Problem {
     }
 }
 
-async fn verify_token(text: &str, config: &Config) -> Result<DeliveryToken, TokenError> {
+async fn verify_token(text: &str, ctx: &RequestContext<'_>) -> Result<DeliveryToken, TokenError> {
     let token = UnverifiedToken::parse(text)?;
     let claims = token.claims()?;
-    if let Some(verification) = config.delivery_keys.verify(&token, &claims)?
+    if let Some(verification) = ctx.config.delivery_keys.verify(&token, &claims)?
         && !platform::verify(&verification).await
     {
         return Err(TokenError::Signature);
     }
-    DeliveryToken::from_claims(&claims, platform::now_ms())
+    DeliveryToken::from_claims(&claims, ctx.now_ms)
 }
 
 /// `GET /{video}/original` with a token: 302 to the bucket.
@@ -99,17 +98,17 @@ pub(crate) async fn download_by_token(
     credential: &DeliveryCredential,
     ctx: &RequestContext<'_>,
 ) -> Result<Reply, Problem> {
-    let (config, request_id, now_ms) = (ctx.config, ctx.request_id, platform::now_ms());
     credential
-        .check_original(video, &config.delivery_keys, now_ms)
-        .map_err(|error| reject(error, request_id))?;
+        .check_original(video, &ctx.config.delivery_keys, ctx.now_ms)
+        .map_err(|error| reject(error, ctx.request_id))?;
     if !platform::is_within_rate_limit(ctx.env, Limiter::Reads, &platform::request_client_key(request)).await
     {
         return Err(Problem::new(Code::Busy));
     }
-    let manifest = client::get_manifest(video, config, now_ms, request_id).await?;
+    let manifest = ctx.bucket().get_manifest(video).await?;
     let manifest = manifest.ok_or_else(|| Problem::new(Code::NotFound))?;
-    redirect_to_source(video, &manifest.owner, Some(&manifest), &request.method(), config, request_id).await
+    let source = Key::Source { owner: manifest.owner.clone(), video };
+    redirect_to_source(&source, Some(&manifest), &request.method(), ctx.bucket()).await
 }
 
 fn privacy_marker_url(config: &Config, video: VideoId) -> String {
@@ -121,9 +120,21 @@ fn private_video_problem() -> Problem {
     Problem::with_detail(Code::Unauthorized, detail)
 }
 
+/// A request for an image, as it was routed.
+#[derive(Clone, Copy)]
+pub(crate) struct ImageRequest<'a> {
+    pub(crate) request: &'a Request,
+    pub(crate) wanted: &'a VariantRequest,
+    pub(crate) credential: &'a DeliveryCredential,
+    /// Whether the format was negotiated by `Accept`.
+    pub(crate) is_negotiated: bool,
+}
+
 /// A request for an image, and its access rights.
 pub(super) struct ViewerRequest<'a> {
     pub(super) request: &'a Request,
+    pub(super) wanted: &'a VariantRequest,
+    pub(super) is_negotiated: bool,
     pub(super) ctx: &'a RequestContext<'a>,
     /// Whether the image is private, as far as is known.
     pub(super) is_private: bool,
@@ -133,25 +144,16 @@ pub(super) struct ViewerRequest<'a> {
 }
 
 impl<'a> ViewerRequest<'a> {
-    /// A request with this credential.
+    /// A request with its credential.
     ///
     /// # Errors
     /// `token_refused`
-    pub(super) fn new(
-        request: &'a Request,
-        wanted: &VariantRequest,
-        credential: &DeliveryCredential,
-        ctx: &'a RequestContext<'a>,
-    ) -> Result<Self, Problem> {
-        let viewer_access = credential.authorize(wanted, &ctx.config.delivery_keys, platform::now_ms());
+    pub(super) fn new(image_request: ImageRequest<'a>, ctx: &'a RequestContext<'a>) -> Result<Self, Problem> {
+        let ImageRequest { request, wanted, credential, is_negotiated } = image_request;
+        let viewer_access = credential.authorize(wanted, &ctx.config.delivery_keys, ctx.now_ms);
         let viewer_access = viewer_access.map_err(|error| reject(error, ctx.request_id))?;
-        Ok(Self {
-            request,
-            ctx,
-            is_private: false,
-            client: platform::request_client_key(request),
-            viewer_access,
-        })
+        let client = platform::request_client_key(request);
+        Ok(Self { request, wanted, is_negotiated, ctx, is_private: false, client, viewer_access })
     }
 
     /// Whether the request may see the image even if it is private.
@@ -173,45 +175,37 @@ impl<'a> ViewerRequest<'a> {
     ///
     /// # Errors
     /// `bad_parameter`, with the available parameters; or a storage error.
-    pub(super) async fn check_variant_allowed(&self, wanted: &VariantRequest) -> Result<(), Problem> {
-        let Err(problem) = check_public_variant(wanted.variant, self.ctx.config) else { return Ok(()) };
+    pub(super) async fn check_variant_allowed(&self) -> Result<(), Problem> {
+        let Err(problem) = check_public_variant(self.wanted.variant, self.ctx.config) else { return Ok(()) };
         let Some(caller) = self.authenticate().await else { return Err(problem) };
-        let RequestContext { config, request_id, .. } = *self.ctx;
-        let manifest = client::get_manifest(wanted.video, config, platform::now_ms(), request_id).await?;
+        let manifest = self.ctx.bucket().get_manifest(self.wanted.video).await?;
         if manifest.is_some_and(|manifest| manifest.owner == caller) { Ok(()) } else { Err(problem) }
-    }
-
-    /// Whether the request carries credentials, verified or not.
-    fn has_credentials(&self) -> bool {
-        ["cookie", "authorization"].iter().any(|name| platform::header(self.request, name).is_some())
     }
 
     /// The authenticated owner, if the request carries a valid credential.
     async fn authenticate(&self) -> Option<Owner> {
-        if !self.has_credentials() {
+        if !has_credentials(self.request) {
             return None;
         }
-        let RequestContext { config, request_id, .. } = *self.ctx;
-        let caller = authenticate::authenticate(self.request, None, config, request_id).await;
-        caller.ok().map(|caller| caller.owner)
+        authenticate(self.request, None, self.ctx).await.ok().map(|caller| caller.owner)
     }
 
     /// The access rights of the request, and its key for rate limits. The caller is authenticated only if an image may
     /// be rendered.
-    pub(super) async fn rights(&self, wanted: &VariantRequest) -> Rights {
-        let is_rendered = !self.can_view_private() && !wanted.variant.is_default();
+    pub(super) async fn rights(&self) -> Rights {
+        let is_rendered = !self.can_view_private() && !self.wanted.variant.is_default();
         let caller = if is_rendered { self.authenticate().await } else { None };
         Rights { can_view_private: self.can_view_private(), caller, client: self.client.clone() }
     }
 
     /// The reason why the image cannot be rendered, if it was cached in the last minutes.
-    pub(super) async fn cached_failure(&self, wanted: &VariantRequest) -> Option<Problem> {
-        if wanted.variant.is_default() {
+    pub(super) async fn cached_failure(&self) -> Option<Problem> {
+        if self.wanted.variant.is_default() {
             return None;
         }
         let visibilities: &[bool] = if self.can_view_private() { &[true, false] } else { &[false] };
         for is_private in visibilities {
-            let url = failure_cache_key(self.ctx.config, wanted, *is_private);
+            let url = failure_cache_key(self.ctx.config, self.wanted, *is_private);
             let Some(failure) = platform::cache_get(&url).await else { continue };
             let failure = Json::parse(&platform::response_bytes(&failure).await?)?;
             return Some(Problem::with_detail(
@@ -226,13 +220,13 @@ impl<'a> ViewerRequest<'a> {
     ///
     /// # Errors
     /// `unauthorized`: the caller is not the owner.
-    pub(super) async fn authorize_cached(&mut self, video: VideoId) -> Result<bool, Problem> {
+    pub(super) async fn authorize_cached(&mut self) -> Result<bool, Problem> {
         if self.can_view_private() {
             return Ok(false);
         }
-        let now_ms = platform::now_ms();
-        let has_credentials = self.has_credentials();
-        if !has_credentials && PRIVATE_VIDEOS.with_borrow(|private| private.contains(video, now_ms)) {
+        let video = self.wanted.video;
+        let is_known_private = PRIVATE_VIDEOS.with_borrow(|private| private.contains(video, self.ctx.now_ms));
+        if is_known_private && !has_credentials(self.request) {
             return Err(private_video_problem());
         }
         let Some(marker) = platform::cache_get(&privacy_marker_url(self.ctx.config, video)).await else {
@@ -247,11 +241,12 @@ impl<'a> ViewerRequest<'a> {
     ///
     /// # Errors
     /// `unauthorized`, or a storage error.
-    pub(super) async fn authorize_owner(&mut self, video: VideoId) -> Result<(), Problem> {
-        let RequestContext { config, context, request_id, .. } = *self.ctx;
-        let manifest = client::get_manifest(video, config, platform::now_ms(), request_id).await?;
+    pub(super) async fn authorize_owner(&mut self) -> Result<(), Problem> {
+        let video = self.wanted.video;
+        let RequestContext { config, context, now_ms, .. } = *self.ctx;
+        let manifest = self.ctx.bucket().get_manifest(video).await?;
         let owner = manifest.map(|manifest| manifest.owner);
-        PRIVATE_VIDEOS.with_borrow_mut(|private| private.insert(video, PRIVATE_TTL_MS, platform::now_ms()));
+        PRIVATE_VIDEOS.with_borrow_mut(|private| private.insert(video, PRIVATE_TTL_MS, now_ms));
         if let Some(owner) = &owner {
             let headers =
                 vec![("cache-control", MARKER_CACHE_CONTROL.to_owned()), (OWNER_HEADER, owner.to_string())];
@@ -264,8 +259,7 @@ impl<'a> ViewerRequest<'a> {
 
     /// The owner needs no token.
     async fn authorize(&mut self, owner: Option<&Owner>) -> Result<(), Problem> {
-        let caller =
-            authenticate::authenticate(self.request, None, self.ctx.config, self.ctx.request_id).await;
+        let caller = authenticate(self.request, None, self.ctx).await;
         if caller.is_ok_and(|caller| Some(&caller.owner) == owner) {
             self.viewer_access = Some(ViewerAccess::Owner);
             return Ok(());
@@ -278,6 +272,7 @@ impl<'a> ViewerRequest<'a> {
         let Some(viewer_access) = self.private_access() else { return reply };
         let public = reply.headers.iter().find(|(name, _)| *name == "cache-control");
         if let Some(public) = public.map(|(_, value)| value.clone()).filter(|value| value != "no-store") {
+            // The image may have been rendered in the meantime: no copy may outlive the token.
             reply.set_header("cache-control", &viewer_access.cache_control(&public, platform::now_ms()));
         }
         if *viewer_access == ViewerAccess::Owner {

@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::delivery::cache_policy::check_public_variant;
 use crate::delivery::negotiate::negotiate_path;
 use crate::delivery::signed_url::{UrlCredential, parse_credential};
-use crate::http::route::{self, Route};
+use crate::http::route::{self, PublicRoute, Route};
 
 /// The path prefix of private images in the cache, below the URL of this deployment: it is not a valid video id.
 pub(super) const PRIVATE_PREFIX: &str = "/private";
@@ -35,7 +35,9 @@ pub fn public_cache_key(method: &str, path: &str, query: Option<&str>, config: &
         return None;
     }
     match route::route(method, path, query) {
-        Ok(Route::Variant(wanted)) if check_public_variant(wanted.variant, config).is_ok() => {
+        Ok(Route::Public(PublicRoute::Variant(wanted)))
+            if check_public_variant(wanted.variant, config).is_ok() =>
+        {
             Some(cache_key(config, &wanted, false))
         }
         _ => None,
@@ -47,10 +49,10 @@ mod tests {
     use glimpse_contract::VideoId;
 
     use super::*;
-    use crate::config::tests::{example, example_with};
+    use crate::testing::{example_config, example_config_with};
 
     fn cache_key_for(method: &str, path: &str, query: Option<&str>) -> Option<String> {
-        let config = example_with(&[("PUBLIC_WIDTHS", "320, 640")]);
+        let config = example_config_with(&[("PUBLIC_WIDTHS", "320, 640")]);
         let path = path.replace("{video}", &VideoId::new(1, [1; 10]).to_string());
         public_cache_key(method, &path, query, &config)
     }
@@ -58,7 +60,7 @@ mod tests {
     #[test]
     fn public_pictures_have_a_cache_key() {
         let video = VideoId::new(1, [1; 10]);
-        let stored = |rest| Some(format!("{}/{video}/{rest}", example().public_url));
+        let stored = |rest| Some(format!("{}/{video}/{rest}", example_config().public_url));
         assert_eq!(cache_key_for("GET", "/{video}/thumbnail.jpg", None), stored("thumbnail.jpg"));
         let reordered = cache_key_for("GET", "/{video}/thumbnail.jpg", Some("width=320&time=2.0"));
         assert_eq!(reordered, stored("thumbnail.jpg?time=2&width=320"));

@@ -1,11 +1,8 @@
 //! Cache lifetimes of images, and the responses for missing images. Pure.
 
-use glimpse_contract::{Code, Problem, Variant, VariantRequest, VideoId, limits, revision_from_etag};
+use glimpse_contract::{Code, Problem, Variant, VariantRequest, VideoId, revision_from_etag};
 
 use crate::config::{Config, PublicVariants};
-
-/// How far the clock that created an id may be ahead, in milliseconds.
-const SKEW_MS: u64 = 60 * 1000;
 
 /// The cache lifetime of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,26 +122,22 @@ pub struct MissingStatus {
 /// The response for an image that is not in the bucket.
 ///
 /// Only the owner could be asked whether an upload is in progress (its key begins with the owner). The id itself is
-/// used instead: an id that was created less than a day ago, without a manifest, may still be uploaded.
+/// used instead: an id that was created within the processing window, without a manifest, may still be uploaded.
 pub fn missing_status(video: VideoId, rejection: Option<Option<Code>>, now_ms: u64) -> MissingStatus {
     match rejection {
         Some(Some(rejected)) => MissingStatus { code: rejected, retry_after_secs: None },
         Some(None) => MissingStatus { code: Code::NotFound, retry_after_secs: None },
-        None => {
-            let granted = video.timestamp_ms();
-            let is_processing =
-                granted <= now_ms + SKEW_MS && now_ms < granted + limits::PROCESSING_WINDOW_MS;
-            if is_processing {
-                MissingStatus { code: Code::Processing, retry_after_secs: Some(2) }
-            } else {
-                MissingStatus { code: Code::NotFound, retry_after_secs: None }
-            }
+        None if video.is_within_processing_window(now_ms) => {
+            MissingStatus { code: Code::Processing, retry_after_secs: Some(2) }
         }
+        None => MissingStatus { code: Code::NotFound, retry_after_secs: None },
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use glimpse_contract::limits;
+
     use super::*;
 
     fn request(revision: Option<&str>) -> VariantRequest {
@@ -225,7 +218,7 @@ mod tests {
     #[test]
     fn public_variants_setting_is_enforced() {
         let config = |variants: &str, widths: &str| {
-            crate::config::tests::example_with(&[("PUBLIC_VARIANTS", variants), ("PUBLIC_WIDTHS", widths)])
+            crate::testing::example_config_with(&[("PUBLIC_VARIANTS", variants), ("PUBLIC_WIDTHS", widths)])
         };
         let listed = config("listed", "160,320");
         for (url, any, listed_too, none) in [
@@ -275,7 +268,11 @@ mod tests {
         assert_eq!(code(None, granted), Code::Processing);
         assert_eq!(code(None, granted + limits::PROCESSING_WINDOW_MS - 1), Code::Processing);
         assert_eq!(code(None, granted + limits::PROCESSING_WINDOW_MS), Code::NotFound);
-        assert_eq!(code(None, granted - SKEW_MS - 1), Code::NotFound, "an id from the future is invalid");
+        assert_eq!(
+            code(None, granted - limits::MAX_CLOCK_SKEW_MS - 1),
+            Code::NotFound,
+            "an id from the future is invalid"
+        );
         assert_eq!(code(Some(Some(Code::NotAVideo)), granted), Code::NotAVideo);
         assert_eq!(code(Some(None), granted), Code::NotFound);
     }

@@ -10,15 +10,15 @@ use glimpse_contract::{Code, Problem, VariantRequest, object};
 
 use crate::config::Config;
 use crate::context::RequestContext;
-use crate::delivery::access::ViewerRequest;
+use crate::delivery::access::{ImageRequest, ViewerRequest};
 use crate::delivery::cache_key::{PRIVATE_PREFIX, cache_key as entry, failure_cache_key};
 use crate::delivery::cache_policy::{
     CachePolicy, NEGATIVE_TTL_MS, PROCESSING_TTL_MS, REVISION_MISS_TTL_MS, cache_control, revision_policy,
 };
 use crate::delivery::coalesce::{RequestCoalescer, Role};
 use crate::delivery::conditional::{Conditional, ConditionalResponse, evaluate_preconditions};
-use crate::delivery::lookup::{self, ImageHead, LoadedImage, Lookup};
-use crate::delivery::signed_url::DeliveryCredential;
+use crate::delivery::lookup::{ImageHead, ImageLookup, LoadedImage, Lookup};
+use crate::delivery::signed_url::ViewerAccess;
 use crate::delivery::storyboard_files;
 use crate::http::cors;
 use crate::http::response::{Reply, ReplyBody};
@@ -49,131 +49,142 @@ enum CacheLookup {
 
 /// Responds to a request for an image.
 pub(crate) async fn serve(
-    request: &Request,
-    wanted: &VariantRequest,
-    credential: &DeliveryCredential,
+    image_request: ImageRequest<'_>,
     ctx: &RequestContext<'_>,
 ) -> Result<Reply, Problem> {
-    let began_ms = platform::now_ms();
-    let mut viewer = ViewerRequest::new(request, wanted, credential, ctx)?;
-    let conditions = RequestConditions::from_request(request);
+    let conditions = RequestConditions::from_request(image_request.request);
+    let mut delivery = ImageDelivery { viewer: ViewerRequest::new(image_request, ctx)?, conditions };
     let mut cached = CacheLookup::Miss;
-    if viewer.can_view_private() {
-        cached = viewer.lookup_cache(wanted, &conditions, true, began_ms).await;
+    if delivery.viewer.can_view_private() {
+        cached = delivery.lookup_cache(true).await;
     } else {
-        viewer.check_variant_allowed(wanted).await?;
+        delivery.viewer.check_variant_allowed().await?;
     }
     if matches!(cached, CacheLookup::Miss) {
-        cached = viewer.lookup_cache(wanted, &conditions, false, began_ms).await;
+        cached = delivery.lookup_cache(false).await;
     }
-    if matches!(cached, CacheLookup::Miss) && viewer.authorize_cached(wanted.video).await? {
-        cached = viewer.lookup_cache(wanted, &conditions, true, began_ms).await;
+    if matches!(cached, CacheLookup::Miss) && delivery.viewer.authorize_cached().await? {
+        cached = delivery.lookup_cache(true).await;
     }
     let unverified = match cached {
-        CacheLookup::Hit(stored, policy) => {
-            return respond_from_cache(wanted, stored, policy, &conditions, &viewer, began_ms).await;
-        }
+        CacheLookup::Hit(stored, policy) => return delivery.respond_from_cache(stored, policy).await,
         CacheLookup::Unverified(stored) => Some(stored),
         CacheLookup::Miss => None,
     };
-    if let Some(problem) = viewer.cached_failure(wanted).await {
+    if let Some(problem) = delivery.viewer.cached_failure().await {
         return Ok(error_reply(&problem, None, ctx.request_id));
     }
     // From here on, the bucket is read.
-    if !platform::is_within_rate_limit(ctx.env, Limiter::Reads, &viewer.client).await {
+    if !platform::is_within_rate_limit(ctx.env, Limiter::Reads, &delivery.viewer.client).await {
         return match unverified {
-            Some(stored) => {
-                let policy = Some(CachePolicy::ShortLived);
-                respond_from_cache(wanted, stored, policy, &conditions, &viewer, began_ms).await
-            }
+            Some(stored) => delivery.respond_from_cache(stored, Some(CachePolicy::ShortLived)).await,
             None => Err(Problem::new(Code::Busy)),
         };
     }
-    let origin_fetch = OriginFetch { wanted, conditions: &conditions, began_ms };
-    if let Some(reply) = origin_fetch.respond(unverified, &mut viewer).await? {
+    if let Some(reply) = delivery.respond_from_origin(unverified).await? {
         return Ok(reply);
     }
-    viewer.authorize_owner(wanted.video).await?;
-    let unverified = match viewer.lookup_cache(wanted, &conditions, true, began_ms).await {
-        CacheLookup::Hit(stored, policy) => {
-            return respond_from_cache(wanted, stored, policy, &conditions, &viewer, began_ms).await;
-        }
+    delivery.viewer.authorize_owner().await?;
+    let unverified = match delivery.lookup_cache(true).await {
+        CacheLookup::Hit(stored, policy) => return delivery.respond_from_cache(stored, policy).await,
         CacheLookup::Unverified(stored) => Some(stored),
         CacheLookup::Miss => None,
     };
-    origin_fetch.respond(unverified, &mut viewer).await?.ok_or_else(|| Problem::new(Code::Unauthorized))
+    delivery.respond_from_origin(unverified).await?.ok_or_else(|| Problem::new(Code::Unauthorized))
 }
 
-/// A request for an image that the cache cannot answer.
-struct OriginFetch<'a> {
-    wanted: &'a VariantRequest,
-    conditions: &'a RequestConditions,
+/// One request for an image, on its way through the cache and the bucket.
+struct ImageDelivery<'a> {
+    viewer: ViewerRequest<'a>,
+    conditions: RequestConditions,
+}
+
+/// An image or its headers, before the conditions of the request are evaluated.
+struct ImageResponse<'a> {
+    headers: Vec<(&'static str, String)>,
+    etag: &'a str,
+    length: u64,
+    /// The image, if it is in memory.
+    bytes: Option<Bytes>,
+    /// Its source, for `Server-Timing`.
+    served_from: &'a str,
+    /// When the request was received, in Unix milliseconds.
     began_ms: u64,
 }
 
-impl OriginFetch<'_> {
+impl ImageDelivery<'_> {
+    /// Looks the request up among the public or the private images. Requests with invalid revisions are answered from
+    /// the unversioned entry.
+    async fn lookup_cache(&mut self, is_private: bool) -> CacheLookup {
+        let (config, wanted) = (self.viewer.ctx.config, self.viewer.wanted);
+        let url = entry(config, wanted, is_private);
+        let mut cached = match platform::cache_get_unless(&url, self.conditions.client_etags()).await {
+            Some(stored) => CacheLookup::Hit(stored, None),
+            None => CacheLookup::Miss,
+        };
+        if let (CacheLookup::Miss, Some(revision)) = (&cached, &wanted.revision) {
+            let bare = VariantRequest { revision: None, ..wanted.clone() };
+            if let Some(stored) = platform::cache_get(&entry(config, &bare, is_private)).await {
+                cached = match stored_revision_policy(revision, &stored, self.viewer.ctx.now_ms) {
+                    Some(policy) => CacheLookup::Hit(stored, Some(policy)),
+                    None => CacheLookup::Unverified(stored),
+                };
+            }
+        }
+        self.viewer.is_private = is_private && !matches!(cached, CacheLookup::Miss);
+        cached
+    }
+
     /// Responds from the bucket or the function; `None` if the image is private and the request is not authorized.
     ///
     /// HEAD, revalidation and an unverified entry need a HEAD request to the bucket. Only an image that is sent is
     /// read.
-    async fn respond(
-        &self,
-        unverified: Option<Response>,
-        viewer: &mut ViewerRequest<'_>,
-    ) -> Result<Option<Reply>, Problem> {
-        let Self { wanted, conditions, began_ms } = *self;
-        let is_head = viewer.request.method() == "HEAD";
-        if is_head || unverified.is_some() || conditions.if_none_match.is_some() {
-            let lookup = load_coalesced(wanted, true, viewer).await;
-            match (lookup, unverified) {
+    async fn respond_from_origin(&mut self, unverified: Option<Response>) -> Result<Option<Reply>, Problem> {
+        let wanted = self.viewer.wanted;
+        let is_head = self.viewer.request.method() == "HEAD";
+        if is_head || unverified.is_some() || self.conditions.if_none_match.is_some() {
+            match (self.load_coalesced(true).await, unverified) {
                 (Lookup::Head(head), Some(stored)) if etag_of(&stored) == head.etag => {
-                    let policy = Some(CachePolicy::from_request(wanted, &head.etag));
-                    return respond_from_cache(wanted, stored, policy, conditions, viewer, began_ms)
-                        .await
-                        .map(Some);
+                    let policy = CachePolicy::from_request(wanted, &head.etag);
+                    return self.respond_from_cache(stored, Some(policy)).await.map(Some);
                 }
                 (Lookup::Head(head), _) => {
-                    viewer.is_private = head.is_private;
-                    let outcome = evaluate_preconditions(to_conditional(conditions), &head.etag, head.length);
+                    self.viewer.is_private = head.is_private;
+                    let outcome = self.evaluate(&head.etag, head.length);
                     if is_head || outcome == ConditionalResponse::NotModified {
-                        return Ok(Some(self.head_reply(outcome, &head, viewer)));
+                        return Ok(Some(self.head_reply(outcome, &head)));
                     }
                 }
                 // A possibly outdated entry is better than an error.
                 (Lookup::Failed(_), Some(stored)) => {
                     let policy = Some(CachePolicy::ShortLived);
-                    return respond_from_cache(wanted, stored, policy, conditions, viewer, began_ms)
-                        .await
-                        .map(Some);
+                    return self.respond_from_cache(stored, policy).await.map(Some);
                 }
                 (Lookup::Renderable { is_private }, _) if is_head => {
-                    viewer.is_private = is_private;
-                    return Ok(Some(viewer.apply_cache_headers(renderable_head_reply(wanted))));
+                    self.viewer.is_private = is_private;
+                    return Ok(Some(self.viewer.apply_cache_headers(renderable_head_reply(wanted))));
                 }
                 (Lookup::Renderable { .. }, _) => {}
-                (found, _) => return self.lookup_reply(found, viewer),
+                (found, _) => return self.lookup_reply(found),
             }
         }
-        let lookup = load_coalesced(wanted, false, viewer).await;
-        self.lookup_reply(lookup, viewer)
+        let lookup = self.load_coalesced(false).await;
+        self.lookup_reply(lookup)
     }
 
-    fn lookup_reply(&self, lookup: Lookup, viewer: &mut ViewerRequest<'_>) -> Result<Option<Reply>, Problem> {
-        let Self { wanted, conditions, began_ms } = *self;
+    fn lookup_reply(&mut self, lookup: Lookup) -> Result<Option<Reply>, Problem> {
+        let request_id = self.viewer.ctx.request_id;
         match lookup {
             Lookup::Hit(image) => {
-                viewer.is_private = image.is_private;
-                let headers = image_headers(wanted, &image.etag, image.bytes.len() as u64);
-                let timing = (image.served_from, began_ms);
+                self.viewer.is_private = image.is_private;
+                let headers = image_headers(self.viewer.wanted, &image.etag, image.bytes.len() as u64);
                 let bytes = image.bytes.clone();
-                Ok(Some(respond_with_bytes(wanted, headers, &image.etag, bytes, timing, conditions, viewer)))
+                Ok(Some(self.respond_with_bytes(headers, &image.etag, bytes, image.served_from)))
             }
             Lookup::Missing(problem, retry_after_secs) => {
-                Ok(Some(error_reply(&problem, retry_after_secs, viewer.ctx.request_id)))
+                Ok(Some(error_reply(&problem, retry_after_secs, request_id)))
             }
-            Lookup::RenderFailed { problem, .. } => {
-                Ok(Some(error_reply(&problem, None, viewer.ctx.request_id)))
-            }
+            Lookup::RenderFailed { problem, .. } => Ok(Some(error_reply(&problem, None, request_id))),
             Lookup::Failed(problem) => Err(problem),
             Lookup::RateLimited(_) => Err(Problem::new(Code::Busy)),
             Lookup::Forbidden => Ok(None),
@@ -181,22 +192,174 @@ impl OriginFetch<'_> {
         }
     }
 
+    /// The kind of response, by the conditions of the request.
+    fn evaluate(&self, etag: &str, length: u64) -> ConditionalResponse {
+        let RequestConditions { if_none_match, range, if_range } = &self.conditions;
+        let conditions = Conditional {
+            if_none_match: if_none_match.as_deref(),
+            range: range.as_deref(),
+            if_range: if_range.as_deref(),
+        };
+        evaluate_preconditions(conditions, etag, length)
+    }
+
+    /// The access right if the image is a table that is delivered with it in the URL of the sheet.
+    fn table_access(&self) -> Option<&ViewerAccess> {
+        self.viewer.private_access().filter(|access| access.has_signed_sheet(self.viewer.wanted))
+    }
+
     /// The response without a body, from the headers in the bucket.
-    fn head_reply(
-        &self,
-        outcome: ConditionalResponse,
-        head: &lookup::ImageHead,
-        viewer: &ViewerRequest<'_>,
-    ) -> Reply {
-        let mut headers = image_headers(self.wanted, &head.etag, head.length);
-        let is_rewritten =
-            viewer.private_access().is_some_and(|viewer_access| viewer_access.has_signed_sheet(self.wanted));
-        if is_rewritten || storyboard_files::delivered_etag(self.wanted, &head.etag).is_some() {
+    fn head_reply(&self, outcome: ConditionalResponse, head: &ImageHead) -> Reply {
+        let wanted = self.viewer.wanted;
+        let mut headers = image_headers(wanted, &head.etag, head.length);
+        if self.table_access().is_some() || storyboard_files::delivered_etag(wanted, &head.etag).is_some() {
             // The delivered table is longer than the stored one.
             headers.retain(|(name, _)| *name != "content-length");
         }
-        let timing = ("s3", self.began_ms);
-        viewer.apply_cache_headers(build_reply(outcome, headers, &head.etag, head.length, None, timing))
+        self.image_reply(outcome, self.image_response(headers, &head.etag, head.length, "s3"))
+    }
+
+    /// The response with an image that was read.
+    fn respond_with_bytes(
+        &self,
+        mut headers: Vec<(&'static str, String)>,
+        etag: &str,
+        mut bytes: Bytes,
+        served_from: &str,
+    ) -> Reply {
+        if let Some(access) = self.table_access() {
+            bytes = access.sign_sheet_url(self.viewer.wanted, bytes.into()).into();
+            headers.retain(|(name, _)| *name != "content-length");
+            headers.push(("content-length", bytes.len().to_string()));
+        }
+        let length = bytes.len() as u64;
+        let response = self.image_response(headers, etag, length, served_from);
+        self.image_reply(self.evaluate(etag, length), ImageResponse { bytes: Some(bytes), ..response })
+    }
+
+    fn image_response<'b>(
+        &self,
+        headers: Vec<(&'static str, String)>,
+        etag: &'b str,
+        length: u64,
+        served_from: &'b str,
+    ) -> ImageResponse<'b> {
+        let began_ms = self.viewer.ctx.now_ms;
+        ImageResponse { headers, etag, length, bytes: None, served_from, began_ms }
+    }
+
+    fn image_reply(&self, outcome: ConditionalResponse, response: ImageResponse<'_>) -> Reply {
+        self.viewer.apply_cache_headers(response.into_reply(outcome))
+    }
+
+    /// The response from an entry; with another lifetime if it is the entry of another URL.
+    async fn respond_from_cache(
+        &self,
+        stored: Response,
+        policy: Option<CachePolicy>,
+    ) -> Result<Reply, Problem> {
+        let viewer = &self.viewer;
+        let is_rewritten = self.table_access().is_some();
+        // The entry is the response to requests without special headers, and to those with a token except for its
+        // lifetime.
+        if policy.is_none()
+            && self.conditions.is_fully_answered_by(&stored)
+            && !viewer.is_owner()
+            && viewer.request.method() == "GET"
+        {
+            if viewer.private_access().is_none() && !viewer.is_negotiated {
+                return Ok(Reply::from_response(stored));
+            }
+            if stored.status() == 304 || (!is_rewritten && platform::has_body(&stored)) {
+                let lifetime = platform::response_header(&stored, "cache-control").unwrap_or_default();
+                return Ok(viewer.apply_cache_headers(
+                    Reply::from_response_with_headers(stored).with_header("cache-control", lifetime),
+                ));
+            }
+        }
+        let mut headers: Vec<(&'static str, String)> = STORED_HEADERS
+            .into_iter()
+            .filter_map(|name| Some((name, platform::response_header(&stored, name)?)))
+            .collect();
+        let header =
+            |wanted: &str| headers.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.clone());
+        let etag = header("etag").unwrap_or_default();
+        let length = header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+        if let Some(policy) = policy {
+            headers.retain(|(name, _)| *name != "cache-control");
+            headers.push(("cache-control", cache_control(policy).to_owned()));
+        }
+        let outcome = if stored.status() == 304 {
+            ConditionalResponse::NotModified
+        } else {
+            self.evaluate(&etag, length)
+        };
+        let is_passed_through =
+            outcome == ConditionalResponse::Full && !is_rewritten && platform::has_body(&stored);
+        if is_passed_through || outcome == ConditionalResponse::NotModified {
+            let response = self.image_response(headers, &etag, length, "hit");
+            let mut reply = self.image_reply(outcome, response);
+            if is_passed_through {
+                reply.body = ReplyBody::ResponseBody(stored);
+            }
+            return Ok(reply);
+        }
+        let bytes = platform::response_bytes(&stored).await;
+        let bytes = Bytes::from(bytes.ok_or_else(|| Problem::new(Code::Internal))?);
+        Ok(self.respond_with_bytes(headers, &etag, bytes, "hit"))
+    }
+
+    /// The image, or its headers, fetched once for all concurrent requests of this isolate.
+    async fn load_coalesced(&self, is_headers_only: bool) -> Lookup {
+        let (ctx, wanted, rights) = (self.viewer.ctx, self.viewer.wanted, self.viewer.rights().await);
+        let bare = VariantRequest { revision: None, ..wanted.clone() };
+        let kind = if is_headers_only { "headers " } else { "" };
+        // The outcome of an authorized request is not shared with other requests.
+        let key = [kind, &rights.coalescing_key(), &bare.canonical()].concat();
+        let mut is_waiting = false;
+        let leader_id = loop {
+            let role =
+                COALESCER.with_borrow_mut(|coalescer| coalescer.join(&key, is_waiting, platform::now_ms()));
+            match role {
+                Role::Leader(number) => break number,
+                // Another client exceeded its limit: that outcome expires in a moment.
+                Role::Cached(Lookup::RateLimited(client)) if client != rights.client => {}
+                Role::Cached(found) => return found,
+                Role::Follower => {}
+            }
+            is_waiting = true;
+            platform::sleep_ms(POLL_INTERVAL_MS).await;
+        };
+        let (sender, receiver) = oneshot::channel();
+        let wanted = wanted.clone();
+        let (config, env, request_id) = (ctx.config, ctx.env.clone(), ctx.request_id.to_owned());
+        // The fetch continues when its client has disconnected, since other requests wait for it.
+        platform::wait_until(ctx.context, async move {
+            let image_lookup = ImageLookup {
+                wanted: &bare,
+                rights: &rights,
+                config,
+                env: &env,
+                request_id: &request_id,
+                now_ms: platform::now_ms(),
+            };
+            let lookup = if is_headers_only { image_lookup.head().await } else { image_lookup.load().await };
+            let lookup = rewrite_storyboard(lookup, &bare, config);
+            let ttl_ms = outcome_ttl_ms(&lookup);
+            COALESCER.with_borrow_mut(|coalescer| {
+                coalescer.complete(leader_id, lookup.clone(), ttl_ms, platform::now_ms())
+            });
+            // The receiver is gone if the client has disconnected.
+            let _ = sender.send(lookup.clone());
+            match lookup {
+                Lookup::Hit(image) => store(wanted, &image, config).await,
+                Lookup::RenderFailed { problem, is_private } => {
+                    cache_failure(&wanted, &problem, is_private, config).await;
+                }
+                _ => {}
+            }
+        });
+        receiver.await.unwrap_or_else(|_| Lookup::Failed(Problem::new(Code::Internal)))
     }
 }
 
@@ -214,56 +377,6 @@ fn etag_of(stored: &Response) -> String {
     platform::response_header(stored, "etag").unwrap_or_default()
 }
 
-/// The response with an image that was read.
-fn respond_with_bytes(
-    wanted: &VariantRequest,
-    mut headers: Vec<(&'static str, String)>,
-    etag: &str,
-    mut bytes: Bytes,
-    timing: (&str, u64),
-    conditions: &RequestConditions,
-    viewer: &ViewerRequest<'_>,
-) -> Reply {
-    if let Some(viewer_access) = viewer.private_access().filter(|grant| grant.has_signed_sheet(wanted)) {
-        bytes = viewer_access.sign_sheet_url(wanted, bytes.into()).into();
-        headers.retain(|(name, _)| *name != "content-length");
-        headers.push(("content-length", bytes.len().to_string()));
-    }
-    let length = bytes.len() as u64;
-    let outcome = evaluate_preconditions(to_conditional(conditions), etag, length);
-    viewer.apply_cache_headers(build_reply(outcome, headers, etag, length, Some(bytes), timing))
-}
-
-impl ViewerRequest<'_> {
-    /// Looks the request up among the public or the private images. Requests with invalid revisions are answered from
-    /// the unversioned entry.
-    async fn lookup_cache(
-        &mut self,
-        wanted: &VariantRequest,
-        conditions: &RequestConditions,
-        is_private: bool,
-        now_ms: u64,
-    ) -> CacheLookup {
-        let config = self.ctx.config;
-        let url = entry(config, wanted, is_private);
-        let mut cached = match platform::cache_get_unless(&url, conditions.client_etags()).await {
-            Some(stored) => CacheLookup::Hit(stored, None),
-            None => CacheLookup::Miss,
-        };
-        if let (CacheLookup::Miss, Some(revision)) = (&cached, &wanted.revision) {
-            let bare = VariantRequest { revision: None, ..wanted.clone() };
-            if let Some(stored) = platform::cache_get(&entry(config, &bare, is_private)).await {
-                cached = match stored_revision_policy(revision, &stored, now_ms) {
-                    Some(policy) => CacheLookup::Hit(stored, Some(policy)),
-                    None => CacheLookup::Unverified(stored),
-                };
-            }
-        }
-        self.is_private = is_private && !matches!(cached, CacheLookup::Miss);
-        cached
-    }
-}
-
 fn stored_revision_policy(revision: &str, stored: &Response, now_ms: u64) -> Option<CachePolicy> {
     let header = |name| platform::response_header(stored, name);
     let stored_ms = header(STORED_AT_HEADER)?.parse::<u64>().ok()?;
@@ -278,65 +391,6 @@ fn image_headers(wanted: &VariantRequest, etag: &str, length: u64) -> Vec<(&'sta
         ("cache-control", cache_control(CachePolicy::from_request(wanted, etag)).to_owned()),
         ("content-length", length.to_string()),
     ]
-}
-
-/// The image, or its headers, fetched once for all concurrent requests of this isolate.
-async fn load_coalesced(
-    wanted: &VariantRequest,
-    is_headers_only: bool,
-    viewer: &ViewerRequest<'_>,
-) -> Lookup {
-    let (ctx, rights) = (viewer.ctx, viewer.rights(wanted).await);
-    let bare = VariantRequest { revision: None, ..wanted.clone() };
-    let kind = if is_headers_only { "headers " } else { "" };
-    // The outcome of an authorized request is not shared with other requests.
-    let key = [kind, &rights.coalescing_key(), &bare.canonical()].concat();
-    let mut is_waiting = false;
-    loop {
-        let role =
-            COALESCER.with_borrow_mut(|coalescer| coalescer.join(&key, is_waiting, platform::now_ms()));
-        let leader_id = match role {
-            Role::Leader(number) => number,
-            Role::Cached(Lookup::RateLimited(client)) if client != rights.client => {
-                // Another client exceeded its limit: that outcome expires in a moment.
-                is_waiting = true;
-                platform::sleep_ms(POLL_INTERVAL_MS).await;
-                continue;
-            }
-            Role::Cached(found) => return found,
-            Role::Follower => {
-                is_waiting = true;
-                platform::sleep_ms(POLL_INTERVAL_MS).await;
-                continue;
-            }
-        };
-        let (sender, receiver) = oneshot::channel();
-        let wanted = wanted.clone();
-        let (config, env, request_id) = (ctx.config, ctx.env.clone(), ctx.request_id.to_owned());
-        // The fetch continues when its client has disconnected, since other requests wait for it.
-        platform::wait_until(ctx.context, async move {
-            let lookup = if is_headers_only {
-                lookup::head(&bare, &rights, config, &request_id).await
-            } else {
-                lookup::load(&bare, &rights, config, &env, &request_id).await
-            };
-            let lookup = rewrite_storyboard(lookup, &bare, config);
-            let ttl_ms = outcome_ttl_ms(&lookup);
-            COALESCER.with_borrow_mut(|coalescer| {
-                coalescer.complete(leader_id, lookup.clone(), ttl_ms, platform::now_ms())
-            });
-            // The receiver is gone if the client has disconnected.
-            let _ = sender.send(lookup.clone());
-            match lookup {
-                Lookup::Hit(image) => store(wanted, &image, config).await,
-                Lookup::RenderFailed { problem, is_private } => {
-                    cache_failure(&wanted, &problem, is_private, config).await;
-                }
-                _ => {}
-            }
-        });
-        return receiver.await.unwrap_or_else(|_| Lookup::Failed(Problem::new(Code::Internal)));
-    }
 }
 
 /// How long an outcome answers later requests of this isolate, in milliseconds. Images are in the cache instead.
@@ -389,9 +443,16 @@ async fn store(wanted: VariantRequest, image: &LoadedImage, config: &Config) {
     let wanted = VariantRequest { revision, ..wanted };
     let now_ms = platform::now_ms();
     let length = image.bytes.len() as u64;
-    let timing = ("hit", now_ms);
     let headers = image_headers(&wanted, &image.etag, length);
-    let stored = build_reply(ConditionalResponse::Full, headers, &image.etag, length, None, timing);
+    let response = ImageResponse {
+        headers,
+        etag: &image.etag,
+        length,
+        bytes: None,
+        served_from: "hit",
+        began_ms: now_ms,
+    };
+    let stored = response.into_reply(ConditionalResponse::Full);
     let stored = stored.with_header(STORED_AT_HEADER, now_ms.to_string());
     platform::cache_put(&entry(config, &wanted, image.is_private), stored.headers, image.bytes.clone()).await;
 }
@@ -412,7 +473,7 @@ pub(crate) async fn purge(paths: &[String], config: &Config) -> usize {
 }
 
 /// The conditional headers of a request, as owned strings.
-pub(super) struct RequestConditions {
+struct RequestConditions {
     if_none_match: Option<String>,
     range: Option<String>,
     if_range: Option<String>,
@@ -438,134 +499,44 @@ impl RequestConditions {
     }
 }
 
-fn to_conditional(conditions: &RequestConditions) -> Conditional<'_> {
-    Conditional {
-        if_none_match: conditions.if_none_match.as_deref(),
-        range: conditions.range.as_deref(),
-        if_range: conditions.if_range.as_deref(),
-    }
-}
-
-/// The response from an entry; with another lifetime if it is the entry of another URL.
-async fn respond_from_cache(
-    wanted: &VariantRequest,
-    stored: Response,
-    policy: Option<CachePolicy>,
-    conditions: &RequestConditions,
-    viewer: &ViewerRequest<'_>,
-    began_ms: u64,
-) -> Result<Reply, Problem> {
-    let is_rewritten =
-        viewer.private_access().is_some_and(|viewer_access| viewer_access.has_signed_sheet(wanted));
-    // The entry is the response to requests without special headers, and to those with a token except for its lifetime.
-    if policy.is_none()
-        && conditions.is_fully_answered_by(&stored)
-        && !viewer.is_owner()
-        && viewer.request.method() == "GET"
-    {
-        if viewer.private_access().is_none() && !viewer.ctx.is_negotiated {
-            return Ok(Reply::from_response(stored));
-        }
-        if stored.status() == 304 || (!is_rewritten && platform::has_body(&stored)) {
-            let lifetime = platform::response_header(&stored, "cache-control").unwrap_or_default();
-            return Ok(viewer.apply_cache_headers(
-                Reply::from_response_with_headers(stored).with_header("cache-control", lifetime),
-            ));
-        }
-    }
-    let mut headers: Vec<(&'static str, String)> = STORED_HEADERS
-        .into_iter()
-        .filter_map(|name| Some((name, platform::response_header(&stored, name)?)))
-        .collect();
-    let header =
-        |wanted: &str| headers.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.clone());
-    let etag = header("etag").unwrap_or_default();
-    let length = header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
-    if let Some(policy) = policy {
-        headers.retain(|(name, _)| *name != "cache-control");
-        headers.push(("cache-control", cache_control(policy).to_owned()));
-    }
-    let timing = ("hit", began_ms);
-    if stored.status() == 304 {
-        return Ok(viewer.apply_cache_headers(build_reply(
-            ConditionalResponse::NotModified,
-            headers,
-            &etag,
-            length,
-            None,
-            timing,
-        )));
-    }
-    match evaluate_preconditions(to_conditional(conditions), &etag, length) {
-        ConditionalResponse::Full if !is_rewritten && platform::has_body(&stored) => {
-            let mut reply = viewer.apply_cache_headers(build_reply(
-                ConditionalResponse::Full,
-                headers,
-                &etag,
-                length,
-                None,
-                timing,
-            ));
-            reply.body = ReplyBody::ResponseBody(stored);
-            Ok(reply)
-        }
-        ConditionalResponse::NotModified => Ok(viewer.apply_cache_headers(build_reply(
-            ConditionalResponse::NotModified,
-            headers,
-            &etag,
-            length,
-            None,
-            timing,
-        ))),
-        _ => {
-            let bytes = platform::response_bytes(&stored).await;
-            let bytes = Bytes::from(bytes.ok_or_else(|| Problem::new(Code::Internal))?);
-            Ok(respond_with_bytes(wanted, headers, &etag, bytes, timing, conditions, viewer))
-        }
-    }
-}
-
-/// The evaluated response, with the headers of all images.
-fn build_reply(
-    outcome: ConditionalResponse,
-    mut headers: Vec<(&'static str, String)>,
-    etag: &str,
-    length: u64,
-    bytes: Option<Bytes>,
-    (served_from, began_ms): (&str, u64),
-) -> Reply {
-    headers.extend(cors::delivery_headers());
-    headers.push(("x-content-type-options", "nosniff".to_owned()));
-    headers.push(("content-security-policy", "default-src 'none'; sandbox".to_owned()));
-    headers.push(("accept-ranges", "bytes".to_owned()));
-    let took_ms = platform::now_ms().saturating_sub(began_ms);
-    headers.push(("server-timing", format!("cache;desc={served_from};dur={took_ms}")));
-    let mut reply = Reply { status: 200, headers, body: bytes.map_or(ReplyBody::Empty, ReplyBody::Bytes) };
-    match outcome {
-        ConditionalResponse::Full => {}
-        ConditionalResponse::Partial(first, last) => {
-            reply.status = 206;
-            reply.set_header("content-range", &format!("bytes {first}-{last}/{length}"));
-            reply.set_header("content-length", &(last - first + 1).to_string());
-            if let ReplyBody::Bytes(bytes) = reply.body {
-                reply.body = ReplyBody::Bytes(bytes.slice(first as usize..=last as usize));
+impl ImageResponse<'_> {
+    /// The evaluated response, with the headers of all images.
+    fn into_reply(self, outcome: ConditionalResponse) -> Reply {
+        let Self { mut headers, etag, length, bytes, served_from, began_ms } = self;
+        headers.extend(cors::delivery_headers());
+        headers.push(("x-content-type-options", "nosniff".to_owned()));
+        headers.push(("content-security-policy", "default-src 'none'; sandbox".to_owned()));
+        headers.push(("accept-ranges", "bytes".to_owned()));
+        let took_ms = platform::now_ms().saturating_sub(began_ms);
+        headers.push(("server-timing", format!("cache;desc={served_from};dur={took_ms}")));
+        let mut reply =
+            Reply { status: 200, headers, body: bytes.map_or(ReplyBody::Empty, ReplyBody::Bytes) };
+        match outcome {
+            ConditionalResponse::Full => {}
+            ConditionalResponse::Partial(first, last) => {
+                reply.status = 206;
+                reply.set_header("content-range", &format!("bytes {first}-{last}/{length}"));
+                reply.set_header("content-length", &(last - first + 1).to_string());
+                if let ReplyBody::Bytes(bytes) = reply.body {
+                    reply.body = ReplyBody::Bytes(bytes.slice(first as usize..=last as usize));
+                }
+            }
+            ConditionalResponse::NotModified => {
+                reply.status = 304;
+                reply.headers.retain(|(name, _)| !matches!(*name, "content-length" | "content-type"));
+                reply.set_header("etag", etag);
+                reply.body = ReplyBody::Empty;
+            }
+            ConditionalResponse::Unsatisfiable => {
+                reply.status = 416;
+                reply.set_header("content-range", &format!("bytes */{length}"));
+                reply.set_header("cache-control", "no-store");
+                reply.headers.retain(|(name, _)| !matches!(*name, "content-length" | "content-type"));
+                reply.body = ReplyBody::Empty;
             }
         }
-        ConditionalResponse::NotModified => {
-            reply.status = 304;
-            reply.headers.retain(|(name, _)| !matches!(*name, "content-length" | "content-type"));
-            reply.set_header("etag", etag);
-            reply.body = ReplyBody::Empty;
-        }
-        ConditionalResponse::Unsatisfiable => {
-            reply.status = 416;
-            reply.set_header("content-range", &format!("bytes */{length}"));
-            reply.set_header("cache-control", "no-store");
-            reply.headers.retain(|(name, _)| !matches!(*name, "content-length" | "content-type"));
-            reply.body = ReplyBody::Empty;
-        }
+        reply
     }
-    reply
 }
 
 /// The response for a missing image. Negative responses are never stored in the cache, and a browser retries soon.

@@ -12,14 +12,14 @@ use glimpse_contract::{
 use worker::Env;
 
 use crate::config::Config;
-use crate::delivery::cache_policy::{MissingStatus, absence_ttl_ms, missing_status};
+use crate::context::ApiContext;
+use crate::delivery::cache_policy::{absence_ttl_ms, missing_status};
 use crate::delivery::recent::TtlSet;
 use crate::delivery::render_client::{self, RenderRequest, RenderResponse};
-use crate::platform::{self, FetchRequest, Limiter, RequestBody};
-use crate::s3::sigv4::SignError;
+use crate::platform::{self, FetchRequest, FetchResponse, Limiter, RequestBody};
+use crate::s3::client::Bucket;
 use crate::s3::sigv4::timestamp::format_rfc3339;
-use crate::s3::{self, client};
-use crate::s3::{RecentRenders, S3Request};
+use crate::s3::{ObjectSelection, RecentRenders};
 
 /// The largest image that is served, in bytes.
 const MAX_IMAGE_BYTES: usize = 32 * 1024 * 1024;
@@ -103,39 +103,257 @@ impl Rights {
     }
 }
 
-/// Marker code for "private image, unauthorized request"; nothing else returns it.
-const PRIVATE_CODE: Code = Code::Unauthorized;
-
 /// Whether a video had no manifest a moment ago.
-pub(crate) fn is_known_absent(video: VideoId) -> bool {
-    ABSENT_VIDEOS.with_borrow(|absent| absent.contains(video, platform::now_ms()))
+pub(crate) fn is_known_absent(video: VideoId, now_ms: u64) -> bool {
+    ABSENT_VIDEOS.with_borrow(|absent| absent.contains(video, now_ms))
 }
 
 /// Remembers for a moment that a video has no manifest.
-pub(crate) fn remember_absent(video: VideoId) {
-    let now_ms = platform::now_ms();
+pub(crate) fn remember_absent(video: VideoId, now_ms: u64) {
     ABSENT_VIDEOS.with_borrow_mut(|absent| absent.insert(video, absence_ttl_ms(video, now_ms), now_ms));
 }
 
-/// Loads the image. A private one is read only for an authorized request.
-pub(super) async fn load(
-    wanted: &VariantRequest,
-    rights: &Rights,
-    config: &Config,
-    env: &Env,
-    request_id: &str,
-) -> Lookup {
-    into_lookup(get_or_render(wanted, rights, config, env, request_id).await)
+/// Marker code for "private image, unauthorized request"; nothing else returns it.
+const PRIVATE_CODE: Code = Code::Unauthorized;
+
+/// An image that is looked up in the bucket, and for whom.
+pub(super) struct ImageLookup<'a> {
+    pub(super) wanted: &'a VariantRequest,
+    pub(super) rights: &'a Rights,
+    pub(super) config: &'a Config,
+    pub(super) env: &'a Env,
+    pub(super) request_id: &'a str,
+    /// When the lookup began, in Unix milliseconds.
+    pub(super) now_ms: u64,
 }
 
-/// Loads the headers of the image, for HEAD and for revalidation. Nothing is rendered for it.
-pub(super) async fn head(
-    wanted: &VariantRequest,
-    rights: &Rights,
-    config: &Config,
-    request_id: &str,
-) -> Lookup {
-    into_lookup(head_image(wanted, rights, config, request_id).await)
+/// An object of the bucket that the request may see.
+struct VisibleObject {
+    response: FetchResponse,
+    etag: String,
+    is_private: bool,
+}
+
+impl ImageLookup<'_> {
+    /// Loads the image. A private one is read only for an authorized request.
+    pub(super) async fn load(&self) -> Lookup {
+        into_lookup(self.get_or_render().await)
+    }
+
+    /// Loads the headers of the image, for HEAD and for revalidation. Nothing is rendered for it.
+    pub(super) async fn head(&self) -> Lookup {
+        into_lookup(self.head_image().await)
+    }
+
+    fn bucket(&self) -> Bucket<'_> {
+        Bucket::new(self.config, self.request_id)
+    }
+
+    async fn get_or_render(&self) -> Result<Lookup, Problem> {
+        if is_known_absent(self.wanted.video, self.now_ms) {
+            return Ok(self.missing_image(None));
+        }
+        let get = async |shown: &VariantRequest| self.get_object(shown).await;
+        let (resolved, image) = self.read_at_poster_time(get).await?;
+        if let Some(image) = image {
+            return Ok(Lookup::Hit(Rc::new(image)));
+        }
+        self.render_image(&resolved).await
+    }
+
+    async fn head_image(&self) -> Result<Lookup, Problem> {
+        if is_known_absent(self.wanted.video, self.now_ms) {
+            return Ok(self.missing_image(None));
+        }
+        let head = async |shown: &VariantRequest| self.head_object(shown).await;
+        let (resolved, image_head) = self.read_at_poster_time(head).await?;
+        if let Some(image_head) = image_head {
+            return Ok(Lookup::Head(image_head));
+        }
+        let (manifest, is_private) = self.load_manifest().await?;
+        let is_renderable = |manifest: &Manifest| render_client::is_renderable(&resolved, manifest);
+        if self.config.render_url.is_some() && manifest.as_ref().is_some_and(is_renderable) {
+            return Ok(Lookup::Renderable { is_private });
+        }
+        Ok(self.missing_image(manifest))
+    }
+
+    /// The result of `read` for the key of the image, and the variant of that key: the variant at the chosen time if
+    /// the image follows the poster.
+    async fn read_at_poster_time<T>(
+        &self,
+        read: impl AsyncFn(&VariantRequest) -> Result<Option<T>, Problem>,
+    ) -> Result<(VariantRequest, Option<T>), Problem> {
+        let mut resolved = self.wanted.clone();
+        if !self.wanted.variant.depends_on_poster() {
+            let found = read(&resolved).await?;
+            return Ok((resolved, found));
+        }
+        let key = Key::Poster(self.wanted.video);
+        let (poster, found) = join(self.bucket().get_json(&key), read(self.wanted)).await;
+        match poster?.as_ref().and_then(Poster::from_json).and_then(|poster| poster.time_ms) {
+            None => Ok((resolved, found?)),
+            Some(time_ms) => {
+                resolved.variant = self.wanted.variant.with_time_ms(time_ms);
+                let found = read(&resolved).await?;
+                Ok((resolved, found))
+            }
+        }
+    }
+
+    /// Loads the manifest, and whether the images are private; a missing manifest is remembered for a moment.
+    async fn load_manifest(&self) -> Result<(Option<Manifest>, bool), Problem> {
+        let manifest = self.bucket().get_manifest(self.wanted.video).await?;
+        if manifest.is_none() {
+            remember_absent(self.wanted.video, self.now_ms);
+        }
+        let visibility = manifest.as_ref().map_or(Visibility::Public, |manifest| manifest.visibility);
+        let is_private = self.check_visibility(visibility)?;
+        Ok((manifest, is_private))
+    }
+
+    /// Whether an image of that visibility is private; an error if the request may not see it.
+    fn check_visibility(&self, visibility: Visibility) -> Result<bool, Problem> {
+        let is_private = visibility != Visibility::Public;
+        if is_private && !self.rights.can_view_private {
+            Err(Problem::new(PRIVATE_CODE))
+        } else {
+            Ok(is_private)
+        }
+    }
+
+    /// The object of a response, if it exists and the request may see it.
+    async fn visible_object(
+        &self,
+        response: Option<FetchResponse>,
+    ) -> Result<Option<VisibleObject>, Problem> {
+        let Some(response) = response else { return Ok(None) };
+        let visibility = response.header(glimpse_contract::META_VISIBILITY);
+        let visibility = visibility.map_or(Visibility::Public, |word| Visibility::parse_lenient(&word));
+        match self.check_visibility(visibility) {
+            Ok(is_private) => {
+                let etag = response.header("etag").ok_or_else(|| self.bucket().unexpected_status(200))?;
+                Ok(Some(VisibleObject { response, etag, is_private }))
+            }
+            Err(problem) => {
+                response.discard().await;
+                Err(problem)
+            }
+        }
+    }
+
+    /// Reads the image from the bucket, if it exists.
+    async fn get_object(&self, shown: &VariantRequest) -> Result<Option<LoadedImage>, Problem> {
+        let response = self.bucket().get_object(&Key::Output(shown.video, shown.variant)).await?;
+        let Some(object) = self.visible_object(response).await? else { return Ok(None) };
+        let VisibleObject { response, etag, is_private } = object;
+        let bytes = response.bytes(MAX_IMAGE_BYTES).await;
+        let bytes = bytes.map_err(|error| upstream_problem(&error, self.request_id))?;
+        Ok(Some(LoadedImage { etag, bytes: bytes.into(), served_from: "s3", is_private }))
+    }
+
+    /// Reads the headers of the image in the bucket, if it exists.
+    async fn head_object(&self, shown: &VariantRequest) -> Result<Option<ImageHead>, Problem> {
+        let response = self.bucket().head_object(&Key::Output(shown.video, shown.variant)).await?;
+        let Some(object) = self.visible_object(response).await? else { return Ok(None) };
+        let VisibleObject { response, etag, is_private } = object;
+        let length = response.header("content-length").and_then(|text| text.parse().ok());
+        let length = length.ok_or_else(|| self.bucket().unexpected_status(200))?;
+        Ok(Some(ImageHead { etag, length, is_private }))
+    }
+
+    /// Has the `render` Lambda render the image, if that is allowed. `resolved` is the variant of its key.
+    async fn render_image(&self, resolved: &VariantRequest) -> Result<Lookup, Problem> {
+        let (wanted, rights) = (self.wanted, self.rights);
+        let (manifest, is_private) = self.load_manifest().await?;
+        let renderable =
+            manifest.as_ref().filter(|manifest| render_client::is_renderable(resolved, manifest));
+        let Some(owner) = renderable.map(|manifest| manifest.owner.clone()) else {
+            return Ok(self.missing_image(manifest));
+        };
+        let name = resolved.variant.file_name();
+        let Some(request) = sign_render_request(wanted.video, &name, self.bucket())? else {
+            return Ok(self.missing_image(manifest));
+        };
+        // Default images at another time are not limited: there is one of each.
+        if rights.has_anonymous_limits(&owner) && !wanted.variant.is_default() {
+            if !platform::is_within_rate_limit(self.env, Limiter::ClientRenders, &rights.client).await {
+                return Ok(Lookup::RateLimited(rights.client.clone()));
+            }
+            if !self.has_daily_quota().await? {
+                let detail =
+                    "The daily limit of new images of this video is reached. Existing images are served.";
+                let problem = Problem::with_detail(Code::Busy, detail);
+                return Ok(Lookup::Missing(problem, Some(DAILY_LIMIT_RETRY_SECS)));
+            }
+        }
+        // Rendering costs the owner function time: callers that request many new images are limited.
+        for (limiter, counter_key) in
+            [(Limiter::VideoRenders, &wanted.video.to_string()), (Limiter::OwnerRenders, &owner.to_string())]
+        {
+            if !platform::is_within_rate_limit(self.env, limiter, counter_key).await {
+                return Err(Problem::new(Code::Busy));
+            }
+        }
+        let RenderResult { response, etag, bytes } = invoke_render(&request, self.request_id).await?;
+        match (response, etag) {
+            (RenderResponse::Rendered, Some(etag)) => Ok(Lookup::Hit(Rc::new(LoadedImage {
+                etag,
+                bytes: bytes.into(),
+                served_from: "render",
+                is_private,
+            }))),
+            (RenderResponse::Stored, _) => match self.get_object(resolved).await? {
+                Some(image) => Ok(Lookup::Hit(Rc::new(LoadedImage { served_from: "render", ..image }))),
+                None => Err(self.bucket().unexpected_status(404)),
+            },
+            (RenderResponse::Rejected(problem), _) if problem.code == Code::Processing => {
+                Ok(Lookup::Missing(problem, Some(2)))
+            }
+            (RenderResponse::Rejected(problem), _) => Ok(Lookup::RenderFailed { problem, is_private }),
+            (RenderResponse::Failed(problem), _) => Err(problem),
+            (RenderResponse::Rendered, None) => {
+                Err(upstream_problem(&"the function returned no ETag", self.request_id))
+            }
+        }
+    }
+
+    /// Whether another new image of this video may be rendered for an anonymous caller today. S3 is the only counter:
+    /// the images in the folder of the video are listed, and those of the last day are counted. A listing costs a sixth
+    /// of the function's cost for the image.
+    async fn has_daily_quota(&self) -> Result<bool, Problem> {
+        let (video, now_ms, limit) = (self.wanted.video, self.now_ms, self.config.public_variants_per_day);
+        if limit == 0 || DAILY_LIMIT_REACHED.with_borrow(|full| full.contains(video, now_ms)) {
+            return Ok(false);
+        }
+        let since = format_rfc3339(now_ms.saturating_sub(DAY_MS));
+        let (mut count, mut after) = (0, None);
+        for _ in 0..MAX_LIST_PAGES {
+            let selection = ObjectSelection::media(video, after);
+            let parse = |xml: &str| RecentRenders::parse(xml, &since);
+            let page = self.bucket().list_objects(selection, parse).await?;
+            count += page.count;
+            if count >= limit {
+                break;
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(true);
+            }
+        }
+        DAILY_LIMIT_REACHED.with_borrow_mut(|full| full.insert(video, DAILY_LIMIT_TTL_MS, now_ms));
+        Ok(false)
+    }
+
+    /// Why the image is missing: in progress, rejected, or unknown.
+    fn missing_image(&self, manifest: Option<Manifest>) -> Lookup {
+        let rejection = manifest.map(|manifest| match (manifest.state, manifest.rejected) {
+            (State::Rejected, Some(Rejection { code })) => Some(code),
+            _ => None,
+        });
+        let status = missing_status(self.wanted.video, rejection, self.now_ms);
+        Lookup::Missing(Problem::new(status.code), status.retry_after_secs)
+    }
 }
 
 fn into_lookup(outcome: Result<Lookup, Problem>) -> Lookup {
@@ -146,257 +364,23 @@ fn into_lookup(outcome: Result<Lookup, Problem>) -> Lookup {
     }
 }
 
-/// Whether an image of that visibility is private; an error if the request may not see it.
-fn check_visibility(visibility: Visibility, rights: &Rights) -> Result<bool, Problem> {
-    let is_private = visibility != Visibility::Public;
-    if is_private && !rights.can_view_private { Err(Problem::new(PRIVATE_CODE)) } else { Ok(is_private) }
-}
-
-async fn get_or_render(
-    wanted: &VariantRequest,
-    rights: &Rights,
-    config: &Config,
-    env: &Env,
-    request_id: &str,
-) -> Result<Lookup, Problem> {
-    if is_known_absent(wanted.video) {
-        return Ok(missing_image(wanted, None, platform::now_ms()));
-    }
-    let get = async |shown: &VariantRequest| get_object(shown, rights, config, request_id).await;
-    let (resolved, image) = read_at_poster_time(wanted, config, request_id, get).await?;
-    if let Some(image) = image {
-        return Ok(Lookup::Hit(Rc::new(image)));
-    }
-    render_image(wanted, &resolved, rights, config, env, request_id).await
-}
-
-async fn head_image(
-    wanted: &VariantRequest,
-    rights: &Rights,
-    config: &Config,
-    request_id: &str,
-) -> Result<Lookup, Problem> {
-    if is_known_absent(wanted.video) {
-        return Ok(missing_image(wanted, None, platform::now_ms()));
-    }
-    let head = async |shown: &VariantRequest| head_object(shown, rights, config, request_id).await;
-    let (resolved, image_head) = read_at_poster_time(wanted, config, request_id, head).await?;
-    if let Some(image_head) = image_head {
-        return Ok(Lookup::Head(image_head));
-    }
-    let manifest = load_manifest(wanted.video, config, request_id).await?;
-    let visibility = manifest.as_ref().map_or(Visibility::Public, |manifest| manifest.visibility);
-    let is_private = check_visibility(visibility, rights)?;
-    let is_renderable = |manifest: &Manifest| render_client::is_renderable(&resolved, manifest);
-    if config.render_url.is_some() && manifest.as_ref().is_some_and(is_renderable) {
-        return Ok(Lookup::Renderable { is_private });
-    }
-    Ok(missing_image(wanted, manifest, platform::now_ms()))
-}
-
-/// The result of `read` for the key of the image, and the variant of that key: the variant at the chosen time if the
-/// image follows the poster.
-async fn read_at_poster_time<T>(
-    wanted: &VariantRequest,
-    config: &Config,
-    request_id: &str,
-    read: impl AsyncFn(&VariantRequest) -> Result<Option<T>, Problem>,
-) -> Result<(VariantRequest, Option<T>), Problem> {
-    let mut resolved = wanted.clone();
-    if !wanted.variant.depends_on_poster() {
-        let found = read(&resolved).await?;
-        return Ok((resolved, found));
-    }
-    let key = Key::Poster(wanted.video);
-    let poster = client::get_json(&key, config, platform::now_ms(), request_id);
-    let (poster, found) = join(poster, read(wanted)).await;
-    match poster?.as_ref().and_then(Poster::from_json).and_then(|poster| poster.time_ms) {
-        None => Ok((resolved, found?)),
-        Some(time_ms) => {
-            resolved.variant = wanted.variant.with_time_ms(time_ms);
-            let found = read(&resolved).await?;
-            Ok((resolved, found))
-        }
-    }
-}
-
-/// Loads the manifest; a missing one is remembered for a moment.
-async fn load_manifest(
+/// The signed request for an image of this name; `None` if this deployment renders nothing on demand.
+fn sign_render_request(
     video: VideoId,
-    config: &Config,
-    request_id: &str,
-) -> Result<Option<Manifest>, Problem> {
-    let manifest = client::get_manifest(video, config, platform::now_ms(), request_id).await?;
-    if manifest.is_none() {
-        remember_absent(video);
-    }
-    Ok(manifest)
-}
-
-/// Requests an image from the bucket: the response, its ETag, and whether it is private, if the image exists and the
-/// request may see it.
-async fn request_object(
-    request: Result<S3Request, SignError>,
-    rights: &Rights,
-    request_id: &str,
-) -> Result<Option<(platform::FetchResponse, String, bool)>, Problem> {
-    let response = client::send(&client::map_sign_error(request, request_id)?, request_id).await?;
-    match response.status {
-        200 => {}
-        404 => return Ok(None),
-        status => return Err(client::unexpected_status(status, request_id)),
-    }
-    let visibility = response.header(glimpse_contract::META_VISIBILITY);
-    let visibility = visibility.map_or(Visibility::Public, |word| Visibility::parse(&word));
-    match check_visibility(visibility, rights) {
-        Ok(is_private) => {
-            let etag = response.header("etag").ok_or_else(|| client::unexpected_status(200, request_id))?;
-            Ok(Some((response, etag, is_private)))
-        }
-        Err(problem) => {
-            response.discard().await;
-            Err(problem)
-        }
-    }
-}
-
-/// Reads the image from the bucket, if it exists.
-async fn get_object(
-    wanted: &VariantRequest,
-    rights: &Rights,
-    config: &Config,
-    request_id: &str,
-) -> Result<Option<LoadedImage>, Problem> {
-    let key = Key::Output(wanted.video, wanted.variant);
-    let request = s3::get_object(&key, config, platform::now_ms());
-    let Some((response, etag, is_private)) = request_object(request, rights, request_id).await? else {
-        return Ok(None);
-    };
-    let bytes =
-        response.bytes(MAX_IMAGE_BYTES).await.map_err(|error| upstream_problem(&error, request_id))?;
-    Ok(Some(LoadedImage { etag, bytes: bytes.into(), served_from: "s3", is_private }))
-}
-
-/// Reads the headers of the image in the bucket, if it exists.
-async fn head_object(
-    wanted: &VariantRequest,
-    rights: &Rights,
-    config: &Config,
-    request_id: &str,
-) -> Result<Option<ImageHead>, Problem> {
-    let key = Key::Output(wanted.video, wanted.variant);
-    let request = s3::head_object(&key, config, platform::now_ms());
-    let Some((response, etag, is_private)) = request_object(request, rights, request_id).await? else {
-        return Ok(None);
-    };
-    let length = response.header("content-length").and_then(|text| text.parse().ok());
-    let length = length.ok_or_else(|| client::unexpected_status(200, request_id))?;
-    Ok(Some(ImageHead { etag, length, is_private }))
-}
-
-/// Has the `render` Lambda render the image, if that is allowed. `resolved` is the variant of its key.
-async fn render_image(
-    wanted: &VariantRequest,
-    resolved: &VariantRequest,
-    rights: &Rights,
-    config: &Config,
-    env: &Env,
-    request_id: &str,
-) -> Result<Lookup, Problem> {
-    let now_ms = platform::now_ms();
-    let manifest = load_manifest(wanted.video, config, request_id).await?;
-    let visibility = manifest.as_ref().map_or(Visibility::Public, |manifest| manifest.visibility);
-    let is_private = check_visibility(visibility, rights)?;
-    let renderable = manifest.as_ref().filter(|manifest| render_client::is_renderable(resolved, manifest));
-    let name = resolved.variant.file_name();
-    let request = renderable.and_then(|manifest| {
-        Some((manifest.owner.clone(), render_client::sign_request(wanted.video, &name, config, now_ms)?))
-    });
-    let Some((owner, request)) = request else { return Ok(missing_image(wanted, manifest, now_ms)) };
-    // Default images at another time are not limited: there is one of each.
-    if rights.has_anonymous_limits(&owner) && !wanted.variant.is_default() {
-        if !platform::is_within_rate_limit(env, Limiter::ClientRenders, &rights.client).await {
-            return Ok(Lookup::RateLimited(rights.client.clone()));
-        }
-        if !has_daily_quota(wanted.video, config, request_id).await? {
-            let detail =
-                "The daily limit of new images of this video is reached. Existing images are served.";
-            return Ok(Lookup::Missing(
-                Problem::with_detail(Code::Busy, detail),
-                Some(DAILY_LIMIT_RETRY_SECS),
-            ));
-        }
-    }
-    // Rendering costs the owner function time: callers that request many new images are limited.
-    for (limiter, counter_key) in
-        [(Limiter::VideoRenders, &wanted.video.to_string()), (Limiter::OwnerRenders, &owner.to_string())]
-    {
-        if !platform::is_within_rate_limit(env, limiter, counter_key).await {
-            return Err(Problem::new(Code::Busy));
-        }
-    }
-    let (response, etag, bytes) = invoke_render(request, request_id).await?;
-    match (response, etag) {
-        (RenderResponse::Rendered, Some(etag)) => Ok(Lookup::Hit(Rc::new(LoadedImage {
-            etag,
-            bytes: bytes.into(),
-            served_from: "render",
-            is_private,
-        }))),
-        (RenderResponse::Stored, _) => match get_object(resolved, rights, config, request_id).await? {
-            Some(image) => Ok(Lookup::Hit(Rc::new(LoadedImage { served_from: "render", ..image }))),
-            None => Err(client::unexpected_status(404, request_id)),
-        },
-        (RenderResponse::Rejected(problem), _) if problem.code == Code::Processing => {
-            Ok(Lookup::Missing(problem, Some(2)))
-        }
-        (RenderResponse::Rejected(problem), _) => Ok(Lookup::RenderFailed { problem, is_private }),
-        (RenderResponse::Failed(problem), _) => Err(problem),
-        (RenderResponse::Rendered, None) => {
-            Err(upstream_problem(&"the function returned no ETag", request_id))
-        }
-    }
-}
-
-/// Whether another new image of this video may be rendered for an anonymous caller today. S3 is the only counter: the
-/// images in the folder of the video are listed, and those of the last day are counted. A listing costs a sixth of the
-/// function's cost for the image.
-async fn has_daily_quota(video: VideoId, config: &Config, request_id: &str) -> Result<bool, Problem> {
-    let now_ms = platform::now_ms();
-    if config.public_variants_per_day == 0
-        || DAILY_LIMIT_REACHED.with_borrow(|full| full.contains(video, now_ms))
-    {
-        return Ok(false);
-    }
-    let since = format_rfc3339(now_ms.saturating_sub(DAY_MS));
-    let (mut count, mut after) = (0, None);
-    for _ in 0..MAX_LIST_PAGES {
-        let request = s3::list_media_after(video, after.as_deref(), config, now_ms);
-        let response = client::send(&client::map_sign_error(request, request_id)?, request_id).await?;
-        if response.status != 200 {
-            return Err(client::unexpected_status(response.status, request_id));
-        }
-        let page = RecentRenders::parse(&client::read_text(response).await, &since);
-        let page = page.ok_or_else(|| client::unexpected_status(200, request_id))?;
-        count += page.count;
-        if count >= config.public_variants_per_day {
-            break;
-        }
-        after = page.next;
-        if after.is_none() {
-            return Ok(true);
-        }
-    }
-    DAILY_LIMIT_REACHED.with_borrow_mut(|full| full.insert(video, DAILY_LIMIT_TTL_MS, now_ms));
-    Ok(false)
+    name: &str,
+    bucket: Bucket<'_>,
+) -> Result<Option<RenderRequest>, Problem> {
+    bucket.sign(|config, now_ms| render_client::sign_request(video, name, config, now_ms).transpose())
 }
 
 /// The response of the function, with its ETag and body.
-async fn invoke_render(
-    request: Result<RenderRequest, SignError>,
-    request_id: &str,
-) -> Result<(RenderResponse, Option<String>, Vec<u8>), Problem> {
-    let request = client::map_sign_error(request, request_id)?;
+struct RenderResult {
+    response: RenderResponse,
+    etag: Option<String>,
+    bytes: Vec<u8>,
+}
+
+async fn invoke_render(request: &RenderRequest, request_id: &str) -> Result<RenderResult, Problem> {
     let headers: Vec<_> =
         request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let response = platform::fetch(FetchRequest {
@@ -417,7 +401,7 @@ async fn invoke_render(
     if matches!(outcome, RenderResponse::Failed(_)) {
         platform::log_error("render", request_id, &format!("the function returned {status}"));
     }
-    Ok((outcome, etag, bytes))
+    Ok(RenderResult { response: outcome, etag, bytes })
 }
 
 /// Has the function make another frame the poster, and returns the new poster.
@@ -427,14 +411,14 @@ async fn invoke_render(
 pub(crate) async fn set_poster(
     video: VideoId,
     time_ms: Option<u64>,
-    config: &Config,
-    request_id: &str,
+    context: &ApiContext<'_>,
 ) -> Result<Poster, Problem> {
+    let request_id = context.request_id;
     let name = glimpse_contract::poster_target_name(time_ms);
-    let request = render_client::sign_request(video, &name, config, platform::now_ms()).ok_or_else(|| {
+    let request = sign_render_request(video, &name, context.bucket())?.ok_or_else(|| {
         Problem::with_detail(Code::NotFound, "On-demand images are not available: RENDER_URL is not set.")
     })?;
-    let (response, _, bytes) = invoke_render(request, request_id).await?;
+    let RenderResult { response, bytes, .. } = invoke_render(&request, request_id).await?;
     match response {
         RenderResponse::Rendered => glimpse_contract::Json::parse(&bytes)
             .as_ref()
@@ -448,14 +432,4 @@ pub(crate) async fn set_poster(
 fn upstream_problem(error: &dyn std::fmt::Display, request_id: &str) -> Problem {
     platform::log_error("picture", request_id, &error.to_string());
     Problem::new(Code::Upstream)
-}
-
-/// Why an image is missing: in progress, rejected, or unknown.
-fn missing_image(wanted: &VariantRequest, manifest: Option<Manifest>, now_ms: u64) -> Lookup {
-    let rejection = manifest.map(|manifest| match (manifest.state, manifest.rejected) {
-        (State::Rejected, Some(Rejection { code })) => Some(code),
-        _ => None,
-    });
-    let MissingStatus { code, retry_after_secs } = missing_status(wanted.video, rejection, now_ms);
-    Lookup::Missing(Problem::new(code), retry_after_secs)
 }

@@ -82,7 +82,7 @@ pub(super) fn interpret(status: u16, body: &[u8]) -> RenderResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::tests::example_with;
+    use crate::testing::example_config_with;
 
     fn wanted(query: &str) -> VariantRequest {
         VariantRequest::parse("/7zzzzzzzzz0123456789abcdef/thumbnail.jpg", Some(query)).unwrap().unwrap()
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn request_uses_canonical_name() {
-        let config = example_with(&[("RENDER_URL", "https://abc.lambda-url.eu-central-1.on.aws/")]);
+        let config = example_config_with(&[("RENDER_URL", "https://abc.lambda-url.eu-central-1.on.aws/")]);
         let wanted = wanted("width=200&time=1.50");
         let name = wanted.variant.file_name();
         let request = sign_request(wanted.video, &name, &config, 0).unwrap().unwrap();
@@ -101,7 +101,7 @@ mod tests {
         let authorization =
             request.headers.iter().find(|(name, _)| name == "authorization").map(|(_, value)| value.as_str());
         assert!(authorization.unwrap().contains("Credential=AKID/19700101/eu-central-1/lambda/aws4_request"));
-        assert!(super::sign_request(wanted.video, &name, &example_with(&[]), 0).is_none());
+        assert!(super::sign_request(wanted.video, &name, &example_config_with(&[]), 0).is_none());
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 use glimpse_contract::{Code, Problem, VariantKind, VariantRequest, VideoId};
 
+use crate::auth::carrier::QUERY_PARAMETERS;
 use crate::auth::{DeliveryKeys, DeliveryToken, TokenError, TokenScope, UrlSignature};
 use crate::delivery::storyboard_files::{append_sheet_query, is_table, sheet_file};
+use crate::http::query::Query;
 
 /// The credential of a URL, parsed but not verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,27 +84,25 @@ impl From<TokenError> for CredentialError {
 /// A duplicate or incomplete credential, or a JWT beside parameters: those belong into its claims, as at Mux. Mux's
 /// players send `format` beside it, which selects the sheet format of a storyboard's table and gives no further access.
 pub fn parse_credential(query: &str) -> Result<UrlCredential<'_>, Problem> {
-    const NAMES: [&str; 4] = ["token", "expires", "kid", "sig"];
     let bad = |detail: &str| Problem::with_detail(Code::BadParameter, detail);
-    let mut values = [None; NAMES.len()];
+    let mut values = [None; QUERY_PARAMETERS.len()];
     let mut parameters = String::new();
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        match NAMES.iter().position(|known| *known == name) {
+    for pair in Query(query).pairs() {
+        match QUERY_PARAMETERS.iter().position(|known| *known == pair.name) {
             Some(place) if values[place].is_some() => {
-                return Err(bad(&format!("Duplicate parameter `{name}`.")));
+                return Err(bad(&format!("Duplicate parameter `{}`.", pair.name)));
             }
-            Some(place) => values[place] = Some(value),
+            Some(place) => values[place] = Some(pair.value_or_empty()),
             None => {
                 let separator = if parameters.is_empty() { "" } else { "&" };
-                parameters.extend([separator, pair]);
+                parameters.extend([separator, pair.text]);
             }
         }
     }
     match values {
         [None, None, None, None] => Ok(UrlCredential::Absent),
         [Some(token), None, None, None]
-            if parameters.split('&').all(|pair| pair.is_empty() || pair.starts_with("format=")) =>
+            if Query(&parameters).pairs().all(|pair| pair.name == "format" && pair.value.is_some()) =>
         {
             Ok(UrlCredential::Token(token, parameters))
         }

@@ -5,6 +5,8 @@
 
 use glimpse_contract::{OutputFormat, Variant, VariantRequest};
 
+use crate::http::query::{Query, QueryPair};
+
 /// The sheet in the stored tables.
 const STORED_SHEET: &str = "storyboard.jpg";
 
@@ -21,7 +23,8 @@ pub(super) fn is_sheet(path: &str) -> bool {
 
 /// A query without the format of the sheet.
 pub(super) fn remove_format(query: &str) -> String {
-    query.split('&').filter(|pair| !pair.starts_with("format=")).collect::<Vec<_>>().join("&")
+    let is_kept = |pair: &QueryPair<'_>| pair.name != "format" || pair.value.is_none();
+    Query(query).pairs().filter(is_kept).map(|pair| pair.text).collect::<Vec<_>>().join("&")
 }
 
 /// The file name of the sheet in a table.

@@ -1,10 +1,11 @@
 //! CORS headers ([Fetch](https://fetch.spec.whatwg.org/#http-cors-protocol)) for the API and for images. Pure.
 
+use crate::auth::carrier;
 use crate::config::Config;
 
 const API_METHODS: &str = "GET, POST, PUT, DELETE, OPTIONS";
-/// The headers that Uppy's clients, a page's own `fetch` and tracing scripts send.
-const ALLOWED_HEADERS: &str = "authorization, content-type, accept, prefer, uppy-auth-token, uppy-credentials-params, last-event-id, \
+/// The headers without credentials that Uppy's clients, a page's own `fetch` and tracing scripts send.
+const ALLOWED_HEADERS: &str = "content-type, accept, prefer, uppy-auth-token, uppy-credentials-params, last-event-id, \
      traceparent, tracestate";
 /// The longest list of requested headers that is echoed, in bytes.
 const MAX_REQUESTED_BYTES: usize = 1024;
@@ -48,7 +49,7 @@ pub(crate) fn delivery_preflight_headers(requested: Option<&str>) -> Vec<(&'stat
 }
 
 fn allow_headers(methods: &str, requested: Option<&str>) -> [(&'static str, String); 3] {
-    let mut names = ALLOWED_HEADERS.to_owned();
+    let mut names = [carrier::SCRIPT_HEADERS, ", ", ALLOWED_HEADERS].concat();
     if let Some(requested) = requested.filter(|requested| is_header_name_list(requested)) {
         names.extend([", ", requested]);
     }
@@ -83,7 +84,7 @@ pub(crate) fn delivery_headers() -> Vec<(&'static str, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::tests::{example, example_with};
+    use crate::testing::{example_config, example_config_with};
 
     fn header(headers: &[(&'static str, String)], name: &str) -> String {
         headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone()).unwrap_or_default()
@@ -92,7 +93,7 @@ mod tests {
     /// Row U13 of the threat model.
     #[test]
     fn echoes_only_configured_origins() {
-        let config = example();
+        let config = example_config();
         let allowed_origin = |origin| {
             preflight_headers(&config, origin, Some("baggage"))
                 .into_iter()
@@ -110,34 +111,32 @@ mod tests {
 
     #[test]
     fn echoes_requested_headers_to_allowed_origins() {
-        let config = example();
+        let config = example_config();
         let allowed_headers = |requested: Option<&str>| {
             header(
                 &preflight_headers(&config, Some("https://app.example"), requested),
                 "access-control-allow-headers",
             )
         };
-        assert_eq!(allowed_headers(None), ALLOWED_HEADERS);
+        let always_allowed = format!("authorization, {ALLOWED_HEADERS}");
+        assert_eq!(allowed_headers(None), always_allowed);
         let datadog =
             "traceparent,x-datadog-origin,x-datadog-parent-id,x-datadog-sampling-priority,x-datadog-trace-id";
         for names in ["baggage,sentry-trace", "baggage, sentry-trace", datadog, "X-B3-TraceId"] {
-            assert_eq!(allowed_headers(Some(names)), format!("{ALLOWED_HEADERS}, {names}"));
+            assert_eq!(allowed_headers(Some(names)), format!("{always_allowed}, {names}"));
             let public = delivery_preflight_headers(Some(names));
-            assert_eq!(
-                header(&public, "access-control-allow-headers"),
-                format!("{ALLOWED_HEADERS}, {names}")
-            );
+            assert_eq!(header(&public, "access-control-allow-headers"), format!("{always_allowed}, {names}"));
         }
         let long = format!("x-{}", "a".repeat(MAX_REQUESTED_BYTES));
         for wrong in ["", "*", "a,,b", "a b", "a:b", "a\r\nset-cookie", "x-\u{e9}", "a;b", "\"a\"", &long] {
-            assert_eq!(allowed_headers(Some(wrong)), ALLOWED_HEADERS, "{wrong:.40?}");
+            assert_eq!(allowed_headers(Some(wrong)), always_allowed, "{wrong:.40?}");
         }
     }
 
     #[test]
     fn allows_custom_scheme_origins() {
         let config =
-            example_with(&[("ALLOWED_ORIGINS", "capacitor://localhost, tauri://localhost, app://.")]);
+            example_config_with(&[("ALLOWED_ORIGINS", "capacitor://localhost, tauri://localhost, app://.")]);
         for origin in ["capacitor://localhost", "tauri://localhost", "app://."] {
             let headers = api_headers(&config, Some(origin));
             assert_eq!(header(&headers, "access-control-allow-origin"), origin);

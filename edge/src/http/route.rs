@@ -1,19 +1,43 @@
 //! Routes of the API, from the method and the raw bytes of the path. Pure.
 
 use glimpse_contract::{Code, Problem, VariantRequest, VideoId};
-use percent_encoding::percent_decode_str;
 
+use crate::http::query;
 use crate::uploads::parse_upload_id;
 
 /// The route of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
+    /// A route for every caller.
+    Public(PublicRoute),
+    /// A route for authenticated callers.
+    Api(ApiRoute),
+}
+
+/// A route for every caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PublicRoute {
     /// `GET /health`
     Health,
     /// `GET /auth/login`
     Login,
     /// `GET /auth/callback`
     Callback,
+    /// An image of a video.
+    Variant(VariantRequest),
+    /// `GET /{video}`
+    Page(VideoId),
+    /// `GET /{video}/`
+    PageWithSlash(VideoId),
+    /// `GET /{video}/meta.json`
+    Meta(VideoId),
+    /// `GET /oembed`
+    Oembed,
+}
+
+/// A route for authenticated callers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ApiRoute {
     /// `POST /auth/logout`
     Logout,
     /// `GET /api/me`
@@ -35,6 +59,12 @@ pub enum Route {
     DeleteVideo(VideoId),
     /// `POST /api/videos/{video}/tokens`
     CreateDeliveryTokens(VideoId),
+    /// `PUT /api/videos/{video}/poster`
+    SetPoster(VideoId),
+    /// `DELETE /api/videos/{video}/poster`
+    ResetPoster(VideoId),
+    /// `GET /{video}/original`
+    Original(VideoId),
     /// `GET /api/uploads`
     ListUploads,
     /// `POST /api/upload-tokens`
@@ -72,22 +102,18 @@ pub enum Route {
     },
     /// `POST /s3/presign`
     Presign,
-    /// `PUT /api/videos/{video}/poster`
-    SetPoster(VideoId),
-    /// `DELETE /api/videos/{video}/poster`
-    ResetPoster(VideoId),
-    /// `GET /{video}/original`
-    Original(VideoId),
-    /// An image of a video.
-    Variant(VariantRequest),
-    /// `GET /{video}`
-    Page(VideoId),
-    /// `GET /{video}/`
-    PageWithSlash(VideoId),
-    /// `GET /{video}/meta.json`
-    Meta(VideoId),
-    /// `GET /oembed`
-    Oembed,
+}
+
+impl From<PublicRoute> for Route {
+    fn from(route: PublicRoute) -> Self {
+        Self::Public(route)
+    }
+}
+
+impl From<ApiRoute> for Route {
+    fn from(route: ApiRoute) -> Self {
+        Self::Api(route)
+    }
 }
 
 impl Route {
@@ -95,22 +121,26 @@ impl Route {
     pub fn allows_upload_token(&self) -> bool {
         matches!(
             self,
-            Self::Me
-                | Self::CreateVideo
-                | Self::UploadVideo { .. }
-                | Self::GetVideo(_)
-                | Self::WatchVideo(_)
-                | Self::UppyParams
-                | Self::CreateMultipart
-                | Self::ListParts { .. }
-                | Self::SignPart { .. }
-                | Self::SignParts { .. }
-                | Self::CompleteMultipart { .. }
-                | Self::AbortMultipart { .. }
-                | Self::Presign
+            Self::Api(
+                ApiRoute::Me
+                    | ApiRoute::CreateVideo
+                    | ApiRoute::UploadVideo { .. }
+                    | ApiRoute::GetVideo(_)
+                    | ApiRoute::WatchVideo(_)
+                    | ApiRoute::UppyParams
+                    | ApiRoute::CreateMultipart
+                    | ApiRoute::ListParts { .. }
+                    | ApiRoute::SignPart { .. }
+                    | ApiRoute::SignParts { .. }
+                    | ApiRoute::CompleteMultipart { .. }
+                    | ApiRoute::AbortMultipart { .. }
+                    | ApiRoute::Presign
+            )
         )
     }
+}
 
+impl ApiRoute {
     /// Whether a follow-up token, which is valid for one multipart upload, gives access to the route: to complete the
     /// upload, and to list its parts after completion.
     pub fn allows_follow_up_token(&self) -> bool {
@@ -164,7 +194,7 @@ pub fn route(method: &str, path: &str, query: Option<&str>) -> Result<Route, Rou
         if !is_read {
             return Err(method_not_allowed(&["GET"]));
         }
-        return request.map(Route::Variant).map_err(|error| RouteError {
+        return request.map(|wanted| PublicRoute::Variant(wanted).into()).map_err(|error| RouteError {
             problem: Problem::with_detail(
                 Code::BadParameter,
                 format!("The parameter `{}` {}.", error.name, error.why),
@@ -173,7 +203,7 @@ pub fn route(method: &str, path: &str, query: Option<&str>) -> Result<Route, Rou
         });
     }
     if let Some(route) = parse_document(path) {
-        return if is_read { Ok(route) } else { Err(method_not_allowed(&["GET"])) };
+        return if is_read { Ok(route.into()) } else { Err(method_not_allowed(&["GET"])) };
     }
     let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
     let mut routes = routes_for_path(&segments)?;
@@ -186,12 +216,12 @@ pub fn route(method: &str, path: &str, query: Option<&str>) -> Result<Route, Rou
 
 /// A document about a video; like that of an image, each URL has one canonical form. The query of a page is ignored,
 /// since sites append parameters to links.
-fn parse_document(path: &str) -> Option<Route> {
+fn parse_document(path: &str) -> Option<PublicRoute> {
     match path.strip_prefix('/')?.split_once('/') {
-        None if path == "/oembed" => Some(Route::Oembed),
-        None => path[1..].parse().ok().map(Route::Page),
-        Some((video, "")) => video.parse().ok().map(Route::PageWithSlash),
-        Some((video, "meta.json")) => video.parse().ok().map(Route::Meta),
+        None if path == "/oembed" => Some(PublicRoute::Oembed),
+        None => path[1..].parse().ok().map(PublicRoute::Page),
+        Some((video, "")) => video.parse().ok().map(PublicRoute::PageWithSlash),
+        Some((video, "meta.json")) => video.parse().ok().map(PublicRoute::Meta),
         Some(_) => None,
     }
 }
@@ -199,51 +229,59 @@ fn parse_document(path: &str) -> Option<Route> {
 /// All routes of a path, by method; `GET` includes `HEAD`.
 fn routes_for_path(segments: &[&str]) -> Result<Vec<(&'static str, Route)>, RouteError> {
     Ok(match *segments {
-        ["health"] => vec![("GET", Route::Health)],
-        ["auth", "login"] => vec![("GET", Route::Login)],
-        ["auth", "callback"] => vec![("GET", Route::Callback)],
-        ["auth", "logout"] => vec![("POST", Route::Logout)],
-        ["api", "me"] => vec![("GET", Route::Me)],
-        ["api", "uploads"] => vec![("GET", Route::ListUploads)],
-        ["api", "upload-tokens"] => vec![("POST", Route::CreateUploadToken)],
+        ["health"] => vec![("GET", PublicRoute::Health.into())],
+        ["auth", "login"] => vec![("GET", PublicRoute::Login.into())],
+        ["auth", "callback"] => vec![("GET", PublicRoute::Callback.into())],
+        ["auth", "logout"] => vec![("POST", ApiRoute::Logout.into())],
+        ["api", "me"] => vec![("GET", ApiRoute::Me.into())],
+        ["api", "uploads"] => vec![("GET", ApiRoute::ListUploads.into())],
+        ["api", "upload-tokens"] => vec![("POST", ApiRoute::CreateUploadToken.into())],
         ["api", "videos"] => vec![
-            ("GET", Route::ListVideos),
-            ("POST", Route::CreateVideo),
-            ("PUT", Route::UploadVideo { name: None }),
+            ("GET", ApiRoute::ListVideos.into()),
+            ("POST", ApiRoute::CreateVideo.into()),
+            ("PUT", ApiRoute::UploadVideo { name: None }.into()),
         ],
         ["api", "videos", name] => match name.parse() {
-            Ok(video) => vec![("GET", Route::GetVideo(video)), ("DELETE", Route::DeleteVideo(video))],
-            Err(_) => vec![("PUT", Route::UploadVideo { name: Some(decode_file_name(name)?) })],
+            Ok(video) => vec![
+                ("GET", ApiRoute::GetVideo(video).into()),
+                ("DELETE", ApiRoute::DeleteVideo(video).into()),
+            ],
+            Err(_) => vec![("PUT", ApiRoute::UploadVideo { name: Some(decode_file_name(name)?) }.into())],
         },
         ["api", "videos", video, "events"] => {
-            vec![("GET", Route::WatchVideo(video.parse().map_err(|_| not_found())?))]
+            vec![("GET", ApiRoute::WatchVideo(video.parse().map_err(|_| not_found())?).into())]
         }
         ["api", "videos", video, "poster"] => {
             let video = video.parse().map_err(|_| not_found())?;
-            vec![("PUT", Route::SetPoster(video)), ("DELETE", Route::ResetPoster(video))]
+            vec![("PUT", ApiRoute::SetPoster(video).into()), ("DELETE", ApiRoute::ResetPoster(video).into())]
         }
-        [video, "original"] => vec![("GET", Route::Original(video.parse().map_err(|_| not_found())?))],
+        [video, "original"] => {
+            vec![("GET", ApiRoute::Original(video.parse().map_err(|_| not_found())?).into())]
+        }
         ["api", "videos", video, "tokens"] => {
-            vec![("POST", Route::CreateDeliveryTokens(video.parse().map_err(|_| not_found())?))]
+            vec![("POST", ApiRoute::CreateDeliveryTokens(video.parse().map_err(|_| not_found())?).into())]
         }
-        ["s3", "params"] => vec![("GET", Route::UppyParams)],
-        ["s3", "presign"] => vec![("POST", Route::Presign)],
-        ["s3", "multipart"] => vec![("POST", Route::CreateMultipart)],
+        ["s3", "params"] => vec![("GET", ApiRoute::UppyParams.into())],
+        ["s3", "presign"] => vec![("POST", ApiRoute::Presign.into())],
+        ["s3", "multipart"] => vec![("POST", ApiRoute::CreateMultipart.into())],
         ["s3", "multipart", upload] => {
             let upload_id = decode_upload_id(upload)?;
             vec![
-                ("GET", Route::ListParts { upload_id: upload_id.clone() }),
-                ("DELETE", Route::AbortMultipart { upload_id }),
+                ("GET", ApiRoute::ListParts { upload_id: upload_id.clone() }.into()),
+                ("DELETE", ApiRoute::AbortMultipart { upload_id }.into()),
             ]
         }
         ["s3", "multipart", upload, "complete"] => {
-            vec![("POST", Route::CompleteMultipart { upload_id: decode_upload_id(upload)? })]
+            vec![("POST", ApiRoute::CompleteMultipart { upload_id: decode_upload_id(upload)? }.into())]
         }
         ["s3", "multipart", upload, "batch"] => {
-            vec![("GET", Route::SignParts { upload_id: decode_upload_id(upload)? })]
+            vec![("GET", ApiRoute::SignParts { upload_id: decode_upload_id(upload)? }.into())]
         }
         ["s3", "multipart", upload, part] => {
-            vec![("GET", Route::SignPart { upload_id: decode_upload_id(upload)?, part: part.to_owned() })]
+            vec![(
+                "GET",
+                ApiRoute::SignPart { upload_id: decode_upload_id(upload)?, part: part.to_owned() }.into(),
+            )]
         }
         ["s3", "sts"] => {
             let detail = "Temporary credentials are not issued: a client could write to any key with them. Leave \
@@ -264,9 +302,8 @@ fn decode_upload_id(segment: &str) -> Result<String, RouteError> {
 }
 
 fn decode_file_name(segment: &str) -> Result<String, RouteError> {
-    let name = percent_decode_str(segment).decode_utf8().map_err(|_| not_found())?;
     // A misspelled id is not a file name: it is not meant as an upload.
-    if name.contains('.') { Ok(name.into_owned()) } else { Err(not_found()) }
+    query::decode(segment).filter(|name| name.contains('.')).ok_or_else(not_found)
 }
 
 fn not_found() -> RouteError {
@@ -351,47 +388,51 @@ mod tests {
     #[test]
     fn routes_every_path() {
         let video: VideoId = VIDEO.parse().unwrap();
-        check("GET", "/api/videos", &Ok(Route::ListVideos));
-        check("POST", "/api/videos", &Ok(Route::CreateVideo));
-        check("PUT", "/api/videos/", &Ok(Route::UploadVideo { name: None }));
+        check("GET", "/api/videos", &Ok(ApiRoute::ListVideos.into()));
+        check("POST", "/api/videos", &Ok(ApiRoute::CreateVideo.into()));
+        check("PUT", "/api/videos/", &Ok(ApiRoute::UploadVideo { name: None }.into()));
         check(
             "PUT",
             "/api/videos/Ski%20trip.mp4",
-            &Ok(Route::UploadVideo { name: Some("Ski trip.mp4".into()) }),
+            &Ok(ApiRoute::UploadVideo { name: Some("Ski trip.mp4".into()) }.into()),
         );
-        check("GET", "/api/videos/{v}", &Ok(Route::GetVideo(video)));
-        check("DELETE", "/api/videos/{v}", &Ok(Route::DeleteVideo(video)));
-        check("GET", "/api/videos/{v}/events", &Ok(Route::WatchVideo(video)));
-        check("PUT", "/api/videos/{v}/poster", &Ok(Route::SetPoster(video)));
-        check("DELETE", "/api/videos/{v}/poster", &Ok(Route::ResetPoster(video)));
+        check("GET", "/api/videos/{v}", &Ok(ApiRoute::GetVideo(video).into()));
+        check("DELETE", "/api/videos/{v}", &Ok(ApiRoute::DeleteVideo(video).into()));
+        check("GET", "/api/videos/{v}/events", &Ok(ApiRoute::WatchVideo(video).into()));
+        check("PUT", "/api/videos/{v}/poster", &Ok(ApiRoute::SetPoster(video).into()));
+        check("DELETE", "/api/videos/{v}/poster", &Ok(ApiRoute::ResetPoster(video).into()));
         check("GET", "/api/videos/{v}/poster", &Err(Code::MethodNotAllowed));
-        check("HEAD", "/{v}/original", &Ok(Route::Original(video)));
+        check("HEAD", "/{v}/original", &Ok(ApiRoute::Original(video).into()));
         check("GET", "/{v}x/original", &Err(Code::NotFound));
-        check("POST", "/api/videos/{v}/tokens", &Ok(Route::CreateDeliveryTokens(video)));
+        check("POST", "/api/videos/{v}/tokens", &Ok(ApiRoute::CreateDeliveryTokens(video).into()));
         check("POST", "/api/videos/x/tokens", &Err(Code::NotFound));
         check("GET", "/api/videos/{v}/tokens", &Err(Code::MethodNotAllowed));
-        check("GET", "/api/uploads", &Ok(Route::ListUploads));
-        check("POST", "/api/upload-tokens", &Ok(Route::CreateUploadToken));
-        check("HEAD", "/api/me", &Ok(Route::Me));
-        check("GET", "//s3/params?filename=a", &Ok(Route::UppyParams));
-        check("GET", "/s3//params", &Ok(Route::UppyParams));
-        check("POST", "/s3/presign", &Ok(Route::Presign));
-        check("POST", "/s3/multipart", &Ok(Route::CreateMultipart));
+        check("GET", "/api/uploads", &Ok(ApiRoute::ListUploads.into()));
+        check("POST", "/api/upload-tokens", &Ok(ApiRoute::CreateUploadToken.into()));
+        check("HEAD", "/api/me", &Ok(ApiRoute::Me.into()));
+        check("GET", "//s3/params?filename=a", &Ok(ApiRoute::UppyParams.into()));
+        check("GET", "/s3//params", &Ok(ApiRoute::UppyParams.into()));
+        check("POST", "/s3/presign", &Ok(ApiRoute::Presign.into()));
+        check("POST", "/s3/multipart", &Ok(ApiRoute::CreateMultipart.into()));
         let upload_id = || "a/b".to_owned();
-        check("GET", "/s3/multipart/a%2Fb?key=k", &Ok(Route::ListParts { upload_id: upload_id() }));
-        check("DELETE", "/s3/multipart/a%2Fb", &Ok(Route::AbortMultipart { upload_id: upload_id() }));
-        check("GET", "/s3/multipart/a%2Fb/batch", &Ok(Route::SignParts { upload_id: upload_id() }));
+        check("GET", "/s3/multipart/a%2Fb?key=k", &Ok(ApiRoute::ListParts { upload_id: upload_id() }.into()));
+        check(
+            "DELETE",
+            "/s3/multipart/a%2Fb",
+            &Ok(ApiRoute::AbortMultipart { upload_id: upload_id() }.into()),
+        );
+        check("GET", "/s3/multipart/a%2Fb/batch", &Ok(ApiRoute::SignParts { upload_id: upload_id() }.into()));
         check(
             "GET",
             "/s3/multipart/a%2Fb/7",
-            &Ok(Route::SignPart { upload_id: upload_id(), part: "7".into() }),
+            &Ok(ApiRoute::SignPart { upload_id: upload_id(), part: "7".into() }.into()),
         );
         check(
             "POST",
             "/s3/multipart/a%2Fb/complete",
-            &Ok(Route::CompleteMultipart { upload_id: upload_id() }),
+            &Ok(ApiRoute::CompleteMultipart { upload_id: upload_id() }.into()),
         );
-        check("POST", "/auth/logout", &Ok(Route::Logout));
+        check("POST", "/auth/logout", &Ok(ApiRoute::Logout.into()));
         check("GET", "/auth/logout", &Err(Code::MethodNotAllowed));
         check("DELETE", "/api/videos", &Err(Code::MethodNotAllowed));
         check("PUT", "/s3/multipart/x", &Err(Code::MethodNotAllowed));
@@ -404,19 +445,19 @@ mod tests {
         check("GET", "//{v}/thumbnail.jpg", &Err(Code::NotFound));
         check("GET", "/{v}/thumbnail.jpg/x.css", &Err(Code::NotFound));
         check("GET", "/API/me", &Err(Code::NotFound));
-        check("GET", "/{v}", &Ok(Route::Page(video)));
-        check("HEAD", "/{v}?utm_source=x", &Ok(Route::Page(video)));
+        check("GET", "/{v}", &Ok(PublicRoute::Page(video).into()));
+        check("HEAD", "/{v}?utm_source=x", &Ok(PublicRoute::Page(video).into()));
         check("POST", "/{v}", &Err(Code::MethodNotAllowed));
-        check("GET", "/{v}/", &Ok(Route::PageWithSlash(video)));
-        check("HEAD", "/{v}/?utm_source=x", &Ok(Route::PageWithSlash(video)));
+        check("GET", "/{v}/", &Ok(PublicRoute::PageWithSlash(video).into()));
+        check("HEAD", "/{v}/?utm_source=x", &Ok(PublicRoute::PageWithSlash(video).into()));
         check("POST", "/{v}/", &Err(Code::MethodNotAllowed));
         check("GET", "/{v}//", &Err(Code::NotFound));
         check("GET", "//{v}/", &Err(Code::NotFound));
         check("GET", "//{v}", &Err(Code::NotFound));
-        check("GET", "/{v}/meta.json", &Ok(Route::Meta(video)));
+        check("GET", "/{v}/meta.json", &Ok(PublicRoute::Meta(video).into()));
         check("GET", "/{v}/manifest.json", &Err(Code::NotFound));
         check("GET", "/{v}//meta.json", &Err(Code::NotFound));
-        check("GET", "/oembed?url=x", &Ok(Route::Oembed));
+        check("GET", "/oembed?url=x", &Ok(PublicRoute::Oembed.into()));
         check("GET", "/oembed/", &Err(Code::NotFound));
         check("GET", "/s3/sts", &Err(Code::NotFound));
         check("POST", "/url/get", &Err(Code::NotFound));
@@ -436,34 +477,34 @@ mod tests {
         let empty = || String::new();
         let video = VIDEO.parse().unwrap();
         for route in [
-            Route::ListVideos,
-            Route::DeleteVideo(video),
-            Route::SetPoster(video),
-            Route::ResetPoster(video),
-            Route::Original(video),
-            Route::CreateDeliveryTokens(video),
-            Route::ListUploads,
-            Route::CreateUploadToken,
-            Route::Logout,
-            Route::Login,
-            Route::Health,
+            Route::from(ApiRoute::ListVideos),
+            Route::from(ApiRoute::DeleteVideo(video)),
+            Route::from(ApiRoute::SetPoster(video)),
+            Route::from(ApiRoute::ResetPoster(video)),
+            Route::from(ApiRoute::Original(video)),
+            Route::from(ApiRoute::CreateDeliveryTokens(video)),
+            Route::from(ApiRoute::ListUploads),
+            Route::from(ApiRoute::CreateUploadToken),
+            Route::from(ApiRoute::Logout),
+            Route::from(PublicRoute::Login),
+            Route::from(PublicRoute::Health),
         ] {
             assert!(!route.allows_upload_token(), "{route:?}");
         }
         assert!(
-            Route::UppyParams.allows_upload_token()
-                && Route::CompleteMultipart { upload_id: empty() }.allows_upload_token()
+            Route::from(ApiRoute::UppyParams).allows_upload_token()
+                && Route::from(ApiRoute::CompleteMultipart { upload_id: empty() }).allows_upload_token()
         );
-        assert!(Route::CompleteMultipart { upload_id: empty() }.allows_follow_up_token());
+        assert!(ApiRoute::CompleteMultipart { upload_id: empty() }.allows_follow_up_token());
         for route in [
-            Route::Me,
-            Route::CreateVideo,
-            Route::GetVideo(video),
-            Route::WatchVideo(video),
-            Route::Presign,
-            Route::SignPart { upload_id: empty(), part: empty() },
-            Route::SignParts { upload_id: empty() },
-            Route::AbortMultipart { upload_id: empty() },
+            ApiRoute::Me,
+            ApiRoute::CreateVideo,
+            ApiRoute::GetVideo(video),
+            ApiRoute::WatchVideo(video),
+            ApiRoute::Presign,
+            ApiRoute::SignPart { upload_id: empty(), part: empty() },
+            ApiRoute::SignParts { upload_id: empty() },
+            ApiRoute::AbortMultipart { upload_id: empty() },
         ] {
             assert!(!route.allows_follow_up_token(), "{route:?}");
         }

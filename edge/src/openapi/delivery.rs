@@ -1,37 +1,19 @@
 //! OpenAPI operations of images and documents: one for each kind and format, and Cloudflare Stream's URLs.
 
-use glimpse_contract::{Code, OutputFormat, VariantKind, limits};
+use glimpse_contract::{Cause, Code, OutputFormat, PARAMETERS, VariantKind, limits};
 
 use super::operation::Operation;
 use super::shape;
 
 pub(super) const TAG: &str = "pictures";
 
-/// The problems of an image: of the request, and of the video.
-pub(super) const PROBLEMS: [Code; 22] = [
-    Code::Processing,
-    Code::BadParameter,
-    Code::NotFound,
-    Code::SourceGone,
-    Code::Deleted,
-    Code::Superseded,
-    Code::Empty,
-    Code::NotAVideo,
-    Code::NoVideoStream,
-    Code::UnsupportedCodec,
-    Code::TooManyPixels,
-    Code::TooMuchMemory,
-    Code::TooManyStreams,
-    Code::TooLong,
-    Code::Truncated,
-    Code::Encrypted,
-    Code::DecoderCrash,
-    Code::TimedOut,
-    Code::Busy,
-    Code::NoDecoder,
-    Code::NoAccess,
-    Code::Upstream,
-];
+/// The problems of an image: of the request, of the video and of the deployment.
+pub(super) fn image_problems() -> Vec<Code> {
+    let is_of_image = |code: &Code| matches!(code.cause(), Cause::Video | Cause::File | Cause::Operator);
+    let mut codes: Vec<Code> = Code::ALL.iter().copied().filter(is_of_image).collect();
+    codes.extend([Code::BadParameter, Code::NotFound, Code::Busy, Code::Upstream]);
+    codes
+}
 
 pub(super) fn operations() -> Vec<Operation> {
     let mut operations = vec![page(), page_with_slash(), meta(), oembed(), original()];
@@ -49,7 +31,7 @@ fn document_operation(path: &str, id: &str) -> Operation {
         .public()
         .header_parameter("if-none-match", "The ETag of the client's copy.", shape::string())
         .empty_response(304, "The client's copy is current.")
-        .problems(&PROBLEMS)
+        .problems(&image_problems())
         .problems(&[Code::Unauthorized])
 }
 
@@ -142,7 +124,7 @@ fn image_operation(path: &str, id: &str, format: OutputFormat) -> Operation {
         .empty_response(304, "The client's copy is current.")
         .empty_response(416, "The range is not satisfiable.")
         .response_header("content-range", "The total length.")
-        .problems(&PROBLEMS)
+        .problems(&image_problems())
         .problems(&[Code::Unauthorized, Code::TokenRefused])
 }
 
@@ -150,26 +132,18 @@ fn variant_operation(kind: VariantKind, format: OutputFormat) -> Operation {
     let (word, extension) = (kind.as_str(), format.extension());
     let id = format!("{word}{}{}", extension[..1].to_uppercase(), &extension[1..]);
     let operation = image_operation(&format!("/{{video}}/{word}.{extension}"), &id, format);
-    let side = |max: u32| shape::integer(limits::MIN_SIDE.into(), max.into());
-    let day = limits::MAX_DURATION_MS / 1000;
+    let operation = PARAMETERS.iter().filter(|parameter| parameter.kind == kind).fold(
+        operation,
+        |operation, parameter| {
+            let schema = shape::parameter(parameter.value);
+            operation.query_parameter(parameter.name, parameter.description, schema)
+        },
+    );
     match kind {
         VariantKind::Thumbnail => operation
-            .describe("Thumbnail", "Without parameters, the poster: the best frame, up to 640 pixels wide. Without an extension, `Accept` selects the format. A PNG has at most 8294400 pixels (3840x2160). An image that cannot be rendered is rejected for a day without another attempt, after a timeout for ten minutes.")
-            .query_parameter("time", "The time, in seconds.", shape::seconds(day))
-            .query_parameter("width", "Width in pixels.", side(limits::MAX_THUMBNAIL_SIDE))
-            .query_parameter("height", "Height in pixels.", side(limits::MAX_THUMBNAIL_SIDE))
-            .query_parameter("fit_mode", "How the frame is fitted to width and height.", shape::string_enum(&["preserve", "stretch", "crop", "smartcrop", "pad"]))
-            .query_parameter("rotate", "Degrees clockwise.", shape::string_enum(&["90", "180", "270"]))
-            .query_parameter("flip_v", "Flip vertically.", shape::string_enum(&["true", "false"]))
-            .query_parameter("flip_h", "Flip horizontally.", shape::string_enum(&["true", "false"])),
+            .describe("Thumbnail", "Without parameters, the poster: the best frame, up to 640 pixels wide. Without an extension, `Accept` selects the format. A PNG has at most 8294400 pixels (3840x2160). An image that cannot be rendered is rejected for a day without another attempt, after a timeout for ten minutes."),
         VariantKind::Animation => operation
-            .describe("Animation", "Without parameters, snippets of the whole video, up to 320 pixels wide; otherwise any clip of up to 10 s.")
-            .query_parameter("start", "Start of the clip, in seconds.", shape::seconds(day))
-            .query_parameter("end", "End of the clip, in seconds: 0.25 to 10 after the start.", shape::seconds(day + limits::MAX_SPAN_MS / 1000))
-            .query_parameter("width", "Width in pixels.", side(limits::MAX_ANIMATION_SIDE))
-            .query_parameter("height", "Height in pixels.", side(limits::MAX_ANIMATION_SIDE))
-            .query_parameter("fps", "The maximum frame rate.", shape::integer(1, limits::MAX_ANIMATION_FPS.into()))
-            .query_parameter("max_bytes", "The maximum size in bytes.", shape::integer(limits::MIN_MAX_BYTES, limits::MAX_MAX_BYTES)),
+            .describe("Animation", "Without parameters, snippets of the whole video, up to 320 pixels wide; otherwise any clip of up to 10 s."),
         VariantKind::Storyboard => {
             let operation = operation.describe(
                 "Storyboard",

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::auth::{Caller, DeliveryKeys, Secret, UploadToken};
+use crate::auth::{Caller, DeliveryKeys, Principal, Secret, UploadToken};
 use crate::config::Config;
 use crate::delivery::token_request;
 use crate::openapi::responses::{
@@ -83,10 +83,8 @@ fn caller() -> Caller {
         owner: owner(),
         issuer: "https://id.example.com".into(),
         subject: "alice".into(),
-        name: None,
-        email: None,
         expires_at: u64::MAX,
-        token: None,
+        principal: Principal::User { name: None, email: None },
     }
 }
 

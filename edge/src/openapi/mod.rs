@@ -3,6 +3,7 @@
 //! It is not part of the Worker: `cargo xtask openapi` writes it to `docs/openapi.json`, and the build of the page
 //! copies it beside the page, where it is served as `/api/openapi.json`. A route without a description fails a test.
 
+mod components;
 mod delivery;
 mod example;
 mod operation;
@@ -21,9 +22,10 @@ use std::collections::BTreeMap;
 use glimpse_contract::Code;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::http::route;
+use components::Paths;
 use operation::SecurityRequirement;
 
 /// The path of the document itself; not a route, since it is a static file beside the page.
@@ -70,23 +72,24 @@ fn allows_upload_token(operation: &Operation) -> bool {
 /// # Panics
 /// If two types with the same name differ.
 pub fn document() -> Value {
-    let settings = || {
-        SchemaSettings::draft2020_12().with(|settings| {
-            settings.definitions_path = "/components/schemas".into();
-            settings.meta_schema = None;
-        })
-    };
-    let mut bodies = settings().into_generator();
-    let mut answers = settings().for_serialize().into_generator();
+    let (mut bodies, mut answers) = schema_generators();
     answers.subschema_for::<responses::ProblemSchema>();
-    let mut paths: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
-    for operation in operations() {
-        let json = operation.to_json(&mut bodies, &mut answers);
-        let clash =
-            paths.entry(operation.path.clone()).or_default().insert(operation.method.to_lowercase(), json);
-        assert!(clash.is_none(), "duplicate operation {} {}", operation.method, operation.path);
-    }
+    let mut paths = paths(&mut bodies, &mut answers);
+    let shared = components::share_components(&mut paths);
     let cookie = crate::auth::Cookies::new(true).session_name();
+    let mut components = json!({
+        "schemas": schemas(&mut bodies, &mut answers),
+        "securitySchemes": {
+            "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
+                "description": "A token of the deployment's issuer." },
+            "session": { "type": "apiKey", "in": "cookie", "name": cookie,
+                "description": "The cookie of a user who signed in at `/auth/login`. Changes must come from an \
+                    allowed origin." },
+        },
+    });
+    for (kind, shared) in shared {
+        components[kind] = shared.into();
+    }
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -102,28 +105,43 @@ pub fn document() -> Value {
             { "name": sign_in::TAG, "description": "Browser sign-in at the OpenID provider" },
             { "name": delivery::TAG, "description": "Images of videos, from the edge cache" },
         ],
+        "security": operation::caller_security(),
         "paths": paths,
-        "components": {
-            "schemas": components(&mut bodies, &mut answers),
-            "securitySchemes": {
-                "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
-                    "description": "A token of the deployment's issuer." },
-                "session": { "type": "apiKey", "in": "cookie", "name": cookie,
-                    "description": "The cookie of a user who signed in at `/auth/login`. Changes must come from an \
-                        allowed origin." },
-            },
-        },
+        "components": components,
     })
 }
 
-fn components(bodies: &mut SchemaGenerator, answers: &mut SchemaGenerator) -> BTreeMap<String, Value> {
-    let mut components = BTreeMap::new();
+/// The Paths Object, without shared components.
+fn paths(bodies: &mut SchemaGenerator, answers: &mut SchemaGenerator) -> Paths {
+    let mut paths = Paths::new();
+    for operation in operations() {
+        let json = operation.to_json(bodies, answers);
+        let clash =
+            paths.entry(operation.path.clone()).or_default().insert(operation.method.to_lowercase(), json);
+        assert!(clash.is_none(), "duplicate operation {} {}", operation.method, operation.path);
+    }
+    paths
+}
+
+fn schemas(bodies: &mut SchemaGenerator, answers: &mut SchemaGenerator) -> BTreeMap<String, Value> {
+    let mut schemas = BTreeMap::new();
     for (name, schema) in bodies.take_definitions(true).into_iter().chain(answers.take_definitions(true)) {
-        if let Some(other) = components.insert(name.clone(), schema.clone()) {
+        if let Some(other) = schemas.insert(name.clone(), schema.clone()) {
             assert_eq!(other, schema, "{name} has different types in requests and responses");
         }
     }
-    components
+    schemas
+}
+
+/// The generators of the schemas of bodies and of responses.
+fn schema_generators() -> (SchemaGenerator, SchemaGenerator) {
+    let settings = || {
+        SchemaSettings::draft2020_12().with(|settings| {
+            settings.definitions_path = "/components/schemas".into();
+            settings.meta_schema = None;
+        })
+    };
+    (settings().into_generator(), settings().for_serialize().into_generator())
 }
 
 /// The document as text, as it is stored and served.

@@ -21,6 +21,11 @@ pub(super) enum SecurityRequirement {
     TokenHolder,
 }
 
+/// The Security Requirement Objects of a caller, which are the default of all operations.
+pub(super) fn caller_security() -> Value {
+    json!([{ "bearer": [] }, { "session": [] }])
+}
+
 /// A parameter in path, query or header.
 #[derive(Debug, Clone)]
 pub(super) struct ParameterSpec {
@@ -378,10 +383,13 @@ impl Operation {
             operation["requestBody"] =
                 json!({ "required": !self.may_be_empty, "content": content_json(&self.bodies, bodies) });
         }
-        operation["security"] = match self.security {
-            SecurityRequirement::Caller => json!([{ "bearer": [] }, { "session": [] }]),
-            SecurityRequirement::Public | SecurityRequirement::TokenHolder => json!([]),
-        };
+        match self.security {
+            // The document's default: `caller_security`.
+            SecurityRequirement::Caller => {}
+            SecurityRequirement::Public | SecurityRequirement::TokenHolder => {
+                operation["security"] = json!([]);
+            }
+        }
         operation
     }
 

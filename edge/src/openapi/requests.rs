@@ -10,6 +10,7 @@ use crate::openapi::shape::{DeliveryType, NAME, UploadType};
 
 /// A file to upload.
 #[derive(Debug, serde::Deserialize, JsonSchema)]
+#[schemars(rename = "CreateVideoRequest")]
 pub struct CreateVideoRequestSchema {
     /// The file's name.
     #[schemars(extend("pattern" = NAME))]
@@ -64,7 +65,7 @@ pub struct CreateUploadTokenRequest {
 pub struct CreateDeliveryTokensRequest {
     /// The types of files to give access to, each once: one token per type.
     #[schemars(length(min = 1), with = "Vec<DeliveryType>", extend("uniqueItems" = true))]
-    #[serde(default = "every_kind_of_picture")]
+    #[serde(default = "image_types")]
     pub types: Vec<String>,
     /// The parameters of the image, with exactly one of `types`.
     #[serde(default)]
@@ -75,9 +76,10 @@ pub struct CreateDeliveryTokensRequest {
     pub expires_in: u64,
 }
 
-fn every_kind_of_picture() -> Vec<String> {
-    let pictures = TOKEN_TYPES.into_iter().filter(|(_, kind)| kind.is_some());
-    pictures.map(|(word, _)| word.to_owned()).collect()
+/// The types of files that are images.
+fn image_types() -> Vec<String> {
+    let images = TOKEN_TYPES.into_iter().filter(|(_, kind)| kind.is_some());
+    images.map(|(word, _)| word.to_owned()).collect()
 }
 
 fn delivery_token_secs() -> u64 {
@@ -105,6 +107,7 @@ pub struct CompleteMultipartRequest {
 
 /// An uploaded part.
 #[derive(Debug, serde::Deserialize, JsonSchema)]
+#[schemars(rename = "CompletedPart")]
 #[serde(rename_all = "PascalCase")]
 pub struct CompletedPartSchema {
     /// The part number.

@@ -55,6 +55,7 @@ pub enum VideoState {
 
 /// A video, as returned to its owner.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Video")]
 pub struct VideoSchema {
     /// Its id.
     pub id: VideoId,
@@ -121,6 +122,7 @@ pub struct VideoProblem {
 
 /// A presigned request that the client sends to S3 unchanged.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Upload")]
 pub struct UploadSchema {
     /// The method.
     pub method: String,
@@ -341,6 +343,7 @@ pub struct CreateMultipartResponse {
 
 /// An uploaded part.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Part")]
 #[serde(rename_all = "PascalCase")]
 pub struct PartSchema {
     /// The part number.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use glimpse_contract::limits;
+use glimpse_contract::{ParameterType, limits};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
@@ -74,4 +74,15 @@ pub(super) fn string() -> Value {
 /// Seconds from zero up. The service rounds to three decimals.
 pub(super) fn seconds(max: u64) -> Value {
     json!({ "type": "number", "minimum": 0, "maximum": max })
+}
+
+/// The values of an image parameter.
+pub(super) fn parameter(value: ParameterType) -> Value {
+    match value {
+        ParameterType::Seconds { max_ms } => seconds(max_ms / 1000),
+        ParameterType::Integer { min, max, .. } => integer(min, max),
+        ParameterType::Words { words, .. } => {
+            string_enum(&words.iter().map(|(word, _)| *word).collect::<Vec<_>>())
+        }
+    }
 }

@@ -14,11 +14,13 @@ const FIX_HINT: &str = "describe it in edge/src/openapi/ (videos.rs, uppy.rs, si
 /// Paths that are routed only to return an explanation.
 const UNDESCRIBED_PATHS: &[&str] = &["/s3/sts"];
 
-/// The names of `Route`'s variants, from its source.
+/// The names of the variants of `PublicRoute` and `ApiRoute`, from their source.
 fn variants() -> BTreeSet<String> {
-    let body =
-        ROUTE_SOURCE.split("pub enum Route {").nth(1).and_then(|rest| rest.split("\n}").next()).unwrap();
-    let names = body.lines().filter_map(|line| {
+    let lines = ["pub enum PublicRoute {", "pub enum ApiRoute {"].into_iter().flat_map(|start| {
+        let body = ROUTE_SOURCE.split(start).nth(1).and_then(|rest| rest.split("\n}").next());
+        body.unwrap().lines()
+    });
+    let names = lines.filter_map(|line| {
         let name =
             line.strip_prefix("    ").filter(|name| name.starts_with(|c: char| c.is_ascii_uppercase()))?;
         name.split(|c: char| !c.is_ascii_alphanumeric()).next()
@@ -65,7 +67,7 @@ fn every_route_is_described() {
         let route =
             route(operation.method, &path, None).unwrap_or_else(|none| panic!("{path}: {:?}", none.problem));
         let name = format!("{route:?}");
-        described.insert(name.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap().to_owned());
+        described.insert(name.split(|c: char| !c.is_ascii_alphanumeric()).nth(1).unwrap().to_owned());
     }
     for variant in variants() {
         assert!(
@@ -143,10 +145,84 @@ fn ids_are_unique_and_references_resolve() {
         }
     }
     let text = document.to_string();
+    let mut referenced = BTreeSet::new();
     for reference in text.split("\"$ref\":\"").skip(1) {
-        let name = reference.split('"').next().unwrap().strip_prefix("#/components/schemas/").unwrap();
-        assert!(document["components"]["schemas"][name].is_object(), "{name} is missing");
+        let pointer = reference.split('"').next().unwrap().strip_prefix('#').unwrap();
+        assert!(document.pointer(pointer).is_some_and(Value::is_object), "{pointer} is missing");
+        referenced.insert(pointer);
     }
+    for (kind, components) in document["components"].as_object().unwrap() {
+        for name in components.as_object().unwrap().keys() {
+            let is_valid = |c: char| c.is_ascii_alphanumeric() || ['.', '-', '_'].contains(&c);
+            assert!(name.chars().all(is_valid), "{kind} {name}: OpenAPI 3.1.0, section 4.8.7");
+            let pointer = format!("/components/{kind}/{name}");
+            assert!(
+                kind == "securitySchemes" || referenced.contains(pointer.as_str()),
+                "{pointer} is not used"
+            );
+        }
+    }
+}
+
+/// The value with its references replaced by the components, except schemas, which are shared by their types.
+fn expand_references(document: &Value, value: &Value) -> Value {
+    match value {
+        Value::Object(members) => match members.get("$ref").and_then(Value::as_str) {
+            Some(reference) if !reference.starts_with("#/components/schemas/") => {
+                expand_references(document, document.pointer(&reference[1..]).unwrap())
+            }
+            _ => members
+                .iter()
+                .map(|(name, member)| match (name.as_str(), expand_references(document, member)) {
+                    ("examples", Value::Object(named)) => {
+                        let example = named.into_values().next().unwrap();
+                        ("example".to_owned(), example["value"].clone())
+                    }
+                    (name, member) => (name.to_owned(), member),
+                })
+                .collect(),
+        },
+        Value::Array(items) => items.iter().map(|item| expand_references(document, item)).collect(),
+        _ => value.clone(),
+    }
+}
+
+/// Shared components change no operation: with its references replaced, each has its own problems, parameters, bodies,
+/// headers and examples.
+#[test]
+fn shared_components_keep_operations() {
+    let document = document();
+    let (mut bodies, mut answers) = schema_generators();
+    for operation in operations() {
+        let shared = &document["paths"][&operation.path][operation.method.to_lowercase()];
+        let own = operation.to_json(&mut bodies, &mut answers);
+        assert_eq!(expand_references(&document, shared), own, "{} {}", operation.method, operation.path);
+        for code in operation.all_problems() {
+            let response = expand_references(&document, &shared["responses"][code.status().to_string()]);
+            let described = response["description"].as_str().unwrap();
+            assert!(described.contains(&format!("`{}`: ", code.as_str())), "{}: {code:?}", operation.id);
+        }
+    }
+}
+
+/// No response, parameter or body is repeated: a reader compares references.
+#[test]
+fn operations_share_equal_parts() {
+    let document = document();
+    let mut seen = BTreeSet::new();
+    for operation in
+        document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap())
+    {
+        let (_, operation) = operation;
+        let responses = operation["responses"].as_object().unwrap().values();
+        let parameters = operation["parameters"].as_array().unwrap();
+        for part in responses.chain(parameters).chain(operation.get("requestBody")) {
+            let is_short = part.as_object().unwrap().len() == 1;
+            assert!(is_short || seen.insert(part.to_string()), "{part} is repeated");
+        }
+    }
+    let lines = document_text().lines().count();
+    assert!(lines < 8000, "docs/openapi.json has {lines} lines");
 }
 
 /// The parsers accept described bodies, and reject members that are not described.
@@ -155,19 +231,22 @@ fn parsers_accept_described_bodies() {
     use crate::uploads::{
         UploadPolicy, parse_completion, parse_creation, parse_new_video, parse_presign, parse_token_request,
     };
-    let allowance = UploadPolicy::from_config(&example::config());
+    let policy = UploadPolicy::from_config(&example::config());
     let document = document();
     let body = |path: &str| {
-        let example =
-            &document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"];
-        serde_json::to_vec(example).unwrap()
+        let body = expand_references(&document, &document["paths"][path]["post"]["requestBody"]);
+        serde_json::to_vec(&body["content"]["application/json"]["example"]).unwrap()
     };
-    assert!(parse_new_video(&body("/api/videos"), &allowance).is_ok());
+    assert!(parse_new_video(&body("/api/videos"), &policy).is_ok());
     assert!(parse_creation(&body("/s3/multipart")).is_ok());
     assert!(parse_completion(&body("/s3/multipart/{uploadId}/complete")).is_ok());
     assert!(parse_presign(&body("/s3/presign")).is_ok());
     assert!(parse_token_request(&body("/api/upload-tokens")).is_ok());
-    for name in document["components"]["schemas"]["Mint"]["properties"].as_object().unwrap().keys() {
+    for name in document["components"]["schemas"]["CreateUploadTokenRequest"]["properties"]
+        .as_object()
+        .unwrap()
+        .keys()
+    {
         assert!(
             parse_token_request(format!("{{\"{name}\":null}}").as_bytes()).is_ok(),
             "the parser does not know {name}"
@@ -182,7 +261,7 @@ fn parsers_accept_described_bodies() {
 fn check_delivery_token_body(document: &Value) {
     let parse = |body: &Value| crate::delivery::token_request::parse(body.to_string().as_bytes());
     let schemas = &document["components"]["schemas"];
-    let properties = schemas["DeliveryMint"]["properties"].as_object().unwrap();
+    let properties = schemas["CreateDeliveryTokensRequest"]["properties"].as_object().unwrap();
     let defaults = properties.iter().map(|(name, property)| (name.clone(), property["default"].clone()));
     assert_eq!(parse(&Value::Object(defaults.collect())), parse(&json!({})));
     for (name, property) in properties {

@@ -179,14 +179,14 @@ fn set_poster() -> Operation {
         .describe("Choose another poster", "Any frame of the video.")
         .json_body::<SetPosterRequest>(json!({ "time": 1.5 }))
         .json_response::<VideoSchema>(200, "The video with its new poster.", &example::ready())
-        .problems(&super::delivery::PROBLEMS)
+        .problems(&super::delivery::image_problems())
 }
 
 fn reset_poster() -> Operation {
     video_operation("DELETE", "/api/videos/{video}/poster", "resetPoster")
         .describe("Restore the best frame as the poster", "")
         .json_response::<VideoSchema>(200, "The video with the restored poster.", &example::ready())
-        .problems(&super::delivery::PROBLEMS)
+        .problems(&super::delivery::image_problems())
 }
 
 fn create_delivery_tokens() -> Operation {

@@ -4,7 +4,8 @@ use glimpse_contract::{Code, Problem, VideoId};
 use sha2::{Digest as _, Sha256};
 
 use super::html;
-use crate::auth::authenticate;
+use crate::auth::authenticate::{authenticate, has_credentials};
+use crate::auth::carrier;
 use crate::config::Config;
 use crate::context::RequestContext;
 use crate::delivery::{
@@ -14,8 +15,7 @@ use crate::http::cors;
 use crate::http::response::{Reply, ReplyBody};
 use crate::page::meta::{Unavailable, VideoView, view_video};
 use crate::page::oembed::OembedRequest;
-use crate::platform::{self, Limiter, Request, Response};
-use crate::s3::client;
+use crate::platform::{self, Limiter, Request};
 
 /// When a rate-limited client may retry, in seconds: the period of the limit in wrangler.toml.
 const BUSY_RETRY_SECS: u32 = 10;
@@ -95,24 +95,24 @@ async fn document_reply(
     document: VideoDocument,
     ctx: &RequestContext<'_>,
 ) -> Result<Reply, Unavailable> {
-    let RequestContext { config, context, request_id, .. } = *ctx;
+    let RequestContext { config, context, now_ms, .. } = *ctx;
     let cache_key = format!("{}{}", config.public_url, document.canonical());
-    // The owner sees more on a page, and only the owner sees a private video; other sites embed neither.
-    let has_credentials =
-        ["cookie", "authorization"].iter().any(|name| platform::header(request, name).is_some());
     let (is_page, is_embed) =
         (matches!(document, VideoDocument::Page(_)), matches!(document, VideoDocument::Embed(_)));
-    let caller = if has_credentials && !is_embed {
-        authenticate::authenticate(request, None, config, request_id).await.ok()
+    // The owner sees more on a page, and only the owner sees a private video; other sites embed neither.
+    let caller = if !is_embed && has_credentials(request) {
+        authenticate(request, None, ctx).await.ok()
     } else {
         None
     };
     if (caller.is_none() || !is_page)
         && let Some(stored) = platform::cache_get(&cache_key).await
     {
-        return respond_from_cache(request, stored, document, config).await.map_err(Unavailable::from);
+        let etag = platform::response_header(&stored, "etag").unwrap_or_default();
+        let bytes = platform::response_bytes(&stored).await.ok_or(Problem::new(Code::Internal))?;
+        let rendered = RenderedDocument { document, etag, bytes, is_shared: true, served_from: "hit" };
+        return Ok(rendered.into_reply(request, config));
     }
-    let now_ms = platform::now_ms();
     let video = document.video();
     if !platform::is_within_rate_limit(ctx.env, Limiter::Reads, &platform::request_client_key(request)).await
     {
@@ -121,18 +121,18 @@ async fn document_reply(
             ..Problem::new(Code::Busy).into()
         });
     }
-    let manifest = if delivery::is_known_absent(video) {
+    let manifest = if delivery::is_known_absent(video, now_ms) {
         None
     } else {
-        let manifest = client::get_manifest_with_poster(video, config, now_ms, request_id).await?;
+        let manifest = ctx.bucket().get_manifest_with_poster(video).await?;
         if manifest.is_none() {
-            delivery::remember_absent(video);
+            delivery::remember_absent(video, now_ms);
         }
         manifest
     };
-    let owned_manifest = manifest.as_ref().filter(|manifest| {
-        caller.as_ref().is_some_and(|caller| caller.token.is_none() && caller.owner == manifest.owner)
-    });
+    let owned_manifest = manifest
+        .as_ref()
+        .filter(|manifest| caller.as_ref().is_some_and(|caller| caller.owner == manifest.owner));
     let VideoView { meta, is_public } =
         view_video(video, manifest.as_ref(), owned_manifest.is_some(), config, now_ms)?;
     let text = match &document {
@@ -159,45 +159,43 @@ async fn document_reply(
             platform::cache_put(&cache_key, headers, body).await;
         });
     }
-    Ok(build_reply(request, document, &etag, text.into_bytes(), is_shared, "miss", config))
+    let bytes = text.into_bytes();
+    Ok(RenderedDocument { document, etag, bytes, is_shared, served_from: "miss" }.into_reply(request, config))
 }
 
-async fn respond_from_cache(
-    request: &Request,
-    stored: Response,
+/// A document as it is sent.
+struct RenderedDocument {
     document: VideoDocument,
-    config: &Config,
-) -> Result<Reply, Problem> {
-    let etag = platform::response_header(&stored, "etag").unwrap_or_default();
-    let bytes = platform::response_bytes(&stored).await.ok_or(Problem::new(Code::Internal))?;
-    Ok(build_reply(request, document, &etag, bytes, true, "hit", config))
-}
-
-fn build_reply(
-    request: &Request,
-    document: VideoDocument,
-    etag: &str,
+    etag: String,
     bytes: Vec<u8>,
+    /// Whether it is the same for every caller.
     is_shared: bool,
-    from: &str,
-    config: &Config,
-) -> Reply {
-    let if_none_match = platform::header(request, "if-none-match");
-    let conditions = Conditional { if_none_match: if_none_match.as_deref(), ..Conditional::default() };
-    let is_not_modified =
-        evaluate_preconditions(conditions, etag, bytes.len() as u64) == ConditionalResponse::NotModified;
-    let (status, body) =
-        if is_not_modified { (304, ReplyBody::Empty) } else { (200, ReplyBody::Bytes(bytes.into())) };
-    let mut reply = Reply { status, headers: Vec::new(), body }
-        .with_header("etag", etag)
-        .with_header("server-timing", format!("cache;desc={from}"))
-        .with_header(
-            "cache-control",
-            if is_shared { cache_control(CachePolicy::StaleWhileRevalidate) } else { "private, no-store" },
-        );
-    let bucket = (!is_shared).then(|| config.bucket.bucket_url());
-    apply_document_headers(&mut reply, document, bucket.as_deref(), is_shared);
-    reply
+    /// Its source, for `Server-Timing`.
+    served_from: &'static str,
+}
+
+impl RenderedDocument {
+    fn into_reply(self, request: &Request, config: &Config) -> Reply {
+        let if_none_match = platform::header(request, "if-none-match");
+        let conditions = Conditional { if_none_match: if_none_match.as_deref(), ..Conditional::default() };
+        let outcome = evaluate_preconditions(conditions, &self.etag, self.bytes.len() as u64);
+        let (status, body) = match outcome {
+            ConditionalResponse::NotModified => (304, ReplyBody::Empty),
+            _ => (200, ReplyBody::Bytes(self.bytes.into())),
+        };
+        let lifetime = if self.is_shared {
+            cache_control(CachePolicy::StaleWhileRevalidate)
+        } else {
+            "private, no-store"
+        };
+        let mut reply = Reply { status, headers: Vec::new(), body }
+            .with_header("etag", self.etag)
+            .with_header("server-timing", format!("cache;desc={}", self.served_from))
+            .with_header("cache-control", lifetime);
+        let bucket = (!self.is_shared).then(|| config.bucket.bucket_url());
+        apply_document_headers(&mut reply, self.document, bucket.as_deref(), self.is_shared);
+        reply
+    }
 }
 
 /// The headers of all documents of a kind, public or private.
@@ -208,7 +206,7 @@ fn apply_document_headers(reply: &mut Reply, document: VideoDocument, bucket: Op
         reply.set_header("content-security-policy", &html::content_security_policy(bucket, is_shared));
         reply.set_header("referrer-policy", "no-referrer");
         // The owner sees more.
-        reply.set_header("vary", "Cookie, Authorization");
+        reply.set_header("vary", carrier::VARY);
     } else if is_shared {
         reply.headers.extend(cors::delivery_headers());
     }

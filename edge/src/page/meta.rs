@@ -229,7 +229,7 @@ pub(super) mod tests {
     use glimpse_contract::{ClientMetadata, MANIFEST_VERSION, Owner, ReadStats, Rejection, Source, Timings};
 
     use super::*;
-    use crate::config::tests::{example, example_with};
+    use crate::testing::{example_config, example_config_with};
 
     pub(crate) fn example_manifest() -> Manifest {
         let output = |variant: &str, width, height| Output {
@@ -312,9 +312,9 @@ pub(super) mod tests {
     #[test]
     fn only_public_widths_are_offered() {
         let render = ("RENDER_URL", "https://abc.lambda-url.eu-central-1.on.aws");
-        assert_eq!(poster_widths(&example_with(&[("PUBLIC_WIDTHS", "640,200")])), [0; 0]);
-        assert_eq!(poster_widths(&example_with(&[render])), DEFAULT_POSTER_WIDTHS);
-        let widths = poster_widths(&example_with(&[render, ("PUBLIC_WIDTHS", "1000,640,200,400")]));
+        assert_eq!(poster_widths(&example_config_with(&[("PUBLIC_WIDTHS", "640,200")])), [0; 0]);
+        assert_eq!(poster_widths(&example_config_with(&[render])), DEFAULT_POSTER_WIDTHS);
+        let widths = poster_widths(&example_config_with(&[render, ("PUBLIC_WIDTHS", "1000,640,200,400")]));
         assert_eq!(widths, [200, 400, 640, 1000]);
         let meta = VideoMeta::from_manifest(&example_manifest(), "https://v.example", widths).to_json();
         let offered: Vec<_> = meta
@@ -357,7 +357,7 @@ pub(super) mod tests {
                 manifest.state = State::Rejected;
                 manifest.rejected = Some(Rejection { code });
             }
-            let found = view_video(manifest.video, Some(&manifest), is_owner, &example(), granted);
+            let found = view_video(manifest.video, Some(&manifest), is_owner, &example_config(), granted);
             let found = found.map(|shown| shown.is_public);
             assert_eq!(found.map_err(|none| (none.problem.code, none.is_public)), expected);
         };
@@ -373,7 +373,7 @@ pub(super) mod tests {
 
         let video = example_manifest().video;
         let unavailable_at = |now_ms| {
-            let unavailable = view_video(video, None, false, &example(), now_ms).unwrap_err();
+            let unavailable = view_video(video, None, false, &example_config(), now_ms).unwrap_err();
             (unavailable.problem.code, unavailable.retry_after_secs)
         };
         assert_eq!(unavailable_at(granted), (Code::Processing, Some(2)));

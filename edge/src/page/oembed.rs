@@ -4,8 +4,8 @@
 //! by definition, and many sites support no `rich` type (Mastodon) or only the `iframe` in it (WordPress).
 
 use glimpse_contract::{Code, Json, Problem, VideoId, object};
-use percent_encoding::percent_decode_str;
 
+use crate::http::query::{Query, decode};
 use crate::page::escape::escape;
 use crate::page::meta::VideoMeta;
 use crate::s3::sigv4::encode_query_value;
@@ -30,13 +30,13 @@ impl OembedRequest {
     /// # Errors
     /// `not_found` for a link that is not the page of a video of this deployment, `bad_parameter` for a side that is
     /// not a number, `format_not_made` for XML.
-    pub fn parse(query: &str, public_url: &str) -> Result<Self, Problem> {
+    pub fn parse(query: Query<'_>, public_url: &str) -> Result<Self, Problem> {
         let mut url = None;
         let (mut max_width, mut max_height) = (None, None);
-        for pair in query.split('&') {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        for pair in query.pairs() {
+            let (name, value) = (pair.name, pair.value_or_empty());
             match name {
-                "url" => url = percent_decode_str(value).decode_utf8().ok(),
+                "url" => url = decode(value),
                 "maxwidth" => max_width = Some(parse_side(name, value)?),
                 "maxheight" => max_height = Some(parse_side(name, value)?),
                 "format" if value != "json" => return Err(Problem::new(Code::FormatNotMade)),
@@ -164,7 +164,7 @@ mod tests {
 
     fn request(more: &str) -> OembedRequest {
         let video = example_manifest().video;
-        OembedRequest::parse(&format!("url=https%3A%2F%2Fv.example%2F{video}{more}"), ORIGIN).unwrap()
+        OembedRequest::parse(Query(&format!("url=https%3A%2F%2Fv.example%2F{video}{more}")), ORIGIN).unwrap()
     }
 
     #[test]
@@ -172,7 +172,7 @@ mod tests {
         let video = example_manifest().video;
         let check = |query: &str, expected: Result<VideoId, Code>| {
             let query = query.replace("{v}", &video.to_string());
-            let found = OembedRequest::parse(&query, ORIGIN);
+            let found = OembedRequest::parse(Query(&query), ORIGIN);
             assert_eq!(found.map(|embed| embed.video).map_err(|problem| problem.code), expected, "{query}");
         };
         for good in [

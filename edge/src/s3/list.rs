@@ -11,68 +11,54 @@ use crate::s3::sigv4::SignError;
 /// The most keys on a list page, S3's limit.
 pub(crate) const MAX_KEYS: usize = 1_000;
 
-/// Lists an owner's sources, newest first, after `after` if given, at most `limit` (S3 allows 1,000).
-pub fn list_sources(
-    owner: &Owner,
-    after: Option<VideoId>,
-    limit: usize,
-    config: &Config,
-    now_ms: u64,
-) -> Result<S3Request, SignError> {
-    let prefix = Key::uploads_prefix(owner);
-    let start_after = after.map(|video| format!("{prefix}{video}"));
-    list_objects(prefix, start_after, limit, config, now_ms)
-}
-
-/// Lists an owner's sources whose ids have the same millisecond as `video`.
-pub fn list_sources_of_same_ms(
-    owner: &Owner,
-    video: VideoId,
-    config: &Config,
-    now_ms: u64,
-) -> Result<S3Request, SignError> {
-    let prefix = format!("{}{}", Key::uploads_prefix(owner), video.timestamp_prefix());
-    list_objects(prefix, None, MAX_KEYS, config, now_ms)
-}
-
-/// Lists an owner's reservations whose ids have the same millisecond as `video`.
-pub fn list_reservations_of_same_ms(
-    owner: &Owner,
-    video: VideoId,
-    config: &Config,
-    now_ms: u64,
-) -> Result<S3Request, SignError> {
-    let prefix = format!("{}{owner}/{}", Key::SLOTS, video.timestamp_prefix());
-    list_objects(prefix, None, MAX_KEYS, config, now_ms)
-}
-
-/// Lists all outputs of a video.
-pub fn list_media(video: VideoId, config: &Config, now_ms: u64) -> Result<S3Request, SignError> {
-    list_media_after(video, None, config, now_ms)
-}
-
-/// Lists the outputs of a video, after the key `after` if given.
-pub fn list_media_after(
-    video: VideoId,
-    after: Option<&str>,
-    config: &Config,
-    now_ms: u64,
-) -> Result<S3Request, SignError> {
-    list_objects(Key::media_prefix(video), after.map(str::to_owned), MAX_KEYS, config, now_ms)
-}
-
-fn list_objects(
+/// The objects of one list page: those with a prefix, in the order of their keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectSelection {
     prefix: String,
+    /// The key after which the page begins.
     start_after: Option<String>,
     limit: usize,
+}
+
+impl ObjectSelection {
+    fn new(prefix: String) -> Self {
+        Self { prefix, start_after: None, limit: MAX_KEYS }
+    }
+
+    /// An owner's sources, newest first, after `after` if given, at most `limit` (S3 allows 1,000).
+    pub fn sources(owner: &Owner, after: Option<VideoId>, limit: usize) -> Self {
+        let prefix = Key::uploads_prefix(owner);
+        let start_after = after.map(|video| format!("{prefix}{video}"));
+        Self { prefix, start_after, limit }
+    }
+
+    /// An owner's sources whose ids have the same millisecond as `video`.
+    pub fn sources_of_same_ms(owner: &Owner, video: VideoId) -> Self {
+        Self::new(format!("{}{}", Key::uploads_prefix(owner), video.timestamp_prefix()))
+    }
+
+    /// An owner's reservations whose ids have the same millisecond as `video`.
+    pub fn reservations_of_same_ms(owner: &Owner, video: VideoId) -> Self {
+        Self::new(format!("{}{owner}/{}", Key::SLOTS, video.timestamp_prefix()))
+    }
+
+    /// The outputs of a video, after the key `after` if given.
+    pub fn media(video: VideoId, after: Option<String>) -> Self {
+        Self { start_after: after, ..Self::new(Key::media_prefix(video)) }
+    }
+}
+
+/// Lists objects.
+pub fn list_objects(
+    selection: ObjectSelection,
     config: &Config,
     now_ms: u64,
 ) -> Result<S3Request, SignError> {
     let mut request = RequestBuilder::bucket("GET", config)
         .query("list-type", "2")
-        .query("max-keys", limit.to_string())
-        .query("prefix", prefix);
-    if let Some(start) = start_after {
+        .query("max-keys", selection.limit.to_string())
+        .query("prefix", selection.prefix);
+    if let Some(start) = selection.start_after {
         request = request.query("start-after", start);
     }
     request.sign(config, now_ms)
@@ -114,7 +100,7 @@ impl ListPage {
     }
 }
 
-/// The images on a page of [`list_media_after`] that were rendered on demand since a given time.
+/// The images on a page of [`ObjectSelection::media`] that were rendered on demand since a given time.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RecentRenders {
     /// Their number.
@@ -169,6 +155,27 @@ fn parse_list_result(xml: &str) -> Option<XmlDocument> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::example_config;
+
+    #[test]
+    fn selections_are_prefixes() {
+        let (owner, video) = (Owner::new("i", "s"), VideoId::new(2, [1; 10]));
+        let url = |selection| list_objects(selection, &example_config(), 1_700_000_000_000).unwrap().url;
+        let page = url(ObjectSelection::sources(&owner, Some(video), 12));
+        let prefix = format!("uploads%2F{owner}%2F");
+        assert!(
+            page.contains(&format!("&list-type=2&max-keys=12&prefix={prefix}&start-after={prefix}{video}&")),
+            "{page}"
+        );
+        let page = url(ObjectSelection::media(video, None));
+        assert!(page.contains(&format!("&max-keys=1000&prefix=media%2F{video}%2F&")), "{page}");
+        assert!(!page.contains("start-after"), "{page}");
+        let same_ms = video.timestamp_prefix();
+        let page = url(ObjectSelection::sources_of_same_ms(&owner, video));
+        assert!(page.contains(&format!("&prefix={prefix}{same_ms}&")), "{page}");
+        let page = url(ObjectSelection::reservations_of_same_ms(&owner, video));
+        assert!(page.contains(&format!("&prefix=slots%2F{owner}%2F{same_ms}&")), "{page}");
+    }
 
     #[test]
     fn parses_list_page() {

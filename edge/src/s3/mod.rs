@@ -1,4 +1,4 @@
-//! S3 requests of the edge, and parsers of S3's responses. Pure: `client` sends them.
+//! S3 requests of the edge, and parsers of S3's responses. Pure: [`client::Bucket`] sends them.
 
 pub(crate) mod client;
 mod list;
@@ -7,13 +7,10 @@ pub mod sigv4;
 mod xml;
 
 pub(crate) use list::MAX_KEYS;
-pub use list::{
-    ListPage, ObjectSummary, RecentRenders, Reservations, list_media, list_media_after,
-    list_reservations_of_same_ms, list_sources, list_sources_of_same_ms,
-};
+pub use list::{ListPage, ObjectSelection, ObjectSummary, RecentRenders, Reservations, list_objects};
 pub use multipart::{
-    CompletedPart, ListPartsPage, MultipartUpload, MultipartUploadsPage, PartSummary, UploadFilter,
-    abort_multipart_upload, complete_multipart_upload, completion_error, create_multipart_upload,
+    CompletedPart, CompletionError, ListPartsPage, MultipartUpload, MultipartUploadsPage, PartId,
+    PartSummary, UploadFilter, abort_multipart_upload, complete_multipart_upload, create_multipart_upload,
     list_multipart_uploads, list_parts, parse_upload_id, presign_part, upload_part,
 };
 pub(crate) use xml::{XmlDocument, escape};
@@ -190,13 +187,13 @@ mod tests {
     use glimpse_contract::VideoId;
 
     use super::*;
-    use crate::config::tests::example;
+    use crate::testing::example_config;
 
     #[test]
     fn condition_header_is_signed() {
         let key = Key::Manifest(VideoId::new(1, [0; 10]));
         let request =
-            put_json(&key, "{}".into(), Condition::IfAbsent, &example(), 1_700_000_000_000).unwrap();
+            put_json(&key, "{}".into(), Condition::IfAbsent, &example_config(), 1_700_000_000_000).unwrap();
         assert!(
             request.url.contains("X-Amz-SignedHeaders=content-type%3Bhost%3Bif-none-match&"),
             "{}",
@@ -210,7 +207,9 @@ mod tests {
     fn download_sets_content_disposition() {
         let key =
             Key::Source { owner: glimpse_contract::Owner::new("i", "s"), video: VideoId::new(1, [0; 10]) };
-        let url = presign_download("GET", &key, "Ski%20trip.mp4", &example(), 1_700_000_000_000).unwrap().url;
+        let url = presign_download("GET", &key, "Ski%20trip.mp4", &example_config(), 1_700_000_000_000)
+            .unwrap()
+            .url;
         let disposition =
             "response-content-disposition=attachment%3B%20filename%2A%3DUTF-8%27%27Ski%2520trip.mp4";
         assert!(url.contains(disposition) && url.contains("X-Amz-Expires=300"), "{url}");
@@ -218,7 +217,7 @@ mod tests {
 
     #[test]
     fn delete_objects_has_checksum() {
-        let request = delete_objects(&["media/a&b".into()], &example(), 1_700_000_000_000).unwrap();
+        let request = delete_objects(&["media/a&b".into()], &example_config(), 1_700_000_000_000).unwrap();
         let body = request.body.unwrap();
         assert!(body.contains("<Key>media/a&amp;b</Key>"), "{body}");
         let checksum = STANDARD.encode(Sha256::digest(&body));

@@ -21,16 +21,25 @@ fn create_multipart_request(grant: &Grant, config: &Config) -> RequestBuilder {
     request
 }
 
+/// A part of a multipart upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartId<'a> {
+    /// The key of the upload.
+    pub key: &'a Key,
+    /// The upload id.
+    pub upload_id: &'a str,
+    /// From 1 to 10,000.
+    pub number: u64,
+}
+
 /// The URL to which a client sends a part: of exactly `bytes`, if its length is known.
 pub fn presign_part(
-    key: &Key,
-    upload_id: &str,
-    part_number: u64,
+    part: PartId<'_>,
     bytes: Option<u64>,
     config: &Config,
     now_ms: u64,
 ) -> Result<String, SignError> {
-    let mut request = part_request("PUT", key, upload_id, part_number, config);
+    let mut request = part_request(part, config);
     if let Some(bytes) = bytes {
         request = request.header("content-length", bytes.to_string());
     }
@@ -40,28 +49,18 @@ pub fn presign_part(
 
 /// Uploads a part of this length from the Worker.
 pub fn upload_part(
-    key: &Key,
-    upload_id: &str,
-    part_number: u64,
+    part: PartId<'_>,
     bytes: usize,
     config: &Config,
     now_ms: u64,
 ) -> Result<S3Request, SignError> {
-    part_request("PUT", key, upload_id, part_number, config)
-        .header("content-length", bytes.to_string())
-        .sign(config, now_ms)
+    part_request(part, config).header("content-length", bytes.to_string()).sign(config, now_ms)
 }
 
-fn part_request(
-    method: &'static str,
-    key: &Key,
-    upload_id: &str,
-    part_number: u64,
-    config: &Config,
-) -> RequestBuilder {
-    RequestBuilder::object(method, key, config)
-        .query("partNumber", part_number.to_string())
-        .query("uploadId", upload_id)
+fn part_request(part: PartId<'_>, config: &Config) -> RequestBuilder {
+    RequestBuilder::object("PUT", part.key, config)
+        .query("partNumber", part.number.to_string())
+        .query("uploadId", part.upload_id)
 }
 
 /// Lists the parts after `after` (0 for all), at most 1,000.
@@ -152,16 +151,26 @@ pub fn parse_upload_id(xml: &str) -> Option<String> {
     is_result.then(|| document.fields.remove("UploadId")).flatten().filter(|id| !id.is_empty())
 }
 
-/// The error in S3's response to [`complete_multipart_upload`]. It can have status 200: S3 starts the response before
-/// it has completed the upload. A response that is neither a result nor an error is `Some("")`.
-pub fn completion_error(status: u16, body: &[u8]) -> Option<String> {
-    if let Some(code) = parse_error_code(body) {
-        return Some(code);
+/// The error in S3's response to [`complete_multipart_upload`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompletionError {
+    /// It can be 200: S3 starts the response before it has completed the upload.
+    pub status: u16,
+    /// S3's code; empty for a response that is neither a result nor an error.
+    pub code: String,
+}
+
+impl CompletionError {
+    /// Parses the response; `None` if the upload is completed.
+    pub fn parse(status: u16, body: &[u8]) -> Option<Self> {
+        if let Some(code) = parse_error_code(body) {
+            return Some(Self { status, code });
+        }
+        let text = String::from_utf8_lossy(body);
+        let is_result = XmlDocument::parse(&text, "")
+            .is_some_and(|document| document.root == "CompleteMultipartUploadResult");
+        (status != 200 || !is_result).then(|| Self { status, code: String::new() })
     }
-    let text = String::from_utf8_lossy(body);
-    let is_result = XmlDocument::parse(&text, "")
-        .is_some_and(|document| document.root == "CompleteMultipartUploadResult");
-    (status != 200 || !is_result).then(String::new)
 }
 
 /// An uploaded part.
@@ -258,14 +267,14 @@ impl MultipartUploadsPage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::tests::example;
-    use crate::uploads::tests::example_grant;
+    use crate::testing::example_config;
+    use crate::testing::example_grant;
 
     const NOW_MS: u64 = 1_700_000_000_000;
 
     #[test]
     fn create_signs_granted_headers() {
-        let request = create_multipart_upload(&example_grant(), &example(), NOW_MS).unwrap();
+        let request = create_multipart_upload(&example_grant(), &example_config(), NOW_MS).unwrap();
         assert!(request.url.contains("&uploads=&X-Amz-Signature="), "{}", request.url);
         let signed = "content-type%3Bhost%3Bx-amz-meta-name%3Bx-amz-meta-visibility";
         assert!(request.url.contains(&format!("X-Amz-SignedHeaders={signed}&")), "{}", request.url);
@@ -273,8 +282,9 @@ mod tests {
 
     #[test]
     fn part_url_is_bound_to_number_and_upload() {
-        let sign =
-            |bytes| presign_part(&example_grant().key(), "a/b c", 7, bytes, &example(), NOW_MS).unwrap();
+        let key = example_grant().key();
+        let part = PartId { key: &key, upload_id: "a/b c", number: 7 };
+        let sign = |bytes| presign_part(part, bytes, &example_config(), NOW_MS).unwrap();
         let url = sign(Some(5));
         assert!(url.contains("X-Amz-SignedHeaders=content-length%3Bhost&"), "{url}");
         let url = sign(None);
@@ -286,7 +296,8 @@ mod tests {
     fn complete_requires_absent_object() {
         let parts = [CompletedPart { number: 1, etag: "e".into() }];
         let request =
-            complete_multipart_upload(&example_grant().key(), "u", &parts, &example(), NOW_MS).unwrap();
+            complete_multipart_upload(&example_grant().key(), "u", &parts, &example_config(), NOW_MS)
+                .unwrap();
         assert!(request.headers.contains(&("if-none-match", "*".to_owned())));
         assert_eq!(
             request.body.as_deref(),
@@ -300,6 +311,8 @@ mod tests {
     #[test]
     fn completion_error_ignores_status() {
         let result = b"<CompleteMultipartUploadResult><Key>k</Key></CompleteMultipartUploadResult>";
+        let completion_error =
+            |status, body: &[u8]| CompletionError::parse(status, body).map(|error| error.code);
         assert_eq!(completion_error(200, result), None);
         let error = b"<Error><Code>InternalError</Code></Error>";
         assert_eq!(completion_error(200, error).as_deref(), Some("InternalError"));

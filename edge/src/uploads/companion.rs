@@ -7,18 +7,20 @@ use glimpse_contract::{Code, Grant, Json, Key, Problem, VideoId, object};
 
 use crate::auth::{UploadToken, upload_audience};
 use crate::context::ApiContext;
+use crate::http::body;
+use crate::http::query::Query;
 use crate::http::response::Reply;
 use crate::platform::{self, Request};
-use crate::s3::client;
-use crate::s3::{self, CompletedPart, ListPartsPage, PartSummary};
+use crate::s3::sigv4::encode_query_value;
+use crate::s3::{self, CompletedPart, PartId, PartSummary, UploadFilter};
 use crate::uploads::reservation;
-use crate::uploads::unfinished::{abort_multipart_upload, limit_unfinished, list_unfinished, send};
+use crate::uploads::unfinished::limit_unfinished;
 use crate::uploads::{
-    PresignRequest, PresignedUpload, UploadPolicy, check_part_size, check_parts, check_total_size,
-    check_upload_key, complete_error, completed_parts, create_grant, is_etag_of_parts, parse_completion,
-    parse_creation, parse_part_number, parse_part_numbers, parse_presign, parse_size, parse_upload_key,
-    parse_uppy_query, post_form_fields, presign_create_multipart, presign_upload, require_size,
-    upload_id_digest, uppy_form_response, uppy_put_response,
+    PresignRequest, PresignedUpload, UploadPolicy, check_parts, check_total_size, check_upload_key,
+    complete_error, completed_parts, create_grant, is_etag_of_parts, parse_completion, parse_creation,
+    parse_part_number, parse_part_numbers, parse_presign, parse_size, parse_upload_key, parse_uppy_query,
+    post_form_fields, presign_create_multipart, presign_upload, require_size, upload_id_digest,
+    uppy_form_response, uppy_put_response,
 };
 use crate::videos::handlers;
 
@@ -28,7 +30,7 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 const MAX_PARTS_BYTES: usize = 2 * 1024 * 1024;
 
 /// `GET /s3/params`
-pub(crate) async fn params(query: &str, context: &ApiContext<'_>) -> Result<Reply, Problem> {
+pub(crate) async fn params(query: Query<'_>, context: &ApiContext<'_>) -> Result<Reply, Problem> {
     let file = parse_uppy_query(query)?;
     let size = if context.config.allows_post_policy { None } else { check_size(file.size, context)? };
     let (grant, policy) = reserve_grant(&file.filename, &file.content_type, context).await?;
@@ -38,16 +40,17 @@ pub(crate) async fn params(query: &str, context: &ApiContext<'_>) -> Result<Repl
     }
     Ok(Reply::json(
         200,
-        &uppy_form_response(&grant, policy.max_single_bytes(), context.config, platform::now_ms()),
+        &uppy_form_response(&grant, policy.max_single_bytes(), context.config, context.now_ms),
     ))
 }
 
 /// `POST /s3/multipart`
 pub(crate) async fn create(request: &Request, context: &ApiContext<'_>) -> Result<Reply, Problem> {
-    let file = parse_creation(&read_body(request, MAX_BODY_BYTES).await?)?;
+    let file = parse_creation(&body::read(request, MAX_BODY_BYTES).await?)?;
     let (grant, _) = reserve_grant(&file.filename, &file.content_type, context).await?;
     let (upload_id, ()) =
-        join(create_multipart_upload(&grant, context), reservation::remember_name(&grant, context)).await;
+        join(context.bucket().create_multipart_upload(&grant), reservation::remember_name(&grant, context))
+            .await;
     let upload_id = upload_id?;
     limit_unfinished(Some(&upload_id), context).await?;
     let bucket = &context.config.bucket.name;
@@ -57,24 +60,10 @@ pub(crate) async fn create(request: &Request, context: &ApiContext<'_>) -> Resul
     ))
 }
 
-/// Creates a multipart upload, and returns its upload id.
-pub(crate) async fn create_multipart_upload(
-    grant: &Grant,
-    context: &ApiContext<'_>,
-) -> Result<String, Problem> {
-    let answer =
-        send(s3::create_multipart_upload(grant, context.config, platform::now_ms()), context).await?;
-    if answer.status != 200 {
-        return Err(client::unexpected_status(answer.status, context.request_id));
-    }
-    let xml = client::read_text(answer).await;
-    s3::parse_upload_id(&xml).ok_or_else(|| client::unexpected_status(200, context.request_id))
-}
-
 /// `GET /s3/multipart/{uploadId}`
 pub(crate) async fn list_parts(
     upload_id: &str,
-    query: &str,
+    query: Query<'_>,
     context: &ApiContext<'_>,
 ) -> Result<Reply, Problem> {
     let (key, _) = parse_upload_key(query, context.caller)?;
@@ -85,7 +74,7 @@ pub(crate) async fn list_parts(
         None => find_completed(&key, context).await?.ok_or_else(|| complete_error("NoSuchUpload"))?.parts,
     };
     // A client with a follow-up token expects the response of S3.
-    if is_follow_up(context) {
+    if context.caller.follow_up_video().is_some() {
         let part = |part: PartSummary| {
             let etag = s3::escape(&part.etag);
             let PartSummary { number, bytes, .. } = part;
@@ -105,11 +94,11 @@ pub(crate) async fn list_parts(
 pub(crate) async fn sign_part(
     upload_id: &str,
     part: &str,
-    query: &str,
+    query: Query<'_>,
     context: &ApiContext<'_>,
 ) -> Result<Reply, Problem> {
     let (key, _) = parse_upload_key(query, context.caller)?;
-    let number = parse_part_number(part, &UploadPolicy::from_caller(context.caller, context.config))?;
+    let number = parse_part_number(part, &context.upload_policy())?;
     let url = part_urls(&key, upload_id, &[number], parse_size(query)?, context).await?.concat();
     Ok(Reply::json(
         200,
@@ -120,11 +109,11 @@ pub(crate) async fn sign_part(
 /// `GET /s3/multipart/{uploadId}/batch`
 pub(crate) async fn sign_parts(
     upload_id: &str,
-    query: &str,
+    query: Query<'_>,
     context: &ApiContext<'_>,
 ) -> Result<Reply, Problem> {
     let (key, _) = parse_upload_key(query, context.caller)?;
-    let numbers = parse_part_numbers(query, &UploadPolicy::from_caller(context.caller, context.config))?;
+    let numbers = parse_part_numbers(query, &context.upload_policy())?;
     let signed = part_urls(&key, upload_id, &numbers, parse_size(query)?, context).await?;
     let urls: BTreeMap<String, String> = numbers.iter().map(u64::to_string).zip(signed).collect();
     Ok(Reply::json(
@@ -141,21 +130,20 @@ async fn part_urls(
     size: Option<u64>,
     context: &ApiContext<'_>,
 ) -> Result<Vec<String>, Problem> {
-    /// The number of parts on one list page of S3.
-    const ONE_PAGE: u64 = 1_000;
-    let policy = UploadPolicy::from_caller(context.caller, context.config);
-    let size = check_part_size(size, context.caller, &policy)?;
-    if context.caller.token.is_some() && policy.max_parts() <= ONE_PAGE {
+    let bucket = context.bucket();
+    let policy = context.upload_policy();
+    let size = policy.check_part_size(size)?;
+    if policy.checks_parts_before_signing() {
         let stored =
             list_all_parts(key, upload_id, context).await?.ok_or_else(|| complete_error("NoSuchUpload"))?;
         if let Err(problem) = check_total_size(&stored, numbers, size, &policy) {
-            abort_multipart_upload(key, upload_id, context).await?;
+            bucket.abort_multipart_upload(key, upload_id).await?;
             return Err(problem);
         }
     }
     let url = |number: &u64| {
-        let signed = s3::presign_part(key, upload_id, *number, size, context.config, platform::now_ms());
-        client::map_sign_error(signed, context.request_id)
+        let part = PartId { key, upload_id, number: *number };
+        bucket.sign(|config, now_ms| s3::presign_part(part, size, config, now_ms))
     };
     numbers.iter().map(url).collect()
 }
@@ -164,12 +152,12 @@ async fn part_urls(
 pub(crate) async fn complete(
     upload_id: &str,
     request: &Request,
-    query: &str,
+    query: Query<'_>,
     context: &ApiContext<'_>,
 ) -> Result<Reply, Problem> {
     let (key, video) = parse_upload_key(query, context.caller)?;
     check_follow_up(upload_id, context)?;
-    let named = parse_completion(&read_body(request, MAX_PARTS_BYTES).await?)?;
+    let named = parse_completion(&body::read(request, MAX_PARTS_BYTES).await?)?;
     complete_multipart_upload(&key, upload_id, &named.parts, context).await?;
 
     let location = context.config.bucket.object_url(&key.to_string());
@@ -201,28 +189,26 @@ pub(crate) async fn complete_multipart_upload(
     let Some(stored) = list_all_parts(key, upload_id, context).await? else {
         return check_completed(key, named, context).await;
     };
-    let policy = UploadPolicy::from_caller(context.caller, context.config);
-    if let Err(problem) = check_parts(named, &stored, &policy) {
+    let bucket = context.bucket();
+    if let Err(problem) = check_parts(named, &stored, &context.upload_policy()) {
         if matches!(problem.code, Code::TooLarge | Code::Empty) {
-            abort_multipart_upload(key, upload_id, context).await?;
+            bucket.abort_multipart_upload(key, upload_id).await?;
         }
         return Err(problem);
     }
-    let answer = send(
-        s3::complete_multipart_upload(key, upload_id, named, context.config, platform::now_ms()),
-        context,
-    )
-    .await?;
-    let status = answer.status;
-    match s3::completion_error(status, client::read_text(answer).await.as_bytes()).as_deref() {
-        None => Ok(()),
-        Some("NoSuchUpload") => check_completed(key, named, context).await,
-        Some("PreconditionFailed") => {
-            abort_multipart_upload(key, upload_id, context).await?;
+    let Some(error) = bucket.complete_multipart_upload(key, upload_id, named).await? else { return Ok(()) };
+    match error.code.as_str() {
+        "NoSuchUpload" => check_completed(key, named, context).await,
+        "PreconditionFailed" => {
+            bucket.abort_multipart_upload(key, upload_id).await?;
             check_completed(key, named, context).await
         }
-        Some(code) => {
-            platform::log_error("complete", context.request_id, &format!("S3 returned {status} {code}"));
+        code => {
+            platform::log_error(
+                "complete",
+                context.request_id,
+                &format!("S3 returned {} {code}", error.status),
+            );
             Err(complete_error(code))
         }
     }
@@ -250,22 +236,21 @@ struct CompletedUpload {
 
 /// The object of an upload that no longer exists; `None` if there is no object.
 async fn find_completed(key: &Key, context: &ApiContext<'_>) -> Result<Option<CompletedUpload>, Problem> {
-    let answer = send(s3::head_object(key, context.config, platform::now_ms()), context).await?;
-    match answer.status {
-        200 => {}
-        404 => return Ok(None),
-        status => return Err(client::unexpected_status(status, context.request_id)),
-    }
-    let etag = answer.header("etag").unwrap_or_default();
-    let bytes = answer.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+    let Some(head) = context.bucket().head_object(key).await? else { return Ok(None) };
+    let etag = head.header("etag").unwrap_or_default();
+    let bytes = head.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
     let parts = completed_parts(&etag, bytes).unwrap_or_default();
     Ok(Some(CompletedUpload { etag, parts }))
 }
 
 /// `DELETE /s3/multipart/{uploadId}`: an upload that no longer exists counts as canceled.
-pub(crate) async fn abort(upload_id: &str, query: &str, context: &ApiContext<'_>) -> Result<Reply, Problem> {
+pub(crate) async fn abort(
+    upload_id: &str,
+    query: Query<'_>,
+    context: &ApiContext<'_>,
+) -> Result<Reply, Problem> {
     let (key, _) = parse_upload_key(query, context.caller)?;
-    abort_multipart_upload(&key, upload_id, context).await?;
+    context.bucket().abort_multipart_upload(&key, upload_id).await?;
     Ok(Reply::json(200, &object! {}))
 }
 
@@ -278,15 +263,7 @@ pub(crate) async fn list_all_parts(
     let mut all = Vec::new();
     let mut after = 0;
     loop {
-        let request = s3::list_parts(key, upload_id, after, context.config, platform::now_ms());
-        let answer = send(request, context).await?;
-        match answer.status {
-            200 => {}
-            404 => return Ok(None),
-            status => return Err(client::unexpected_status(status, context.request_id)),
-        }
-        let page = ListPartsPage::parse(&client::read_text(answer).await);
-        let page = page.ok_or_else(|| client::unexpected_status(200, context.request_id))?;
+        let Some(page) = context.bucket().list_parts(key, upload_id, after).await? else { return Ok(None) };
         all.extend(page.parts);
         match page.next {
             Some(next) if next > after => after = next,
@@ -297,9 +274,9 @@ pub(crate) async fn list_all_parts(
 
 /// `POST /s3/presign`
 pub(crate) async fn presign(request: &Request, context: &ApiContext<'_>) -> Result<Reply, Problem> {
-    let presign_request = parse_presign(&read_body(request, MAX_BODY_BYTES).await?)?;
-    let (config, now_ms) = (context.config, platform::now_ms());
-    let expires = config.upload_expires_secs;
+    let presign_request = parse_presign(&body::read(request, MAX_BODY_BYTES).await?)?;
+    let bucket = context.bucket();
+    let expires = context.config.upload_expires_secs;
     let parse_own_key = |key: &str| {
         check_upload_key(key, context.caller).map_err(|problem| match key.parse::<Key>() {
             // Uppy before 6.3 retries with a key that it generates.
@@ -318,8 +295,7 @@ pub(crate) async fn presign(request: &Request, context: &ApiContext<'_>) -> Resu
         PresignRequest::Create { name, content_type } => {
             limit_unfinished(None, context).await?;
             let (grant, _) = reserve_grant(&name, &content_type, context).await?;
-            let upload =
-                client::map_sign_error(presign_create_multipart(&grant, config, now_ms), context.request_id)?;
+            let upload = bucket.sign(|config, now_ms| presign_create_multipart(&grant, config, now_ms))?;
             reservation::remember_name(&grant, context).await;
             return Ok(Reply::json(
                 200,
@@ -329,7 +305,7 @@ pub(crate) async fn presign(request: &Request, context: &ApiContext<'_>) -> Resu
         }
         PresignRequest::UploadPart { key, upload_id, number, size } => {
             let (key, _) = parse_own_key(&key)?;
-            let number = parse_part_number(&number, &UploadPolicy::from_caller(context.caller, config))?;
+            let number = parse_part_number(&number, &context.upload_policy())?;
             let url = part_urls(&key, &upload_id, &[number], size, context).await?.concat();
             (key, "PUT", url)
         }
@@ -338,22 +314,15 @@ pub(crate) async fn presign(request: &Request, context: &ApiContext<'_>) -> Resu
             let url = if multipart_status(&key, &upload_id, context).await? == MultipartStatus::Completed {
                 follow_up_url(&key, video, &upload_id, "", context)?
             } else {
-                client::map_sign_error(
-                    s3::list_parts(&key, &upload_id, 0, config, now_ms),
-                    context.request_id,
-                )?
-                .url
+                bucket.sign(|config, now_ms| s3::list_parts(&key, &upload_id, 0, config, now_ms))?.url
             };
             (key, "GET", url)
         }
         PresignRequest::Abort { key, upload_id } => {
             let (key, _) = parse_own_key(&key)?;
-            let url = client::map_sign_error(
-                s3::abort_multipart_upload(&key, &upload_id, config, now_ms),
-                context.request_id,
-            )?
-            .url;
-            (key, "DELETE", url)
+            let signed =
+                bucket.sign(|config, now_ms| s3::abort_multipart_upload(&key, &upload_id, config, now_ms))?;
+            (key, "DELETE", signed.url)
         }
         PresignRequest::Complete { key, upload_id } => {
             let (key, video) = parse_own_key(&key)?;
@@ -374,15 +343,12 @@ pub(crate) async fn presign(request: &Request, context: &ApiContext<'_>) -> Resu
 /// A request that cannot be signed uses none of a token's videos.
 fn check_size(size: Option<u64>, context: &ApiContext<'_>) -> Result<Option<u64>, Problem> {
     let size = if context.config.allows_post_policy { size } else { Some(require_size(size)?) };
-    size.map(|size| UploadPolicy::from_caller(context.caller, context.config).check_size(size)).transpose()
+    size.map(|size| context.upload_policy().check_size(size)).transpose()
 }
 
 /// The signed PUT of exactly this many bytes.
 fn presign_sized_put(grant: &Grant, size: u64, context: &ApiContext<'_>) -> Result<PresignedUpload, Problem> {
-    client::map_sign_error(
-        presign_upload(grant, size, None, context.config, platform::now_ms()),
-        context.request_id,
-    )
+    context.bucket().sign(|config, now_ms| presign_upload(grant, size, None, config, now_ms))
 }
 
 /// A single-request upload: a PUT with an enforced length if the length is declared, otherwise a POST form with an
@@ -405,7 +371,7 @@ async fn presign_put(
             "headers" => upload.headers_json(), "expires" => expires },
         ));
     }
-    let fields = post_form_fields(&grant, policy.max_single_bytes(), config, platform::now_ms());
+    let fields = post_form_fields(&grant, policy.max_single_bytes(), config, context.now_ms);
     let url = config.bucket.bucket_url();
     Ok(Reply::json(
         200,
@@ -429,28 +395,23 @@ async fn multipart_status(
     upload_id: &str,
     context: &ApiContext<'_>,
 ) -> Result<MultipartStatus, Problem> {
-    let answer = send(s3::list_parts(key, upload_id, 0, context.config, platform::now_ms()), context).await?;
-    match answer.status {
-        200 => Ok(MultipartStatus::InProgress),
-        404 if find_completed(key, context).await?.is_some() => Ok(MultipartStatus::Completed),
-        404 => Ok(MultipartStatus::NotFound),
-        status => Err(client::unexpected_status(status, context.request_id)),
-    }
-}
-
-/// Whether the caller has only a follow-up token.
-fn is_follow_up(context: &ApiContext<'_>) -> bool {
-    context.caller.token.as_ref().is_some_and(|token| token.only.is_some())
+    Ok(if context.bucket().has_multipart_upload(key, upload_id).await? {
+        MultipartStatus::InProgress
+    } else if find_completed(key, context).await?.is_some() {
+        MultipartStatus::Completed
+    } else {
+        MultipartStatus::NotFound
+    })
 }
 
 /// Checks that a follow-up token was issued for this upload.
 fn check_follow_up(upload_id: &str, context: &ApiContext<'_>) -> Result<(), Problem> {
-    let is_other = context
-        .caller
-        .token
-        .as_ref()
-        .is_some_and(|token| token.only.is_some() && token.jti != upload_id_digest(upload_id));
-    if is_other { Err(Problem::new(Code::ForbiddenKey)) } else { Ok(()) }
+    match context.caller.upload_token() {
+        Some(token) if token.only.is_some() && token.jti != upload_id_digest(upload_id) => {
+            Err(Problem::new(Code::ForbiddenKey))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The URL at which a client that sends its requests to S3 completes an upload or lists a completed one: it is one of
@@ -463,7 +424,7 @@ fn follow_up_url(
     suffix: &str,
     context: &ApiContext<'_>,
 ) -> Result<String, Problem> {
-    let (config, now_s) = (context.config, platform::now_ms() / 1000);
+    let (config, now_s) = (context.config, context.now_ms / 1000);
     let exp = context.caller.expires_at.min(now_s + config.upload_expires_secs);
     let token = UploadToken {
         iss: context.caller.issuer.clone(),
@@ -472,21 +433,15 @@ fn follow_up_url(
         iat: now_s.min(exp),
         exp,
         jti: upload_id_digest(upload_id),
-        max_bytes: Some(UploadPolicy::from_caller(context.caller, config).max_bytes),
-        types: None,
-        videos: None,
-        visibility: None,
-        external_id: None,
-        metadata: BTreeMap::new(),
-        trace_id: None,
+        max_bytes: Some(context.upload_policy().max_bytes),
         only: Some(video),
+        ..UploadToken::default()
     };
     let token = config.upload_keys.sign(&token).ok_or_else(|| {
         let detail = "Multipart requests cannot be presigned: UPLOAD_TOKEN_SECRETS is not set.";
         Problem::with_detail(Code::NotFound, detail)
     })?;
-    let (upload_id, key) = (crate::s3::sigv4::encode_query_value(upload_id), key.to_string());
-    let key = crate::s3::sigv4::encode_query_value(&key);
+    let (upload_id, key) = (encode_query_value(upload_id), encode_query_value(&key.to_string()));
     Ok(format!("{}/u/{token}/s3/multipart/{upload_id}{suffix}?key={key}", config.public_url))
 }
 
@@ -508,7 +463,8 @@ async fn reserve_grant(
 pub(crate) async fn list_uploads(context: &ApiContext<'_>) -> Result<Reply, Problem> {
     /// Each costs two requests to the bucket, and the number of requests of a Worker is limited.
     const MAX_LISTED: usize = 20;
-    let found = list_unfinished(s3::UploadFilter::All, MAX_LISTED, context).await?;
+    let owner = &context.caller.owner;
+    let found = context.bucket().list_multipart_uploads(owner, UploadFilter::All, MAX_LISTED).await?;
     let each = found.uploads.iter().map(|upload| async move {
         let details = join(
             list_all_parts(&upload.key, &upload.upload_id, context),
@@ -526,11 +482,4 @@ pub(crate) async fn list_uploads(context: &ApiContext<'_>) -> Result<Reply, Prob
     // Skip uploads that were completed in the meantime.
     let uploads: Vec<_> = try_join_all(each).await?.into_iter().flatten().collect();
     Ok(Reply::json(200, &object! { "uploads" => uploads, "more" => found.is_truncated }))
-}
-
-async fn read_body(request: &Request, limit: usize) -> Result<Vec<u8>, Problem> {
-    platform::read_body(request, limit).await.ok_or_else(|| {
-        let detail = format!("The body must have at most {limit} bytes.");
-        Problem::with_detail(Code::TooLarge, detail)
-    })
 }

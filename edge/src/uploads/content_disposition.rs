@@ -6,7 +6,8 @@
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use percent_encoding::percent_decode_str;
+
+use crate::http::query;
 
 /// Base64 with or without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -94,7 +95,7 @@ fn split_parameter_value(text: &str) -> (String, &str) {
 fn decode_extended_value(text: &str) -> Option<String> {
     let (charset, rest) = text.split_once('\'')?;
     let (_, value) = rest.split_once('\'')?;
-    decode_charset(charset, &percent_decode_str(value).collect::<Vec<u8>>())
+    decode_charset(charset, &query::decode_bytes(value))
 }
 
 /// Decodes text of one of the supported charsets.
@@ -147,9 +148,7 @@ fn parse_encoded_word(text: &str) -> Option<(&str, Vec<u8>, &str)> {
     let (content, after) = rest.split_once("?=")?;
     let bytes = match encoding {
         "B" | "b" => BASE64.decode(content).ok()?,
-        "Q" | "q" => {
-            percent_decode_str(&content.replace('%', "=25").replace('_', "=20").replace('=', "%")).collect()
-        }
+        "Q" | "q" => query::decode_bytes(&content.replace('%', "=25").replace('_', "=20").replace('=', "%")),
         _ => return None,
     };
     // RFC 2231 allows a language after the charset.
@@ -166,8 +165,8 @@ fn decode_percent_encoded(text: &str) -> String {
     });
     if text.contains('%') && all_escapes && text.bytes().all(is_plain) {
         // No character is left that the client would have encoded: it encodes whole names.
-        if let Ok(name) = percent_decode_str(text).decode_utf8() {
-            return name.into_owned();
+        if let Some(name) = query::decode(text) {
+            return name;
         }
     }
     text.replace("%22", "\"").replace("%0D", "\r").replace("%0A", "\n")

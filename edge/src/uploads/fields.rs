@@ -2,7 +2,6 @@
 
 use glimpse_contract::{ClientMetadata, Code, Json, Problem, Visibility, limits};
 
-use crate::auth::Caller;
 use crate::config::Config;
 use crate::uploads::UploadPolicy;
 
@@ -54,15 +53,10 @@ impl UploadFields {
                 })?;
             }
             "visibility" => {
-                self.visibility = Some(match value {
-                    "public" => Visibility::Public,
-                    "signed" => Visibility::Signed,
-                    _ => {
-                        return Err(invalid_field(
-                            "The field `visibility` must be public or signed.".to_owned(),
-                        ));
-                    }
-                });
+                let visibility = value.parse();
+                self.visibility = Some(
+                    visibility.map_err(|error| invalid_field(format!("The field `visibility` {error}.")))?,
+                );
             }
             _ => {
                 return Err(invalid_field(format!("Unknown field `{}`.", sanitize_for_message(name))));
@@ -74,12 +68,12 @@ impl UploadFields {
     /// The upload policy with these fields.
     ///
     /// # Errors
-    /// `bad_parameter` for a caller with only an upload token: the token contains these fields.
-    pub fn apply(&self, mut policy: UploadPolicy, caller: &Caller) -> Result<UploadPolicy, Problem> {
+    /// `bad_parameter` for the policy of an upload token: the token contains these fields.
+    pub fn apply(&self, mut policy: UploadPolicy) -> Result<UploadPolicy, Problem> {
         if *self == Self::default() {
             return Ok(policy);
         }
-        if caller.token.is_some() {
+        if policy.is_for_token {
             let detail =
                 "With an upload token, `visibility`, `external_id` and `metadata` are set by the token.";
             return Err(invalid_field(detail.to_owned()));
@@ -113,23 +107,8 @@ pub(crate) fn sanitize_for_message(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use glimpse_contract::Owner;
-
     use super::*;
-    use crate::auth::example_token;
-    use crate::config::tests::example;
-
-    fn caller(with_token: bool) -> Caller {
-        Caller {
-            owner: Owner::new("i", "s"),
-            issuer: "i".into(),
-            subject: "s".into(),
-            name: None,
-            email: None,
-            expires_at: u64::MAX,
-            token: with_token.then(example_token),
-        }
-    }
+    use crate::testing::{example_config, example_token_holder};
 
     #[test]
     fn validates_and_stores_fields() {
@@ -137,18 +116,19 @@ mod tests {
         fields.set("external_id", "order 7").unwrap();
         fields.set("metadata", r#"{"a":"b"}"#).unwrap();
         fields.set("visibility", "signed").unwrap();
-        let policy = UploadPolicy::from_config(&example());
-        let applied = fields.apply(policy.clone(), &caller(false)).unwrap();
+        let policy = UploadPolicy::from_config(&example_config());
+        let token_policy = UploadPolicy::from_caller(&example_token_holder(), &example_config());
+        let applied = fields.apply(policy.clone()).unwrap();
         assert_eq!(applied.visibility, Visibility::Signed);
         assert_eq!(applied.client_metadata.external_id.as_deref(), Some("order 7"));
-        assert!(fields.apply(policy.clone(), &caller(true)).is_err(), "the token sets these fields");
-        assert!(UploadFields::default().apply(policy.clone(), &caller(true)).is_ok());
+        assert!(fields.apply(token_policy.clone()).is_err(), "the token sets these fields");
+        assert!(UploadFields::default().apply(token_policy).is_ok());
         for (name, value) in
             [("metadata", "[]"), ("metadata", r#"{"a":1}"#), ("visibility", "x"), ("size", "5")]
         {
             assert_eq!(fields.set(name, value).unwrap_err().code, Code::BadParameter, "{name}={value}");
         }
         fields.set("external_id", &"x".repeat(200)).unwrap();
-        assert!(fields.apply(policy, &caller(false)).is_err());
+        assert!(fields.apply(policy).is_err());
     }
 }

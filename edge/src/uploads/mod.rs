@@ -10,7 +10,6 @@ mod policy;
 mod presign;
 pub(crate) mod proxy;
 pub(crate) mod reservation;
-pub(crate) mod reservation_choice;
 mod single_put;
 mod token_request;
 pub(crate) mod unfinished;
@@ -19,14 +18,13 @@ mod uppy;
 pub(crate) use crate::uploads::fields::sanitize_for_message;
 pub use crate::uploads::fields::{UploadFields, body_too_large};
 pub use crate::uploads::multipart::{
-    CompletionBody, check_part_size, check_parts, check_total_size, check_upload_key, complete_error,
-    completed_parts, excess_uploads, is_etag_of_parts, parse_completion, parse_creation, parse_part_number,
+    CompletionBody, check_parts, check_total_size, check_upload_key, complete_error, completed_parts,
+    excess_uploads, is_etag_of_parts, parse_completion, parse_creation, parse_part_number,
     parse_part_numbers, parse_size, parse_upload_id, parse_upload_key, upload_id_digest,
 };
 pub use crate::uploads::multipart_form::{FormEvent, FormReader, parse_boundary};
 pub use crate::uploads::policy::UploadPolicy;
 pub use crate::uploads::presign::{PresignRequest, name_of_key, parse_presign};
-pub use crate::uploads::reservation_choice::{ReservationCandidate, reservation_candidates};
 pub use crate::uploads::single_put::{
     CreateVideoRequest, PresignedUpload, parse_new_video, presign_create_multipart, presign_upload,
 };
@@ -65,16 +63,8 @@ fn clean_name(name: &str) -> Result<String, Problem> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-    use crate::config::tests::example;
-
-    /// A grant for the tests of other modules.
-    pub(crate) fn example_grant() -> Grant {
-        let policy = UploadPolicy::from_config(&example());
-        create_grant(&Owner::new("i", "s"), VideoId::new(1, [0; 10]), "a b.mp4", "video/mp4", &policy)
-            .unwrap()
-    }
 
     #[test]
     fn strips_control_characters_from_names() {

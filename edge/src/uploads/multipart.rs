@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use glimpse_contract::{Code, Json, Key, Problem, VideoId, limits};
 use md5::{Digest as _, Md5};
-use percent_encoding::percent_decode_str;
 use sha2::Sha256;
 
 use crate::auth::Caller;
+use crate::http::query::{self, Query};
 use crate::s3::{CompletedPart, MultipartUpload, PartSummary, XmlDocument};
 use crate::uploads::UploadPolicy;
-use crate::uploads::uppy::{UppyFile, decode_form_value};
+use crate::uploads::uppy::UppyFile;
 
 /// The longest upload id that is passed on, in bytes; S3's have about 130.
 const MAX_UPLOAD_ID_BYTES: usize = 1024;
@@ -39,9 +39,9 @@ pub fn parse_creation(body: &[u8]) -> Result<UppyFile, Problem> {
 ///
 /// # Errors
 /// A missing key; a key of another owner, or one outside of the token's videos.
-pub fn parse_upload_key(query: &str, caller: &Caller) -> Result<(Key, VideoId), Problem> {
-    let text = query_parameter(query, "key")
-        .ok_or_else(|| bad_parameter("The parameter `key` is required, unchanged."))?;
+pub fn parse_upload_key(query: Query<'_>, caller: &Caller) -> Result<(Key, VideoId), Problem> {
+    let text =
+        query.get_form("key").ok_or_else(|| bad_parameter("The parameter `key` is required, unchanged."))?;
     check_upload_key(&text, caller)
 }
 
@@ -52,17 +52,10 @@ pub fn parse_upload_key(query: &str, caller: &Caller) -> Result<(Key, VideoId), 
 pub fn check_upload_key(key: &str, caller: &Caller) -> Result<(Key, VideoId), Problem> {
     let forbidden = || Problem::new(Code::ForbiddenKey);
     let Ok(Key::Source { owner, video }) = key.parse() else { return Err(forbidden()) };
-    if owner != caller.owner || caller.token.as_ref().is_some_and(|token| !token.allows_video(video)) {
+    if owner != caller.owner || !caller.allows_video(video) {
         return Err(forbidden());
     }
     Ok((Key::Source { owner, video }, video))
-}
-
-fn query_parameter(query: &str, wanted: &str) -> Option<String> {
-    query.split('&').find_map(|pair| {
-        let (name, value) = pair.split_once('=')?;
-        (decode_form_value(name) == wanted).then(|| decode_form_value(value))
-    })
 }
 
 /// Parses the upload id in a path.
@@ -70,8 +63,7 @@ fn query_parameter(query: &str, wanted: &str) -> Option<String> {
 /// # Errors
 /// A text that cannot be an upload id.
 pub fn parse_upload_id(segment: &str) -> Result<String, Problem> {
-    let text = percent_decode_str(segment).decode_utf8().map_err(|_| Problem::new(Code::NotFound))?;
-    is_upload_id(&text).then(|| text.into_owned()).ok_or_else(|| Problem::new(Code::NotFound))
+    query::decode(segment).filter(|text| is_upload_id(text)).ok_or_else(|| Problem::new(Code::NotFound))
 }
 
 /// Whether a text can be an upload id of S3.
@@ -97,37 +89,12 @@ pub fn parse_part_number(text: &str, policy: &UploadPolicy) -> Result<u64, Probl
     Ok(number)
 }
 
-/// Checks the length of a part that a client declares (`size=`): S3 then accepts no other.
-///
-/// # Errors
-/// An invalid length. Also a missing one, if one part may be as long as the whole file: nothing else would limit it.
-pub fn check_part_size(
-    size: Option<u64>,
-    caller: &Caller,
-    policy: &UploadPolicy,
-) -> Result<Option<u64>, Problem> {
-    match size {
-        None if caller.token.is_some() && policy.max_parts() == 1 => {
-            let detail = format!(
-                "Send files of at most {} bytes in one request, or declare the `size` of the part.",
-                policy.max_bytes
-            );
-            Err(bad_parameter(detail))
-        }
-        Some(0) => Err(bad_parameter("A part must have at least one byte.")),
-        Some(size) if size > policy.max_single_bytes() => {
-            Err(policy.too_large_problem(&format!("has a part of {size} bytes")))
-        }
-        size => Ok(size),
-    }
-}
-
 /// The `size` of a query.
 ///
 /// # Errors
 /// Not a number.
-pub fn parse_size(query: &str) -> Result<Option<u64>, Problem> {
-    let size = query_parameter(query, "size").map(|text| text.parse());
+pub fn parse_size(query: Query<'_>) -> Result<Option<u64>, Problem> {
+    let size = query.get_form("size").map(|text| text.parse());
     size.transpose().map_err(|_| bad_parameter("The parameter `size` must be a number of bytes."))
 }
 
@@ -154,8 +121,8 @@ pub fn check_total_size(
 ///
 /// # Errors
 /// No number, too many, or an invalid one.
-pub fn parse_part_numbers(query: &str, policy: &UploadPolicy) -> Result<Vec<u64>, Problem> {
-    let text = query_parameter(query, "partNumbers").unwrap_or_default();
+pub fn parse_part_numbers(query: Query<'_>, policy: &UploadPolicy) -> Result<Vec<u64>, Problem> {
+    let text = query.get_form("partNumbers").unwrap_or_default();
     let numbers: Vec<&str> = text.split(',').map(str::trim).filter(|number| !number.is_empty()).collect();
     if numbers.is_empty() || numbers.len() > MAX_BATCH {
         return Err(bad_parameter(
@@ -336,43 +303,28 @@ mod tests {
     use glimpse_contract::Owner;
 
     use super::*;
-    use crate::auth::{UploadToken, example_token};
-    use crate::config::tests::example_with;
-
-    fn caller(token: bool) -> Caller {
-        let token = token.then(example_token);
-        let owner = token.as_ref().map_or_else(|| Owner::new("i", "s"), UploadToken::owner);
-        Caller {
-            owner,
-            issuer: "i".into(),
-            subject: "s".into(),
-            name: None,
-            email: None,
-            expires_at: u64::MAX,
-            token,
-        }
-    }
+    use crate::testing::{example_config_with, example_token, example_token_holder, example_user};
 
     /// Rows U4 and U11 of the threat model.
     #[test]
     fn rejects_keys_of_other_owners() {
-        let ann = caller(false);
+        let ann = example_user();
         let own = Key::Source { owner: ann.owner.clone(), video: VideoId::new(1, [1; 10]) };
         let query = format!("x=1&key={}", own.to_string().replace('/', "%2F"));
-        assert_eq!(parse_upload_key(&query, &ann).unwrap().0, own);
-        assert_eq!(parse_upload_key("", &ann).unwrap_err().code, Code::BadParameter);
+        assert_eq!(parse_upload_key(Query(&query), &ann).unwrap().0, own);
+        assert_eq!(parse_upload_key(Query(""), &ann).unwrap_err().code, Code::BadParameter);
         let bob = Key::Source { owner: Owner::new("i", "bob"), video: VideoId::new(1, [1; 10]) };
         for foreign in
             [bob.to_string(), format!("{own}/"), own.to_string().replace("uploads", "media"), "..".into()]
         {
-            let problem = parse_upload_key(&format!("key={foreign}"), &ann).unwrap_err();
+            let problem = parse_upload_key(Query(&format!("key={foreign}")), &ann).unwrap_err();
             assert_eq!(problem.code, Code::ForbiddenKey, "{foreign}");
         }
     }
 
     #[test]
     fn token_is_limited_to_its_videos() {
-        let holder = caller(true);
+        let holder = example_token_holder();
         let key = |video| Key::Source { owner: holder.owner.clone(), video }.to_string();
         assert!(check_upload_key(&key(example_token().video_ids()[0]), &holder).is_ok());
         let other = check_upload_key(&key(VideoId::new(1, [1; 10])), &holder);
@@ -381,16 +333,16 @@ mod tests {
 
     #[test]
     fn rejects_part_numbers_beyond_max_bytes() {
-        let small = UploadPolicy::from_config(&example_with(&[("MAX_UPLOAD_BYTES", "10485761")]));
+        let small = UploadPolicy::from_config(&example_config_with(&[("MAX_UPLOAD_BYTES", "10485761")]));
         assert_eq!(parse_part_number("3", &small), Ok(3));
         assert_eq!(parse_part_number("4", &small).unwrap_err().code, Code::TooLarge);
-        let large = UploadPolicy::from_config(&example_with(&[("MAX_UPLOAD_BYTES", "5497558138880")]));
+        let large = UploadPolicy::from_config(&example_config_with(&[("MAX_UPLOAD_BYTES", "5497558138880")]));
         assert_eq!(parse_part_number("10000", &large), Ok(10_000));
         for wrong in ["0", "10001", "-1", "1.5", "x", "", "batch"] {
             assert_eq!(parse_part_number(wrong, &large).unwrap_err().code, Code::BadParameter, "{wrong}");
         }
-        assert_eq!(parse_part_numbers("partNumbers=1%2C2,3&key=x", &small), Ok(vec![1, 2, 3]));
-        assert!(parse_part_numbers("partNumbers=", &small).is_err());
+        assert_eq!(parse_part_numbers(Query("partNumbers=1%2C2,3&key=x"), &small), Ok(vec![1, 2, 3]));
+        assert!(parse_part_numbers(Query("partNumbers="), &small).is_err());
     }
 
     #[test]
@@ -427,7 +379,7 @@ mod tests {
     /// Row U11 of the threat model.
     #[test]
     fn check_parts_enforces_total_size() {
-        let policy = UploadPolicy::from_config(&example_with(&[("MAX_UPLOAD_BYTES", "11")]));
+        let policy = UploadPolicy::from_config(&example_config_with(&[("MAX_UPLOAD_BYTES", "11")]));
         let stored = |sizes: &[u64]| -> Vec<PartSummary> {
             (1..)
                 .zip(sizes)
@@ -474,18 +426,18 @@ mod tests {
 
     #[test]
     fn validates_part_size() {
-        let small = UploadPolicy::from_config(&example_with(&[("MAX_UPLOAD_BYTES", "1000")]));
-        let large = UploadPolicy::from_config(&example_with(&[("MAX_UPLOAD_BYTES", "10485760")]));
-        let (ann, holder) = (caller(false), caller(true));
-        assert_eq!(check_part_size(Some(1000), &holder, &small), Ok(Some(1000)));
-        assert_eq!(check_part_size(Some(1001), &holder, &small).unwrap_err().code, Code::TooLarge);
-        assert_eq!(check_part_size(Some(0), &ann, &small).unwrap_err().code, Code::BadParameter);
-        assert_eq!(check_part_size(None, &holder, &small).unwrap_err().code, Code::BadParameter);
-        assert_eq!(check_part_size(None, &holder, &large), Ok(None));
-        assert_eq!(check_part_size(None, &ann, &small), Ok(None));
-        assert_eq!((parse_size("key=x&size=5"), parse_size("key=x")), (Ok(Some(5)), Ok(None)));
+        let small = UploadPolicy::from_config(&example_config_with(&[("MAX_UPLOAD_BYTES", "1000")]));
+        let large = UploadPolicy::from_config(&example_config_with(&[("MAX_UPLOAD_BYTES", "10485760")]));
+        let for_token = |policy: &UploadPolicy| UploadPolicy { is_for_token: true, ..policy.clone() };
+        assert_eq!(for_token(&small).check_part_size(Some(1000)), Ok(Some(1000)));
+        assert_eq!(for_token(&small).check_part_size(Some(1001)).unwrap_err().code, Code::TooLarge);
+        assert_eq!(small.check_part_size(Some(0)).unwrap_err().code, Code::BadParameter);
+        assert_eq!(for_token(&small).check_part_size(None).unwrap_err().code, Code::BadParameter);
+        assert_eq!(for_token(&large).check_part_size(None), Ok(None));
+        assert_eq!(small.check_part_size(None), Ok(None));
+        assert_eq!((parse_size(Query("key=x&size=5")), parse_size(Query("key=x"))), (Ok(Some(5)), Ok(None)));
         for wrong in ["size=", "size=-1", "size=1.5", "size=x"] {
-            assert_eq!(parse_size(wrong).unwrap_err().code, Code::BadParameter, "{wrong}");
+            assert_eq!(parse_size(Query(wrong)).unwrap_err().code, Code::BadParameter, "{wrong}");
         }
         let stored: Vec<PartSummary> = [(1, 400), (2, 500)]
             .map(|(number, bytes)| PartSummary { number, etag: "e".into(), bytes })

@@ -2,7 +2,7 @@
 
 use glimpse_contract::{ClientMetadata, Code, Problem, Visibility, limits};
 
-use crate::auth::{Caller, UploadToken};
+use crate::auth::{Caller, Principal, UploadToken};
 use crate::config::Config;
 
 /// The limits of a caller's uploads.
@@ -16,7 +16,13 @@ pub struct UploadPolicy {
     pub visibility: Visibility,
     /// The client metadata, which the manifest returns.
     pub client_metadata: ClientMetadata,
+    /// Whether it is that of an upload token, whose bearer is not trusted: the token sets visibility and client
+    /// metadata, and the limit of the size is enforced while parts are uploaded.
+    pub is_for_token: bool,
 }
+
+/// The number of parts on one list page of S3.
+const PARTS_PER_PAGE: u64 = 1_000;
 
 impl UploadPolicy {
     /// The policy of every signed-in user.
@@ -26,13 +32,17 @@ impl UploadPolicy {
             types: None,
             visibility: config.visibility,
             client_metadata: ClientMetadata::default(),
+            is_for_token: false,
         }
     }
 
     /// The policy of this caller.
     pub fn from_caller(caller: &Caller, config: &Config) -> Self {
         let deployment_policy = Self::from_config(config);
-        caller.token.as_ref().map_or(deployment_policy.clone(), |token| deployment_policy.restrict(token))
+        match &caller.principal {
+            Principal::User { .. } => deployment_policy,
+            Principal::UploadToken(token) => deployment_policy.restrict(token),
+        }
     }
 
     fn restrict(self, token: &UploadToken) -> Self {
@@ -41,6 +51,7 @@ impl UploadPolicy {
             types: token.types.clone(),
             visibility: token.visibility.unwrap_or(self.visibility),
             client_metadata: token.client_metadata(),
+            is_for_token: true,
         }
     }
 
@@ -63,6 +74,30 @@ impl UploadPolicy {
             return Err(self.too_large_problem(&format!("has {bytes} bytes")));
         }
         Ok(bytes)
+    }
+
+    /// Checks the length of a part that a client declares (`size=`): S3 then accepts no other.
+    ///
+    /// # Errors
+    /// An invalid length. Also a missing one, if one part may be as long as the whole file: nothing else would limit it.
+    pub fn check_part_size(&self, size: Option<u64>) -> Result<Option<u64>, Problem> {
+        let bad_parameter = |detail: &str| Err(Problem::with_detail(Code::BadParameter, detail));
+        match size {
+            None if self.is_for_token && self.max_parts() == 1 => bad_parameter(&format!(
+                "Send files of at most {} bytes in one request, or declare the `size` of the part.",
+                self.max_bytes
+            )),
+            Some(0) => bad_parameter("A part must have at least one byte."),
+            Some(size) if size > self.max_single_bytes() => {
+                Err(self.too_large_problem(&format!("has a part of {size} bytes")))
+            }
+            size => Ok(size),
+        }
+    }
+
+    /// Whether the sum of the parts is checked before a part is signed: for a token, if one list page has all of them.
+    pub fn checks_parts_before_signing(&self) -> bool {
+        self.is_for_token && self.max_parts() <= PARTS_PER_PAGE
     }
 
     /// The problem for a file that is too large; `reason` completes "The file …".
@@ -99,12 +134,11 @@ impl UploadPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::example_token;
-    use crate::config::tests::{example, example_with};
+    use crate::testing::{example_config, example_config_with, example_token, example_token_holder};
 
     #[test]
     fn rejects_types_that_a_browser_runs() {
-        let policy = UploadPolicy::from_config(&example());
+        let policy = UploadPolicy::from_config(&example_config());
         assert_eq!(policy.resolve_type("Video/WebM; codecs=\"vp9\"", "a"), Ok("video/webm"));
         for unknown in ["", "video/*", "video/mp4\r\nx: y", "undefined", "null"] {
             assert_eq!(policy.resolve_type(unknown, "a"), Ok("application/octet-stream"), "{unknown}");
@@ -119,7 +153,7 @@ mod tests {
 
     #[test]
     fn type_limit_applies_to_resolved_type() {
-        let mut policy = UploadPolicy::from_config(&example());
+        let mut policy = UploadPolicy::from_config(&example_config());
         policy.types = Some(vec!["video/mp4".into(), "video/x-msvideo".into()]);
         for (declared, name) in [
             ("video/mp4", "a"),
@@ -139,7 +173,7 @@ mod tests {
 
     #[test]
     fn token_only_narrows_limits() {
-        let config = example_with(&[("MAX_UPLOAD_BYTES", "1000")]);
+        let config = example_config_with(&[("MAX_UPLOAD_BYTES", "1000")]);
         let mut token = example_token();
         token.max_bytes = Some(5000);
         assert_eq!(UploadPolicy::from_config(&config).restrict(&token).max_bytes, 1000);
@@ -152,9 +186,24 @@ mod tests {
     }
 
     #[test]
+    fn parts_of_tokens_are_checked_before_signing() {
+        let checks_parts = |max_bytes: &str, is_for_token| {
+            let config = example_config_with(&[("MAX_UPLOAD_BYTES", max_bytes)]);
+            let policy = UploadPolicy { is_for_token, ..UploadPolicy::from_config(&config) };
+            policy.checks_parts_before_signing()
+        };
+        let one_page = (PARTS_PER_PAGE * limits::MIN_PART_BYTES).to_string();
+        assert!(checks_parts(&one_page, true) && !checks_parts(&one_page, false));
+        assert!(!checks_parts("5497558138880", true), "more than one list page");
+        let policy = UploadPolicy::from_caller(&example_token_holder(), &example_config());
+        assert!(policy.is_for_token);
+    }
+
+    #[test]
     fn default_visibility_comes_from_config() {
-        let visibility_for =
-            |word| UploadPolicy::from_config(&example_with(&[("DEFAULT_VISIBILITY", word)])).visibility;
+        let visibility_for = |word| {
+            UploadPolicy::from_config(&example_config_with(&[("DEFAULT_VISIBILITY", word)])).visibility
+        };
         assert_eq!(
             (visibility_for(""), visibility_for("public"), visibility_for("signed")),
             (Visibility::Public, Visibility::Public, Visibility::Signed)
@@ -164,7 +213,7 @@ mod tests {
     #[test]
     fn max_parts_follows_from_max_bytes() {
         let max_parts = |bytes: &str| {
-            UploadPolicy::from_config(&example_with(&[("MAX_UPLOAD_BYTES", bytes)])).max_parts()
+            UploadPolicy::from_config(&example_config_with(&[("MAX_UPLOAD_BYTES", bytes)])).max_parts()
         };
         assert_eq!((max_parts("1"), max_parts("5242880"), max_parts("5242881")), (1, 1, 2));
         assert_eq!(max_parts("5497558138880"), 10_000);

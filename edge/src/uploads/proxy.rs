@@ -8,14 +8,13 @@ use glimpse_contract::{Code, Grant, Problem, object};
 use crate::context::ApiContext;
 use crate::http::response::Reply;
 use crate::platform::{self, ChunkReader, Request, RequestBody};
-use crate::s3::client;
-use crate::s3::{self, CompletedPart, S3Request};
+use crate::s3::{CompletedPart, PartId, S3Request};
+use crate::uploads::companion;
 use crate::uploads::reservation;
 use crate::uploads::{
     FormEvent, FormReader, UploadFields, UploadPolicy, body_too_large, complete_error, create_grant,
     presign_upload,
 };
-use crate::uploads::{companion, unfinished};
 use crate::videos::handlers;
 
 /// The length of a part, in bytes: a Worker has 128 MB in total, and each part is in memory twice for a moment.
@@ -177,38 +176,32 @@ impl<'a> UploadWriter<'a> {
     }
 
     async fn upload_part(&mut self) -> Result<(), Problem> {
+        let bucket = self.context.bucket();
         if self.upload_id.is_none() {
-            self.upload_id = Some(companion::create_multipart_upload(&self.grant, self.context).await?);
+            self.upload_id = Some(bucket.create_multipart_upload(&self.grant).await?);
         }
         let upload_id = self.upload_id.as_deref().unwrap_or_default();
-        let (config, request_id) = (self.context.config, self.context.request_id);
         let number = self.parts.len() as u64 + 1;
         let key = self.grant.key();
-        let signed = s3::upload_part(&key, upload_id, number, self.part.len(), config, platform::now_ms());
-        let signed = client::map_sign_error(signed, request_id)?;
-        let answer = client::send_with_body(&signed, RequestBody::Bytes(&self.part), request_id).await;
-        let etag = match answer {
-            Ok(answer) if answer.status == 200 => answer.header("etag"),
-            Ok(answer) => {
-                self.abort().await?;
-                return Err(client::unexpected_status(answer.status, request_id));
+        let part = PartId { key: &key, upload_id, number };
+        match bucket.upload_part(part, &self.part).await {
+            Ok(etag) => {
+                self.parts.push(CompletedPart { number, etag: etag.trim_matches('"').to_owned() });
+                self.part.clear();
+                Ok(())
             }
             Err(problem) => {
                 self.abort().await?;
-                return Err(problem);
+                Err(problem)
             }
-        };
-        let etag = etag.ok_or_else(|| client::unexpected_status(200, request_id))?;
-        self.parts.push(CompletedPart { number, etag: etag.trim_matches('"').to_owned() });
-        self.part.clear();
-        Ok(())
+        }
     }
 
     /// Aborts the upload, so that its parts do not cost anything.
     async fn abort(&mut self) -> Result<(), Problem> {
         match self.upload_id.take() {
             Some(upload_id) => {
-                unfinished::abort_multipart_upload(&self.grant.key(), &upload_id, self.context).await
+                self.context.bucket().abort_multipart_upload(&self.grant.key(), &upload_id).await
             }
             None => Ok(()),
         }
@@ -235,16 +228,15 @@ async fn put_object(
     body: RequestBody<'_>,
     context: &ApiContext<'_>,
 ) -> Result<(), Problem> {
-    let upload = presign_upload(grant, bytes, None, context.config, platform::now_ms());
-    let upload = client::map_sign_error(upload, context.request_id)?;
+    let bucket = context.bucket();
+    let upload = bucket.sign(|config, now_ms| presign_upload(grant, bytes, None, config, now_ms))?;
     let headers = upload.headers.into_iter().collect();
     let request = S3Request { method: "PUT", url: upload.url, headers, body: None };
-    let answer = client::send_with_body(&request, body, context.request_id).await?;
-    match answer.status {
+    match bucket.put_object(&request, body).await? {
         200 => Ok(()),
         412 => Err(complete_error("PreconditionFailed")),
         400 => Err(client_disconnected()),
-        status => Err(client::unexpected_status(status, context.request_id)),
+        status => Err(bucket.unexpected_status(status)),
     }
 }
 
@@ -256,7 +248,7 @@ async fn reserve_grant(
     context: &ApiContext<'_>,
 ) -> Result<Grant, Problem> {
     policy.resolve_type(content_type, name)?;
-    let policy = fields.apply(policy.clone(), context.caller)?;
+    let policy = fields.apply(policy.clone())?;
     let video = reservation::allocate_id(context).await?;
     create_grant(&context.caller.owner, video, name, content_type, &policy)
 }
@@ -279,8 +271,9 @@ async fn wait_and_respond(
     let wait = platform::header(request, "prefer").and_then(|prefer| prefer_wait_secs(&prefer));
     let deadline_ms = platform::now_ms() + wait.unwrap_or(0).min(MAX_WAIT_SECS) * 1000;
     loop {
-        let video =
-            handlers::find(grant.video, context).await?.ok_or_else(|| Problem::new(Code::Upstream))?;
+        let video = handlers::find(grant.video, &context.at_current_time())
+            .await?
+            .ok_or_else(|| Problem::new(Code::Upstream))?;
         let has_outcome = !matches!(video.state(), "uploading" | "processing");
         let has_time = platform::now_ms() + POLL_INTERVAL_MS < deadline_ms;
         if has_outcome || !has_time {

@@ -115,7 +115,8 @@ pub fn presign_create_multipart(
     now_ms: u64,
 ) -> Result<PresignedUpload, SignError> {
     let headers = grant_headers(grant);
-    presign_grant("POST", &[("uploads", "")], grant, headers, None, config, now_ms)
+    let request = GrantRequest { method: "POST", query: &[("uploads", "")], headers, bytes: None };
+    request.presign(grant, config, now_ms)
 }
 
 fn grant_headers(grant: &Grant) -> BTreeMap<&'static str, String> {
@@ -141,37 +142,42 @@ pub fn presign_upload(
     if let Some(checksum) = checksum_sha256 {
         headers.insert("x-amz-checksum-sha256", checksum.to_owned());
     }
-    presign_grant("PUT", &[], grant, headers, Some(bytes), config, now_ms)
+    GrantRequest { method: "PUT", query: &[], headers, bytes: Some(bytes) }.presign(grant, config, now_ms)
 }
 
-fn presign_grant(
+/// A request to the key of a grant, not signed.
+struct GrantRequest<'a> {
     method: &'static str,
-    query: &[(&str, &str)],
-    grant: &Grant,
+    query: &'a [(&'a str, &'a str)],
     headers: BTreeMap<&'static str, String>,
+    /// The length of the body, if it is signed.
     bytes: Option<u64>,
-    config: &Config,
-    now_ms: u64,
-) -> Result<PresignedUpload, SignError> {
-    let length = bytes.unwrap_or_default().to_string();
-    let mut signed: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    if bytes.is_some() {
-        signed.push(("content-length", &length));
+}
+
+impl GrantRequest<'_> {
+    fn presign(self, grant: &Grant, config: &Config, now_ms: u64) -> Result<PresignedUpload, SignError> {
+        let Self { method, query, headers, bytes } = self;
+        let length = bytes.unwrap_or_default().to_string();
+        let mut signed: Vec<(&str, &str)> =
+            headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        if bytes.is_some() {
+            signed.push(("content-length", &length));
+        }
+        let url = presign(
+            &PresignParams {
+                method,
+                url: &config.bucket.object_url(&grant.key().to_string()),
+                query,
+                headers: &signed,
+                expires_secs: config.upload_expires_secs,
+            },
+            &config.credentials,
+            &config.bucket.region,
+            now_ms,
+        )?;
+        let expires_at = format_rfc3339(now_ms + config.upload_expires_secs * 1000);
+        Ok(PresignedUpload { method, url, headers, expires_at })
     }
-    let url = presign(
-        &PresignParams {
-            method,
-            url: &config.bucket.object_url(&grant.key().to_string()),
-            query,
-            headers: &signed,
-            expires_secs: config.upload_expires_secs,
-        },
-        &config.credentials,
-        &config.bucket.region,
-        now_ms,
-    )?;
-    let expires_at = format_rfc3339(now_ms + config.upload_expires_secs * 1000);
-    Ok(PresignedUpload { method, url, headers, expires_at })
 }
 
 #[cfg(test)]
@@ -179,12 +185,12 @@ mod tests {
     use glimpse_contract::{Owner, VideoId};
 
     use super::*;
-    use crate::config::tests::example;
+    use crate::testing::example_config;
     use crate::uploads::create_grant;
 
     #[test]
     fn presigned_put_signs_all_grant_headers() {
-        let config = example();
+        let config = example_config();
         let body = br#"{"name":"Ski trip.mp4","size":10,"type":"video/mp4","checksum_sha256":"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="}"#;
         let policy = UploadPolicy::from_config(&config);
         let video_request = parse_new_video(body, &policy).unwrap();
@@ -210,16 +216,16 @@ mod tests {
 
     #[test]
     fn names_invalid_member() {
-        let policy = UploadPolicy::from_config(&example());
+        let policy = UploadPolicy::from_config(&example_config());
         for (body, code, word) in [
             ("", Code::BadParameter, "JSON"),
             ("[]", Code::BadParameter, "JSON"),
             (r#"{"size":1,"type":"video/mp4"}"#, Code::BadParameter, "name"),
-            (r#"{"name":"a","size":"1","type":"video/mp4"}"#, Code::BadParameter, "whole"),
+            (r#"{"name":"a","size":"1","type":"video/mp4"}"#, Code::BadParameter, "integer"),
             (r#"{"name":"a","size":-1,"type":"video/mp4"}"#, Code::BadParameter, "size"),
             (r#"{"name":"a","size":0,"type":"video/mp4"}"#, Code::Empty, "empty"),
             (r#"{"name":"a","size":5368709121,"type":"video/mp4"}"#, Code::TooLarge, "5368709120"),
-            (r#"{"name":"a","size":1,"type":"video/mp4","metadata":{"a":1}}"#, Code::BadParameter, "texts"),
+            (r#"{"name":"a","size":1,"type":"video/mp4","metadata":{"a":1}}"#, Code::BadParameter, "strings"),
             (
                 r#"{"name":"a","size":1,"type":"video/mp4","external_id":"a\nb"}"#,
                 Code::BadParameter,

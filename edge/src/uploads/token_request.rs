@@ -91,8 +91,7 @@ pub fn build_upload_token(
         visibility: request.visibility,
         external_id: request.external_id,
         metadata: request.metadata,
-        trace_id: None,
-        only: None,
+        ..UploadToken::default()
     };
     token.check_claims().map_err(bad)?;
     Ok(token)

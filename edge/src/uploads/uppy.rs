@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use glimpse_contract::{Code, Grant, Json, Problem, object};
-use percent_encoding::percent_decode_str;
 
 use crate::config::Config;
+use crate::http::query::{Query, decode_form};
 use crate::s3::sigv4::{PostPolicy, sign_post_policy};
 use crate::uploads::PresignedUpload;
 
@@ -24,21 +24,21 @@ pub struct UppyFile {
 ///
 /// # Errors
 /// A missing or empty name, or a duplicate parameter.
-pub fn parse_uppy_query(query: &str) -> Result<UppyFile, Problem> {
+pub fn parse_uppy_query(query: Query<'_>) -> Result<UppyFile, Problem> {
     let mut filename = None;
     let mut content_type = None;
     let (mut size, mut metadata_size) = (None, None);
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let target = match decode_form_value(name).as_str() {
+    for pair in query.pairs() {
+        let target = match decode_form(pair.name).as_str() {
             "filename" => &mut filename,
             "type" => &mut content_type,
             "size" => &mut size,
             "metadata[size]" => &mut metadata_size,
             _ => continue,
         };
-        if target.replace(decode_form_value(value)).is_some() {
-            return Err(Problem::with_detail(Code::BadParameter, format!("Duplicate parameter `{name}`.")));
+        if target.replace(decode_form(pair.value_or_empty())).is_some() {
+            let detail = format!("Duplicate parameter `{}`.", pair.name);
+            return Err(Problem::with_detail(Code::BadParameter, detail));
         }
     }
     let filename = filename.filter(|name| !name.is_empty()).ok_or_else(|| {
@@ -50,11 +50,6 @@ pub fn parse_uppy_query(query: &str) -> Result<UppyFile, Problem> {
     // An invalid length is ignored here; the error is returned where a length is required.
     let size = size.or(metadata_size).and_then(|text| text.parse().ok());
     Ok(UppyFile { filename, content_type: content_type.unwrap_or_default(), size })
-}
-
-/// Decodes a form-encoded value of a query.
-pub(crate) fn decode_form_value(text: &str) -> String {
-    percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 
 /// The POST form that S3 accepts, for a file of any allowed length, in Companion's format; Uppy v6 ignores everything
@@ -116,11 +111,11 @@ pub fn post_form_fields(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::tests::example;
-    use crate::uploads::tests::example_grant;
+    use crate::testing::{example_config, example_grant};
 
     #[test]
     fn parses_uppy_query() {
+        let parse_uppy_query = |query: &str| parse_uppy_query(Query(query));
         let query =
             parse_uppy_query("filename=a+b%2Bc.mp4&type=video%2Fmp4&metadata%5Bname%5D=x&metadata[type]=y")
                 .unwrap();
@@ -142,7 +137,7 @@ mod tests {
 
     #[test]
     fn response_matches_companion() {
-        let config = example();
+        let config = example_config();
         let grant = example_grant();
         let answer = serde_json::to_value(uppy_form_response(&grant, 9, &config, 1_700_000_000_000)).unwrap();
         assert_eq!(answer["method"], "POST");

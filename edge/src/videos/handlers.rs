@@ -5,16 +5,16 @@ use futures_util::stream;
 use glimpse_contract::video::{UploadDetails, Video};
 use glimpse_contract::{
     Attempt, ClientMetadata, Code, Failure, Json, Key, META_VISIBILITY, Problem, VideoId, Visibility,
-    decode_name, limits, object,
+    decode_name, object,
 };
 
 use crate::auth::Caller;
 use crate::config::Config;
 use crate::context::ApiContext;
+use crate::http::query::Query;
 use crate::http::response::{ChunkStream, Reply, ReplyBody};
 use crate::platform::{self, Request};
-use crate::s3::client;
-use crate::s3::{self, ListPage};
+use crate::s3::{ListPage, ObjectSelection};
 use crate::videos::delete;
 use crate::videos::events::{EventStream, MAX_POLLS, is_finished, poll_delay_ms};
 use crate::videos::links::SignedLinks;
@@ -27,13 +27,13 @@ const MAX_PAGE_SIZE: usize = 16;
 
 /// The JSON of a video for this caller: with an upload token, the state only.
 pub(crate) fn json_for(video: &Video, caller: &Caller) -> Json {
-    if caller.token.is_some() { video.status_json() } else { video.to_json() }
+    if caller.upload_token().is_some() { video.status_json() } else { video.to_json() }
 }
 
 /// The same in the response to the request that created the upload, which may be part of a trace.
 pub(crate) fn created_json_for(video: &Video, caller: &Caller) -> Json {
     let mut json = json_for(video, caller);
-    if caller.token.is_some() {
+    if caller.upload_token().is_some() {
         json.put("trace_id", video.trace_id().into());
     }
     json
@@ -48,16 +48,10 @@ pub(crate) async fn show(video: VideoId, context: &ApiContext<'_>) -> Result<Rep
 }
 
 /// `GET /api/videos`
-pub(crate) async fn list(query: &str, context: &ApiContext<'_>) -> Result<Reply, Problem> {
+pub(crate) async fn list(query: Query<'_>, context: &ApiContext<'_>) -> Result<Reply, Problem> {
     let (limit, cursor) = parse_list_query(query)?;
-    let request = s3::list_sources(&context.caller.owner, cursor, limit, context.config, platform::now_ms());
-    let response =
-        client::send(&client::map_sign_error(request, context.request_id)?, context.request_id).await?;
-    if response.status != 200 {
-        return Err(client::unexpected_status(response.status, context.request_id));
-    }
-    let listing = ListPage::parse(&client::read_text(response).await)
-        .ok_or_else(|| client::unexpected_status(200, context.request_id))?;
+    let selection = ObjectSelection::sources(&context.caller.owner, cursor, limit);
+    let listing = context.bucket().list_objects(selection, ListPage::parse).await?;
     let lookups = listing.items.iter().map(|item| find(item.video, context));
     let (mut videos, mut late_sources) = (Vec::with_capacity(listing.items.len()), Vec::new());
     for (item, found) in listing.items.iter().zip(join_all(lookups).await) {
@@ -79,46 +73,37 @@ pub(crate) async fn list(query: &str, context: &ApiContext<'_>) -> Result<Reply,
 /// # Errors
 /// `deleted`, or a storage error.
 pub(crate) async fn find(video: VideoId, context: &ApiContext<'_>) -> Result<Option<Video>, Problem> {
-    if context.caller.token.as_ref().is_some_and(|token| !token.allows_video(video)) {
+    if !context.caller.allows_video(video) {
         return Ok(None);
     }
-    let (config, request_id, owner) = (context.config, context.request_id, &context.caller.owner);
-    let now_ms = platform::now_ms();
-    let manifest = client::get_manifest_with_poster(video, config, now_ms, request_id).await?;
-    if let Some(manifest) = manifest {
-        if manifest.owner != *owner {
+    let bucket = context.bucket();
+    let links = SignedLinks::new(context.config, context.now_ms);
+    if let Some(manifest) = bucket.get_manifest_with_poster(video).await? {
+        if manifest.owner != context.caller.owner {
             return Ok(None);
         }
         if manifest.is_deleted() {
             return Err(Problem::new(Code::Deleted));
         }
-        return Ok(Some(Video::from_manifest(&manifest, &SignedLinks::new(config, now_ms))));
+        return Ok(Some(Video::from_manifest(&manifest, &links)));
     }
-    let source = Key::Source { owner: owner.clone(), video };
-    let head = client::map_sign_error(s3::head_object(&source, config, now_ms), request_id)?;
-    let failure_key = Key::Failure(video);
-    let (head, failure) =
-        join(client::send(&head, request_id), client::get_json(&failure_key, config, now_ms, request_id))
-            .await;
-    let head = head?;
-    match head.status {
-        200 => {}
-        404 => return Ok(None),
-        status => return Err(client::unexpected_status(status, request_id)),
-    }
+    let (source_key, failure_key) = (context.source_key(video), Key::Failure(video));
+    let (head, failure) = join(bucket.head_object(&source_key), bucket.get_json(&failure_key)).await;
+    let Some(head) = head? else { return Ok(None) };
     let uploaded = UploadDetails {
         name: head.header(glimpse_contract::META_NAME).map(|text| decode_name(&text)).unwrap_or_default(),
         bytes: head.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0),
         content_type: head.header("content-type").unwrap_or_default(),
         client_metadata: ClientMetadata::from_headers(|name| head.header(name)),
-        visibility: head.header(META_VISIBILITY).map(|word| Visibility::parse(&word)),
+        visibility: head.header(META_VISIBILITY).map(|word| Visibility::parse_lenient(&word)),
     };
     // A failure record is written before the last attempt, for a function that is killed: it counts once that attempt
     // is over.
-    let failure = failure?
-        .filter(|json| !Attempt::from_failure_json(json).is_some_and(|attempt| attempt.is_running(now_ms)));
+    let failure = failure?.filter(|json| {
+        !Attempt::from_failure_json(json).is_some_and(|attempt| attempt.is_running(context.now_ms))
+    });
     let failure = failure.as_ref().and_then(Failure::from_json);
-    Ok(Some(Video::from_upload(video, uploaded, failure.as_ref(), &SignedLinks::new(config, now_ms))))
+    Ok(Some(Video::from_upload(video, uploaded, failure.as_ref(), &links)))
 }
 
 /// `GET /api/videos/{video}/events`
@@ -133,8 +118,8 @@ pub(crate) async fn watch(
     if is_finished(last_event_id.as_deref(), &first) {
         return Ok(Reply::empty(204).with_header("cache-control", "no-store"));
     }
-    let stream =
-        EventStream::resume_after(last_event_id.as_deref()).with_status_only(context.caller.token.is_some());
+    let stream = EventStream::resume_after(last_event_id.as_deref())
+        .with_status_only(context.caller.upload_token().is_some());
     let state = WatchState {
         stream,
         video,
@@ -191,55 +176,46 @@ impl OwnedContext {
         }
     }
 
+    /// The context of a poll, at the current time.
     fn as_context(&self) -> ApiContext<'_> {
-        ApiContext { caller: &self.caller, config: self.config, request_id: &self.request_id, trace_id: None }
+        ApiContext {
+            caller: &self.caller,
+            config: self.config,
+            request_id: &self.request_id,
+            now_ms: platform::now_ms(),
+            trace_id: None,
+        }
     }
 }
 
 /// The current state of the video; a recently granted video that does not exist yet is being uploaded. During the
 /// upload, a poll costs one request, which is also the cost of an invalid id.
 async fn load_video(video: VideoId, was_uploading: bool, context: &ApiContext<'_>) -> Result<Video, Problem> {
-    if (!was_uploading || has_source(video, context).await?)
+    if (!was_uploading || context.bucket().head_object(&context.source_key(video)).await?.is_some())
         && let Some(found) = find(video, context).await?
     {
         return Ok(found);
     }
-    let age_ms = platform::now_ms().checked_sub(video.timestamp_ms());
-    let is_foreign = context.caller.token.as_ref().is_some_and(|token| !token.allows_video(video));
-    match age_ms {
-        Some(age_ms) if age_ms < limits::PROCESSING_WINDOW_MS && !is_foreign => Ok(Video::uploading(
-            video,
-            UploadDetails::default(),
-            &SignedLinks::new(context.config, platform::now_ms()),
-        )),
-        _ => Err(Problem::new(Code::NotFound)),
+    if !(context.caller.allows_video(video) && video.is_within_processing_window(context.now_ms)) {
+        return Err(Problem::new(Code::NotFound));
     }
+    let links = SignedLinks::new(context.config, context.now_ms);
+    Ok(Video::uploading(video, UploadDetails::default(), &links))
 }
 
-async fn has_source(video: VideoId, context: &ApiContext<'_>) -> Result<bool, Problem> {
-    let source = Key::Source { owner: context.caller.owner.clone(), video };
-    let head = s3::head_object(&source, context.config, platform::now_ms());
-    let head = client::send(&client::map_sign_error(head, context.request_id)?, context.request_id).await?;
-    match head.status {
-        200 => Ok(true),
-        404 => Ok(false),
-        status => Err(client::unexpected_status(status, context.request_id)),
-    }
-}
-
-fn parse_list_query(query: &str) -> Result<(usize, Option<VideoId>), Problem> {
+fn parse_list_query(query: Query<'_>) -> Result<(usize, Option<VideoId>), Problem> {
     let (mut limit, mut cursor) = (DEFAULT_PAGE_SIZE, None);
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+    for pair in query.pairs() {
         let bad = |detail: &str| Problem::with_detail(Code::BadParameter, detail);
-        match pair.split_once('=') {
-            Some(("limit", text)) => {
+        match (pair.name, pair.value) {
+            ("limit", Some(text)) => {
                 limit = text
                     .parse()
                     .ok()
                     .filter(|limit| (1..=MAX_PAGE_SIZE).contains(limit))
                     .ok_or_else(|| bad("The parameter `limit` must be a number from 1 to 16."))?;
             }
-            Some(("cursor", text)) => {
+            ("cursor", Some(text)) => {
                 let found = text.parse().map_err(|_| bad("The parameter `cursor` is invalid."))?;
                 cursor = Some(found);
             }
@@ -255,6 +231,7 @@ mod tests {
 
     #[test]
     fn rejects_invalid_list_query() {
+        let parse_list_query = |query: &str| parse_list_query(Query(query));
         assert_eq!(parse_list_query(""), Ok((DEFAULT_PAGE_SIZE, None)));
         let id = VideoId::new(5, [1; 10]);
         assert_eq!(parse_list_query(&format!("limit=16&cursor={id}")), Ok((16, Some(id))));

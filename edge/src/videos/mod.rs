@@ -4,3 +4,4 @@ pub(crate) mod delete;
 pub mod events;
 pub(crate) mod handlers;
 pub mod links;
+pub(crate) mod poster;

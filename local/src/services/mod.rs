@@ -1,4 +1,5 @@
-//! HTTP endpoint of the cloud's queue and topic, like SQS and SNS: verifies signatures and dispatches requests.
+//! HTTP endpoint of one of the cloud's queues and its topic, like SQS and SNS: verifies signatures and dispatches
+//! requests.
 
 mod sns;
 mod sqs;
@@ -107,6 +108,12 @@ impl ServicesEndpoint {
             set_variable("AWS_ENDPOINT_URL_SNS", endpoint);
         }
         Some(function)
+    }
+
+    /// The environment variables through which the reconciler finds the queue.
+    pub(crate) fn upload_queue_environment(&self) -> [(String, String); 2] {
+        let Inner { endpoint, queue_url, .. } = &*self.0;
+        [("UPLOAD_QUEUE_URL".into(), queue_url.clone()), ("AWS_ENDPOINT_URL_SQS".into(), endpoint.clone())]
     }
 
     /// Responds to this many requests with an error.

@@ -17,6 +17,9 @@ const MAX_MESSAGE_BYTES: usize = 256 * 1024;
 /// The maximum visibility timeout, in seconds.
 const MAX_VISIBILITY_TIMEOUT_SECS: u64 = 12 * 60 * 60;
 
+/// The attribute with the number of messages that wait for a receiver.
+const MESSAGE_COUNT: &str = "ApproximateNumberOfMessages";
+
 /// A response of SQS.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct SqsResponse {
@@ -37,6 +40,13 @@ struct ChangeMessageVisibility {
     queue_url: String,
     receipt_handle: String,
     visibility_timeout: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct GetQueueAttributes {
+    queue_url: String,
+    attribute_names: Vec<String>,
 }
 
 impl SqsResponse {
@@ -71,6 +81,9 @@ pub(super) fn dispatch(target: &str, body: &[u8], queue: &LocalQueue, queue_url:
         "AmazonSQS.SendMessage" => parse_request(body).and_then(|request| send(&request, queue, queue_url)),
         "AmazonSQS.ChangeMessageVisibility" => {
             parse_request(body).and_then(|request| change_visibility(&request, queue, queue_url))
+        }
+        "AmazonSQS.GetQueueAttributes" => {
+            parse_request(body).and_then(|request| get_attributes(&request, queue, queue_url))
         }
         _ => Err(SqsResponse::bad_request(
             "com.amazon.coral.service#UnknownOperationException",
@@ -117,6 +130,19 @@ fn change_visibility(
     let timeout = Duration::from_secs(request.visibility_timeout);
     queue.change_visibility(&request.receipt_handle, timeout).map_err(|error| queue_error(&error))?;
     Ok(json!({}))
+}
+
+fn get_attributes(
+    request: &GetQueueAttributes,
+    queue: &LocalQueue,
+    queue_url: &str,
+) -> Result<Value, SqsResponse> {
+    check_queue_url(&request.queue_url, queue_url)?;
+    if request.attribute_names != [MESSAGE_COUNT] {
+        let message = "only ApproximateNumberOfMessages is supported";
+        return Err(SqsResponse::bad_request("com.amazonaws.sqs#InvalidAttributeName", message));
+    }
+    Ok(json!({ "Attributes": { MESSAGE_COUNT: queue.depth().visible.to_string() } }))
 }
 
 fn check_queue_url(requested_url: &str, queue_url: &str) -> Result<(), SqsResponse> {

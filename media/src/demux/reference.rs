@@ -4,6 +4,8 @@
 
 use bytes::{Bytes, BytesMut};
 
+use crate::bits::{BitReader, read_leb128, to_rbsp};
+
 /// Whether no other picture references this one, so that it can be dropped if it is not shown itself.
 ///
 /// `nal_length_size` is the size of a NAL unit's length field in bytes, for codecs with NAL units. `top_layer` is the
@@ -154,7 +156,7 @@ fn h264_random_access(sample: &[u8], nal_length_size: usize) -> RandomAccess {
                 // Slice types 2, 4, 7 and 9 are I and SI: table 7-6.
                 is_intra = unit.get(1..).and_then(|header| {
                     let header = to_rbsp(header, SLICE_HEADER_BYTES);
-                    let mut bits = ExpGolombReader::new(&header);
+                    let mut bits = BitReader::new(&header);
                     bits.read_ue()?;
                     Some(matches!(bits.read_ue()? % 5, 2 | 4))
                 });
@@ -206,8 +208,8 @@ fn av1_random_access(sample: &[u8]) -> RandomAccess {
         }
         let mut size = body.len();
         if head & 2 != 0 {
-            let Some((value, length)) = leb128(body) else { return RandomAccess::Unknown };
-            body = body.get(length..).unwrap_or_default();
+            let Some((value, rest)) = read_leb128(body) else { return RandomAccess::Unknown };
+            body = rest;
             size = usize::try_from(value).unwrap_or(usize::MAX);
         }
         match (kind, body.first()) {
@@ -228,19 +230,6 @@ fn av1_random_access(sample: &[u8]) -> RandomAccess {
         rest = body.get(size..).unwrap_or_default();
     }
     RandomAccess::Unknown
-}
-
-/// Parses a LEB128 number (seven bits per byte) and returns it with its length in bytes: AV1 bitstream specification,
-/// 4.10.5.
-fn leb128(bytes: &[u8]) -> Option<(u64, usize)> {
-    let mut value = 0;
-    for (place, byte) in bytes.iter().take(8).enumerate() {
-        value |= u64::from(byte & 0x7f) << (7 * place);
-        if byte & 0x80 == 0 {
-            return Some((value, place + 1));
-        }
-    }
-    None
 }
 
 /// How many bytes of a slice header contain its type, and how many bytes of an SEI message are read.
@@ -267,66 +256,12 @@ fn recovery_point(message: &[u8], is_signed: bool) -> Option<u32> {
     loop {
         let (kind, size) = (read_number(&mut rest)?, read_number(&mut rest)? as usize);
         if kind == RECOVERY_POINT {
-            let mut bits = ExpGolombReader::new(rest.get(..size.min(rest.len()))?);
-            return if is_signed { bits.read_se() } else { bits.read_ue() };
+            let mut bits = BitReader::new(rest.get(..size.min(rest.len()))?);
+            // A negative number is that of a picture before this one.
+            let read_signed = |bits: &mut BitReader<'_>| Some(u32::try_from(bits.read_se()?).unwrap_or(0));
+            return if is_signed { read_signed(&mut bits) } else { bits.read_ue() };
         }
         rest = rest.get(size..)?;
-    }
-}
-
-/// The first bytes of a NAL unit without emulation prevention: ITU-T H.264, 7.4.1.1.
-fn to_rbsp(bytes: &[u8], max_bytes: usize) -> Vec<u8> {
-    let mut out = Vec::with_capacity(max_bytes.min(bytes.len()));
-    let mut zeros = 0;
-    for byte in bytes.iter().take(max_bytes) {
-        if zeros >= 2 && *byte == 3 {
-            zeros = 0;
-            continue;
-        }
-        zeros = if *byte == 0 { zeros + 1 } else { 0 };
-        out.push(*byte);
-    }
-    out
-}
-
-/// Reads bits of a header, most significant first.
-struct ExpGolombReader<'a> {
-    bytes: &'a [u8],
-    position: usize,
-}
-
-impl<'a> ExpGolombReader<'a> {
-    fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, position: 0 }
-    }
-
-    fn read_bit(&mut self) -> Option<u32> {
-        let byte = self.bytes.get(self.position / 8)?;
-        let bit = byte >> (7 - self.position % 8) & 1;
-        self.position += 1;
-        Some(bit.into())
-    }
-
-    /// Reads an unsigned Exp-Golomb number: ITU-T H.264, 9.1.
-    fn read_ue(&mut self) -> Option<u32> {
-        let mut zeros = 0;
-        while self.read_bit()? == 0 {
-            zeros += 1;
-            if zeros > 31 {
-                return None;
-            }
-        }
-        let mut value = 1_u32;
-        for _ in 0..zeros {
-            value = value << 1 | self.read_bit()?;
-        }
-        Some(value - 1)
-    }
-
-    /// Reads a signed Exp-Golomb number. Negative numbers become 0.
-    fn read_se(&mut self) -> Option<u32> {
-        let number = self.read_ue()?;
-        Some(if number % 2 == 1 { number.div_ceil(2) } else { 0 })
     }
 }
 

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 
+use crate::bits::{BitReader, read_leb128, to_rbsp};
 use crate::demux::demuxer::Track;
 use crate::size::Size;
 
@@ -28,14 +29,14 @@ pub fn keyframe_size(track: &Track, entry: u16, sample: &[u8]) -> Option<Size> {
 fn size_from_configuration(entry: &[u8]) -> Option<Size> {
     let bytes_behind = |kind: &[u8]| entry.get(entry.windows(4).position(|word| word == kind)? + 4..);
     if let Some(body) = bytes_behind(b"avcC") {
-        return h264_sps_size(&to_rbsp(body.get(8..)?));
+        return h264_sps_size(&to_rbsp(body.get(8..)?, MAX_SPS_BYTES));
     }
     let mut rest = bytes_behind(b"hvcC")?.get(23..)?;
     loop {
         let (head, body) = rest.split_at_checked(5)?;
         let length = usize::from(u16::from_be_bytes([head[3], head[4]]));
         if head[0] & 63 == 33 {
-            return hevc_sps_size(&to_rbsp(body));
+            return hevc_sps_size(&to_rbsp(body, MAX_SPS_BYTES));
         }
         rest = body.get(length..)?;
     }
@@ -67,18 +68,7 @@ fn nonzero_size(width: u32, height: u32) -> Option<Size> {
     (width > 0 && height > 0).then_some(Size { width, height })
 }
 
-/// The beginning of a NAL unit without emulation prevention bytes: ITU-T H.264, 7.3.1.
-fn to_rbsp(unit: &[u8]) -> Vec<u8> {
-    let mut zeros = 0;
-    let is_content = |byte: &&u8| {
-        let is_prevention = zeros >= 2 && **byte == 3;
-        zeros = if **byte == 0 && !is_prevention { zeros + 1 } else { 0 };
-        !is_prevention
-    };
-    unit.iter().take(MAX_SPS_BYTES).filter(is_content).copied().collect()
-}
-
-/// The first NAL unit of a type, see [`to_rbsp`]: ISO 14496-15, 4.3.3.
+/// The beginning of the first NAL unit of a type, see [`to_rbsp`]: ISO 14496-15, 4.3.3.
 fn find_nal_unit(mut sample: &[u8], nal_length_size: usize, is_kind: impl Fn(u8) -> bool) -> Option<Vec<u8>> {
     if nal_length_size == 0 {
         return None;
@@ -88,7 +78,7 @@ fn find_nal_unit(mut sample: &[u8], nal_length_size: usize, is_kind: impl Fn(u8)
         let length = length.iter().fold(0_usize, |sum, byte| sum << 8 | usize::from(*byte));
         let (unit, rest) = rest.split_at_checked(length)?;
         if unit.first().is_some_and(|head| is_kind(*head)) {
-            return Some(to_rbsp(unit));
+            return Some(to_rbsp(unit, MAX_SPS_BYTES));
         }
         sample = rest;
     }
@@ -112,7 +102,7 @@ fn h264_sps_size(unit: &[u8]) -> Option<Size> {
         if bits.read_flag()? {
             for list in 0..if chroma == 3 { 12 } else { 8 } {
                 if bits.read_flag()? {
-                    bits.skip_scaling_list(if list < 6 { 16 } else { 64 })?;
+                    skip_scaling_list(&mut bits, if list < 6 { 16 } else { 64 })?;
                 }
             }
         }
@@ -141,7 +131,7 @@ fn h264_sps_size(unit: &[u8]) -> Option<Size> {
     }
     bits.skip(1);
     let (chroma_width, chroma_height) = subsampling(chroma);
-    let window = bits.read_window(chroma_width, chroma_height * fields)?;
+    let window = read_window(&mut bits, chroma_width, chroma_height * fields)?;
     window.crop(columns.checked_mul(16)?, rows.checked_mul(16)?.checked_mul(fields)?)
 }
 
@@ -166,7 +156,7 @@ fn hevc_sps_size(unit: &[u8]) -> Option<Size> {
     }
     let (width, height) = (bits.read_ue()?, bits.read_ue()?);
     let (chroma_width, chroma_height) = subsampling(chroma);
-    bits.read_window(chroma_width, chroma_height)?.crop(width, height)
+    read_window(&mut bits, chroma_width, chroma_height)?.crop(width, height)
 }
 
 /// Luma samples per chroma sample, horizontally and vertically, by `chroma_format_idc`.
@@ -217,24 +207,13 @@ fn av1_size(mut sample: &[u8]) -> Option<Size> {
     loop {
         let (head, rest) = sample.split_first()?;
         let rest = rest.get(usize::from(head >> 2 & 1)..)?;
-        let (length, rest) = if head & 2 == 2 { leb128(rest)? } else { (rest.len(), rest) };
-        let (body, rest) = rest.split_at_checked(length)?;
+        let (length, rest) = if head & 2 == 2 { read_leb128(rest)? } else { (rest.len() as u64, rest) };
+        let (body, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
         if head >> 3 & 15 == 1 {
             return av1_sequence_size(body);
         }
         sample = rest;
     }
-}
-
-fn leb128(bytes: &[u8]) -> Option<(usize, &[u8])> {
-    let mut value = 0_usize;
-    for (place, byte) in bytes.iter().take(5).enumerate() {
-        value |= usize::from(byte & 0x7f) << (7 * place);
-        if byte & 0x80 == 0 {
-            return Some((value, &bytes[place + 1..]));
-        }
-    }
-    None
 }
 
 fn av1_sequence_size(body: &[u8]) -> Option<Size> {
@@ -320,77 +299,28 @@ impl ConformanceWindow {
     }
 }
 
-/// Reads bits, most significant first.
-struct BitReader<'a> {
-    bytes: &'a [u8],
-    position: usize,
+/// ITU-T H.264, 7.3.2.1.1.1.
+fn skip_scaling_list(bits: &mut BitReader<'_>, length: usize) -> Option<()> {
+    let (mut last, mut next) = (8_i64, 8_i64);
+    for _ in 0..length {
+        if next != 0 {
+            next = (last + bits.read_se()?).rem_euclid(256);
+        }
+        last = if next == 0 { last } else { next };
+    }
+    Some(())
 }
 
-impl<'a> BitReader<'a> {
-    fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, position: 0 }
+/// Reads a conformance window in units of this many pixels.
+fn read_window(bits: &mut BitReader<'_>, unit_width: u32, unit_height: u32) -> Option<ConformanceWindow> {
+    if !bits.read_flag()? {
+        return Some(ConformanceWindow { crop_width: 0, crop_height: 0 });
     }
-
-    fn skip(&mut self, count: u32) {
-        self.position += count as usize;
-    }
-
-    fn read_flag(&mut self) -> Option<bool> {
-        let byte = self.bytes.get(self.position / 8)?;
-        let bit = byte >> (7 - self.position % 8) & 1;
-        self.position += 1;
-        Some(bit == 1)
-    }
-
-    fn read_bits(&mut self, count: u32) -> Option<u32> {
-        let mut value = 0;
-        for _ in 0..count {
-            value = value << 1 | u32::from(self.read_flag()?);
-        }
-        Some(value)
-    }
-
-    /// Reads an unsigned Exp-Golomb number: ITU-T H.264, 9.1; AV1's `uvlc` is the same.
-    fn read_ue(&mut self) -> Option<u32> {
-        let mut zeros = 0;
-        while !self.read_flag()? {
-            zeros += 1;
-        }
-        if zeros > 31 {
-            return None;
-        }
-        Some((1_u32 << zeros) - 1 + self.read_bits(zeros)?)
-    }
-
-    /// Reads a signed Exp-Golomb number.
-    fn read_se(&mut self) -> Option<i64> {
-        let number = i64::from(self.read_ue()?);
-        Some(if number % 2 == 1 { number / 2 + 1 } else { -(number / 2) })
-    }
-
-    /// ITU-T H.264, 7.3.2.1.1.1.
-    fn skip_scaling_list(&mut self, length: usize) -> Option<()> {
-        let (mut last, mut next) = (8_i64, 8_i64);
-        for _ in 0..length {
-            if next != 0 {
-                next = (last + self.read_se()?).rem_euclid(256);
-            }
-            last = if next == 0 { last } else { next };
-        }
-        Some(())
-    }
-
-    /// Reads a conformance window in units of this many pixels.
-    fn read_window(&mut self, unit_width: u32, unit_height: u32) -> Option<ConformanceWindow> {
-        if !self.read_flag()? {
-            return Some(ConformanceWindow { crop_width: 0, crop_height: 0 });
-        }
-        let [left, right, top, bottom] = [self.read_ue()?, self.read_ue()?, self.read_ue()?, self.read_ue()?];
-        Some(ConformanceWindow {
-            crop_width: left.checked_add(right)?.checked_mul(unit_width)?,
-            crop_height: top.checked_add(bottom)?.checked_mul(unit_height)?,
-        })
-    }
+    let [left, right, top, bottom] = [bits.read_ue()?, bits.read_ue()?, bits.read_ue()?, bits.read_ue()?];
+    Some(ConformanceWindow {
+        crop_width: left.checked_add(right)?.checked_mul(unit_width)?,
+        crop_height: top.checked_add(bottom)?.checked_mul(unit_height)?,
+    })
 }
 
 #[cfg(test)]

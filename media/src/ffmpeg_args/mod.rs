@@ -71,6 +71,19 @@ pub struct DecodeRequest {
     pub size: Size,
 }
 
+/// A request to decode the frames of an excerpt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExcerptRequest {
+    /// The display matrix of the track: frames are rotated after downscaling.
+    pub matrix: [i32; 9],
+    /// The number of frames.
+    pub count: u32,
+    /// The size of the output frames.
+    pub size: Size,
+    /// The quality of decoding and downscaling.
+    pub quality: DecodeQuality,
+}
+
 fn split_args(text: &str) -> impl Iterator<Item = String> + '_ {
     text.split_whitespace().map(str::to_owned)
 }
@@ -251,7 +264,7 @@ fn packet_query_args(input: Input<'_>, stream: Option<u32>) -> Vec<String> {
 fn input_args(input: Input<'_>, info: &MediaInfo) -> Vec<String> {
     let mut args: Vec<String> = split_args("-nostdin -hide_banner -v error -max_alloc").collect();
     args.push(MAX_ALLOC_BYTES.to_string());
-    if let Input::Proxy(Container::Mpegts | Container::Mpeg, _) = input {
+    if input.container().has_running_clock() {
         args.extend(["-dts_delta_threshold".into(), DTS_DELTA_THRESHOLD_SECS.to_string()]);
     }
     args.extend(split_args("-threads"));
@@ -276,18 +289,11 @@ fn push_output_args(args: &mut Vec<String>, info: &MediaInfo, filters: String, c
     args.extend(split_args("-f rawvideo pipe:1"));
 }
 
-/// Arguments for ffmpeg: decodes the output frames of an excerpt, `slots` of them, to raw frames of this size.
-///
-/// `matrix` is that of the track: frames are rotated after downscaling.
-pub fn decode_excerpt(
-    info: &MediaInfo,
-    tone_map: bool,
-    matrix: &[i32; 9],
-    (size, slots): (Size, u32),
-    quality: DecodeQuality,
-) -> Vec<String> {
+/// Arguments for ffmpeg: decodes the output frames of an excerpt to raw frames.
+pub fn decode_excerpt(info: &MediaInfo, tone_map: bool, request: &ExcerptRequest) -> Vec<String> {
+    let ExcerptRequest { matrix, count, size, quality } = *request;
     let mut args = input_args(Input::Excerpt, info);
-    let rotation = DisplayRotation::from_matrix(matrix);
+    let rotation = DisplayRotation::from_matrix(&matrix);
     if rotation != DisplayRotation::Arbitrary {
         args.push("-noautorotate".into());
         if allows_size_changes(info) {
@@ -300,10 +306,10 @@ pub fn decode_excerpt(
     let unrotated =
         if rotation.swaps_sides() { Size { width: size.height, height: size.width } } else { size };
     let chain = format!(
-        "fps=1:start_time=0:round=near:eof_action=pass,trim=end_frame={slots},{}",
+        "fps=1:start_time=0:round=near:eof_action=pass,trim=end_frame={count},{}",
         filter_chain(info, tone_map, unrotated, quality, rotation.filters())
     );
-    push_output_args(&mut args, info, chain, slots);
+    push_output_args(&mut args, info, chain, count);
     args
 }
 
@@ -353,7 +359,14 @@ pub fn pre_rolls_ms(container: Container) -> &'static [u64] {
         Container::Mpegts | Container::Mpeg => &PRE_ROLLS_MS,
         // It has no timestamps: times can only be found by counting from the first frame.
         Container::Mpegvideo => &[u64::MAX],
-        _ => &INDEXED_PRE_ROLLS_MS,
+        Container::Mov
+        | Container::Matroska
+        | Container::Avi
+        | Container::Flv
+        | Container::Ogg
+        | Container::Asf
+        | Container::Mxf
+        | Container::Gif => &INDEXED_PRE_ROLLS_MS,
     }
 }
 
@@ -501,7 +514,7 @@ fn filter_chain(
             );
             chain.push_str(&tone_mapped);
         }
-        _ => {
+        ColorTransfer::Pq | ColorTransfer::Hlg | ColorTransfer::Sdr => {
             chain += &(fit_filter(info, size, quality) + &color_options);
             // Without a specified matrix, use the usual one for its size, like players.
             if !info.has_color_matrix && !info.unsupported_colors.matrix {

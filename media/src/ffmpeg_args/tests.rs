@@ -126,7 +126,11 @@ fn excerpt_arguments() {
     let size = Size { width: 360, height: 640 };
     let quarter_turn = [0, one, 0, -one, 0, 0, 0, 0, 1 << 30];
     assert_eq!(
-        join_args(&decode_excerpt(&media_info(), false, &quarter_turn, (size, 50), DecodeQuality::Full)),
+        join_args(&decode_excerpt(
+            &media_info(),
+            false,
+            &ExcerptRequest { matrix: quarter_turn, count: 50, size: size, quality: DecodeQuality::Full }
+        )),
         "-nostdin -hide_banner -v error -max_alloc 268435456 -threads 2 -protocol_whitelist pipe \
          -format_whitelist mov -codec_whitelist DECODERS -max_pixels 35389440 -enable_drefs 0 \
          -use_absolute_path 0 -f mov -noautorotate -reinit_filter 0 -i pipe:0 -map 0:v:0 -an -sn -dn -map_metadata -1 \
@@ -136,7 +140,11 @@ fn excerpt_arguments() {
          pipe:1"
     );
     let arbitrary = [one, one, 0, -one, one, 0, 0, 0, 1 << 30];
-    let line = join_args(&decode_excerpt(&media_info(), false, &arbitrary, (size, 50), DecodeQuality::Full));
+    let line = join_args(&decode_excerpt(
+        &media_info(),
+        false,
+        &ExcerptRequest { matrix: arbitrary, count: 50, size: size, quality: DecodeQuality::Full },
+    ));
     assert!(
         !line.contains("noautorotate") && !line.contains("reinit") && line.contains("FIT=360:640:"),
         "{line}"
@@ -150,9 +158,12 @@ fn fast_quality_skips_loop_filter_when_downscaling() {
         join_args(&decode_excerpt(
             &media_info(),
             false,
-            &[1; 9],
-            (size, 1),
-            DecodeQuality::choose(&media_info(), size, keyframes),
+            &ExcerptRequest {
+                matrix: [1; 9],
+                count: 1,
+                size: size,
+                quality: DecodeQuality::choose(&media_info(), size, keyframes),
+            },
         ))
     };
     let snippets = line(small, false);
@@ -190,9 +201,12 @@ fn deinterlaces_interlaced_video() {
     let list = decode_excerpt(
         &interlaced,
         false,
-        &[1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30],
-        (request().size, 1),
-        DecodeQuality::Full,
+        &ExcerptRequest {
+            matrix: [1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30],
+            count: 1,
+            size: request().size,
+            quality: DecodeQuality::Full,
+        },
     );
     assert!(!list.contains(&"-reinit_filter".to_owned()), "the filter requires a constant frame size");
 }
@@ -280,9 +294,12 @@ fn f9_every_fps_filter_has_a_frame_limit() {
     let excerpt = decode_excerpt(
         &media_info(),
         false,
-        &[1; 9],
-        (Size { width: 64, height: 36 }, 7),
-        DecodeQuality::Full,
+        &ExcerptRequest {
+            matrix: [1; 9],
+            count: 7,
+            size: Size { width: 64, height: 36 },
+            quality: DecodeQuality::Full,
+        },
     );
     assert!(excerpt.iter().any(|word| word.contains("eof_action=pass,trim=end_frame=7,scale=")));
 }
@@ -329,9 +346,12 @@ fn f9_frames_above_4k_decode_on_one_thread() {
         join_args(&decode_excerpt(
             &info,
             false,
-            &[1; 9],
-            (Size { width: 64, height: 36 }, 7),
-            DecodeQuality::Full,
+            &ExcerptRequest {
+                matrix: [1; 9],
+                count: 7,
+                size: Size { width: 64, height: 36 },
+                quality: DecodeQuality::Full,
+            },
         ))
     };
     assert!(line(4096, 2160).contains("-threads 2 ") && line(2160, 3840).contains("-threads 2 "));
@@ -344,9 +364,12 @@ fn dolby_vision_planes_are_not_converted() {
     let line = join_args(&decode_excerpt(
         &info,
         true,
-        &[1; 9],
-        (Size { width: 64, height: 36 }, 7),
-        DecodeQuality::Full,
+        &ExcerptRequest {
+            matrix: [1; 9],
+            count: 7,
+            size: Size { width: 64, height: 36 },
+            quality: DecodeQuality::Full,
+        },
     ));
     assert!(line.contains("scale=64:36:flags=bicubic:out_range=full,format=yuv444p16le,setsar=1,"), "{line}");
     assert!(line.contains("-pix_fmt yuv444p16le -f rawvideo") && !line.contains("rgb24"), "{line}");

@@ -1,5 +1,12 @@
 //! Image encoders, resizing, scoring of frames, and checks of encoder output. Does no IO.
 
+use bytes::Bytes;
+use glimpse_contract::OutputFormat;
+
+use crate::image::header::ImageError;
+use crate::image::storyboard::Sheet;
+use crate::size::Size;
+
 pub mod dolby_vision;
 pub mod gif;
 pub mod header;
@@ -12,3 +19,170 @@ pub mod resize;
 pub mod score;
 pub mod storyboard;
 pub mod webp;
+
+/// What an image is encoded from. Frames are raw `rgb24`, sRGB.
+#[derive(Debug, Clone, Copy)]
+pub enum EncoderInput<'a> {
+    /// A thumbnail.
+    Thumbnail {
+        /// The frame.
+        frame: &'a [u8],
+        /// Its size.
+        size: Size,
+    },
+    /// An animation.
+    Animation {
+        /// The frames, at least one.
+        frames: &'a [Bytes],
+        /// Their size.
+        size: Size,
+        /// Frames per second.
+        fps: f64,
+        /// The maximum size in bytes, to which quality and dimensions are reduced.
+        max_bytes: Option<usize>,
+    },
+    /// A storyboard: its sheet, or the table of its tiles.
+    Storyboard(&'a Sheet),
+}
+
+/// Encodes an image or a table, each in the quality for its kind, and checks the header of the image.
+///
+/// # Errors
+/// The frames are not of their size, the kind does not have this format, no animation is small enough, or the encoder
+/// fails.
+pub fn encode(format: OutputFormat, input: EncoderInput<'_>) -> Result<Bytes, ImageError> {
+    let (bytes, size) = match input {
+        EncoderInput::Thumbnail { frame, size } => (encode_thumbnail(format, frame, size)?, size),
+        EncoderInput::Animation { frames, size, fps, max_bytes } => {
+            (encode_animation(format, frames, size, fps, max_bytes)?, size)
+        }
+        EncoderInput::Storyboard(sheet) => (encode_storyboard(format, sheet)?, sheet.size),
+    };
+    match format {
+        OutputFormat::Vtt | OutputFormat::Json => Ok(bytes),
+        OutputFormat::Jpg | OutputFormat::Png | OutputFormat::Gif | OutputFormat::Webp => {
+            // To keep within a limit of bytes, an animation may also have been scaled down.
+            let may_shrink = matches!(input, EncoderInput::Animation { max_bytes: Some(_), .. });
+            verify(format, bytes, size, may_shrink)
+        }
+    }
+}
+
+fn encode_thumbnail(format: OutputFormat, frame: &[u8], size: Size) -> Result<Bytes, ImageError> {
+    match format {
+        OutputFormat::Jpg => jpeg::encode(frame, size, jpeg::POSTER_QUALITY),
+        OutputFormat::Png => png::encode(frame, size),
+        OutputFormat::Webp => webp::encode(frame, size, webp::POSTER_QUALITY),
+        OutputFormat::Gif | OutputFormat::Vtt | OutputFormat::Json => Err(unsupported(format)),
+    }
+}
+
+fn encode_animation(
+    format: OutputFormat,
+    frames: &[Bytes],
+    size: Size,
+    fps: f64,
+    max_bytes: Option<usize>,
+) -> Result<Bytes, ImageError> {
+    match (format, max_bytes) {
+        (OutputFormat::Gif, None) => gif::encode(frames, size, fps, &gif::HIGH_QUALITY),
+        (OutputFormat::Gif, Some(max_bytes)) => gif::encode_within(frames, size, fps, max_bytes),
+        (OutputFormat::Webp, None) => webp::encode_animation(frames, size, fps, webp::HIGH_QUALITY),
+        (OutputFormat::Webp, Some(max_bytes)) => webp::encode_animation_within(frames, size, fps, max_bytes),
+        (OutputFormat::Jpg | OutputFormat::Png | OutputFormat::Vtt | OutputFormat::Json, _) => {
+            Err(unsupported(format))
+        }
+    }
+}
+
+fn encode_storyboard(format: OutputFormat, sheet: &Sheet) -> Result<Bytes, ImageError> {
+    match format {
+        OutputFormat::Jpg => jpeg::encode(&sheet.frame, sheet.size, jpeg::SHEET_QUALITY),
+        OutputFormat::Webp => webp::encode(&sheet.frame, sheet.size, webp::SHEET_QUALITY),
+        OutputFormat::Vtt => Ok(sheet.tile_map.to_webvtt(SHEET_FILE_NAME).into()),
+        OutputFormat::Json => Ok(sheet.tile_map.to_json(SHEET_FILE_NAME).into()),
+        OutputFormat::Png | OutputFormat::Gif => Err(unsupported(format)),
+    }
+}
+
+/// The sheet's URL in the tables, relative to them.
+const SHEET_FILE_NAME: &str = "storyboard.jpg";
+
+/// The error of a format that a kind of image does not have: `VariantKind::formats` lists those that it has.
+fn unsupported(format: OutputFormat) -> ImageError {
+    ImageError::Encoder(format!("no {} of this kind of image", format.extension()))
+}
+
+/// Returns the image if its header has this format and this size or, where it `may_shrink`, at most this size.
+fn verify(format: OutputFormat, bytes: Bytes, size: Size, may_shrink: bool) -> Result<Bytes, ImageError> {
+    let header = header::parse(format, &bytes);
+    let is_expected = header.is_some_and(|header| {
+        let Size { width, height } = header.size;
+        header.size == size || (may_shrink && width <= size.width && height <= size.height)
+    });
+    if is_expected {
+        Ok(bytes)
+    } else {
+        Err(ImageError::Encoder(format!("unexpected output {header:?}, expected an image of {size:?}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use glimpse_contract::VariantKind;
+
+    use super::*;
+    use crate::image::storyboard::Tile;
+
+    const FORMATS: [OutputFormat; 6] = [
+        OutputFormat::Jpg,
+        OutputFormat::Png,
+        OutputFormat::Gif,
+        OutputFormat::Webp,
+        OutputFormat::Vtt,
+        OutputFormat::Json,
+    ];
+
+    #[test]
+    fn encodes_exactly_the_formats_of_each_kind() {
+        let size = Size { width: 64, height: 36 };
+        let frame = Bytes::from(vec![90; size.frame_bytes()]);
+        let sheet = storyboard::build_sheet(&[Tile { start_ms: 0, frame: &frame }], size, 1000).unwrap();
+        let frames = [frame.clone(), Bytes::from(vec![200; size.frame_bytes()])];
+        for (kind, input) in [
+            (VariantKind::Thumbnail, EncoderInput::Thumbnail { frame: &frame, size }),
+            (
+                VariantKind::Animation,
+                EncoderInput::Animation { frames: &frames, size, fps: 5.0, max_bytes: None },
+            ),
+            (
+                VariantKind::Animation,
+                EncoderInput::Animation { frames: &frames, size, fps: 5.0, max_bytes: Some(20_000) },
+            ),
+            (VariantKind::Storyboard, EncoderInput::Storyboard(&sheet)),
+        ] {
+            for format in FORMATS {
+                let encoded = encode(format, input);
+                assert_eq!(
+                    encoded.is_ok(),
+                    kind.formats().contains(&format),
+                    "{kind:?} {format:?}: {encoded:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn rejects_output_of_another_size() {
+        let size = Size { width: 64, height: 36 };
+        let larger = Size { width: 65, height: 36 };
+        let bytes = jpeg::encode(&vec![90; size.frame_bytes()], size, jpeg::POSTER_QUALITY).unwrap();
+        for (expected, may_shrink, is_accepted) in
+            [(size, false, true), (larger, false, false), (larger, true, true)]
+        {
+            let verified = verify(OutputFormat::Jpg, bytes.clone(), expected, may_shrink);
+            assert_eq!(verified.is_ok(), is_accepted, "{expected:?}");
+        }
+        assert!(verify(OutputFormat::Webp, bytes, size, true).is_err());
+    }
+}

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::codec::CODECS;
 use crate::demux::demuxer::Crop;
-use crate::size::Size;
+use crate::size::{Size, scale_side};
 
 /// The transfer function of the video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -97,7 +97,21 @@ impl MediaInfo {
     }
 }
 
+/// Frames with more pixels than this are large.
+const LARGE_PIXELS: u64 = 1920 * 1200;
+
 impl MediaInfo {
+    /// The duration of this many frames, in milliseconds; 0 if the frame rate is unknown.
+    pub fn frames_duration_ms(&self, frames: u64) -> u64 {
+        if self.fps > 0.0 { (frames as f64 * 1000.0 / self.fps) as u64 } else { 0 }
+    }
+
+    /// Whether only one child at a time may decode its frames: each 4K decoder needs a few hundred megabytes.
+    pub fn has_large_frames(&self) -> bool {
+        let Size { width, height } = self.coded_size;
+        u64::from(width) * u64::from(height) > LARGE_PIXELS
+    }
+
     /// Whether the video has a high dynamic range.
     pub fn is_hdr(&self) -> bool {
         self.transfer != ColorTransfer::Sdr || self.is_ipt()
@@ -140,10 +154,9 @@ impl MediaInfo {
     }
 }
 
-/// `side * to / from`, rounded, at least 1.
-fn scale_side(side: u32, to: u32, from: u32) -> u32 {
-    let from = u64::from(from.max(1));
-    u32::try_from((u64::from(side) * u64::from(to) + from / 2) / from).unwrap_or(u32::MAX).max(1)
+/// Whether two durations differ by at most 2% of the first or half a second.
+pub fn is_close_duration(one_ms: u64, other_ms: u64) -> bool {
+    one_ms.abs_diff(other_ms) <= (one_ms / 50).max(500)
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -12,22 +12,40 @@ with open(sys.argv[1], encoding="utf-8") as file:
 checked = 0
 
 
+def resolve(value):
+    """The component, if the value is a reference to one."""
+    while "$ref" in value:
+        _, *names = value["$ref"].split("/")
+        value = document
+        for name in names:
+            value = value[name]
+    return value
+
+
 def contents():
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             name = f"{method.upper()} {path}"
-            yield from ((f"{name} body {media}", content) for media, content in operation.get("requestBody", {}).get("content", {}).items())
+            bodies = resolve(operation.get("requestBody", {})).get("content", {})
+            yield from ((f"{name} body {media}", content) for media, content in bodies.items())
             for status, response in operation["responses"].items():
-                yield from ((f"{name} {status} {media}", content) for media, content in response.get("content", {}).items())
+                contents = resolve(response).get("content", {})
+                yield from ((f"{name} {status} {media}", content) for media, content in contents.items())
+
+
+def examples(content):
+    if "example" in content:
+        yield content["example"]
+    for example in content.get("examples", {}).values():
+        yield resolve(example)["value"]
 
 
 for name, content in contents():
-    if "example" not in content:
-        continue
-    schema = {**content["schema"], "components": document["components"]}
-    validator = jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
-    errors = [f"{name}: {error.message} at {list(error.instance_path)}" for error in validator.iter_errors(content["example"])]
-    if errors:
-        sys.exit("\n".join(errors))
-    checked += 1
+    for example in examples(content):
+        schema = {**content["schema"], "components": document["components"]}
+        validator = jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
+        errors = [f"{name}: {error.message} at {list(error.instance_path)}" for error in validator.iter_errors(example)]
+        if errors:
+            sys.exit("\n".join(errors))
+        checked += 1
 print(checked)

@@ -251,7 +251,7 @@ impl<'a> Deployer<'a> {
         println!("uploaded: {}", names.join(", "));
         if self.settings.new_key {
             println!(
-                "the old key is still valid: once the new one works, delete it with `deploy/account drop-keys --but` and the new key's id"
+                "the old key is still valid: once the new one works, delete it with `deploy/account drop-keys --keep` and the new key's id"
             );
         }
         Ok(())

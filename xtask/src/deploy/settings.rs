@@ -3,6 +3,7 @@
 use std::fmt;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use lexopt::{Arg, Parser, ValueExt as _};
 
 use crate::doctor;
 use crate::package::Arch;
@@ -65,21 +66,22 @@ impl DeployOptions {
             dry_run: false,
             prebuilt: false,
         };
-        let mut arguments = arguments.iter();
-        while let Some(argument) = arguments.next() {
-            let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
-            match argument.as_str() {
-                "--origin" => settings.origin = Some(parse_origin(value()?)?),
-                "--allow-origin" => settings.allowed_origins.push(parse_page_origin(value()?)?),
-                "--stack" => settings.stack = parse_name(value()?, "a stack")?,
-                "--region" => settings.region = parse_name(value()?, "a region")?,
-                "--arch" => settings.arch = Arch::parse(value()?)?,
-                "--parameter" => settings.parameters.push(parse_parameter(value()?)?),
-                "--new-key" => settings.new_key = true,
-                "--delete-videos" => settings.delete_videos = true,
-                "--dry-run" => settings.dry_run = true,
-                "--prebuilt" => settings.prebuilt = true,
-                other => bail!("unknown argument `{other}`: `cargo xtask help` lists the arguments"),
+        let mut parser = Parser::from_args(arguments);
+        while let Some(argument) = parser.next()? {
+            match argument {
+                Arg::Long("origin") => settings.origin = Some(parse_origin(&value(&mut parser)?)?),
+                Arg::Long("allow-origin") => {
+                    settings.allowed_origins.push(parse_page_origin(&value(&mut parser)?)?);
+                }
+                Arg::Long("stack") => settings.stack = parse_name(&value(&mut parser)?, "a stack")?,
+                Arg::Long("region") => settings.region = parse_name(&value(&mut parser)?, "a region")?,
+                Arg::Long("arch") => settings.arch = Arch::parse(&value(&mut parser)?)?,
+                Arg::Long("parameter") => settings.parameters.push(parse_parameter(&value(&mut parser)?)?),
+                Arg::Long("new-key") => settings.new_key = true,
+                Arg::Long("delete-videos") => settings.delete_videos = true,
+                Arg::Long("dry-run") => settings.dry_run = true,
+                Arg::Long("prebuilt") => settings.prebuilt = true,
+                other => bail!("{}: `cargo xtask help` lists the arguments", other.unexpected()),
             }
         }
         Ok(settings)
@@ -91,6 +93,11 @@ impl DeployOptions {
             self.origin.iter().chain(&self.allowed_origins).map(String::as_str).collect();
         origins.join(",")
     }
+}
+
+/// The value of the last option.
+fn value(parser: &mut Parser) -> Result<String, lexopt::Error> {
+    parser.value()?.string()
 }
 
 /// Parses an origin whose pages can upload: of a site, of this machine, or of an app with a custom scheme.
@@ -211,6 +218,18 @@ mod tests {
             "--delete-everything",
         ] {
             assert!(parse_text(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_wrong_argument() {
+        for (wrong, message) in [
+            ("--origin", "missing argument for option '--origin'"),
+            ("--fly", "invalid option '--fly': `cargo xtask help` lists the arguments"),
+            ("now", "unexpected argument \"now\": `cargo xtask help` lists the arguments"),
+            ("--dry-run=yes", "unexpected argument for option '--dry-run': \"yes\""),
+        ] {
+            assert_eq!(parse_text(wrong).unwrap_err().to_string(), message);
         }
     }
 }

@@ -1,5 +1,4 @@
-//! Installs the build tools that are crates into the tools cache. Each belongs to a crate in Cargo.lock and must have
-//! exactly its version.
+//! Installs the tools that are crates into the tools cache, each in exactly one version.
 
 use std::process::Command;
 
@@ -7,31 +6,60 @@ use anyhow::{Context as _, Result};
 
 use crate::project::Project;
 use crate::run::{self, LoggedStep};
+use crate::setup::Purpose;
 use crate::version::{self, Version};
 
-/// A tool and the crate whose version it follows.
+/// A tool.
 struct CrateTool {
     package: &'static str,
     program: &'static str,
-    version_from: &'static str,
+    version: ToolVersion,
+    /// The tool is part of this setup and of the following ones.
+    purpose: Purpose,
 }
 
-const TOOLS: [CrateTool; 2] = [
-    CrateTool { package: "worker-build", program: "worker-build", version_from: "worker" },
+/// The required version of a tool.
+enum ToolVersion {
+    /// The version of this crate in Cargo.lock.
+    OfCrate(&'static str),
+    Fixed(Version),
+}
+
+const TOOLS: [CrateTool; 3] = [
+    CrateTool {
+        package: "worker-build",
+        program: "worker-build",
+        version: ToolVersion::OfCrate("worker"),
+        purpose: Purpose::Build,
+    },
     // The format between the macro and the tool changes with every release.
-    CrateTool { package: "wasm-bindgen-cli", program: "wasm-bindgen", version_from: "wasm-bindgen" },
+    CrateTool {
+        package: "wasm-bindgen-cli",
+        program: "wasm-bindgen",
+        version: ToolVersion::OfCrate("wasm-bindgen"),
+        purpose: Purpose::Build,
+    },
+    // Checks the licenses of dependencies.
+    CrateTool {
+        package: "cargo-deny",
+        program: "cargo-deny",
+        version: ToolVersion::Fixed(Version(0, 20, 2)),
+        purpose: Purpose::Test,
+    },
 ];
 
 const ADVICE: &str =
     "Check that the crate registry is reachable (`cargo update --dry-run`), then run this again.";
 
-pub(super) fn ensure(project: &Project) -> Result<()> {
+pub(super) fn ensure(project: &Project, purpose: Purpose) -> Result<()> {
     let lock = project.read("Cargo.lock")?;
     let mut has_built = false;
-    for tool in &TOOLS {
-        let version = version::locked_version(&lock, tool.version_from).with_context(|| {
-            format!("Cargo.lock does not contain exactly one version of {}", tool.version_from)
-        })?;
+    for tool in TOOLS.iter().filter(|tool| purpose >= tool.purpose) {
+        let version = match tool.version {
+            ToolVersion::OfCrate(name) => version::locked_version(&lock, name)
+                .with_context(|| format!("Cargo.lock does not contain exactly one version of {name}"))?,
+            ToolVersion::Fixed(version) => version,
+        };
         if installed_version(project, tool) == Some(version) {
             run::print_ok(tool.program, version);
             continue;

@@ -133,7 +133,7 @@ pub(crate) fn run(project: &Project, purpose: Purpose) -> Result<Toolset> {
     let programs = system::ensure(project, &programs_needed)?;
     node::ensure(project)?;
     let wasm = wasm::ensure(project)?;
-    crates::ensure(project)?;
+    crates::ensure(project, purpose)?;
     let mut tools = Toolset { wasm, media: None, reference: None, test: None };
     if let [_, _, python, chromium, ..] = programs.as_slice() {
         let deploy_tools = DeployTools {

@@ -13,10 +13,10 @@ use crate::frames::exit_status;
 use crate::frames::ffmpeg::missing_index::is_index_missing;
 use crate::frames::ffmpeg::timestamps::TimelineSegment;
 use crate::source::proxy::SourceProxy;
-use glimpse_media::container::Container;
+use glimpse_media::container::{Container, DurationCheck};
 use glimpse_media::demux::flv::tag;
 use glimpse_media::ffmpeg_args::{self, Input};
-use glimpse_media::probe::{self, MediaInfo};
+use glimpse_media::probe::{self, MediaInfo, is_close_duration};
 
 /// How many bytes of the end are read to find the last tag: at first, and if those contain none.
 const TAIL_BYTES: [u64; 2] = [256 * 1024, 4 * 1024 * 1024];
@@ -26,48 +26,6 @@ const COUNTED_BYTES: u64 = 1024 * 1024 * 1024;
 /// count its frames.
 const RECOUNTED_BYTES: u64 = 64 * 1024 * 1024;
 const RECOUNTED_SEGMENTS: usize = 20;
-/// Muxers leave a start time up to this for reordering, in milliseconds.
-const MAX_REORDER_MS: u64 = 2_000;
-
-/// How a reported duration is verified.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum DurationCheck {
-    /// Not at all: the container stores the duration at its end, or its demuxer reads the end.
-    None,
-    /// Against the time of the last tag, which takes one read.
-    LastTag,
-    /// With ffprobe, which seeks near the end and lists the packets there.
-    LastPackets,
-    /// By counting all packets.
-    CountPackets,
-}
-
-fn duration_check(container: Container, info: &MediaInfo) -> DurationCheck {
-    let is_unknown = info.duration_ms == 0;
-    match container {
-        Container::Flv => DurationCheck::LastTag,
-        // Its duration counts from zero, regardless of the start time.
-        Container::Asf if is_unknown || info.start_ms > MAX_REORDER_MS => DurationCheck::LastPackets,
-        Container::Ogg if is_unknown => DurationCheck::LastPackets,
-        // The header contains the planned number of frames; in a pipe, that is half of the maximum. Without an index,
-        // the duration is estimated from the file size.
-        Container::Avi
-            if !is_close(info.duration_ms, frames_duration_ms(info.frame_count, info.fps))
-                || !(1..=limits::MAX_DURATION_MS).contains(&info.duration_ms) =>
-        {
-            DurationCheck::CountPackets
-        }
-        // The reported duration is an estimate from the bit rate, which may be variable.
-        Container::Mpegvideo => DurationCheck::CountPackets,
-        Container::Mpeg | Container::Mpegts if is_unknown => DurationCheck::CountPackets,
-        _ => DurationCheck::None,
-    }
-}
-
-/// Whether two durations differ by at most 2% or half a second.
-fn is_close(one: u64, other: u64) -> bool {
-    one.abs_diff(other) <= (one / 50).max(500)
-}
 
 /// Frames per second. For elementary streams the averages of ffprobe are a guess of its demuxer.
 pub(super) fn frame_rate(container: Container, info: &MediaInfo) -> f64 {
@@ -75,15 +33,10 @@ pub(super) fn frame_rate(container: Container, info: &MediaInfo) -> f64 {
     if is_elementary { 1000.0 / info.frame_ms } else { info.fps }
 }
 
-/// The duration of this many frames, in milliseconds.
-fn frames_duration_ms(frames: u64, fps: f64) -> u64 {
-    if fps > 0.0 { (frames as f64 * 1000.0 / fps) as u64 } else { 0 }
-}
-
 /// The duration of a source with this many packets. `None` if the reported duration is right: the AVI is complete, and
 /// its audio is longer than its video.
 fn counted_duration_ms(container: Container, info: &MediaInfo, packets: u64) -> Option<u64> {
-    let counted_ms = frames_duration_ms(packets, info.fps);
+    let counted_ms = info.frames_duration_ms(packets);
     let is_complete = container == Container::Avi && info.frame_count > 0 && packets >= info.frame_count;
     Some(counted_ms).filter(|counted_ms| !is_complete || *counted_ms >= info.duration_ms)
 }
@@ -101,7 +54,7 @@ pub(super) async fn measure(
     let input = DecoderInput::Proxy(proxy, container);
     // The header of a truncated MXF contains the duration of the complete file.
     let is_truncated = container == Container::Mxf && is_index_missing(proxy, container).await?;
-    let check = if is_truncated { DurationCheck::CountPackets } else { duration_check(container, info) };
+    let check = if is_truncated { DurationCheck::CountPackets } else { container.duration_check(info) };
     let measured_ms = match check {
         DurationCheck::LastTag => last_tag_end_ms(proxy, info).await?,
         DurationCheck::LastPackets => {
@@ -128,7 +81,7 @@ pub(super) async fn measure(
 pub(super) fn resolve_duration(reported_ms: u64, measured_ms: Option<u64>) -> Result<u64, Code> {
     // A measurement beyond the maximum duration means that the timestamps jump; it is ignored.
     let found = measured_ms.filter(|found| (1..=limits::MAX_DURATION_MS).contains(found));
-    let length = found.filter(|found| !is_close(*found, reported_ms)).unwrap_or(reported_ms);
+    let length = found.filter(|found| !is_close_duration(*found, reported_ms)).unwrap_or(reported_ms);
     if length > limits::MAX_DURATION_MS { Err(Code::TooLong) } else { Ok(length) }
 }
 
@@ -154,7 +107,7 @@ pub(super) async fn recount(
         let report = try_ffprobe(decoder, DecoderInput::Proxy(proxy, Container::Mpeg), &args).await?;
         let counted = report
             .and_then(|report| probe::parse_packet_count(&report))
-            .map(|count| frames_duration_ms(count, info.fps));
+            .map(|count| info.frames_duration_ms(count));
         segment.start_ms = start_ms;
         segment.duration_ms = counted.filter(|length| *length > 0).unwrap_or(segment.duration_ms);
         start_ms += segment.duration_ms;
@@ -169,7 +122,7 @@ async fn last_tag_end_ms(proxy: &SourceProxy, info: &MediaInfo) -> Result<Option
             exit_status::check_source(proxy.first_error())?;
             return Ok(None);
         };
-        let frame_ms = frames_duration_ms(1, info.fps);
+        let frame_ms = info.frames_duration_ms(1);
         let video_end_ms = tag::last_video_time_ms(&tail).map(|start_ms| start_ms + frame_ms);
         // Audio after the last frame is played.
         if let Some(end_ms) = video_end_ms.max(tag::last_audio_time_ms(&tail)) {
@@ -196,36 +149,6 @@ pub(super) async fn try_ffprobe(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn checks_only_unreliable_durations() {
-        let reported = |duration_ms, start_ms, frames| MediaInfo {
-            duration_ms,
-            start_ms,
-            frame_count: frames,
-            fps: 25.0,
-            ..MediaInfo::default()
-        };
-        for (container, info, expected) in [
-            (Container::Mpegts, reported(60_000, 3_600_000, 0), DurationCheck::None),
-            (Container::Mpegts, reported(0, 0, 0), DurationCheck::CountPackets),
-            (Container::Mpeg, reported(60_000, 540, 0), DurationCheck::None),
-            (Container::Mpegvideo, reported(1064, 0, 0), DurationCheck::CountPackets),
-            (Container::Avi, reported(60_000, 0, 1500), DurationCheck::None),
-            (Container::Avi, reported(36_000, 0, 1500), DurationCheck::CountPackets),
-            (Container::Avi, reported(46_458_440, 0, 1 << 30), DurationCheck::CountPackets),
-            (Container::Avi, reported(42_949_672_960, 0, 1 << 30), DurationCheck::CountPackets),
-            (Container::Avi, reported(0, 0, 0), DurationCheck::CountPackets),
-            (Container::Asf, reported(60_000, 0, 0), DurationCheck::None),
-            (Container::Asf, reported(0, 0, 0), DurationCheck::LastPackets),
-            (Container::Asf, reported(3_660_000, 3_600_000, 0), DurationCheck::LastPackets),
-            (Container::Flv, reported(60_000, 0, 0), DurationCheck::LastTag),
-            (Container::Ogg, reported(60_000, 0, 0), DurationCheck::None),
-            (Container::Mxf, reported(0, 0, 0), DurationCheck::None),
-        ] {
-            assert_eq!(duration_check(container, &info), expected, "{container:?} {info:?}");
-        }
-    }
 
     #[test]
     fn complete_avi_keeps_reported_duration() {

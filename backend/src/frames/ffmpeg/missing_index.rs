@@ -13,23 +13,38 @@ const HEAD_BYTES: u64 = 1024 * 1024;
 /// # Errors
 /// An error of the storage.
 pub(super) async fn is_index_missing(proxy: &SourceProxy, container: Container) -> Result<bool, JobError> {
-    if !matches!(container, Container::Avi | Container::Flv | Container::Mxf) {
-        return Ok(false);
-    }
+    let Some(is_missing) = index_check(container) else { return Ok(false) };
     let total_bytes = proxy.total_bytes();
     let head = proxy.read(0..total_bytes.min(HEAD_BYTES)).await;
     exit_status::check_source(proxy.first_error())?;
-    Ok(head.is_ok_and(|head| is_missing_in_head(container, &head, total_bytes)))
+    Ok(head.is_ok_and(|head| is_missing(&head, total_bytes)))
 }
 
-fn is_missing_in_head(container: Container, head: &[u8], total_bytes: u64) -> bool {
+/// Tells from the beginning and the number of bytes of a file whether its index is missing. `None` for a container
+/// whose beginning does not tell.
+fn index_check(container: Container) -> Option<fn(&[u8], u64) -> bool> {
     match container {
-        Container::Avi => is_avi_truncated(head, total_bytes),
-        // A script tag with an index of keyframes contains this name.
-        Container::Flv => !head.windows(11).any(|name| name == b"\0\x09keyframes"),
-        Container::Mxf => mxf_footer_offset(head).is_some_and(|offset| offset == 0 || offset >= total_bytes),
-        _ => false,
+        Container::Avi => Some(is_avi_truncated),
+        Container::Flv => Some(|head, _| is_keyframe_index_missing(head)),
+        Container::Mxf => Some(is_mxf_footer_missing),
+        Container::Mov
+        | Container::Matroska
+        | Container::Mpegts
+        | Container::Mpeg
+        | Container::Mpegvideo
+        | Container::Ogg
+        | Container::Asf
+        | Container::Gif => None,
     }
+}
+
+/// Whether there is no index of keyframes: a script tag with one contains this name.
+fn is_keyframe_index_missing(head: &[u8]) -> bool {
+    !head.windows(11).any(|name| name == b"\0\x09keyframes")
+}
+
+fn is_mxf_footer_missing(head: &[u8], total_bytes: u64) -> bool {
+    mxf_footer_offset(head).is_some_and(|offset| offset == 0 || offset >= total_bytes)
 }
 
 /// Whether an AVI ends before its first RIFF chunk does, which contains the index after the data. A size of 0 was never
@@ -80,7 +95,7 @@ mod tests {
             (Container::Asf, avi_head(0), false),
         ] {
             assert_eq!(
-                is_missing_in_head(container, &head, 1000),
+                index_check(container).is_some_and(|is_missing| is_missing(&head, 1000)),
                 expected,
                 "{container:?} {}",
                 head.escape_ascii()

@@ -61,11 +61,10 @@ impl FfmpegSource {
         // A stream whose duration equals the difference of its first and last timestamps has one segment.
         let is_continuous =
             known_duration_ms.is_some_and(|length_ms| length_ms.abs_diff(info.duration_ms) <= 1);
-        let mut segments = match container {
-            Container::Mpegts | Container::Mpeg if !is_continuous => {
-                timestamps::find_segments(&proxy, container, info.fps).await?
-            }
-            _ => Vec::new(),
+        let mut segments = if container.has_running_clock() && !is_continuous {
+            timestamps::find_segments(&proxy, container, info.fps).await?
+        } else {
+            Vec::new()
         };
         if container == Container::Mpeg {
             duration::recount(&decoder, &proxy, &info, &mut segments).await?;

@@ -25,8 +25,6 @@ const SHORT_FRAMES: u32 = 12;
 const SEARCHED_MS: u64 = 10 * 60 * 1000;
 /// How many frames that search decodes.
 const SEARCH_FRAMES: u32 = 30;
-/// Sources with more pixels than this are decoded one child at a time: each 4K decoder needs a few hundred megabytes.
-const LARGE_PIXELS: u64 = 1920 * 1200;
 
 /// Finds the poster of a source, in the size of a default poster.
 pub(super) async fn choose(source: &FfmpegSource) -> Result<RgbFrame, JobError> {
@@ -81,11 +79,10 @@ async fn score_frames(
     priority: Priority,
     best: &mut BestCandidate,
 ) -> Result<(), JobError> {
-    let coded = source.info.coded_size;
-    let is_large = u64::from(coded.width) * u64::from(coded.height) > LARGE_PIXELS;
+    let max_children = if source.info.has_large_frames() { 1 } else { 2 };
     let mut frames = futures::stream::iter(requests.to_vec())
         .map(|request| async move { source.decode(&request, priority).await })
-        .buffered(if is_large { 1 } else { 2 });
+        .buffered(max_children);
     while let Some(result) = frames.next().await {
         let found = exit_status::catch_rejection(result)?;
         // A timeout ends the search: the other requests would take as long.

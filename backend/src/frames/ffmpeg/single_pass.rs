@@ -15,7 +15,7 @@ use crate::frames::ffmpeg::missing_index::is_index_missing;
 use crate::frames::ffmpeg::{FfmpegSource, duration, tiles};
 use crate::frames::poster_selector::is_better;
 use crate::frames::{AnimationFrames, RgbFrame, StoryboardFrames};
-use glimpse_media::container::Container;
+use glimpse_media::container::SeekSupport;
 use glimpse_media::ffmpeg_args::{self, DecodeRequest, SeekTarget};
 use glimpse_media::image::{placeholder, score, storyboard};
 use glimpse_media::plan;
@@ -39,15 +39,12 @@ async fn is_needed(source: &FfmpegSource) -> Result<bool, JobError> {
     if source.info.duration_ms <= SHORT_MS {
         return Ok(false);
     }
-    match source.container {
-        // These formats have no index, and no timestamps to search for.
-        Container::Gif | Container::Mpegvideo => Ok(!tiles::is_full_decode_cheap(source)),
-        Container::Avi | Container::Flv | Container::Mxf | Container::Asf | Container::Ogg
-            if source.proxy.total_bytes() > CACHED_BYTES =>
-        {
+    match source.container.seek_support() {
+        SeekSupport::Unsupported => Ok(!tiles::is_full_decode_cheap(source)),
+        SeekSupport::OptionalIndex if source.proxy.total_bytes() > CACHED_BYTES => {
             Ok(is_index_missing(&source.proxy, source.container).await? || !are_seeks_cheap(source).await?)
         }
-        _ => Ok(false),
+        SeekSupport::OptionalIndex | SeekSupport::Reliable => Ok(false),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::frames::decoder::Priority;
 use crate::frames::exit_status;
 use crate::frames::ffmpeg::{FfmpegSource, poster};
 use crate::frames::{RgbFrame, StoryboardFrames};
-use glimpse_media::container::Container;
+use glimpse_media::container::StoryboardStrategy;
 use glimpse_media::ffmpeg_args::{DecodeRequest, SeekTarget};
 use glimpse_media::image::{placeholder, storyboard};
 use glimpse_media::plan;
@@ -22,34 +22,6 @@ use glimpse_media::size::Size;
 
 /// Sources up to this duration are decoded as a whole, in milliseconds: cheaper than fifty seeks.
 const WHOLE_MS: u64 = 30_000;
-/// Sources up to this size are decoded in one pass where a seek is a search, in bytes.
-const SEARCHED_BYTES: u64 = 256 * 1024 * 1024;
-/// Sources up to this size are decoded in one pass although they may have an index, in bytes.
-const INDEXED_BYTES: u64 = 64 * 1024 * 1024;
-
-/// How the frames are decoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum StoryboardStrategy {
-    /// In one pass over the whole source.
-    SinglePass,
-    /// With seeks.
-    Seeks,
-    /// With seeks, which a request near the end has shown to be cheap (`single_pass`).
-    ProbedSeeks,
-}
-
-fn strategy(container: Container, bytes: u64) -> StoryboardStrategy {
-    match container {
-        // These formats have no index, and no timestamps to search for.
-        Container::Mpegvideo | Container::Gif => StoryboardStrategy::SinglePass,
-        Container::Mpegts | Container::Mpeg | Container::Ogg | Container::Asf if bytes <= SEARCHED_BYTES => {
-            StoryboardStrategy::SinglePass
-        }
-        Container::Avi | Container::Flv if bytes <= INDEXED_BYTES => StoryboardStrategy::SinglePass,
-        Container::Avi | Container::Flv => StoryboardStrategy::ProbedSeeks,
-        _ => StoryboardStrategy::Seeks,
-    }
-}
 
 /// The storyboard; if nothing can be decoded, its tiles show the poster.
 pub(super) async fn storyboard(
@@ -92,7 +64,7 @@ async fn decode_short(source: &FfmpegSource, count: usize, size: Size) -> Result
     let mut frames = decode_pass(source, count, size, SeekTarget::SlotMiddles, source.best_effort()).await?;
     // The last frames of any source may be missing.
     if frames.len() * 8 < count * 7
-        && strategy(source.container, source.proxy.total_bytes()) == StoryboardStrategy::SinglePass
+        && source.container.storyboard_strategy(source.proxy.total_bytes()) == StoryboardStrategy::SinglePass
     {
         let keyframes = decode_pass(source, count, size, SeekTarget::FileStart, source.best_effort()).await?;
         frames.extend(keyframes.into_iter().skip(frames.len()));
@@ -101,7 +73,7 @@ async fn decode_short(source: &FfmpegSource, count: usize, size: Size) -> Result
 }
 
 async fn decode_long(source: &FfmpegSource, count: usize, size: Size) -> Result<Vec<Bytes>, JobError> {
-    if strategy(source.container, source.proxy.total_bytes()) != StoryboardStrategy::SinglePass {
+    if source.container.storyboard_strategy(source.proxy.total_bytes()) != StoryboardStrategy::SinglePass {
         return decode_by_seeks(source, 0..count, count, size).await;
     }
     let mut frames =
@@ -160,30 +132,4 @@ async fn decode_by_seeks(
         .buffered(2)
         .try_collect()
         .await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn small_unindexed_sources_use_a_single_pass() {
-        const MIB: u64 = 1024 * 1024;
-        for (container, size_mib, expected) in [
-            (Container::Mpegts, 80, StoryboardStrategy::SinglePass),
-            (Container::Mpegts, 2000, StoryboardStrategy::Seeks),
-            (Container::Mpeg, 256, StoryboardStrategy::SinglePass),
-            (Container::Asf, 257, StoryboardStrategy::Seeks),
-            (Container::Mpegvideo, 2000, StoryboardStrategy::SinglePass),
-            (Container::Avi, 64, StoryboardStrategy::SinglePass),
-            (Container::Avi, 65, StoryboardStrategy::ProbedSeeks),
-            (Container::Flv, 2000, StoryboardStrategy::ProbedSeeks),
-            (Container::Mxf, 10, StoryboardStrategy::Seeks),
-            // Damaged files that are not read by their index have one nevertheless.
-            (Container::Mov, 10, StoryboardStrategy::Seeks),
-            (Container::Matroska, 10, StoryboardStrategy::Seeks),
-        ] {
-            assert_eq!(strategy(container, size_mib * MIB), expected, "{container:?} of {size_mib} MiB");
-        }
-    }
 }

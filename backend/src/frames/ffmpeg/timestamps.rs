@@ -172,7 +172,15 @@ async fn read_timestamps(
     let mut timestamps = match container {
         Container::Mpegts => parse_transport_stream(&bytes),
         Container::Mpeg => parse_program_stream(&bytes),
-        _ => Vec::new(),
+        Container::Mov
+        | Container::Matroska
+        | Container::Avi
+        | Container::Flv
+        | Container::Mpegvideo
+        | Container::Ogg
+        | Container::Asf
+        | Container::Mxf
+        | Container::Gif => Vec::new(),
     };
     for timestamp in &mut timestamps {
         timestamp.offset += start;

@@ -22,8 +22,6 @@ use glimpse_media::plan::{self, FrameRequest};
 use glimpse_media::probe::MediaInfo;
 use glimpse_media::size::Size;
 
-/// Sources with more pixels than this are decoded one child at a time: each 4K decoder needs a few hundred megabytes.
-const LARGE_PIXELS: u64 = 1920 * 1200;
 /// How many attempts there are: one, another one after false keyframes, and one for mixed frame sizes.
 const MAX_ATTEMPTS: usize = 3;
 /// Width of the frames among which the poster is selected, in pixels: enough to recognize sharp ones.
@@ -87,10 +85,6 @@ impl DecodeSizes {
             info,
             tone_map,
         }
-    }
-
-    fn is_large(&self) -> bool {
-        u64::from(self.info.coded_size.width) * u64::from(self.info.coded_size.height) > LARGE_PIXELS
     }
 
     fn pass(&self, size: Size, quality: DecodeQuality, priority: Priority) -> DecodePass<'_> {
@@ -170,7 +164,7 @@ impl<S: Store> NativeSource<S> {
             Ok::<_, OpenError>(TileResult::Tiles(selection, best))
         };
         let decode_animation = self.decode_animation_excerpts(animation_excerpts, &sizes);
-        let (tiles_result, animation_frames) = if sizes.is_large() {
+        let (tiles_result, animation_frames) = if sizes.info.has_large_frames() {
             let animation_frames = decode_animation.await?;
             (decode_tiles.await?, animation_frames)
         } else {
@@ -199,8 +193,18 @@ impl<S: Store> NativeSource<S> {
         if let Some(frames) = self.animation_around_poster(&selected, &best, fps, &sizes).await? {
             selected = frames;
         }
-        let animation = (selected, fps);
-        let frames = assemble_frames(&sizes, best, animation, (&tiles, &places, &selection));
+        let resized_poster = |size: Size| resize(&best.rgb, sizes.poster, size);
+        if selected.is_empty() {
+            selected.push(resized_poster(sizes.animation));
+        }
+        let storyboard = fill_tiles(&tiles, &places, &selection, &resized_poster(sizes.tile));
+        let frames = DecodedFrames {
+            poster_ms: best.at_ms,
+            poster: RgbFrame { rgb: best.rgb, size: sizes.poster },
+            animation: AnimationFrames { frames: selected, size: sizes.animation, fps },
+            storyboard: StoryboardFrames { frames: storyboard, size: sizes.tile },
+            info: sizes.info,
+        };
         Ok(AttemptResult::Done(Box::new(frames)))
     }
 
@@ -348,24 +352,6 @@ impl<S: Store> NativeSource<S> {
     fn presentation_ms(&self, slot: u32, layout: &ExcerptPlan) -> Option<u64> {
         let request = layout.positions.iter().flatten().find(|pick| pick.frame_index == slot)?;
         Some(plan::frame_time_ms(self.demuxer.track(), request.pts))
-    }
-}
-
-fn assemble_frames(
-    sizes: &DecodeSizes,
-    best: Candidate,
-    (frames, fps): (Vec<Bytes>, f64),
-    (tiles, places, selection): (&ExcerptPlan, &[(usize, usize)], &PosterSelection),
-) -> DecodedFrames {
-    let resized_poster = |size: Size| resize(&best.rgb, sizes.poster, size);
-    let frames = if frames.is_empty() { vec![resized_poster(sizes.animation)] } else { frames };
-    let storyboard = fill_tiles(tiles, places, selection, &resized_poster(sizes.tile));
-    DecodedFrames {
-        info: sizes.info.clone(),
-        poster_ms: best.at_ms,
-        poster: RgbFrame { rgb: best.rgb, size: sizes.poster },
-        animation: AnimationFrames { frames, size: sizes.animation, fps },
-        storyboard: StoryboardFrames { frames: storyboard, size: sizes.tile },
     }
 }
 

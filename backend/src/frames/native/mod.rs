@@ -23,13 +23,12 @@ use glimpse_media::container::Container;
 use glimpse_media::demux::buffer::SparseBuffer;
 use glimpse_media::demux::demuxer::{Demuxer, DolbyVision, Sample, SampleRequest};
 use glimpse_media::demux::error::ReadError;
-use glimpse_media::demux::{flv, matroska, mp4};
 use glimpse_media::excerpt;
 use glimpse_media::excerpt::ExcerptSample;
 use glimpse_media::excerpt::frame_size;
 use glimpse_media::excerpt::mp4_writer::{self, Excerpt, write_excerpt};
 use glimpse_media::excerpt::plan::ExcerptPlan;
-use glimpse_media::ffmpeg_args::{self, DecodeQuality};
+use glimpse_media::ffmpeg_args::{self, DecodeQuality, ExcerptRequest};
 use glimpse_media::image::score;
 use glimpse_media::plan::{self, FrameRequest};
 use glimpse_media::probe::MediaInfo;
@@ -72,12 +71,9 @@ impl<S: Store> NativeSource<S> {
         container: Container,
     ) -> Result<Self, OpenError> {
         buffer.set_deadline(decoder.deadlines.invocation.into_std());
-        let demuxer: Box<dyn Demuxer> = match container {
-            Container::Mov => Box::new(reader.read_until_ready(&mut buffer, mp4::open).await?),
-            Container::Matroska => Box::new(reader.read_until_ready(&mut buffer, matroska::open).await?),
-            Container::Flv => Box::new(reader.read_until_ready(&mut buffer, flv::open).await?),
-            _ => return Err(OpenError::Unsupported("container not supported")),
-        };
+        let native = container.native_demuxer();
+        let open = native.ok_or(OpenError::Unsupported("container not supported"))?.open;
+        let demuxer = reader.read_until_ready(&mut buffer, open).await?;
         if plan::ms_from_ticks(demuxer.track(), demuxer.track().duration) > limits::MAX_DURATION_MS {
             return Err(JobError::Rejected(Code::TooLong).into());
         }
@@ -89,6 +85,11 @@ impl<S: Store> NativeSource<S> {
     pub fn with_display_size(mut self, size: Size) -> Self {
         self.display_size = Some(size);
         self
+    }
+
+    /// Frees the memory of the bytes that were read; they are read again if they are needed.
+    pub fn release_buffer(&mut self) {
+        self.buffer = self.buffer.to_empty();
     }
 
     /// The frame shown at a time, in this size.
@@ -323,8 +324,8 @@ impl<S: Store> NativeSource<S> {
         let mut missing = 0;
         let mut rejection = None;
         for excerpt in excerpts {
-            let arguments =
-                ffmpeg_args::decode_excerpt(info, tone_map, &matrix, (size, excerpt.frame_count), quality);
+            let request = ExcerptRequest { matrix, count: excerpt.frame_count, size, quality };
+            let arguments = ffmpeg_args::decode_excerpt(info, tone_map, &request);
             let (frame_sender, mut receiver) = mpsc::channel(1);
             let format = FrameFormat::new(info, size, excerpt.frame_count);
             let decode = self.decoder.decode(
@@ -397,11 +398,8 @@ impl<S: Store> NativeSource<S> {
 /// The name of the codec of a rejected source, if its container names it.
 pub async fn codec_name<S: Store>(reader: &RangeReader<S>, container: Container) -> Option<String> {
     let (mut buffer, _) = reader.detect_container().await.ok()?;
-    let name = match container {
-        Container::Mov => reader.read_until_ready(&mut buffer, mp4::codec_name).await,
-        Container::Matroska => reader.read_until_ready(&mut buffer, matroska::codec_name).await,
-        _ => return None,
-    };
+    let read_codec_name = container.native_demuxer()?.codec_name?;
+    let name = reader.read_until_ready(&mut buffer, read_codec_name).await;
     name.ok().flatten()
 }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::preview::event;
 use crate::reconcile::service::*;
+use crate::store::PutOptions;
 use crate::store::memory::MemoryStore;
 
 const NOW_MS: u64 = 1_700_000_000_000;
@@ -84,8 +85,8 @@ async fn missed_upload_is_requeued() {
     let also_missed = bucket.add_upload("bob", 2 * HOUR_MS);
     bucket.add_upload("bob", 60_000);
     bucket.add_upload("cleo", 4 * HOUR_MS);
-    store.create_manifest(&Key::Manifest(ready), Bytes::from_static(b"{}")).await.unwrap();
-    store.put_json(&Key::Failure(failed), Bytes::from_static(b"{}")).await.unwrap();
+    store.put(&Key::Manifest(ready), Bytes::from_static(b"{}"), PutOptions::JSON).await.unwrap();
+    store.put(&Key::Failure(failed), Bytes::from_static(b"{}"), PutOptions::JSON).await.unwrap();
     let summary = reconcile(&bucket, store).await.unwrap();
     let mut found = bucket.queued_videos();
     found.sort_by_key(ToString::to_string);
@@ -109,9 +110,9 @@ async fn retried_message_is_not_requeued() {
     };
     let leased =
         json!({ "code": "internal", "attempt": { "lease_expires_at": NOW_MS + 1, "ends_at": NOW_MS + 2 } });
-    store.put_json(&Key::Failure(given_up), leased.to_string().into()).await.unwrap();
-    store.put_json(&Key::Attempt(retried), attempt(NOW_MS - HOUR_MS)).await.unwrap();
-    store.put_json(&Key::Attempt(forgotten), attempt(NOW_MS - 25 * HOUR_MS)).await.unwrap();
+    store.put(&Key::Failure(given_up), leased.to_string().into(), PutOptions::JSON).await.unwrap();
+    store.put(&Key::Attempt(retried), attempt(NOW_MS - HOUR_MS), PutOptions::JSON).await.unwrap();
+    store.put(&Key::Attempt(forgotten), attempt(NOW_MS - 25 * HOUR_MS), PutOptions::JSON).await.unwrap();
     let summary = reconcile(&bucket, store).await.unwrap();
     assert_eq!(bucket.queued_videos(), [forgotten], "an attempt older than a day does not prove a message");
     assert_eq!((summary.looked, summary.queued), (3, 1));

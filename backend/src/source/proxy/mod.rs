@@ -14,14 +14,13 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
-use glimpse_contract::Key;
 use http::header::{ACCEPT_RANGES, ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -34,29 +33,12 @@ use tokio::task::JoinHandle;
 
 use crate::source::proxy::cache::Cache;
 use crate::source::proxy::range::RequestedRange;
-use crate::source::reader::{IoStats, RangeReader};
+use crate::source::range_stream::{ReadCounters, SourceObject};
+use crate::source::reader::IoStats;
 use crate::store::{Store, StoreError};
 
 /// The send buffer of a connection, in bytes.
 const SEND_BUFFER_BYTES: u32 = 64 * 1024;
-
-/// The object that is read.
-#[derive(Debug, Clone)]
-pub struct SourceObject {
-    /// The key of the object.
-    pub key: Key,
-    /// The ETag that the object must have, with quotes.
-    pub etag: String,
-    /// The length of the object in bytes.
-    pub bytes: u64,
-}
-
-impl SourceObject {
-    /// The object of a reader.
-    pub fn from_reader<S: Store>(reader: &RangeReader<S>) -> Self {
-        Self { key: reader.key().clone(), etag: reader.etag().to_owned(), bytes: reader.total_bytes() }
-    }
-}
 
 /// The first error of S3.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,9 +53,7 @@ pub enum SourceError {
 
 #[derive(Debug)]
 struct State {
-    requests: AtomicU64,
-    bytes: AtomicU64,
-    wait_time_us: AtomicU64,
+    counters: Arc<ReadCounters>,
     first_error: Mutex<Option<SourceError>>,
     cache: Mutex<Cache>,
     /// Bytes that decoders receive before the source.
@@ -85,9 +65,7 @@ struct State {
 impl State {
     fn new(total_bytes: u64) -> Self {
         Self {
-            requests: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
-            wait_time_us: AtomicU64::new(0),
+            counters: Arc::default(),
             first_error: Mutex::new(None),
             cache: Mutex::new(Cache::new(total_bytes)),
             prefix: OnceLock::new(),
@@ -205,12 +183,14 @@ impl SourceProxy {
 
     /// Statistics of the reads so far.
     pub fn stats(&self) -> IoStats {
+        let counters = &self.state.counters;
+        let requests = counters.requests.load(Ordering::Relaxed);
         IoStats {
-            requests: self.state.requests.load(Ordering::Relaxed),
+            requests,
             // ffmpeg sends one request after another.
-            round_trips: self.state.requests.load(Ordering::Relaxed),
-            bytes: self.state.bytes.load(Ordering::Relaxed),
-            wait_time: Duration::from_micros(self.state.wait_time_us.load(Ordering::Relaxed)),
+            round_trips: requests,
+            bytes: counters.bytes.load(Ordering::Relaxed),
+            wait_time: Duration::from_micros(counters.wait_time_us.load(Ordering::Relaxed)),
         }
     }
 }

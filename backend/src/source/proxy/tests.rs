@@ -1,6 +1,6 @@
 //! Tests of the source proxy over a socket, with HTTP requests like those of a decoder.
 
-use glimpse_contract::{Grant, Owner, VideoId, Visibility};
+use glimpse_contract::{Grant, Key, Owner, VideoId, Visibility};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::source::proxy::*;

@@ -94,6 +94,16 @@ fn insertion_sort<T: Ord>(items: &mut [T]) {
     }
 }
 
+/// The key of a signature, and when it is used.
+#[derive(Clone, Copy)]
+pub(super) struct SigningScope<'a> {
+    pub(super) credentials: &'a Credentials,
+    pub(super) region: &'a str,
+    pub(super) service: &'a str,
+    /// In Unix milliseconds.
+    pub(super) now_ms: u64,
+}
+
 /// A canonical request of SigV4.
 pub(super) struct CanonicalRequest<'a> {
     pub(super) method: &'a str,
@@ -107,22 +117,15 @@ pub(super) struct CanonicalRequest<'a> {
 
 impl CanonicalRequest<'_> {
     /// The signature, in hexadecimal digits.
-    pub(super) fn signature(
-        &self,
-        credentials: &Credentials,
-        region: &str,
-        service: &str,
-        amz_date: &str,
-        now_ms: u64,
-    ) -> String {
+    pub(super) fn signature(&self, signing_scope: SigningScope<'_>, amz_date: &str) -> String {
         let (lines, names) = self.headers;
         let request =
             [self.method, "\n", self.path, "\n", self.query, "\n", lines, "\n", names, "\n", self.payload]
                 .concat();
         let hash = hex::encode(Sha256::digest(request));
-        let scope = credential_scope(amz_date, region, service);
+        let scope = credential_scope(amz_date, signing_scope.region, signing_scope.service);
         let string_to_sign = [ALGORITHM, "\n", amz_date, "\n", &scope, "\n", &hash].concat();
-        sign_with_cached_key(string_to_sign.as_bytes(), credentials, region, service, now_ms)
+        sign_with_cached_key(string_to_sign.as_bytes(), signing_scope)
     }
 }
 
@@ -144,14 +147,9 @@ thread_local! {
 }
 
 /// Signs a text with the key of its date.
-pub(super) fn sign_with_cached_key(
-    text: &[u8],
-    credentials: &Credentials,
-    region: &str,
-    service: &str,
-    now_ms: u64,
-) -> String {
+pub(super) fn sign_with_cached_key(text: &[u8], scope: SigningScope<'_>) -> String {
     const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+    let SigningScope { credentials, region, service, now_ms } = scope;
     let day = now_ms / DAY_MS;
     let secret = &credentials.secret_access_key;
     SIGNING_KEYS.with_borrow_mut(|keys| {
@@ -213,7 +211,9 @@ mod tests {
                 secret_access_key: secret.into(),
                 session_token: None,
             };
-            sign_with_cached_key(b"x", &credentials, "eu-central-1", "s3", now_ms)
+            let scope =
+                SigningScope { credentials: &credentials, region: "eu-central-1", service: "s3", now_ms };
+            sign_with_cached_key(b"x", scope)
         };
         let day = 24 * 60 * 60 * 1000;
         let first = signature("a", day);

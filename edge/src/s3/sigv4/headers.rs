@@ -1,7 +1,7 @@
 //! Signs requests to a Lambda function URL in their headers: SigV4 for the service `lambda`.
 
 use crate::s3::sigv4::canonical::{
-    ALGORITHM, CanonicalRequest, canonical_headers, credential_scope, split_url,
+    ALGORITHM, CanonicalRequest, SigningScope, canonical_headers, credential_scope, split_url,
 };
 use crate::s3::sigv4::timestamp::amz_date;
 use crate::s3::sigv4::{Credentials, SignError};
@@ -49,7 +49,8 @@ pub fn sign_headers(
         headers: (&lines, &names),
         payload: EMPTY_PAYLOAD_SHA256,
     };
-    let signature = canonical.signature(credentials, region, request.service, &date, now_ms);
+    let signing_scope = SigningScope { credentials, region, service: request.service, now_ms };
+    let signature = canonical.signature(signing_scope, &date);
     let scope = credential_scope(&date, region, request.service);
     let id = &credentials.access_key_id;
     let authorization =

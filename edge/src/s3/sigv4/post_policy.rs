@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use glimpse_contract::{Json, object};
 
-use crate::s3::sigv4::canonical::{ALGORITHM, credential_scope, sign_with_cached_key};
+use crate::s3::sigv4::canonical::{ALGORITHM, SigningScope, credential_scope, sign_with_cached_key};
 use crate::s3::sigv4::timestamp::{amz_date, format_rfc3339};
 use crate::s3::sigv4::{Credentials, S3Bucket};
 
@@ -66,7 +66,8 @@ pub fn sign_post_policy(
         "conditions" => conditions.iter().map(condition_to_json).collect::<Vec<_>>(),
     };
     let encoded = STANDARD.encode(document.to_string());
-    let signature = sign_with_cached_key(encoded.as_bytes(), credentials, &bucket.region, "s3", now_ms);
+    let scope = SigningScope { credentials, region: &bucket.region, service: "s3", now_ms };
+    let signature = sign_with_cached_key(encoded.as_bytes(), scope);
     fields.push(("Policy".to_owned(), encoded));
     fields.push(("X-Amz-Signature".to_owned(), signature));
     SignedForm { fields }

@@ -1,7 +1,8 @@
 //! Presigned URLs: SigV4 in the query, with S3's rules: encoded once and not normalized.
 
 use crate::s3::sigv4::canonical::{
-    ALGORITHM, CanonicalRequest, canonical_headers, canonical_query, credential_scope, split_url,
+    ALGORITHM, CanonicalRequest, SigningScope, canonical_headers, canonical_query, credential_scope,
+    split_url,
 };
 use crate::s3::sigv4::timestamp::amz_date;
 use crate::s3::sigv4::{Credentials, SignError};
@@ -60,7 +61,8 @@ pub fn presign(
         headers: (&lines, &names),
         payload: "UNSIGNED-PAYLOAD",
     };
-    let signature = canonical.signature(credentials, region, "s3", &date, now_ms);
+    let signing_scope = SigningScope { credentials, region, service: "s3", now_ms };
+    let signature = canonical.signature(signing_scope, &date);
     Ok([request.url, "?", &query, "&X-Amz-Signature=", &signature].concat())
 }
 

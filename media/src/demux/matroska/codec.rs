@@ -74,7 +74,15 @@ impl Codec {
             // Profile 3 has one more bit before `show_existing_frame` and `frame_type`.
             Self::Vp9 if first & 0x30 == 0x30 => Some(first & 0b110 == 0),
             Self::Vp9 => Some(first & 0b1100 == 0),
-            _ => None,
+            Self::H264
+            | Self::Hevc
+            | Self::Av1
+            | Self::Mpeg4
+            | Self::Mpeg1
+            | Self::Mpeg2
+            | Self::Mjpeg
+            | Self::FfmpegOnly
+            | Self::Unknown => None,
         }
     }
 
@@ -84,7 +92,7 @@ impl Codec {
         match self {
             Self::H264 | Self::Hevc => 8,
             Self::Mpeg4 | Self::Mpeg1 | Self::Mpeg2 => 3,
-            _ => 1,
+            Self::Vp8 | Self::Vp9 | Self::Av1 | Self::Mjpeg | Self::FfmpegOnly | Self::Unknown => 1,
         }
     }
 }

@@ -111,9 +111,7 @@ pub fn encode<F: AsRef<[u8]>>(
     fps: f64,
     options: &LossyOptions,
 ) -> Result<Bytes, ImageError> {
-    header::check_frames(frames, size)?;
-    let weights = block_weights(frames, size);
-    write_gif(frames, size, fps, (&weights, &build_histogram(frames, size, &weights)), options)
+    GifSource::new(frames, size, fps)?.write(options)
 }
 
 /// The same in at most `max_bytes`: first lossier encoding, then fewer colors, fewer frames, fewer pixels.
@@ -123,91 +121,100 @@ pub fn encode_within<F: AsRef<[u8]>>(
     fps: f64,
     max_bytes: usize,
 ) -> Result<Bytes, ImageError> {
-    header::check_frames(frames, size)?;
-    let weights = block_weights(frames, size);
-    let histogram = build_histogram(frames, size, &weights);
-    header::encode_within(&QUALITY_LADDER, max_bytes, |options| {
-        write_gif(frames, size, fps, (&weights, &histogram), options)
-    })
+    let source = GifSource::new(frames, size, fps)?;
+    header::encode_within(&QUALITY_LADDER, max_bytes, |options| source.write(options))
 }
 
-fn block_weights<F: AsRef<[u8]>>(frames: &[F], size: Size) -> Vec<BlockWeights> {
-    frames.iter().map(|frame| BlockWeights::from_frame(frame.as_ref(), size.width as usize)).collect()
-}
-
-fn build_histogram<F: AsRef<[u8]>>(frames: &[F], size: Size, weights: &[BlockWeights]) -> Histogram {
-    Histogram::from_frames(frames, size.width as usize, weights)
-}
-
-fn write_gif<F: AsRef<[u8]>>(
-    frames: &[F],
+/// Frames with what every attempt to encode them needs.
+struct GifSource<'a, F> {
+    frames: &'a [F],
     size: Size,
     fps: f64,
-    (weights, histogram): (&[BlockWeights], &Histogram),
-    options: &LossyOptions,
-) -> Result<Bytes, ImageError> {
-    let palette = histogram.palette(options.colors.clamp(2, 255));
-    let scaled_size = if options.scale_percent >= 100 {
-        size
-    } else {
-        size.scale_to_fit((size.width.saturating_mul(options.scale_percent) / 100).max(1))
-    };
-    let (width, height) = header::check_size(scaled_size, u16::MAX)?;
-    let mut screen = LogicalScreen::new(scaled_size, &palette, options);
-    let schedule = timing::schedule(frames.len(), fps, options.frame_step);
-    let rects = changed_rects((frames, weights), size, &schedule, &mut screen, scaled_size);
-
-    let encoder_error = |error: gif::EncodingError| ImageError::Encoder(error.to_string());
-    let bytes: usize = rects.iter().map(|rect| rect.codes.len() * 257 / 256 + 32).sum();
-    let out = Vec::with_capacity(bytes + 1024);
-    let mut encoder = Encoder::new(out, width, height, &color_table(&palette)).map_err(encoder_error)?;
-    if rects.len() > 1 {
-        encoder.set_repeat(Repeat::Infinite).map_err(encoder_error)?;
-    }
-    for rect in rects {
-        let frame = Frame {
-            delay: rect.delay_cs,
-            dispose: DisposalMethod::Keep,
-            transparent: Some(screen.transparent_index()),
-            left: rect.left as u16,
-            top: rect.top as u16,
-            width: rect.width as u16,
-            height: rect.height as u16,
-            buffer: Cow::Owned(rect.codes),
-            ..Frame::default()
-        };
-        encoder.write_lzw_pre_encoded_frame(&frame).map_err(encoder_error)?;
-    }
-    Ok(encoder.into_inner().map_err(encoder_error)?.into())
+    /// The weights of each frame.
+    weights: Vec<BlockWeights>,
+    histogram: Histogram,
 }
 
-/// The changed part of each frame. A frame without changes extends the duration of the previous one.
-fn changed_rects<F: AsRef<[u8]>>(
-    (frames, weights): (&[F], &[BlockWeights]),
-    size: Size,
-    schedule: &[FrameTiming],
-    screen: &mut LogicalScreen<'_>,
-    scaled_size: Size,
-) -> Vec<FrameRect> {
-    let mut rects: Vec<FrameRect> = Vec::with_capacity(schedule.len());
-    for FrameTiming { frame, delay_cs } in schedule {
-        let (Some(frame_rgb), Some(weights)) = (frames.get(*frame).map(AsRef::as_ref), weights.get(*frame))
-        else {
-            continue;
-        };
-        let drawn = if size == scaled_size {
-            screen.draw(frame_rgb, weights, *delay_cs)
-        } else {
-            let shrunk = placeholder::shrink(frame_rgb, size, scaled_size);
-            screen.draw(&shrunk, &BlockWeights::from_frame(&shrunk, scaled_size.width as usize), *delay_cs)
-        };
-        match (drawn, rects.last_mut()) {
-            (Some(rect), _) => rects.push(rect),
-            (None, Some(last)) if last.delay_cs.checked_add(*delay_cs).is_some() => last.delay_cs += delay_cs,
-            (None, _) => rects.push(screen.empty_rect(*delay_cs)),
-        }
+impl<'a, F: AsRef<[u8]>> GifSource<'a, F> {
+    fn new(frames: &'a [F], size: Size, fps: f64) -> Result<Self, ImageError> {
+        header::check_frames(frames, size)?;
+        let width = size.width as usize;
+        let weights: Vec<BlockWeights> =
+            frames.iter().map(|frame| BlockWeights::from_frame(frame.as_ref(), width)).collect();
+        let histogram = Histogram::from_frames(frames, width, &weights);
+        Ok(Self { frames, size, fps, weights, histogram })
     }
-    rects
+
+    fn write(&self, options: &LossyOptions) -> Result<Bytes, ImageError> {
+        let palette = self.histogram.palette(options.colors.clamp(2, 255));
+        let scaled_size = if options.scale_percent >= 100 {
+            self.size
+        } else {
+            self.size.scale_to_fit((self.size.width.saturating_mul(options.scale_percent) / 100).max(1))
+        };
+        let (width, height) = header::check_size(scaled_size, u16::MAX)?;
+        let mut screen = LogicalScreen::new(scaled_size, &palette, options);
+        let schedule = timing::schedule(self.frames.len(), self.fps, options.frame_step);
+        let rects = self.changed_rects(&schedule, &mut screen, scaled_size);
+
+        let encoder_error = |error: gif::EncodingError| ImageError::Encoder(error.to_string());
+        let bytes: usize = rects.iter().map(|rect| rect.codes.len() * 257 / 256 + 32).sum();
+        let out = Vec::with_capacity(bytes + 1024);
+        let mut encoder = Encoder::new(out, width, height, &color_table(&palette)).map_err(encoder_error)?;
+        if rects.len() > 1 {
+            encoder.set_repeat(Repeat::Infinite).map_err(encoder_error)?;
+        }
+        for rect in rects {
+            let frame = Frame {
+                delay: rect.delay_cs,
+                dispose: DisposalMethod::Keep,
+                transparent: Some(screen.transparent_index()),
+                left: rect.left as u16,
+                top: rect.top as u16,
+                width: rect.width as u16,
+                height: rect.height as u16,
+                buffer: Cow::Owned(rect.codes),
+                ..Frame::default()
+            };
+            encoder.write_lzw_pre_encoded_frame(&frame).map_err(encoder_error)?;
+        }
+        Ok(encoder.into_inner().map_err(encoder_error)?.into())
+    }
+
+    /// The changed part of each frame. A frame without changes extends the duration of the previous one.
+    fn changed_rects(
+        &self,
+        schedule: &[FrameTiming],
+        screen: &mut LogicalScreen<'_>,
+        scaled_size: Size,
+    ) -> Vec<FrameRect> {
+        let mut rects: Vec<FrameRect> = Vec::with_capacity(schedule.len());
+        for FrameTiming { frame, delay_cs } in schedule {
+            let (Some(frame_rgb), Some(weights)) =
+                (self.frames.get(*frame).map(AsRef::as_ref), self.weights.get(*frame))
+            else {
+                continue;
+            };
+            let drawn = if self.size == scaled_size {
+                screen.draw(frame_rgb, weights, *delay_cs)
+            } else {
+                let shrunk = placeholder::shrink(frame_rgb, self.size, scaled_size);
+                screen.draw(
+                    &shrunk,
+                    &BlockWeights::from_frame(&shrunk, scaled_size.width as usize),
+                    *delay_cs,
+                )
+            };
+            match (drawn, rects.last_mut()) {
+                (Some(rect), _) => rects.push(rect),
+                (None, Some(last)) if last.delay_cs.checked_add(*delay_cs).is_some() => {
+                    last.delay_cs += delay_cs
+                }
+                (None, _) => rects.push(screen.empty_rect(*delay_cs)),
+            }
+        }
+        rects
+    }
 }
 
 /// The bytes of the palette, including an entry for transparency.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use glimpse_contract::{AnimationParams, Bounds, Fit, Orientation, ThumbnailParams, limits};
 
 use crate::image::header::{self, ImageError};
-use crate::size::Size;
+use crate::size::{Size, scale_side};
 
 /// The most pixels to which a whole frame is scaled before cropping: 50 MB raw. Beyond that (a narrow strip that covers
 /// a square), the crop is enlarged afterwards, without a loss of detail: the source has no more.
@@ -98,13 +98,6 @@ struct CropRect {
 
 fn swap_sides(size: Size) -> Size {
     Size { width: size.height, height: size.width }
-}
-
-/// `side * to / from`, rounded, at least 1.
-fn scale_side(side: u32, to: u32, from: u32) -> u32 {
-    let from = u64::from(from.max(1));
-    let scaled = (u64::from(side) * u64::from(to) + from / 2) / from;
-    u32::try_from(scaled).unwrap_or(u32::MAX).max(1)
 }
 
 /// Whether the aspect ratio of `one` is at least that of `other`.

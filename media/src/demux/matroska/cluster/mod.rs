@@ -139,7 +139,7 @@ impl<'a> ClusterReader<'a> {
         let cluster = match ebml::read_element(self.buffer, self.position, self.context.end) {
             ElementRead::Element(element) if element.id == ids::CLUSTER => element,
             ElementRead::Gap(at) => return Err(at),
-            _ => return Ok(false),
+            ElementRead::Element(_) | ElementRead::End | ElementRead::Damaged => return Ok(false),
         };
         let end = cluster.range(self.context.end).end;
         let mut state =
@@ -190,7 +190,7 @@ impl<'a> ClusterReader<'a> {
         match ebml::read_element(self.buffer, at, self.context.end) {
             ElementRead::Element(element) if matches!(element.id, ids::SIMPLE_BLOCK | ids::BLOCK_GROUP) => {}
             ElementRead::Gap(gap) => return Err(gap),
-            _ => return Ok(None),
+            ElementRead::Element(_) | ElementRead::End | ElementRead::Damaged => return Ok(None),
         }
         match block_reader.next() {
             ClusterEvent::Frame(frame) => Ok(Some(frame.pts)),

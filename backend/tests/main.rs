@@ -1,0 +1,31 @@
+//! Tests with the real ffmpeg and an in-memory bucket. One binary: each would link all of the backend again.
+//!
+//! `cargo xtask test -p backend [NAME]` sets up what they need. `memory` is a binary of its own, because it observes all
+//! children of its process.
+
+#[expect(dead_code, reason = "the other targets run in the media crate")]
+#[path = "../../media/fuzz/drive.rs"]
+mod drive;
+mod receiver;
+mod support;
+
+mod backfill;
+mod colors;
+mod concealed;
+mod decoder;
+mod demux_flv;
+mod demux_matroska;
+mod demux_mp4;
+mod golden;
+mod hostile;
+mod media;
+mod moments;
+mod odd;
+mod pictures;
+mod render;
+mod repeat;
+mod sizes;
+mod steps;
+mod streams;
+mod tracks;
+mod webhook;

@@ -1,0 +1,267 @@
+//! The table of image parameters: name, kind of image, values and description. The parser, the canonical text and the
+//! OpenAPI document are derived from it.
+
+use std::borrow::Cow;
+
+use crate::limits;
+use crate::variant::{Fit, VariantKind, number};
+
+/// One query parameter of one kind of image.
+#[derive(Debug, Clone, Copy)]
+pub struct Parameter {
+    /// The kind of image that has this parameter.
+    pub kind: VariantKind,
+    /// The name in URLs and file names, as at Mux.
+    pub name: &'static str,
+    /// The values.
+    pub value: ParameterType,
+    /// One sentence for the API's documentation.
+    pub description: &'static str,
+    /// The parsed value among those of a request.
+    field: fn(&mut ParameterValues) -> &mut Option<u64>,
+}
+
+/// The type and the range of a parameter's values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParameterType {
+    /// Seconds from 0, parsed as milliseconds.
+    Seconds {
+        /// The maximum, in milliseconds.
+        max_ms: u64,
+    },
+    /// An integer.
+    Integer {
+        /// The minimum.
+        min: u64,
+        /// The maximum.
+        max: u64,
+        /// What is counted, in the plural.
+        unit: &'static str,
+    },
+    /// One of several words.
+    Words {
+        /// The words, each with the number that represents it.
+        words: &'static [(&'static str, u64)],
+        /// The end of the error message.
+        note: &'static str,
+    },
+}
+
+/// All parameters. Those of one kind are in the order of the canonical text, which is part of keys and URLs.
+pub const PARAMETERS: [Parameter; 13] = [
+    Parameter {
+        kind: VariantKind::Thumbnail,
+        name: "time",
+        value: ParameterType::Seconds { max_ms: limits::MAX_DURATION_MS },
+        description: "The time, in seconds.",
+        field: |values| &mut values.time_ms,
+    },
+    Parameter {
+        kind: VariantKind::Thumbnail,
+        name: "width",
+        value: side(limits::MAX_THUMBNAIL_SIDE),
+        description: "Width in pixels.",
+        field: |values| &mut values.width,
+    },
+    Parameter {
+        kind: VariantKind::Thumbnail,
+        name: "height",
+        value: side(limits::MAX_THUMBNAIL_SIDE),
+        description: "Height in pixels.",
+        field: |values| &mut values.height,
+    },
+    Parameter {
+        kind: VariantKind::Thumbnail,
+        name: "fit_mode",
+        value: ParameterType::Words { words: &FIT_WORDS, note: "" },
+        description: "How the frame is fitted to width and height.",
+        field: |values| &mut values.fit,
+    },
+    Parameter {
+        kind: VariantKind::Thumbnail,
+        name: "rotate",
+        value: ParameterType::Words {
+            words: &[("90", 90), ("180", 180), ("270", 270)],
+            note: ": degrees clockwise",
+        },
+        description: "Degrees clockwise.",
+        field: |values| &mut values.rotate,
+    },
+    Parameter {
+        kind: VariantKind::Thumbnail,
+        name: "flip_v",
+        value: BOOL,
+        description: "Flip vertically.",
+        field: |values| &mut values.flip_v,
+    },
+    Parameter {
+        kind: VariantKind::Thumbnail,
+        name: "flip_h",
+        value: BOOL,
+        description: "Flip horizontally.",
+        field: |values| &mut values.flip_h,
+    },
+    Parameter {
+        kind: VariantKind::Animation,
+        name: "start",
+        value: ParameterType::Seconds { max_ms: limits::MAX_DURATION_MS },
+        description: "Start of the clip, in seconds.",
+        field: |values| &mut values.start_ms,
+    },
+    Parameter {
+        kind: VariantKind::Animation,
+        name: "end",
+        value: ParameterType::Seconds { max_ms: limits::MAX_DURATION_MS + limits::MAX_SPAN_MS },
+        description: "End of the clip, in seconds: 0.25 to 10 after the start.",
+        field: |values| &mut values.end_ms,
+    },
+    Parameter {
+        kind: VariantKind::Animation,
+        name: "width",
+        value: side(limits::MAX_ANIMATION_SIDE),
+        description: "Width in pixels.",
+        field: |values| &mut values.width,
+    },
+    Parameter {
+        kind: VariantKind::Animation,
+        name: "height",
+        value: side(limits::MAX_ANIMATION_SIDE),
+        description: "Height in pixels.",
+        field: |values| &mut values.height,
+    },
+    Parameter {
+        kind: VariantKind::Animation,
+        name: "fps",
+        value: ParameterType::Integer {
+            min: 1,
+            max: limits::MAX_ANIMATION_FPS as u64,
+            unit: "frames per second",
+        },
+        description: "The maximum frame rate.",
+        field: |values| &mut values.fps,
+    },
+    Parameter {
+        kind: VariantKind::Animation,
+        name: "max_bytes",
+        value: ParameterType::Integer {
+            min: limits::MIN_MAX_BYTES,
+            max: limits::MAX_MAX_BYTES,
+            unit: "bytes",
+        },
+        description: "The maximum size in bytes.",
+        field: |values| &mut values.max_bytes,
+    },
+];
+
+/// The words of `fit_mode`, each with the position of its mode in [`Fit::ALL`].
+const FIT_WORDS: [(&str, u64); Fit::ALL.len()] = {
+    let mut words = [("", 0); Fit::ALL.len()];
+    let mut index = 0;
+    while index < words.len() {
+        words[index] = (Fit::ALL[index].as_str(), index as u64);
+        index += 1;
+    }
+    words
+};
+
+const BOOL: ParameterType = ParameterType::Words { words: &[("true", 1), ("false", 0)], note: "" };
+
+const fn side(max: u32) -> ParameterType {
+    ParameterType::Integer { min: limits::MIN_SIDE as u64, max: max as u64, unit: "pixels" }
+}
+
+/// The values of a request's parameters that were parsed so far, as numbers of their [`ParameterType`].
+#[derive(Debug, Default)]
+pub(super) struct ParameterValues {
+    pub(super) time_ms: Option<u64>,
+    pub(super) width: Option<u64>,
+    pub(super) height: Option<u64>,
+    /// A position in [`Fit::ALL`].
+    pub(super) fit: Option<u64>,
+    /// Degrees.
+    pub(super) rotate: Option<u64>,
+    pub(super) flip_v: Option<u64>,
+    pub(super) flip_h: Option<u64>,
+    pub(super) start_ms: Option<u64>,
+    pub(super) end_ms: Option<u64>,
+    pub(super) fps: Option<u64>,
+    pub(super) max_bytes: Option<u64>,
+}
+
+impl ParameterValues {
+    /// Sets one parameter. The error describes the expected value.
+    pub(super) fn set(&mut self, kind: VariantKind, name: &str, text: &str) -> Result<(), Cow<'static, str>> {
+        let mut is_known = false;
+        for parameter in PARAMETERS.iter().filter(|parameter| parameter.name == name) {
+            if parameter.kind == kind {
+                let value = parameter.value.parse(text).ok_or_else(|| parameter.value.expectation())?;
+                *(parameter.field)(self) = Some(value);
+                return Ok(());
+            }
+            is_known = true;
+        }
+        Err(if is_known { "is not supported for this kind of image" } else { "is unknown" }.into())
+    }
+
+    /// Names and texts of the values that are set, in canonical order: the inverse of [`ParameterValues::set`].
+    pub(super) fn into_texts(mut self, kind: VariantKind) -> Vec<(&'static str, String)> {
+        PARAMETERS
+            .iter()
+            .filter(|parameter| parameter.kind == kind)
+            .filter_map(|parameter| {
+                let value = (*(parameter.field)(&mut self))?;
+                Some((parameter.name, parameter.value.format(value)))
+            })
+            .collect()
+    }
+}
+
+impl ParameterType {
+    fn parse(self, text: &str) -> Option<u64> {
+        match self {
+            Self::Seconds { max_ms } => number::parse_seconds(text).filter(|ms| *ms <= max_ms),
+            Self::Integer { min, max, .. } => {
+                number::parse_u64(text).filter(|value| (min..=max).contains(value))
+            }
+            Self::Words { words, .. } => {
+                words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value)
+            }
+        }
+    }
+
+    fn format(self, value: u64) -> String {
+        match self {
+            Self::Seconds { .. } => number::format_seconds(value),
+            Self::Integer { .. } => value.to_string(),
+            Self::Words { words, .. } => {
+                let word = words.iter().find(|(_, number)| *number == value);
+                word.map(|(word, _)| *word).unwrap_or_default().to_owned()
+            }
+        }
+    }
+
+    /// The values, as the end of the message of an error.
+    fn expectation(self) -> Cow<'static, str> {
+        match self {
+            Self::Seconds { max_ms } => {
+                format!("must be seconds from 0 to {}, such as 1.5", number::format_seconds(max_ms)).into()
+            }
+            Self::Integer { min, max, unit } => {
+                format!("must be a number of {unit} from {min} to {max}").into()
+            }
+            Self::Words { words, note } => {
+                let mut text = String::from("must be ");
+                for (index, (word, _)) in words.iter().enumerate() {
+                    let separator = match index {
+                        0 => "",
+                        _ if index + 1 == words.len() => " or ",
+                        _ => ", ",
+                    };
+                    text.extend([separator, *word]);
+                }
+                text.push_str(note);
+                text.into()
+            }
+        }
+    }
+}
