@@ -250,6 +250,9 @@ async fn dolby_vision_of_known_colors_decodes_to_them() {
     }
 }
 
+/// Only nearly uniform blocks are compared, for which the mean of the planes also gives the mean of the light.
+const BLOCK_SIDE: usize = 8;
+
 /// The poster of a recorded video has the colors that follow from the definition of its planes, block by block, where
 /// the tone curve does not compress.
 #[tokio::test]
@@ -282,31 +285,30 @@ async fn dolby_vision_has_natural_colors() {
     };
     let (first, rest) = samples.split_at(width * height);
     let (second, third) = rest.split_at(rest.len() / 2);
-    // Only nearly uniform blocks are compared, for which the mean of the planes also gives the mean of the light.
-    const SIDE: usize = 8;
     for name in ["thumbnail.webp", "thumbnail.jpg"] {
         let size = Size { width: width as u32, height: height as u32 };
         let poster: Vec<f64> =
             decode_pixels_at(folder.path(), &scene.output(name), size).into_iter().map(f64::from).collect();
         let (mut count, mut sum, mut brightest_counts) = (0, 0.0, [0; 3]);
-        for y in (0..height - SIDE).step_by(SIDE) {
-            for x in (0..width - SIDE).step_by(SIDE) {
-                let line = |y: usize| &first[y * width + x..y * width + x + SIDE];
-                let (min, max) = (y..y + SIDE)
+        for y in (0..height - BLOCK_SIDE).step_by(BLOCK_SIDE) {
+            for x in (0..width - BLOCK_SIDE).step_by(BLOCK_SIDE) {
+                let line = |y: usize| &first[y * width + x..y * width + x + BLOCK_SIDE];
+                let (min, max) = (y..y + BLOCK_SIDE)
                     .flat_map(line)
                     .fold((1.0_f64, 0.0_f64), |(min, max), value| (min.min(*value), max.max(*value)));
                 let color = ipt_to_bt709([
-                    mean(first, width, (x, y), SIDE),
-                    mean(second, width / 2, (x / 2, y / 2), SIDE / 2),
-                    mean(third, width / 2, (x / 2, y / 2), SIDE / 2),
+                    mean(first, width, (x, y), BLOCK_SIDE),
+                    mean(second, width / 2, (x / 2, y / 2), BLOCK_SIDE / 2),
+                    mean(third, width / 2, (x / 2, y / 2), BLOCK_SIDE / 2),
                 ]);
                 if max - min > 0.03 || color.iter().any(|value| *value > KNEE) {
                     continue;
                 }
                 let expected = color.map(display_level);
                 let found: [f64; 3] = [0, 1, 2].map(|channel| {
-                    let line = |y: usize| (x..x + SIDE).map(move |x| (y * width + x) * 3 + channel);
-                    (y..y + SIDE).flat_map(line).map(|at| poster[at]).sum::<f64>() / (SIDE * SIDE) as f64
+                    let line = |y: usize| (x..x + BLOCK_SIDE).map(move |x| (y * width + x) * 3 + channel);
+                    (y..y + BLOCK_SIDE).flat_map(line).map(|at| poster[at]).sum::<f64>()
+                        / (BLOCK_SIDE * BLOCK_SIDE) as f64
                 });
                 count += 1;
                 sum += found.iter().zip(expected).map(|(one, other)| (one - other).abs()).sum::<f64>() / 3.0;

@@ -89,7 +89,7 @@ impl CheckContext<'_> {
     async fn fetch_as_caller(&self, mut request: WebRequest<'_>) -> Result<WebResponse, Finding> {
         match &self.settings.credential {
             Some(ApiCredential::Token(token)) => {
-                request = request.with_header("authorization", format!("Bearer {token}"))
+                request = request.with_header("authorization", format!("Bearer {token}"));
             }
             Some(ApiCredential::Cookie(cookie)) => {
                 request = request.with_header("cookie", cookie).with_header("origin", &self.settings.edge);

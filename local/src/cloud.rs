@@ -200,14 +200,8 @@ impl Cloud {
         let (function, notify) = (function.map(start), notify_function.map(start));
         let backfill = open_backfill(backfill.zip(function.clone()), address, &settings, (&clock, &entropy))?;
         let notify_queue = services.as_ref().map(ServicesEndpoint::queue);
-        let mappings = [(Some(&queue), &function), (notify_queue, &notify)]
-            .into_iter()
-            .filter_map(|(queue, function)| Some((queue?.clone(), function.clone()?)))
-            .map(|(queue, function)| {
-                event_source_mapping::run(queue, function, settings.region.clone(), stopped.clone())
-            })
-            .map(tokio::spawn)
-            .collect();
+        let pairs = [(Some(&queue), &function), (notify_queue, &notify)];
+        let mappings = start_mappings(pairs, &settings.region, &stopped);
         Ok(Self {
             addresses,
             settings,
@@ -357,6 +351,22 @@ impl Drop for Cloud {
             task.abort();
         }
     }
+}
+
+/// Starts an event source mapping for each queue that has a function.
+fn start_mappings(
+    pairs: [(Option<&LocalQueue>, &Option<Function>); 2],
+    region: &str,
+    stopped: &watch::Receiver<bool>,
+) -> Vec<JoinHandle<()>> {
+    pairs
+        .into_iter()
+        .filter_map(|(queue, function)| Some((queue?.clone(), function.clone()?)))
+        .map(|(queue, function)| {
+            event_source_mapping::run(queue, function, region.to_owned(), stopped.clone())
+        })
+        .map(tokio::spawn)
+        .collect()
 }
 
 fn open_workflows(

@@ -134,7 +134,7 @@ async fn concurrency_is_limited() {
 #[tokio::test]
 async fn shuts_down_idle_environment() {
     let bed = TestBed::with_config(with_function(|_, function| {
-        function.idle_timeout = Some(Duration::from_millis(30))
+        function.idle_timeout = Some(Duration::from_millis(30));
     }))
     .await;
     let function = bed.cloud.function().unwrap();
@@ -192,7 +192,7 @@ async fn failing_message_becomes_dead_letter() {
 #[tokio::test]
 async fn redelivers_in_flight_message_after_restart() {
     let bed = TestBed::with_config(with_function(|config, _| {
-        config.queue.visibility_timeout = Duration::from_mins(1)
+        config.queue.visibility_timeout = Duration::from_mins(1);
     }))
     .await;
     bed.cloud.queue().send("\"hang\"").unwrap();

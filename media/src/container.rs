@@ -180,8 +180,11 @@ pub struct NativeDemuxer {
     pub open: fn(&SparseBuffer) -> Result<Box<dyn Demuxer>, ReadError>,
     /// Reads the codec of the first video track, for a file that is rejected because of it. `None` if no file of the
     /// container names it.
-    pub codec_name: Option<fn(&SparseBuffer) -> Result<Option<String>, ReadError>>,
+    pub codec_name: Option<ReadCodecName>,
 }
+
+/// Reads a codec's name, if the container names it.
+pub type ReadCodecName = fn(&SparseBuffer) -> Result<Option<String>, ReadError>;
 
 /// What ffmpeg finds a time in a source with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

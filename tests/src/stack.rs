@@ -79,7 +79,7 @@ pub struct NotifyOptions {
 }
 
 impl NotifyOptions {
-    fn to_settings(self, edge: &str, binary: PathBuf) -> NotifySettings {
+    fn into_settings(self, edge: &str, binary: PathBuf) -> NotifySettings {
         let mut settings = NotifySettings::new(edge).with_function(binary);
         settings.has_topic = self.has_topic;
         if self.max_receives > 0 {
@@ -128,7 +128,7 @@ impl Stack {
         }
         config.notify = options
             .notify
-            .map(|notify| notify.to_settings(&edge, env_path("GLIMPSE_PREVIEW").with_file_name("notify")));
+            .map(|notify| notify.into_settings(&edge, env_path("GLIMPSE_PREVIEW").with_file_name("notify")));
         if !options.no_function {
             let preview = env_path("GLIMPSE_PREVIEW");
             // Cargo puts both binaries into one folder.

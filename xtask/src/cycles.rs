@@ -246,7 +246,7 @@ mod tests {
         let found: BTreeSet<String> = imports.paths.iter().map(|path| path.join("::")).collect();
         let expected = ["a::B", "c", "c::D", "x::e::F", "g::h", "x::y::i::j", "x::y::m::N"];
         let is_there = |name: &&str| found.contains(*name) || found.contains(&format!("{name}::self"));
-        assert!(expected.iter().all(|name| is_there(&name)), "{found:?}");
+        assert!(expected.iter().all(is_there), "{found:?}");
         assert!(!found.iter().any(|name| name.contains('k') && name.contains('L')), "{found:?}");
     }
 }

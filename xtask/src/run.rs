@@ -88,8 +88,10 @@ impl LoggedStep {
             Ok(spawned) => spawned,
             Err(error) => {
                 display.finish(false, started.elapsed());
-                return Ok(Err(self
-                    .to_failure(format!("cannot start {}: {error}", program_name(command)), String::new())));
+                return Ok(Err(self.into_failure(
+                    format!("cannot start {}: {error}", program_name(command)),
+                    String::new(),
+                )));
             }
         };
         let mut tail = VecDeque::with_capacity(TAIL_LINES);
@@ -125,10 +127,10 @@ impl LoggedStep {
         };
         display.finish(reason.is_none(), started.elapsed());
         let tail = tail.iter().map(|line| format!("     | {line}")).collect::<Vec<_>>().join("\n");
-        Ok(reason.map_or(Ok(()), |reason| Err(self.to_failure(reason, tail))))
+        Ok(reason.map_or(Ok(()), |reason| Err(self.into_failure(reason, tail))))
     }
 
-    fn to_failure(self, reason: String, tail: String) -> StepFailure {
+    fn into_failure(self, reason: String, tail: String) -> StepFailure {
         StepFailure { title: self.title, reason, tail, log: self.log.display().to_string() }
     }
 }

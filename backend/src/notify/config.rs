@@ -65,7 +65,9 @@ impl Config {
         let secrets = env.optional("WEBHOOK_SECRETS").unwrap_or_default();
         let parsed = endpoint::parse(&urls, &secrets, address_policy == AddressPolicy::PublicOrLoopback);
         let endpoints = parsed.unwrap_or_else(|errors| {
-            errors.into_iter().for_each(|error| env.reject(error));
+            for error in errors {
+                env.reject(error);
+            }
             Vec::new()
         });
         let arn = env.optional("SNS_TOPIC_ARN");

@@ -294,9 +294,9 @@ impl<S: Store> PreviewService<S> {
             }
         };
         let mut frames = source_frames::open(Arc::clone(reader), decoder, options, &mut observe).await?;
-        let decoded = frames.default_frames(&mut observe).await;
+        let extracted = frames.default_frames(&mut observe).await;
         *counts = counts.merge(frames.ffmpeg_stats());
-        decoded
+        extracted
     }
 
     async fn reject(

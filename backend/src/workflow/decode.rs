@@ -175,9 +175,9 @@ impl<S: Store> PreviewService<S> {
         let reader = Arc::clone(reader);
         let mut frames = source_frames::open(reader, decoder, options, &mut ignore_event).await?;
         // Natively, only the search for a non-blank poster reads samples that the probe step has not read.
-        let decoded = frames.frames_for_kind(kind, input.amiss).await;
+        let extracted = frames.frames_for_kind(kind, input.amiss).await;
         *counts = counts.merge(frames.ffmpeg_stats());
-        decoded
+        extracted
     }
 
     async fn stage_outputs(&self, draft: &Manifest, images: EncodedOutputs) -> Result<Vec<Output>, JobError> {

@@ -48,11 +48,11 @@ impl Carrier {
     }
 
     /// The credential of a caller that comes in this place.
-    fn credential<'a>(
+    fn credential(
         self,
-        path_token: Option<&'a str>,
+        path_token: Option<&str>,
         header: impl Fn(&str) -> Option<String>,
-    ) -> Option<Credential<'a>> {
+    ) -> Option<Credential<'_>> {
         let value = self.header().and_then(header);
         match self {
             Self::Path => path_token.map(Credential::UploadToken),
@@ -65,10 +65,10 @@ impl Carrier {
 }
 
 /// The credential of a caller: the first of all carriers.
-pub(crate) fn find_credential<'a>(
-    path_token: Option<&'a str>,
+pub(crate) fn find_credential(
+    path_token: Option<&str>,
     header: impl Fn(&str) -> Option<String>,
-) -> Option<Credential<'a>> {
+) -> Option<Credential<'_>> {
     Carrier::ALL.into_iter().find_map(|carrier| carrier.credential(path_token, &header))
 }
 

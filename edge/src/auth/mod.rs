@@ -113,7 +113,7 @@ pub enum Principal {
         email: Option<String>,
     },
     /// The bearer of an upload token, within its limits. It authenticates no user.
-    UploadToken(UploadToken),
+    UploadToken(Box<UploadToken>),
 }
 
 impl Caller {
@@ -135,7 +135,7 @@ impl Caller {
             issuer: token.iss.clone(),
             subject: token.sub.clone(),
             expires_at: token.exp,
-            principal: Principal::UploadToken(token),
+            principal: Principal::UploadToken(Box::new(token)),
         }
     }
 

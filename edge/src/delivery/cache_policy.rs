@@ -126,11 +126,10 @@ pub struct MissingStatus {
 pub fn missing_status(video: VideoId, rejection: Option<Option<Code>>, now_ms: u64) -> MissingStatus {
     match rejection {
         Some(Some(rejected)) => MissingStatus { code: rejected, retry_after_secs: None },
-        Some(None) => MissingStatus { code: Code::NotFound, retry_after_secs: None },
         None if video.is_within_processing_window(now_ms) => {
             MissingStatus { code: Code::Processing, retry_after_secs: Some(2) }
         }
-        None => MissingStatus { code: Code::NotFound, retry_after_secs: None },
+        Some(None) | None => MissingStatus { code: Code::NotFound, retry_after_secs: None },
     }
 }
 

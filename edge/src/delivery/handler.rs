@@ -347,7 +347,7 @@ impl ImageDelivery<'_> {
             let lookup = rewrite_storyboard(lookup, &bare, config);
             let ttl_ms = outcome_ttl_ms(&lookup);
             COALESCER.with_borrow_mut(|coalescer| {
-                coalescer.complete(leader_id, lookup.clone(), ttl_ms, platform::now_ms())
+                coalescer.complete(leader_id, lookup.clone(), ttl_ms, platform::now_ms());
             });
             // The receiver is gone if the client has disconnected.
             let _ = sender.send(lookup.clone());

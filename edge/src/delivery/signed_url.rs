@@ -158,7 +158,7 @@ impl DeliveryCredential {
         match self {
             Self::Token(token, _) => token.check_scope(video, TokenScope::Original)?,
             Self::Signature(signature, _) => {
-                keys.verify_url(signature, &format!("/{video}/original"), now_ms)?
+                keys.verify_url(signature, &format!("/{video}/original"), now_ms)?;
             }
             Self::Absent => return Err(TokenError::WrongIssuerOrAudience.into()),
         }

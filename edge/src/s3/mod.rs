@@ -1,4 +1,4 @@
-//! S3 requests of the edge, and parsers of S3's responses. Pure: [`client::Bucket`] sends them.
+//! S3 requests of the edge, and parsers of S3's responses. Pure: `client::Bucket` sends them.
 
 pub(crate) mod client;
 mod list;

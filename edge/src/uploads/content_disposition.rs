@@ -121,7 +121,7 @@ fn decode_encoded_words(text: &str) -> Option<String> {
         let is_neighbor = before.trim().is_empty();
         match &mut pending {
             Some((pending_charset, all)) if is_neighbor && pending_charset.eq_ignore_ascii_case(charset) => {
-                all.extend(bytes)
+                all.extend(bytes);
             }
             _ => {
                 if let Some((charset, bytes)) = pending.take() {

@@ -65,7 +65,7 @@ struct ListEntry {
 
 impl ListEntry {
     /// The item in a batch.
-    fn to_item(self) -> Result<Value, ExecutionError> {
+    fn into_item(self) -> Result<Value, ExecutionError> {
         let modified: Timestamp = self.last_modified.parse().map_err(s3_exception)?;
         Ok(
             json!({ "Key": self.key, "Etag": self.etag, "LastModified": modified.as_second(), "Size": self.size,
@@ -87,7 +87,7 @@ impl BucketClient {
         let body = self.send(Method::GET, parameters, &format!("?{}", query.join("&")), Bytes::new()).await?;
         let page: ListObjectsOutput = quick_xml::de::from_reader(&*body).map_err(s3_exception)?;
         let items: Result<Vec<Value>, ExecutionError> =
-            page.contents.into_iter().map(ListEntry::to_item).collect();
+            page.contents.into_iter().map(ListEntry::into_item).collect();
         Ok(json!({ "Contents": items?, "NextContinuationToken": page.next_continuation_token }))
     }
 

@@ -170,7 +170,7 @@ pub fn write_excerpt(
     let times = presentation_times(samples);
     let frame_count = samples.iter().filter(|sample| sample.is_output).count() as u32;
 
-    let layout = ExcerptLayout { track, samples, times: &times, lengths: &lengths, frame_count: frame_count };
+    let layout = ExcerptLayout { track, samples, times: &times, lengths: &lengths, frame_count };
     let write_header = |offset: u64| -> BytesMut {
         let mut out = BytesMut::new();
         write_box(&mut out, *b"ftyp", |out| out.extend_from_slice(b"isom\0\0\x02\0isomiso2mp41"));
@@ -189,7 +189,7 @@ pub fn write_excerpt(
     for body in &bodies {
         out.extend_from_slice(body);
     }
-    Ok(Excerpt { bytes: out.freeze(), frame_count: frame_count })
+    Ok(Excerpt { bytes: out.freeze(), frame_count })
 }
 
 /// The byte range of a sample.
@@ -310,7 +310,7 @@ fn write_moov(out: &mut BytesMut, layout: &ExcerptLayout<'_>, offset: u64) {
                 out.put_u16(0);
             });
             write_full_box(out, *b"hdlr", 0, 0, |out| {
-                out.extend_from_slice(b"\0\0\0\0vide\0\0\0\0\0\0\0\0\0\0\0\0\0")
+                out.extend_from_slice(b"\0\0\0\0vide\0\0\0\0\0\0\0\0\0\0\0\0\0");
             });
             write_box(out, *b"minf", |out| {
                 write_full_box(out, *b"vmhd", 0, 1, |out| out.put_bytes(0, 8));

@@ -129,7 +129,7 @@ fn excerpt_arguments() {
         join_args(&decode_excerpt(
             &media_info(),
             false,
-            &ExcerptRequest { matrix: quarter_turn, count: 50, size: size, quality: DecodeQuality::Full }
+            &ExcerptRequest { matrix: quarter_turn, count: 50, size, quality: DecodeQuality::Full }
         )),
         "-nostdin -hide_banner -v error -max_alloc 268435456 -threads 2 -protocol_whitelist pipe \
          -format_whitelist mov -codec_whitelist DECODERS -max_pixels 35389440 -enable_drefs 0 \
@@ -143,7 +143,7 @@ fn excerpt_arguments() {
     let line = join_args(&decode_excerpt(
         &media_info(),
         false,
-        &ExcerptRequest { matrix: arbitrary, count: 50, size: size, quality: DecodeQuality::Full },
+        &ExcerptRequest { matrix: arbitrary, count: 50, size, quality: DecodeQuality::Full },
     ));
     assert!(
         !line.contains("noautorotate") && !line.contains("reinit") && line.contains("FIT=360:640:"),
@@ -161,7 +161,7 @@ fn fast_quality_skips_loop_filter_when_downscaling() {
             &ExcerptRequest {
                 matrix: [1; 9],
                 count: 1,
-                size: size,
+                size,
                 quality: DecodeQuality::choose(&media_info(), size, keyframes),
             },
         ))

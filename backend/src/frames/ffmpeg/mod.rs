@@ -180,11 +180,11 @@ impl FfmpegSource {
     /// Any error that ends the job; [`Code::Truncated`] if there are none.
     pub async fn animation_frames(
         &self,
-        span: Option<(u64, u64)>,
+        range: Option<(u64, u64)>,
         size: Size,
         fps: f64,
     ) -> Result<Vec<Bytes>, JobError> {
-        let selected = match span {
+        let selected = match range {
             Some((from, until)) => {
                 let count = ((until.saturating_sub(from) as f64 * fps / 1000.0).round() as u32).max(1);
                 let seek = if from == 0 { SeekTarget::FirstFrame } else { self.exact_seek(from) };

@@ -217,7 +217,7 @@ impl MatroskaSeeker<'_> {
                 ClusterSearch::Cluster(place) => high = ClusterPosition { offset: guess, time: place.time },
                 ClusterSearch::NotFound => high.offset = guess,
                 ClusterSearch::Gap(gap) if gap.saturating_sub(guess) > REQUEST_BYTES.end => {
-                    high.offset = guess
+                    high.offset = guess;
                 }
                 ClusterSearch::Gap(gap) => {
                     let more = gap.saturating_sub(guess).max(MIN_BRACKET_BYTES);

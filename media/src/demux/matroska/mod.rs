@@ -30,7 +30,7 @@ use crate::demux::buffer::SparseBuffer;
 use crate::demux::demuxer::{Demuxer, Sample, SampleRequest, SeekMode, Track, nal_length_size};
 use crate::demux::error::{ReadError, collect_missing};
 use crate::demux::index::{VERIFY_ALL_BYTES, VERIFY_HEAD_BYTES};
-use crate::demux::matroska::cluster::{ClusterContext, ClusterEvent, ClusterReader};
+use crate::demux::matroska::cluster::{BlockFrame, ClusterContext, ClusterEvent, ClusterReader};
 use crate::demux::matroska::codec::Codec;
 use crate::demux::matroska::cue_seek::MatroskaSeeker;
 use crate::demux::matroska::cues::Cue;
@@ -103,17 +103,8 @@ fn open_with_limits(buffer: &SparseBuffer, limits: ReadAllLimits) -> Result<Matr
     // Checks that the codec's configuration is present. How NAL units are delimited is read from the frames later.
     let mut entries =
         vec![sample_entry::write(&selected, false).or_else(|_| sample_entry::write(&selected, true))?];
-    let frame_ticks = clock.nanos_to_ticks(i128::from(selected.default_duration));
-    let mut context = ClusterContext {
-        track: selected.number,
-        codec: Some(selected.codec).filter(|_| selected.prefix.is_empty()),
-        nal_length_size: nal_length_size(&entries),
-        verify_keyframes: false,
-        clock,
-        frame_ticks,
-        end: header.segment.end,
-    };
-
+    let mut context = initial_context(&selected, clock, nal_length_size(&entries), header.segment.end);
+    let frame_ticks = context.frame_ticks;
     let mut cues = match &header.cues {
         Some(body) => cues::parse(body, &header.segment, selected.number, &clock),
         None => Vec::new(),
@@ -160,20 +151,15 @@ fn open_with_limits(buffer: &SparseBuffer, limits: ReadAllLimits) -> Result<Matr
         (Some(declared), _) => duration_from_origin(declared, origin, &cues, index.as_ref()),
         (None, Some(index)) => index.end(frame_ticks).max(index.latest),
         (None, None) => tail.map_or(0, |tail| tail.time - origin),
-    }
-    .max(0);
+    };
+    let duration = duration.max(0);
     if is_too_long(&context.clock, duration) {
         return Err(ReadError::Rejected(Code::TooLong));
     }
     let last_end = index.as_ref().map(|index| index.end(frame_ticks)).or(video_end.map(|time| time - origin));
     let picture_end = last_end.map_or(duration, |end| end.clamp(0, duration));
     let frames = index.as_ref().map_or(&first_frames.frames, |index| &index.frames);
-    let declared_rate = 1e9 / selected.default_duration as f64;
-    let fps = if declared_rate <= 1000.0 {
-        declared_rate
-    } else {
-        first_cluster::frame_rate(frames, clock.timescale)
-    };
+    let fps = frame_rate(&selected, frames, clock.timescale);
     let keyframes = match &index {
         Some(index) => Some(index.keys.iter().map(|(time, _)| *time).collect()),
         None => (!cues.is_empty()).then(|| cues.iter().map(|cue| cue.time).collect()),
@@ -200,16 +186,41 @@ fn open_with_limits(buffer: &SparseBuffer, limits: ReadAllLimits) -> Result<Matr
         codec: selected.codec,
         context,
         reorder_depth: selected.codec.reorder_depth(),
-        keyframe_bytes: first_frames
-            .frames
-            .iter()
-            .find(|frame| frame.is_key)
-            .map_or(0, |frame| u64::from(frame.size)),
+        keyframe_bytes: first_keyframe_bytes(&first_frames.frames),
         cues,
         index,
         first_cluster: ClusterPosition { offset: first, time: first_time },
         end: ClusterPosition { offset: tail.map_or(header.segment.end, |tail| tail.offset), time: duration },
     })
+}
+
+/// The context of the first cluster: keyframes are as the file marks them.
+fn initial_context(
+    selected: &SelectedTrack,
+    clock: TimestampConverter,
+    nal_length_size: usize,
+    end: u64,
+) -> ClusterContext {
+    ClusterContext {
+        track: selected.number,
+        codec: Some(selected.codec).filter(|_| selected.prefix.is_empty()),
+        nal_length_size,
+        verify_keyframes: false,
+        clock,
+        frame_ticks: clock.nanos_to_ticks(i128::from(selected.default_duration)),
+        end,
+    }
+}
+
+/// Frames per second: as declared, if that is plausible, else as the first frames have it.
+fn frame_rate(selected: &SelectedTrack, frames: &[BlockFrame], timescale: u32) -> f64 {
+    let declared_rate = 1e9 / selected.default_duration as f64;
+    if declared_rate <= 1000.0 { declared_rate } else { first_cluster::frame_rate(frames, timescale) }
+}
+
+/// The size of the first keyframe, in bytes. 0 if there is none.
+fn first_keyframe_bytes(frames: &[BlockFrame]) -> u64 {
+    frames.iter().find(|frame| frame.is_key).map_or(0, |frame| u64::from(frame.size))
 }
 
 /// The data from the beginning and the end of a file.

@@ -241,7 +241,7 @@ impl SeekHeadWalker<'_> {
                     self.record_element(&element);
                 }
                 ElementRead::Gap(gap) => {
-                    self.missing.push(gap..gap.saturating_add(window).min(self.segment.end))
+                    self.missing.push(gap..gap.saturating_add(window).min(self.segment.end));
                 }
                 // No such element at this position: ignore the entry.
                 _ => {}

@@ -34,7 +34,7 @@ impl TimestampConverter {
     }
 
     /// Converts a timestamp of the file.
-    pub(super) fn to_ticks(&self, units: i64) -> i64 {
+    pub(super) fn to_ticks(self, units: i64) -> i64 {
         self.duration_to_ticks(units) - self.origin
     }
 
@@ -64,7 +64,7 @@ impl TimestampConverter {
     }
 
     /// Converts ticks to milliseconds.
-    pub(super) fn to_ms(&self, ticks: i64) -> i64 {
+    pub(super) fn to_ms(self, ticks: i64) -> i64 {
         (i128::from(ticks) * 1000 / i128::from(self.timescale)) as i64
     }
 }

@@ -166,7 +166,7 @@ fn parse_entry(tracks: &Bytes, body: &[u8]) -> Result<TrackEntry, ReadError> {
             ids::DEFAULT_DURATION => entry.default_duration = parse_uint(body),
             ids::VIDEO => entry.video = video::parse(body),
             ids::BLOCK_ADDITION_MAPPING => {
-                entry.dolby_vision = entry.dolby_vision.or(parse_dolby_vision(body))
+                entry.dolby_vision = entry.dolby_vision.or(parse_dolby_vision(body));
             }
             ids::CONTENT_ENCODINGS => {
                 for (_, body) in children(body).filter(|(id, _)| *id == ids::CONTENT_ENCODING) {

@@ -105,7 +105,7 @@ pub(super) fn parse(
         match spans.last_mut() {
             // A continuation of the same span, within the precision of both timescales.
             Some(before) if !is_discontinuous && from.abs_diff(before.media_end) <= 1 => {
-                before.media_end = until
+                before.media_end = until;
             }
             Some(_) if length == 0 => {}
             Some(_) if is_full => {

@@ -169,8 +169,8 @@ impl<'a> SampleToChunk<'a> {
 
 /// Keyframe tables: ISO 14496-12, 8.6.2 and 8.9 (`rap `), and QuickTime's partial sync samples.
 struct SyncSamples<'a> {
-    sync_samples: Option<&'a [u8]>,
-    partial_sync_samples: Option<&'a [u8]>,
+    numbers: Option<&'a [u8]>,
+    partial_numbers: Option<&'a [u8]>,
     /// Number of the first sample: the tables count from 1, but some writers count from 0.
     first_number: u32,
     rap_groups: Option<RunLengthTable<'a>>,
@@ -186,20 +186,19 @@ impl<'a> SyncSamples<'a> {
             let rows = fields.u32()?;
             Some(table_rows(fields.0, rows, 4))
         };
-        let (sync_samples, partial_sync_samples) =
-            (list(*b"stss"), list(*b"stps").filter(|list| !list.is_empty()));
+        let (numbers, partial_numbers) = (list(*b"stss"), list(*b"stps").filter(|list| !list.is_empty()));
         let from_one =
             |list: Option<&[u8]>| list.and_then(|list| BoxReader(list).u32()).is_some_and(|first| first > 0);
         let rap_groups =
             children(stbl).filter(|(kind, _)| kind == b"sbgp").find_map(|(_, body)| parse_rap_groups(body));
         Self {
-            first_number: u32::from(from_one(sync_samples) || from_one(partial_sync_samples)),
-            are_all_sync: sync_samples.is_none(),
-            is_only_first_sync: sync_samples.is_some_and(<[u8]>::is_empty)
-                && partial_sync_samples.is_none()
+            first_number: u32::from(from_one(numbers) || from_one(partial_numbers)),
+            are_all_sync: numbers.is_none(),
+            is_only_first_sync: numbers.is_some_and(<[u8]>::is_empty)
+                && partial_numbers.is_none()
                 && rap_groups.is_none(),
-            sync_samples,
-            partial_sync_samples,
+            numbers,
+            partial_numbers,
             rap_groups,
         }
     }
@@ -207,8 +206,8 @@ impl<'a> SyncSamples<'a> {
     /// Whether the next sample, with this zero-based number, is a keyframe.
     fn is_next_sync(&mut self, place: u32) -> bool {
         let number = place.saturating_add(self.first_number);
-        let is_sync = skip_to(&mut self.sync_samples, number);
-        let is_partial_sync = skip_to(&mut self.partial_sync_samples, number);
+        let is_sync = skip_to(&mut self.numbers, number);
+        let is_partial_sync = skip_to(&mut self.partial_numbers, number);
         let is_rap =
             self.rap_groups.as_mut().and_then(RunLengthTable::next_in_table).is_some_and(|group| group > 0);
         self.are_all_sync || is_sync || is_partial_sync || is_rap || (self.is_only_first_sync && place == 0)

@@ -208,7 +208,7 @@ impl<'a, F: AsRef<[u8]>> GifSource<'a, F> {
             match (drawn, rects.last_mut()) {
                 (Some(rect), _) => rects.push(rect),
                 (None, Some(last)) if last.delay_cs.checked_add(*delay_cs).is_some() => {
-                    last.delay_cs += delay_cs
+                    last.delay_cs += delay_cs;
                 }
                 (None, _) => rects.push(screen.empty_rect(*delay_cs)),
             }

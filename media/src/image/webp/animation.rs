@@ -136,7 +136,7 @@ fn changed_frames(frames: &[&[u8]], durations_ms: &[u32], size: Size) -> Vec<Anm
         let Some(top) = drawn_indices().next().map(|block| block / columns) else {
             match out.last_mut() {
                 Some(last) if u64::from(last.duration_ms + time_ms) <= MAX_FRAME_MS => {
-                    last.duration_ms += time_ms
+                    last.duration_ms += time_ms;
                 }
                 _ => out.push(filler_frame(number, *time_ms, size)),
             }
