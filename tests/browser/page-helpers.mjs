@@ -127,7 +127,7 @@ export async function dropFile(tab, ...paths) {
   await input.evaluate((chooser) => {
     const dataTransfer = new DataTransfer();
     for (const file of chooser.files) dataTransfer.items.add(file);
-    const drop = document.getElementById("drop");
+    const drop = document.getElementById("drop-zone");
     for (const type of ["dragenter", "dragover", "drop"]) {
       drop.dispatchEvent(new DragEvent(type, { dataTransfer, bubbles: true, cancelable: true }));
     }
