@@ -35,7 +35,7 @@ async function ready(more = {}) {
 /** Moves the mouse to a fraction of the bar. */
 async function point(share) {
   await media().hover();
-  await page.eventually("the bar is seen", async () => Number(await card().locator(".over").evaluate((one) => getComputedStyle(one).opacity)) > 0.9);
+  await page.eventually("the bar is seen", async () => Number(await card().locator(".overlay").evaluate((one) => getComputedStyle(one).opacity)) > 0.9);
   const box = await bar().boundingBox();
   await s.tab.mouse.move(box.x + box.width * share, box.y + box.height / 2);
 }
@@ -46,7 +46,7 @@ test("pointing at the bar shows the frame at that time, leaving it shows the pos
   await point(0.22);
   await page.eventually("the frame at 4 s", async () => (await tile()) === "2");
   assert.equal(await glance().evaluate((one) => one.style.backgroundPosition), "50% 0%");
-  assert.equal(await card().locator(".over output").textContent(), "0:04");
+  assert.equal(await card().locator(".overlay output").textContent(), "0:04");
   assert.ok(await glance().evaluate((one) => one.nextElementSibling === null && getComputedStyle(one).opacity > 0), "it covers the poster");
   await photograph("look");
   await point(0.92);
@@ -136,7 +136,7 @@ test("on a touch screen the bar is always visible, and high enough for a finger"
   s.tab = await s.context.newPage();
   s.complaints = page.listen(s.tab);
   await ready();
-  await page.eventually("the bar is seen", async () => Number(await card().locator(".over").evaluate((one) => getComputedStyle(one).opacity)) > 0.9);
+  await page.eventually("the bar is seen", async () => Number(await card().locator(".overlay").evaluate((one) => getComputedStyle(one).opacity)) > 0.9);
   const box = await bar().boundingBox();
   assert.ok(box.height >= 44, `${box.height}`);
   await s.tab.touchscreen.tap(box.x + box.width * 0.7, box.y + box.height / 2);

@@ -205,7 +205,7 @@ test("an empty name is requested again, and a form without a sign-in is rejected
   const form = await visit(authorizationUrl(asked().parameters));
   const empty = await nameTyped(visit, form.url, "  \u200b ");
   assert.equal(empty.response.status, 400);
-  assert.match(await empty.response.text(), /Type a name/);
+  assert.match(await empty.response.text(), /Enter any name/);
   const stranger = await nameTyped(browser(), form.url, "Mallory");
   assert.equal(stranger.response.status, 400);
   assert.match(await stranger.response.text(), /This sign-in has ended/);

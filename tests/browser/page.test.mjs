@@ -165,7 +165,7 @@ test("frames are counted by the formats' own blocks", () => {
       Buffer.from(";"),
     ]);
   check((count) => framesOfGif(gif(count)), [[1, 1], [7, 7]]);
-  assert.throws(() => framesOfGif(Buffer.from("<html>")), /no GIF/);
+  assert.throws(() => framesOfGif(Buffer.from("<html>")), /not a GIF/);
   const still = Buffer.from("RIFF\x12\0\0\0WEBPVP8 \x05\0\0\0abcde\0", "latin1");
   assert.equal(framesOfWebp(still), 0);
   const chunk = Buffer.from("ANMF\x03\0\0\0abc\0", "latin1");
@@ -237,29 +237,29 @@ test("errors have a message, and whether a retry makes sense", async () => {
     Object.assign(new Error("network"), { isNetworkError: true, request: { status, responseText, responseURL } });
   const code = (name) => `<?xml version="1.0"?><Error><Code>${name}</Code><Message>m</Message></Error>`;
   const cases = [
-    [new Problem(413, "too_large", "Too large."), { message: "Too large.", again: false }],
-    [new Problem(429, "busy", "Wait."), { message: "Wait.", again: true }],
-    [new Problem(401, "unauthorized", "Sign in."), { message: "Sign in.", again: true, signedOut: true }],
-    [new Problem(404, "not_found", "Gone."), { message: "Gone.", again: true, gone: true }],
-    [xhr(403, "<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"), { message: /has expired/, again: true }],
+    [new Problem(413, "too_large", "Too large."), { message: "Too large.", isRetryable: false }],
+    [new Problem(429, "busy", "Wait."), { message: "Wait.", isRetryable: true }],
+    [new Problem(401, "unauthorized", "Sign in."), { message: "Sign in.", isRetryable: true, signedOut: true }],
+    [new Problem(404, "not_found", "Gone."), { message: "Gone.", isRetryable: true, gone: true }],
+    [xhr(403, "<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"), { message: /has expired/, isRetryable: true }],
     [xhr(403, "<Error><Code>AccessDenied</Code><Message>Invalid according to Policy: Policy expired.</Message></Error>"), { message: /has expired/ }],
-    [xhr(400, code("EntityTooLarge")), { message: /too large/, again: false }],
-    [xhr(404, code("NoSuchUpload")), { message: /partial upload has expired/, again: true, gone: true }],
-    [xhr(503, code("SlowDown")), { message: /busy/, again: true }],
-    [xhr(500, ""), { message: /internal error/, again: true }],
-    [xhr(403, code("AccessDenied")), { message: /\(AccessDenied\)/, again: true }],
+    [xhr(400, code("EntityTooLarge")), { message: /too large/, isRetryable: false }],
+    [xhr(404, code("NoSuchUpload")), { message: /partial upload has expired/, isRetryable: true, gone: true }],
+    [xhr(503, code("SlowDown")), { message: /busy/, isRetryable: true }],
+    [xhr(500, ""), { message: /internal error/, isRetryable: true }],
+    [xhr(403, code("AccessDenied")), { message: /\(AccessDenied\)/, isRetryable: true }],
     [
       xhr(412, code("PreconditionFailed"), "https://s3.example/clips/uploads/ann/7zz?X-Amz-Signature=x"),
-      { again: true, arrived: "clips/uploads/ann/7zz" },
+      { isRetryable: true, arrived: "clips/uploads/ann/7zz" },
     ],
-    [xhr(412, code("PreconditionFailed")), { message: /has this file already/, again: true, arrived: false }],
+    [xhr(412, code("PreconditionFailed")), { message: /has this file already/, isRetryable: true, arrived: false }],
     [new Error("[s3mini] Missing ETag in uploadPart response headers"), { message: /CORS/ }],
   ];
   for (const [error, expected] of cases) {
-    const told = await describeUploadError(error, file);
+    const described = await describeUploadError(error, file);
     for (const [name, value] of Object.entries(expected)) {
-      if (value instanceof RegExp) assert.match(told[name], value);
-      else assert.equal(told[name] ?? false, value, `${name} of ${told.message}`);
+      if (value instanceof RegExp) assert.match(described[name], value);
+      else assert.equal(described[name] ?? false, value, `${name} of ${described.message}`);
     }
   }
   const gone = { slice: () => ({ arrayBuffer: () => Promise.reject(new Error("not found")) }) };

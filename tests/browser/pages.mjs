@@ -116,7 +116,7 @@ async function story() {
     await page.expectState(card, "ready");
     await page.expectPoster(card);
     page.expectMatch(await card.locator(".origin").innerText(), /^Poster /, "where the poster came from");
-    const bar = card.locator(".over input");
+    const bar = card.locator(".overlay input");
     await bar.focus();
     for (let press = 0; press < 9; press += 1) await tab.keyboard.press("ArrowRight");
     await page.eventually("the frame", () => card.locator(".previewing > .storyboard-preview").count());

@@ -33,13 +33,13 @@ const S3_ERRORS = {
 const PERMANENT_STATUSES = new Set([413, 415, 422]);
 
 /**
- * @typedef {{ message: string, again: boolean, gone?: boolean, arrived?: string, unreadable?: boolean, offline?:
- * boolean, signedOut?: boolean }} Trouble `again`: a retry makes sense; `gone`: the uploaded parts no longer exist;
+ * @typedef {{ message: string, isRetryable: boolean, gone?: boolean, arrived?: string, unreadable?: boolean, offline?:
+ * boolean, signedOut?: boolean }} UploadError `isRetryable`: a retry makes sense; `gone`: the uploaded parts no longer exist;
  * `arrived`: the key under which S3 already has the file; `unreadable`: the file itself; `offline`: it may resume by
  * itself once the connection is back
  */
 
-/** The browser is offline. @type {Trouble} */
+/** The browser is offline. @type {UploadError} */
 export const OFFLINE = { message: "You are offline. The upload resumes when you are back online.", isRetryable: true, offline: true };
 
 /**
@@ -50,7 +50,7 @@ function keyFromLocation(address) {
   return URL.canParse(address) ? new URL(address).pathname.replace(/^\/+|\/+$/g, "") : "";
 }
 
-/** @returns {Trouble} */
+/** @returns {UploadError} */
 function fromStorageError(status, xml, address) {
   const code = /<Code>(\w+)<\/Code>/.exec(xml)?.[1] ?? `HTTP ${status}`;
   if (/(Request has|Policy) expired/i.test(xml)) return { message: EXPIRED, isRetryable: true };
@@ -62,7 +62,7 @@ function fromStorageError(status, xml, address) {
   return { message, isRetryable, gone: code === "NoSuchUpload", arrived };
 }
 
-/** @returns {Promise<Trouble>} */
+/** @returns {Promise<UploadError>} */
 async function fromConnectionError(file) {
   try {
     await file.slice(0, 1).arrayBuffer();
@@ -75,7 +75,7 @@ async function fromConnectionError(file) {
 
 /**
  * The problem for an error of Uppy: one of the Worker, of storage, of the connection, of the file, or of this page.
- * @returns {Promise<Trouble>}
+ * @returns {Promise<UploadError>}
  */
 export async function describeUploadError(error, file) {
   if (error instanceof Problem) {
