@@ -137,7 +137,7 @@ async fn too_large_upload_is_rejected_and_leaves_nothing() {
     for bytes in [1000, 8_500_000] {
         let (kind, mut body) = multipart_form(&[("external_id", "order 7")], &file[..bytes], "--\r\n".len());
         body.extend(b"\r\nContent-Disposition: form-data; name=\"visibility\"\r\n\r\nsigned\r\n--XX--\r\n");
-        refused(&post(&kind, body).await, "bad_parameter", "`visibility` comes after the file");
+        refused(&post(&kind, body).await, "bad_parameter", "`visibility` is after the file");
         let (kind, body) = multipart_form(&[], &file[..bytes], "--XX--\r\n".len());
         refused(&post(&kind, body).await, "bad_parameter", "interrupted");
     }

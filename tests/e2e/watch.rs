@@ -32,10 +32,10 @@ async fn streams_events_from_upload_to_ready() {
     assert_eq!(stream.status(), 200);
     assert_eq!(stream.headers()["content-type"], "text/event-stream; charset=utf-8");
     assert_eq!(stream.headers()["cache-control"], "no-store");
-    // The upload starts once the stream has sent the state before it.
+    // The upload starts once the stream has sent the state before it, and a heartbeat since that has not changed.
     let mut body = Vec::new();
-    while !String::from_utf8_lossy(&body).contains("\ndata: ") {
-        body.extend(stream.chunk().await.unwrap().expect("the stream sends the first state"));
+    while !String::from_utf8_lossy(&body).contains("\n\n: \n\n") {
+        body.extend(stream.chunk().await.unwrap().expect("the stream sends a heartbeat"));
     }
     assert_eq!(ann.put(&upload, clip).await.status, 200);
     while let Some(chunk) = stream.chunk().await.unwrap() {

@@ -6,7 +6,7 @@ import pathlib
 import sys
 
 FIRST = "import base64, hashlib, hmac, json, time"
-docs = pathlib.Path(__file__).parents[2].joinpath("docs/webhooks.md").read_text(encoding="utf-8")
+docs = pathlib.Path(__file__).parents[3].joinpath("docs/webhooks.md").read_text(encoding="utf-8")
 blocks = [block.split("\n", 1)[1] for block in docs.split("```") if "\n" in block]
 module = {}
 exec([block for block in blocks if block.startswith(FIRST)][0], module)
