@@ -48,6 +48,15 @@ pub enum Key {
     Staged(VideoId, Variant),
 }
 
+/// An object that records the outcome of a video: S3 sends an event about it to the notify queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The manifest.
+    Manifest(VideoId),
+    /// The record of the last failure.
+    Failure(VideoId),
+}
+
 /// Suffix that turns an output's key into the key of its refusal record.
 const REFUSAL_SUFFIX: &str = ".refused.json";
 
@@ -62,6 +71,21 @@ impl Key {
 
     /// Prefix of all staged outputs. They expire after one day.
     pub const WORK: &str = "work/";
+
+    /// The outcome that the object records, if it records one.
+    pub fn outcome(&self) -> Option<Outcome> {
+        match *self {
+            Self::Manifest(video) => Some(Outcome::Manifest(video)),
+            Self::Failure(video) => Some(Outcome::Failure(video)),
+            Self::Source { .. }
+            | Self::Reservation { .. }
+            | Self::Attempt(_)
+            | Self::Poster(_)
+            | Self::Output(..)
+            | Self::Refusal(..)
+            | Self::Staged(..) => None,
+        }
+    }
 
     /// Prefix of all outputs and records of a video.
     pub fn media_prefix(video: VideoId) -> String {
@@ -165,6 +189,24 @@ mod tests {
         let key = Key::Refusal(video(), Variant::from_file_name(name).unwrap());
         assert_eq!(key.to_string(), format!("media/{}/{name}.refused.json", video()));
         assert!(Key::uploads_prefix(&Owner::new("iss", "sub")).ends_with('/'));
+    }
+
+    #[test]
+    fn manifest_and_failure_are_outcomes() {
+        assert_eq!(Key::Manifest(video()).outcome(), Some(Outcome::Manifest(video())));
+        assert_eq!(Key::Failure(video()).outcome(), Some(Outcome::Failure(video())));
+        let variant = Variant::DEFAULTS[0];
+        for key in [
+            Key::Source { owner: Owner::new("iss", "sub"), video: video() },
+            Key::Reservation { owner: Owner::new("iss", "sub"), video: video() },
+            Key::Attempt(video()),
+            Key::Poster(video()),
+            Key::Output(video(), variant),
+            Key::Refusal(video(), variant),
+            Key::Staged(video(), variant),
+        ] {
+            assert_eq!(key.outcome(), None, "{key}");
+        }
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub use grant::{
 };
 pub use id::{Owner, ParseIdError, VideoId};
 pub use json::{InvalidMember, Json};
-pub use key::{Key, ParseKeyError};
+pub use key::{Key, Outcome, ParseKeyError};
 pub use manifest::{
     Attempt, ClientMetadata, Failure, MANIFEST_VERSION, Manifest, Output, ParseVisibilityError, Poster,
     ReadStats, Rejection, Source, State, Timings, Visibility,

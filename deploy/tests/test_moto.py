@@ -20,7 +20,7 @@ import boto3
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from expected_access import WORKFLOW_PARAMETERS, NOTIFY_PARAMETERS
+from expected_access import MEDIA, NOTIFY_PARAMETERS, OUTCOMES, WORKFLOW_PARAMETERS
 from template import REGION, TEST_PARAMETERS, STACK, Stack
 
 # Types that moto does not create; it fails if another resource refers to the ARN of one.
@@ -279,8 +279,7 @@ def check_bucket(report, stack: Stack) -> None:
               for event in told.properties("Bucket")["NotificationConfiguration"]["QueueConfigurations"]]
     uploads, outcomes = told.lookup("UploadQueue", "Arn"), told.lookup("NotifyQueue", "Arn")
     report.check(events == [("s3:ObjectCreated:*", uploads, "uploads/"),
-                            ("s3:ObjectCreated:*", outcomes, "media/", "/manifest.json"),
-                            ("s3:ObjectCreated:*", outcomes, "media/", "/failure.json")]
+                            *[("s3:ObjectCreated:*", outcomes, "media/", key.removeprefix(MEDIA)) for key in OUTCOMES]]
                  and {"UploadQueuePolicy", "NotifyQueuePolicy"} <= set(told.resources["Bucket"]["DependsOn"]),
                  "E4: with webhooks, outcomes trigger notify, and no other object of media/ sends events")
     variables = told.properties("Notify")["Environment"]["Variables"]

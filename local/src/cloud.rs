@@ -427,7 +427,7 @@ fn route_events(
 
 /// Whether an object records the outcome of a video.
 fn is_outcome(key: &str) -> bool {
-    matches!(key.parse(), Ok(Key::Manifest(_) | Key::Failure(_)))
+    key.parse().is_ok_and(|key: Key| key.outcome().is_some())
 }
 
 /// The environment variables through which functions find the cloud.

@@ -18,12 +18,7 @@ pub struct EmailText {
 impl EmailText {
     /// The text for an event.
     pub fn from_delivery(delivery: &EventDelivery) -> Self {
-        let summary = match delivery.kind {
-            EventType::Ready => "is ready",
-            EventType::Rejected => "was rejected",
-            EventType::Failed => "failed",
-            EventType::Deleted => "was deleted",
-        };
+        let summary = delivery.kind.summary();
         let event: Value = serde_json::from_str(&delivery.body).unwrap_or_default();
         let field = |path: &str| event.pointer(path).and_then(Value::as_str).filter(|word| !word.is_empty());
         let mut text = format!("Video {} {summary}.\n\n", delivery.video);

@@ -31,6 +31,9 @@ pub enum EventType {
 }
 
 impl EventType {
+    /// All types, in the order of `docs/webhooks.md`.
+    pub const ALL: [Self; 4] = [Self::Ready, Self::Rejected, Self::Failed, Self::Deleted];
+
     /// The name in messages and webhooks.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -38,6 +41,16 @@ impl EventType {
             Self::Rejected => "video.rejected",
             Self::Failed => "video.failed",
             Self::Deleted => "video.deleted",
+        }
+    }
+
+    /// What happened to the video, as the end of a sentence about it.
+    pub fn summary(self) -> &'static str {
+        match self {
+            Self::Ready => "is ready",
+            Self::Rejected => "was rejected",
+            Self::Failed => "failed",
+            Self::Deleted => "was deleted",
         }
     }
 }
@@ -277,6 +290,18 @@ mod tests {
             (&"order 7".into(), &"a.mp4".into(), &7.into())
         );
         assert_eq!(data["visibility"], "signed");
+    }
+
+    #[test]
+    fn webhook_table_lists_every_event_type() {
+        let docs = include_str!("../../../docs/webhooks.md");
+        for kind in EventType::ALL {
+            let row = format!("| `{}` | ", kind.as_str());
+            assert!(docs.lines().any(|line| line.starts_with(&row)), "docs/webhooks.md lacks the row {row}");
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        }
+        let rows = docs.lines().filter(|line| line.starts_with("| `video.")).count();
+        assert_eq!(rows, EventType::ALL.len(), "docs/webhooks.md has rows of unknown types");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Parses the messages of the notify queue: S3 events about outcomes, and deliveries to one endpoint. Pure.
 
-use glimpse_contract::{Key, VideoId};
+use glimpse_contract::{Key, Outcome};
 use serde_json::Value;
 
 use crate::notify::event::EventDelivery;
@@ -15,18 +15,13 @@ pub enum NotifyMessage {
     Delivery(EventDelivery),
 }
 
-/// An object that contains the outcome of a video.
+/// An object with an outcome, as S3's event names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OutcomeObject {
-    /// The manifest of the video.
-    Manifest(VideoId),
-    /// The record of its last failure.
-    Failure {
-        /// The video.
-        video: VideoId,
-        /// The ETag of the record, without quotes; `None` if the S3 event has none.
-        etag: Option<String>,
-    },
+pub struct OutcomeObject {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// The ETag, without quotes; `None` if the S3 event has none.
+    pub etag: Option<String>,
 }
 
 /// Parses the text of a message; `None` if its format is unknown. `bucket` is the deployment's own.
@@ -51,18 +46,14 @@ fn parse_outcome(record: &Value, bucket: &str) -> Option<OutcomeObject> {
     if text("/eventSource") != Some("aws:s3") || !is_written || text("/s3/bucket/name") != Some(bucket) {
         return None;
     }
-    match decode_form(text("/s3/object/key")?)?.parse() {
-        Ok(Key::Manifest(video)) => Some(OutcomeObject::Manifest(video)),
-        Ok(Key::Failure(video)) => {
-            let etag = text("/s3/object/eTag").map(|etag| etag.trim_matches('"').to_owned());
-            Some(OutcomeObject::Failure { video, etag })
-        }
-        _ => None,
-    }
+    let key: Key = decode_form(text("/s3/object/key")?)?.parse().ok()?;
+    let etag = text("/s3/object/eTag").map(|etag| etag.trim_matches('"').to_owned());
+    key.outcome().map(|outcome| OutcomeObject { outcome, etag })
 }
 
 #[cfg(test)]
 mod tests {
+    use glimpse_contract::VideoId;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -82,18 +73,19 @@ mod tests {
 
     #[test]
     fn accepts_every_object_created_event() {
+        let written = |outcome| OutcomeObject { outcome, etag: Some("e".into()) };
         let manifest = Key::Manifest(video()).to_string();
         for name in ["ObjectCreated:Put", "s3:ObjectCreated:Put", "ObjectCreated:CompleteMultipartUpload"] {
             let parsed = parse(&event(name, "glimpse", &manifest), "glimpse");
             assert_eq!(
                 parsed,
-                Some(NotifyMessage::OutcomesWritten(vec![OutcomeObject::Manifest(video())])),
+                Some(NotifyMessage::OutcomesWritten(vec![written(Outcome::Manifest(video()))])),
                 "{name}"
             );
         }
         let failure = event("ObjectCreated:Put", "glimpse", &Key::Failure(video()).to_string());
-        let expected = OutcomeObject::Failure { video: video(), etag: Some("e".into()) };
-        assert_eq!(parse(&failure, "glimpse"), Some(NotifyMessage::OutcomesWritten(vec![expected])));
+        let expected = vec![written(Outcome::Failure(video()))];
+        assert_eq!(parse(&failure, "glimpse"), Some(NotifyMessage::OutcomesWritten(expected)));
     }
 
     #[test]

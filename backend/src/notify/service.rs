@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
-use glimpse_contract::{Attempt, Key, TRACEPARENT, VideoId};
+use glimpse_contract::{Attempt, Key, Outcome, TRACEPARENT, VideoId};
 use http::HeaderValue;
 use serde_json::Value;
 use thiserror::Error;
@@ -179,19 +179,19 @@ impl<S: Store> Notifier<S> {
 
     /// The event of an outcome; `None` if the object is gone, or another one has replaced it.
     async fn load_event(&self, outcome: &OutcomeObject) -> Result<Option<VideoEvent>, NotifyError> {
-        match outcome {
-            OutcomeObject::Manifest(video) => {
+        match &outcome.outcome {
+            Outcome::Manifest(video) => {
                 let Some((_, json)) = self.get_if_exists(&Key::Manifest(*video)).await? else {
                     return Ok(None);
                 };
                 Ok(Some(VideoEvent::from_manifest(&serde_json::from_slice(&json)?, &self.public_url)))
             }
-            OutcomeObject::Failure { video, etag } => {
+            Outcome::Failure(video) => {
                 let Some((head, json)) = self.get_if_exists(&Key::Failure(*video)).await? else {
                     return Ok(None);
                 };
                 if let Some(attempt) = attempt::parse_attempt(&json)
-                    && !self.is_final_failure(*video, &attempt, etag.as_deref(), &head).await?
+                    && !self.is_final_failure(*video, &attempt, outcome.etag.as_deref(), &head).await?
                 {
                     return Ok(None);
                 }

@@ -118,7 +118,7 @@ mod tests {
                 "access-control-allow-headers",
             )
         };
-        let always_allowed = format!("authorization, {ALLOWED_HEADERS}");
+        let always_allowed = format!("{}, {ALLOWED_HEADERS}", carrier::SCRIPT_HEADERS);
         assert_eq!(allowed_headers(None), always_allowed);
         let datadog =
             "traceparent,x-datadog-origin,x-datadog-parent-id,x-datadog-sampling-priority,x-datadog-trace-id";

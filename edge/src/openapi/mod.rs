@@ -22,8 +22,10 @@ use std::collections::BTreeMap;
 use glimpse_contract::Code;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use crate::auth::Cookies;
+use crate::auth::carrier::Carrier;
 use crate::http::route;
 use components::Paths;
 use operation::SecurityRequirement;
@@ -76,16 +78,9 @@ pub fn document() -> Value {
     answers.subschema_for::<responses::ProblemSchema>();
     let mut paths = paths(&mut bodies, &mut answers);
     let shared = components::share_components(&mut paths);
-    let cookie = crate::auth::Cookies::new(true).session_name();
     let mut components = json!({
         "schemas": schemas(&mut bodies, &mut answers),
-        "securitySchemes": {
-            "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
-                "description": "A token of the deployment's issuer." },
-            "session": { "type": "apiKey", "in": "cookie", "name": cookie,
-                "description": "The cookie of a user who signed in at `/auth/login`. Changes must come from an \
-                    allowed origin." },
-        },
+        "securitySchemes": security_schemes().collect::<Map<_, _>>(),
     });
     for (kind, shared) in shared {
         components[kind] = shared.into();
@@ -105,10 +100,39 @@ pub fn document() -> Value {
             { "name": sign_in::TAG, "description": "Browser sign-in at the OpenID provider" },
             { "name": delivery::TAG, "description": "Images of videos, from the edge cache" },
         ],
-        "security": operation::caller_security(),
+        "security": caller_security(),
         "paths": paths,
         "components": components,
     })
+}
+
+/// The names and the Security Scheme Objects of the carriers of a caller's credentials.
+fn security_schemes() -> impl Iterator<Item = (String, Value)> {
+    Carrier::ALL.into_iter().filter_map(security_scheme).map(|(name, scheme)| (name.to_owned(), scheme))
+}
+
+/// The name and the Security Scheme Object of a carrier; `None` for a part of the URL, which OpenAPI describes as a
+/// parameter.
+fn security_scheme(carrier: Carrier) -> Option<(&'static str, Value)> {
+    match carrier {
+        Carrier::Authorization => {
+            let scheme = json!({ "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
+                "description": "A token of the deployment's issuer." });
+            Some(("bearer", scheme))
+        }
+        Carrier::Cookie => {
+            let scheme = json!({ "type": "apiKey", "in": "cookie", "name": Cookies::new(true).session_name(),
+                "description": "The cookie of a user who signed in at `/auth/login`. Changes must come from an \
+                    allowed origin." });
+            Some(("session", scheme))
+        }
+        Carrier::Path | Carrier::Query => None,
+    }
+}
+
+/// The Security Requirement Objects of a caller, which are the default of all operations.
+fn caller_security() -> Value {
+    security_schemes().map(|(name, _)| json!({ name: [] })).collect()
 }
 
 /// The Paths Object, without shared components.

@@ -21,11 +21,6 @@ pub(super) enum SecurityRequirement {
     TokenHolder,
 }
 
-/// The Security Requirement Objects of a caller, which are the default of all operations.
-pub(super) fn caller_security() -> Value {
-    json!([{ "bearer": [] }, { "session": [] }])
-}
-
 /// A parameter in path, query or header.
 #[derive(Debug, Clone)]
 pub(super) struct ParameterSpec {

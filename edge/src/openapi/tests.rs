@@ -273,3 +273,30 @@ fn check_delivery_token_body(document: &Value) {
     assert!(parse(&json!({ "types": [words[0], words[0]] })).is_err(), "each once");
     assert!(parse(&json!({ "types": ["subtitles"] })).is_err());
 }
+
+#[test]
+fn every_credential_header_has_one_security_scheme() {
+    let document = document();
+    let schemes = document["components"]["securitySchemes"].as_object().unwrap();
+    let mut described: Vec<_> = schemes
+        .values()
+        .map(|scheme| match (scheme["type"].as_str().unwrap(), scheme["in"].as_str()) {
+            ("http", None) => "authorization".to_owned(),
+            ("apiKey", Some("cookie")) => "cookie".to_owned(),
+            ("apiKey", Some("header")) => scheme["name"].as_str().unwrap().to_ascii_lowercase(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let mut headers: Vec<_> = Carrier::ALL.into_iter().filter_map(Carrier::header).collect();
+    described.sort_unstable();
+    headers.sort_unstable();
+    assert_eq!(described, headers);
+
+    let required: BTreeSet<_> = document["security"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|one| one.as_object().unwrap().keys())
+        .collect();
+    assert_eq!(required, schemes.keys().collect());
+}

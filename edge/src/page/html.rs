@@ -47,13 +47,13 @@ const CARD: &str = r#"<meta name="theme-color" content="{color}">
 <main id="watch" data-meta="{meta}" data-original="{original}">
 <div id="player"><picture><source srcset="{webp}" type="image/webp"><img id="poster" src="{jpg}" width="{jpg_width}" height="{jpg_height}" alt="Poster: {title}"></picture></div>
 <h1>{title}</h1>
-<p class="soft">{summary}</p>
-<noscript><p class="soft"><a href="{gif}">View the animation</a></p></noscript>
+<p class="muted">{summary}</p>
+<noscript><p class="muted"><a href="{gif}">View the animation</a></p></noscript>
 </main>
 "#;
 const STATE: &str = r#"<main id="state" data-code="{code}">
 <h1>{title}</h1>
-<p class="soft">{detail}</p>
+<p class="muted">{detail}</p>
 "#;
 
 /// Appends a template with every `{slot}` filled; values are always escaped. A slot without a value stays empty.
