@@ -25,7 +25,7 @@ use crate::config::{
 use crate::event::s3_event;
 use crate::event_source_mapping;
 use crate::function_url::FunctionUrl;
-use crate::lambda::{Function, Invocation};
+use crate::lambda::{Function, LoggedInvocation};
 use crate::process::Watchdog;
 use crate::queue::LocalQueue;
 use crate::s3::call_log::CallLog;
@@ -313,7 +313,7 @@ impl Cloud {
     }
 
     /// The function's recent invocations, oldest first.
-    pub fn invocations(&self) -> Vec<Invocation> {
+    pub fn invocations(&self) -> Vec<LoggedInvocation> {
         self.function.as_ref().map(Function::invocations).unwrap_or_default()
     }
 

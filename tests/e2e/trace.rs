@@ -8,7 +8,7 @@ use e2e::person::{ApiClient, ApiResponse, fetch};
 use e2e::stack::{APP_ORIGIN, NotifyOptions, Options, Stack};
 use glimpse_contract::{TraceId, VideoId};
 use glimpse_local::Config;
-use glimpse_local::lambda::Invocation;
+use glimpse_local::lambda::LoggedInvocation;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -25,7 +25,11 @@ fn own_trace_id(video: &str) -> Value {
 }
 
 /// The log lines of a function that name the video, once there are `count`.
-async fn log_lines_of(video: &str, count: usize, invocations: impl Fn() -> Vec<Invocation>) -> Vec<Value> {
+async fn log_lines_of(
+    video: &str,
+    count: usize,
+    invocations: impl Fn() -> Vec<LoggedInvocation>,
+) -> Vec<Value> {
     eventually("lines in a function's log", LIMIT, || async {
         let invocations = invocations();
         let lines = invocations.iter().flat_map(|invocation| &invocation.lines);

@@ -7,7 +7,7 @@ use e2e::person::ApiClient;
 use e2e::stack::{Options, Stack};
 use e2e::{eventually, media};
 use glimpse_local::Config;
-use glimpse_local::lambda::{Invocation, InvocationOutcome};
+use glimpse_local::lambda::{InvocationOutcome, LoggedInvocation};
 use glimpse_local::s3::fault::{FaultKind, InjectedFault};
 use glimpse_local::workflow::{ExecutionEvent, ExecutionRecord};
 use reqwest::Method;
@@ -56,7 +56,7 @@ fn output_etags(stack: &Stack, video: &str) -> Vec<(String, String)> {
 }
 
 /// The cost of processing: milliseconds of functions, and requests for bytes of the source.
-async fn processing_effort(stack: &Stack, video: &str, functions: &[Vec<Invocation>]) -> (u128, Value) {
+async fn processing_effort(stack: &Stack, video: &str, functions: &[Vec<LoggedInvocation>]) -> (u128, Value) {
     let took = functions.iter().flatten().map(|invocation| invocation.duration.as_millis()).sum();
     let manifest = stack.cloud.store().get(&format!("media/{video}/manifest.json")).await.unwrap();
     let manifest: Value = serde_json::from_slice(&manifest).unwrap();

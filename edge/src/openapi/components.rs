@@ -12,7 +12,7 @@ pub(super) type Paths = BTreeMap<String, Map<String, Value>>;
 const MAX_NAMED_CODES: usize = 3;
 
 /// A part of an operation that others may share.
-struct Candidate<'a> {
+struct SharedComponent<'a> {
     /// The name of its component.
     name: String,
     /// The operation, which is appended to the name if different components have the same.
@@ -50,7 +50,7 @@ pub(super) fn share_components(paths: &mut Paths) -> BTreeMap<&'static str, Map<
 }
 
 /// Replaces values that occur at least twice by references. Returns them by name.
-fn share(kind: &str, mut candidates: Vec<Candidate>) -> Map<String, Value> {
+fn share(kind: &str, mut candidates: Vec<SharedComponent>) -> Map<String, Value> {
     let mut uses: BTreeMap<String, u32> = BTreeMap::new();
     for candidate in &candidates {
         *uses.entry(candidate.value.to_string()).or_default() += 1;
@@ -64,7 +64,7 @@ fn share(kind: &str, mut candidates: Vec<Candidate>) -> Map<String, Value> {
     }
     let mut names: BTreeMap<String, String> = BTreeMap::new();
     let mut components = Map::new();
-    for Candidate { name, operation, value } in candidates {
+    for SharedComponent { name, operation, value } in candidates {
         let is_unique = values_by_name[&name].len() == 1;
         let name = names
             .entry(value.to_string())
@@ -87,12 +87,12 @@ fn operations(paths: &mut Paths) -> impl Iterator<Item = (String, &mut Map<Strin
     })
 }
 
-fn find_responses(paths: &mut Paths) -> Vec<Candidate<'_>> {
+fn find_responses(paths: &mut Paths) -> Vec<SharedComponent<'_>> {
     let mut found = Vec::new();
     for (operation, members) in operations(paths) {
         for (status, value) in members_of(members.get_mut("responses")) {
             let name = problem_name(status, value).unwrap_or_else(|| format!("{operation}.{status}"));
-            found.push(Candidate { name, operation: operation.clone(), value });
+            found.push(SharedComponent { name, operation: operation.clone(), value });
         }
     }
     found
@@ -113,25 +113,25 @@ fn pascal_case(code: &str) -> String {
     code.split('_').map(capitalize).collect()
 }
 
-fn find_headers<'a>(responses: &'a mut [(String, &mut Value)]) -> Vec<Candidate<'a>> {
+fn find_headers<'a>(responses: &'a mut [(String, &mut Value)]) -> Vec<SharedComponent<'a>> {
     let mut found = Vec::new();
     for (operation, response) in responses {
         for (name, value) in members_of(response.get_mut("headers")) {
-            found.push(Candidate { name: name.clone(), operation: operation.clone(), value });
+            found.push(SharedComponent { name: name.clone(), operation: operation.clone(), value });
         }
     }
     found
 }
 
 /// The examples of responses, each with the name of its type.
-fn find_examples<'a>(responses: &'a mut [(String, &mut Value)]) -> Vec<Candidate<'a>> {
+fn find_examples<'a>(responses: &'a mut [(String, &mut Value)]) -> Vec<SharedComponent<'a>> {
     let mut found = Vec::new();
     for (operation, response) in responses {
         for (_, content) in members_of(response.get_mut("content")) {
             let name = content["schema"]["$ref"].as_str().and_then(|text| text.rsplit('/').next());
             let name = name.unwrap_or(operation.as_str()).to_owned();
             if let Some(value) = content.get_mut("example") {
-                found.push(Candidate { name, operation: operation.clone(), value });
+                found.push(SharedComponent { name, operation: operation.clone(), value });
             }
         }
     }
@@ -150,23 +150,23 @@ fn name_shared_examples(response: &mut Value) {
     }
 }
 
-fn find_parameters(paths: &mut Paths) -> Vec<Candidate<'_>> {
+fn find_parameters(paths: &mut Paths) -> Vec<SharedComponent<'_>> {
     let mut found = Vec::new();
     for (operation, members) in operations(paths) {
         let parameters = members.get_mut("parameters").and_then(Value::as_array_mut);
         for value in parameters.into_iter().flatten() {
             let text = |member: &str| value[member].as_str().unwrap_or_default();
             let name = format!("{}.{}", text("in"), text("name"));
-            found.push(Candidate { name, operation: operation.clone(), value });
+            found.push(SharedComponent { name, operation: operation.clone(), value });
         }
     }
     found
 }
 
-fn find_bodies(paths: &mut Paths) -> Vec<Candidate<'_>> {
+fn find_bodies(paths: &mut Paths) -> Vec<SharedComponent<'_>> {
     let body = |(operation, members): (String, _)| {
         let value = Map::get_mut(members, "requestBody")?;
-        Some(Candidate { name: operation.clone(), operation, value })
+        Some(SharedComponent { name: operation.clone(), operation, value })
     };
     operations(paths).filter_map(body).collect()
 }

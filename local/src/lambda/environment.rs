@@ -11,7 +11,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::{oneshot, watch};
 
-use super::log::{Invocation, InvocationLog, InvocationOutcome, report_line};
+use super::log::{InvocationLog, InvocationOutcome, LoggedInvocation, report_line};
 use super::runtime_api::{PendingInvocation, RuntimeApi, RuntimeReply};
 use crate::clock::WallClock;
 use crate::config::FunctionSettings;
@@ -312,8 +312,8 @@ fn program(spec: &FunctionSpec, api: &RuntimeApi, number: u64, tmp: &Path) -> Pr
 }
 
 /// The initial log entry of an invocation.
-pub(crate) fn new_invocation(request: &InvokeRequest) -> Invocation {
-    Invocation {
+pub(crate) fn new_invocation(request: &InvokeRequest) -> LoggedInvocation {
+    LoggedInvocation {
         request_id: request.request_id.clone(),
         environment: 0,
         payload: request.payload.clone(),

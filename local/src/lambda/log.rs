@@ -36,7 +36,7 @@ impl InvocationOutcome {
 
 /// The log of one invocation.
 #[derive(Debug, Clone)]
-pub struct Invocation {
+pub struct LoggedInvocation {
     /// The request id.
     pub request_id: String,
     /// The number of the environment that ran it; a reused environment keeps its number.
@@ -58,14 +58,14 @@ pub struct Invocation {
 
 /// The recent invocations. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct InvocationLog(Arc<Mutex<VecDeque<Invocation>>>);
+pub(crate) struct InvocationLog(Arc<Mutex<VecDeque<LoggedInvocation>>>);
 
 impl InvocationLog {
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Invocation>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<LoggedInvocation>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn push(&self, invocation: Invocation) {
+    pub(crate) fn push(&self, invocation: LoggedInvocation) {
         let mut invocations = self.lock();
         if invocations.len() == MAX_INVOCATIONS {
             invocations.pop_front();
@@ -85,7 +85,7 @@ impl InvocationLog {
         });
     }
 
-    pub(crate) fn update(&self, request_id: &str, change: impl FnOnce(&mut Invocation)) {
+    pub(crate) fn update(&self, request_id: &str, change: impl FnOnce(&mut LoggedInvocation)) {
         let mut invocations = self.lock();
         if let Some(invocation) =
             invocations.iter_mut().rev().find(|invocation| invocation.request_id == request_id)
@@ -94,13 +94,13 @@ impl InvocationLog {
         }
     }
 
-    pub(crate) fn list(&self) -> Vec<Invocation> {
+    pub(crate) fn list(&self) -> Vec<LoggedInvocation> {
         self.lock().iter().cloned().collect()
     }
 }
 
 /// The last line of an invocation's log, as Lambda prints it.
-pub(crate) fn report_line(invocation: &Invocation, memory_mb: u32) -> String {
+pub(crate) fn report_line(invocation: &LoggedInvocation, memory_mb: u32) -> String {
     let ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
     let billed = ms(invocation.duration + invocation.init_duration.unwrap_or_default()).ceil();
     let used = invocation.max_memory_bytes.unwrap_or(0).div_ceil(1024 * 1024);
@@ -118,8 +118,8 @@ pub(crate) fn report_line(invocation: &Invocation, memory_mb: u32) -> String {
 mod tests {
     use super::*;
 
-    fn invocation(id: usize) -> Invocation {
-        Invocation {
+    fn invocation(id: usize) -> LoggedInvocation {
+        LoggedInvocation {
             request_id: id.to_string(),
             environment: 1,
             payload: Bytes::new(),

@@ -5,5 +5,5 @@ mod log;
 mod pool;
 mod runtime_api;
 
-pub use log::{Invocation, InvocationOutcome};
+pub use log::{InvocationOutcome, LoggedInvocation};
 pub use pool::Function;

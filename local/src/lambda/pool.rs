@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use super::environment::{ExecutionEnvironment, FunctionSpec, InitFailure, InvokeRequest, new_invocation};
-use super::log::{Invocation, InvocationLog, InvocationOutcome};
+use super::log::{InvocationLog, InvocationOutcome, LoggedInvocation};
 use crate::clock::{Entropy, WallClock};
 use crate::config::FunctionSettings;
 use crate::process::Watchdog;
@@ -131,7 +131,7 @@ impl Function {
     }
 
     /// The recent invocations, oldest first.
-    pub fn invocations(&self) -> Vec<Invocation> {
+    pub fn invocations(&self) -> Vec<LoggedInvocation> {
         self.0.spec.log.list()
     }
 
