@@ -93,18 +93,19 @@ impl ParameterValues {
     }
 
     fn from_thumbnail(still: ThumbnailParams) -> Self {
-        let has_mode = still.fit != Fit::Preserve;
+        let ThumbnailParams { time_ms, bounds, fit, orientation } = still;
+        let has_mode = fit != Fit::Preserve;
         let (width, height) = if has_mode {
-            (Some(still.bounds.width), Some(still.bounds.height))
+            (Some(bounds.width), Some(bounds.height))
         } else {
-            still.bounds.to_parameters(limits::THUMBNAIL_WIDTH, limits::MAX_THUMBNAIL_SIDE)
+            bounds.to_parameters(limits::THUMBNAIL_WIDTH, limits::MAX_THUMBNAIL_SIDE)
         };
-        let (degrees, flip_v, flip_h) = still.orientation.to_parameters();
+        let (degrees, flip_v, flip_h) = orientation.to_parameters();
         Self {
-            time_ms: still.time_ms,
+            time_ms,
             width: width.map(u64::from),
             height: height.map(u64::from),
-            fit: has_mode.then_some(still.fit as u64),
+            fit: has_mode.then_some(fit as u64),
             rotate: (degrees != 0).then_some(degrees.into()),
             flip_v: flip_v.then_some(1),
             flip_h: flip_h.then_some(1),
@@ -113,15 +114,15 @@ impl ParameterValues {
     }
 
     fn from_animation(moving: AnimationParams) -> Self {
-        let (width, height) =
-            moving.bounds.to_parameters(limits::ANIMATION_WIDTH, limits::MAX_ANIMATION_SIDE);
+        let AnimationParams { span_ms, bounds, fps, max_bytes } = moving;
+        let (width, height) = bounds.to_parameters(limits::ANIMATION_WIDTH, limits::MAX_ANIMATION_SIDE);
         Self {
-            start_ms: moving.span_ms.map(|(start, _)| start),
-            end_ms: moving.span_ms.map(|(_, end)| end),
+            start_ms: span_ms.map(|(start, _)| start),
+            end_ms: span_ms.map(|(_, end)| end),
             width: width.map(u64::from),
             height: height.map(u64::from),
-            fps: (moving.fps != limits::ANIMATION_FPS).then_some(moving.fps.into()),
-            max_bytes: moving.max_bytes,
+            fps: (fps != limits::ANIMATION_FPS).then_some(fps.into()),
+            max_bytes,
             ..Self::default()
         }
     }

@@ -1,5 +1,7 @@
 //! Kinds of images, and the output formats of each kind.
 
+use crate::variant::expectation;
+
 /// The kind of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum VariantKind {
@@ -62,22 +64,23 @@ impl VariantKind {
     /// The supported formats, as an error message, if other services serve this extension and Glimpse does not.
     ///
     /// The layer has no encoder for AVIF or H.264: no suitably licensed encoder is small enough.
-    pub(super) fn unsupported_format(self, extension: &str) -> Option<&'static str> {
-        match (self, extension) {
-            (Self::Thumbnail, "avif") => {
-                Some("must be jpg, png or webp: AVIF is not supported for thumbnails")
-            }
-            (Self::Animation, "mp4") => Some("must be gif or webp: MP4 is not supported for animations"),
-            (Self::Animation, "avif") => Some("must be gif or webp: AVIF is not supported for animations"),
-            (Self::Storyboard, "png") => {
-                Some("must be jpg, webp, vtt or json: PNG is not supported for storyboards")
-            }
-            _ => None,
-        }
+    pub(super) fn unsupported_format(self, extension: &str) -> Option<String> {
+        let reason = match (self, extension) {
+            (Self::Thumbnail, "avif") => ": AVIF is not supported for thumbnails",
+            (Self::Animation, "mp4") => ": MP4 is not supported for animations",
+            (Self::Animation, "avif") => ": AVIF is not supported for animations",
+            (Self::Storyboard, "png") => ": PNG is not supported for storyboards",
+            _ => return None,
+        };
+        let supported: Vec<_> = self.formats().iter().map(|format| format.extension()).collect();
+        Some(expectation::must_be_one_of(&supported) + reason)
     }
 }
 
 impl OutputFormat {
+    /// All formats.
+    pub const ALL: [Self; 6] = [Self::Jpg, Self::Png, Self::Gif, Self::Webp, Self::Vtt, Self::Json];
+
     /// The file name extension, without the dot.
     pub fn extension(self) -> &'static str {
         match self {

@@ -5,6 +5,7 @@
 //! cache entry. Requests whose results differ for some video have different values.
 
 mod builder;
+mod expectation;
 mod format;
 mod number;
 mod orientation;

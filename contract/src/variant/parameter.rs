@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use crate::limits;
-use crate::variant::{Fit, VariantKind, number};
+use crate::variant::{Fit, VariantKind, expectation, number};
 
 /// One query parameter of one kind of image.
 #[derive(Debug, Clone, Copy)]
@@ -250,17 +250,8 @@ impl ParameterType {
                 format!("must be a number of {unit} from {min} to {max}").into()
             }
             Self::Words { words, note } => {
-                let mut text = String::from("must be ");
-                for (index, (word, _)) in words.iter().enumerate() {
-                    let separator = match index {
-                        0 => "",
-                        _ if index + 1 == words.len() => " or ",
-                        _ => ", ",
-                    };
-                    text.extend([separator, *word]);
-                }
-                text.push_str(note);
-                text.into()
+                let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+                (expectation::must_be_one_of(&words) + note).into()
             }
         }
     }

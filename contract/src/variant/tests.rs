@@ -320,6 +320,10 @@ fn rejection_describes_the_expected_value() {
         ("animated.gif?fps=x", "must be a number of frames per second from 1 to 30"),
         ("animated.gif?max_bytes=x", "must be a number of bytes from 10000 to 16777216"),
         ("storyboard.jpg?width=8", "is not supported for this kind of image"),
+        ("thumbnail.avif", "must be jpg, png or webp: AVIF is not supported for thumbnails"),
+        ("animated.mp4", "must be gif or webp: MP4 is not supported for animations"),
+        ("animated.avif", "must be gif or webp: AVIF is not supported for animations"),
+        ("storyboard.png", "must be jpg, webp, vtt or json: PNG is not supported for storyboards"),
         ("storyboard.vtt?format=x", "must be jpg or webp, the format of the sheet"),
         ("thumbnails/thumbnail.jpg?time=x", "must be a time up to 24h, such as 1m2s"),
         ("thumbnails/thumbnail.jpg?width=x", "must be a number of pixels from 8 to 3840"),
@@ -335,7 +339,8 @@ fn rejection_describes_the_expected_value() {
     }
 }
 
-/// A row of the table is enough: the parser accepts its values and the canonical text repeats them.
+/// A row of the table is enough: the parser accepts its values and the canonical text repeats them. A variant keeps
+/// them: every value except the default changes the file name.
 #[test]
 fn every_parameter_roundtrips() {
     for parameter in PARAMETERS {
@@ -350,7 +355,26 @@ fn every_parameter_roundtrips() {
         for text in samples {
             let mut values = ParameterValues::default();
             values.set(parameter.kind, parameter.name, &text).unwrap();
-            assert_eq!(values.into_texts(parameter.kind), [(parameter.name, text)]);
+            assert_eq!(values.into_texts(parameter.kind), [(parameter.name, text.clone())]);
+
+            // Values that this one needs to have an effect.
+            let others: &[(&str, &str)] = match parameter.name {
+                "fit_mode" => &[("width", "100"), ("height", "100")],
+                "end" => &[("start", "86400")],
+                _ => &[],
+            };
+            let build = |own: &[(&str, &str)]| {
+                let mut values = ParameterValues::default();
+                for (name, text) in others.iter().chain(own) {
+                    values.set(parameter.kind, name, text).unwrap();
+                }
+                values.build(parameter.kind, parameter.kind.formats()[0]).unwrap()
+            };
+            let (without, variant) = (build(&[]), build(&[(parameter.name, &text)]));
+            let is_default = ["preserve", "false"].contains(&text.as_str());
+            let name = variant.file_name();
+            assert_eq!(name == without.file_name(), is_default, "{} {text}: {name}", parameter.name);
+            assert_eq!(Variant::from_file_name(&name), Some(variant), "{name}");
         }
     }
 }

@@ -21,11 +21,6 @@ const MAX_ALLOC_BYTES: u64 = 256 * 1024 * 1024;
 const THREADS: u32 = 2;
 /// Frames with more pixels than 4K are decoded by a single thread: each further thread holds a frame of up to 106 MB.
 const SINGLE_THREAD_PIXELS: u64 = 4096 * 2304;
-/// How long before the requested time reading starts in a stream without an index, in milliseconds: first, more than
-/// the keyframe distance of broadcasts and discs; if no earlier frame is found, 10 and 100 times as long.
-const PRE_ROLLS_MS: [u64; 4] = [3_000, 30_000, 300_000, u64::MAX];
-/// The same for a stream that may have an index, which may be wrong.
-const INDEXED_PRE_ROLLS_MS: [u64; 3] = [0, 30_000, u64::MAX];
 /// A timestamp jump of this many seconds is a new clock; a shorter one is a pause. ffmpeg's default is ten.
 const DTS_DELTA_THRESHOLD_SECS: u32 = 300;
 /// By how much two aspect ratios may differ and still be treated as equal.
@@ -264,7 +259,7 @@ fn packet_query_args(input: Input<'_>, stream: Option<u32>) -> Vec<String> {
 fn input_args(input: Input<'_>, info: &MediaInfo) -> Vec<String> {
     let mut args: Vec<String> = split_args("-nostdin -hide_banner -v error -max_alloc").collect();
     args.push(MAX_ALLOC_BYTES.to_string());
-    if input.container().has_running_clock() {
+    if input.container().running_clock().is_some() {
         args.extend(["-dts_delta_threshold".into(), DTS_DELTA_THRESHOLD_SECS.to_string()]);
     }
     args.extend(split_args("-threads"));
@@ -349,24 +344,6 @@ impl DisplayRotation {
             Self::AxisAligned(filters) | Self::QuarterTurn(filters) => filters,
             Self::Arbitrary => "",
         }
-    }
-}
-
-/// How long before the requested time reading starts in a container, in the order of attempts: without an index, a seek
-/// may end after the intended keyframe.
-pub fn pre_rolls_ms(container: Container) -> &'static [u64] {
-    match container {
-        Container::Mpegts | Container::Mpeg => &PRE_ROLLS_MS,
-        // It has no timestamps: times can only be found by counting from the first frame.
-        Container::Mpegvideo => &[u64::MAX],
-        Container::Mov
-        | Container::Matroska
-        | Container::Avi
-        | Container::Flv
-        | Container::Ogg
-        | Container::Asf
-        | Container::Mxf
-        | Container::Gif => &INDEXED_PRE_ROLLS_MS,
     }
 }
 

@@ -134,15 +134,6 @@ mod tests {
     use super::*;
     use crate::image::storyboard::Tile;
 
-    const FORMATS: [OutputFormat; 6] = [
-        OutputFormat::Jpg,
-        OutputFormat::Png,
-        OutputFormat::Gif,
-        OutputFormat::Webp,
-        OutputFormat::Vtt,
-        OutputFormat::Json,
-    ];
-
     #[test]
     fn encodes_exactly_the_formats_of_each_kind() {
         let size = Size { width: 64, height: 36 };
@@ -161,7 +152,7 @@ mod tests {
             ),
             (VariantKind::Storyboard, EncoderInput::Storyboard(&sheet)),
         ] {
-            for format in FORMATS {
+            for format in OutputFormat::ALL {
                 let encoded = encode(format, input);
                 assert_eq!(
                     encoded.is_ok(),

@@ -61,10 +61,9 @@ impl FfmpegSource {
         // A stream whose duration equals the difference of its first and last timestamps has one segment.
         let is_continuous =
             known_duration_ms.is_some_and(|length_ms| length_ms.abs_diff(info.duration_ms) <= 1);
-        let mut segments = if container.has_running_clock() && !is_continuous {
-            timestamps::find_segments(&proxy, container, info.fps).await?
-        } else {
-            Vec::new()
+        let mut segments = match container.running_clock() {
+            Some(stream) if !is_continuous => timestamps::find_segments(&proxy, stream, info.fps).await?,
+            _ => Vec::new(),
         };
         if container == Container::Mpeg {
             duration::recount(&decoder, &proxy, &info, &mut segments).await?;
@@ -232,7 +231,7 @@ impl FfmpegSource {
         let mut found = self.decode_segment(segment_index, request, priority).await?;
         let SeekTarget::Exact { at_ms, pre_roll_ms: run_up_ms } = request.seek else { return Ok(found) };
         let expected = self.expected_frames(at_ms, request);
-        let larger = ffmpeg_args::pre_rolls_ms(self.container).iter().filter(|other| **other > run_up_ms);
+        let larger = self.container.pre_rolls_ms().iter().filter(|other| **other > run_up_ms);
         let mut current_pre_roll_ms = run_up_ms;
         for run_up_ms in larger {
             if found.len() >= expected || current_pre_roll_ms >= at_ms {
@@ -299,7 +298,7 @@ impl FfmpegSource {
 
     /// The first seek to try for an exact time.
     pub(super) fn exact_seek(&self, at_ms: u64) -> SeekTarget {
-        let run_up_ms = ffmpeg_args::pre_rolls_ms(self.container).first().copied().unwrap_or(0);
+        let run_up_ms = self.container.pre_rolls_ms().first().copied().unwrap_or(0);
         SeekTarget::Exact { at_ms, pre_roll_ms: run_up_ms }
     }
 

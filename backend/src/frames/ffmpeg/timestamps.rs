@@ -13,7 +13,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use crate::error::JobError;
 use crate::frames::exit_status;
 use crate::source::proxy::SourceProxy;
-use glimpse_media::container::{self, Container, SYNC_BYTE};
+use glimpse_media::container::{self, ClockStream, SYNC_BYTE};
 
 /// Streams up to this size are read as a whole, in bytes: the source proxy caches them for the decoders.
 const WHOLE_BYTES: u64 = 64 * 1024 * 1024;
@@ -72,14 +72,14 @@ struct PacketTimestamp {
 /// The error of the storage.
 pub(super) async fn find_segments(
     proxy: &SourceProxy,
-    container: Container,
+    stream: ClockStream,
     fps: f64,
 ) -> Result<Vec<TimelineSegment>, JobError> {
     let total_bytes = proxy.total_bytes();
     let (timestamps, max_forward) = if total_bytes <= WHOLE_BYTES {
-        (scan_timestamps(proxy, container, 0..total_bytes).await?, MAX_FORWARD)
+        (scan_timestamps(proxy, stream, 0..total_bytes).await?, MAX_FORWARD)
     } else {
-        sample_timestamps(proxy, container, total_bytes).await?
+        sample_timestamps(proxy, stream, total_bytes).await?
     };
     let frame_ticks = if fps > 0.0 { (1000.0 / fps * TICKS_PER_MS as f64) as i64 } else { 0 };
     Ok(split_segments(&timestamps, total_bytes, max_forward, frame_ticks))
@@ -88,14 +88,14 @@ pub(super) async fn find_segments(
 /// The timestamps of all packets in a range.
 async fn scan_timestamps(
     proxy: &SourceProxy,
-    container: Container,
+    stream: ClockStream,
     range: Range<u64>,
 ) -> Result<Vec<PacketTimestamp>, JobError> {
     let mut timestamps: Vec<PacketTimestamp> = Vec::new();
     let mut offset = range.start;
     while offset < range.end {
         let end = (offset + CHUNK_BYTES).min(range.end);
-        for timestamp in read_timestamps(proxy, container, offset..end).await? {
+        for timestamp in read_timestamps(proxy, stream, offset..end).await? {
             if timestamps.last().is_none_or(|last| last.offset < timestamp.offset) {
                 timestamps.push(timestamp);
             }
@@ -109,12 +109,12 @@ async fn scan_timestamps(
 /// points.
 async fn sample_timestamps(
     proxy: &SourceProxy,
-    container: Container,
+    stream: ClockStream,
     total_bytes: u64,
 ) -> Result<(Vec<PacketTimestamp>, i64), JobError> {
     let sample = |place: u64| {
         let start = (total_bytes - SAMPLE_BYTES) / (SAMPLE_POINTS - 1) * place;
-        read_timestamps(proxy, container, start..start + SAMPLE_BYTES)
+        read_timestamps(proxy, stream, start..start + SAMPLE_BYTES)
     };
     let samples: Vec<Vec<PacketTimestamp>> = futures::stream::iter((0..SAMPLE_POINTS).map(sample))
         .buffered(MAX_CONCURRENT_READS)
@@ -135,7 +135,7 @@ async fn sample_timestamps(
         while high.offset - low.offset > 2 * SAMPLE_BYTES {
             let middle = low.offset.midpoint(high.offset);
             let Some(timestamp) =
-                read_timestamps(proxy, container, middle..(middle + SAMPLE_BYTES).min(high.offset))
+                read_timestamps(proxy, stream, middle..(middle + SAMPLE_BYTES).min(high.offset))
                     .await?
                     .first()
                     .copied()
@@ -149,8 +149,7 @@ async fn sample_timestamps(
             }
         }
         near_joins.extend(
-            scan_timestamps(proxy, container, low.offset..(high.offset + SAMPLE_BYTES).min(total_bytes))
-                .await?,
+            scan_timestamps(proxy, stream, low.offset..(high.offset + SAMPLE_BYTES).min(total_bytes)).await?,
         );
     }
     timestamps.extend(near_joins);
@@ -161,7 +160,7 @@ async fn sample_timestamps(
 
 async fn read_timestamps(
     proxy: &SourceProxy,
-    container: Container,
+    stream: ClockStream,
     range: Range<u64>,
 ) -> Result<Vec<PacketTimestamp>, JobError> {
     let start = range.start;
@@ -169,18 +168,9 @@ async fn read_timestamps(
         exit_status::check_source(proxy.first_error())?;
         return Err(JobError::upstream("the source could not be read"));
     };
-    let mut timestamps = match container {
-        Container::Mpegts => parse_transport_stream(&bytes),
-        Container::Mpeg => parse_program_stream(&bytes),
-        Container::Mov
-        | Container::Matroska
-        | Container::Avi
-        | Container::Flv
-        | Container::Mpegvideo
-        | Container::Ogg
-        | Container::Asf
-        | Container::Mxf
-        | Container::Gif => Vec::new(),
+    let mut timestamps = match stream {
+        ClockStream::Transport => parse_transport_stream(&bytes),
+        ClockStream::Program => parse_program_stream(&bytes),
     };
     for timestamp in &mut timestamps {
         timestamp.offset += start;

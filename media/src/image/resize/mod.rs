@@ -46,22 +46,22 @@ enum FitAction {
 
 /// The geometry of a still image of a video with this display size.
 pub fn thumbnail_geometry(display_size: Size, still: &ThumbnailParams) -> Geometry {
-    let oriented =
-        if still.orientation.swaps_width_and_height() { swap_sides(display_size) } else { display_size };
-    let bounds = Size { width: still.bounds.width, height: still.bounds.height };
-    let (decode_size, size, action) = match still.fit {
+    let ThumbnailParams { time_ms: _, bounds, fit, orientation } = *still;
+    let oriented = if orientation.swaps_width_and_height() { swap_sides(display_size) } else { display_size };
+    let box_size = Size { width: bounds.width, height: bounds.height };
+    let (decode_size, size, action) = match fit {
         Fit::Preserve => {
-            let size = shrink_to_fit(oriented, still.bounds);
+            let size = shrink_to_fit(oriented, bounds);
             (size, size, FitAction::None)
         }
-        Fit::Stretch => (bounds, bounds, FitAction::None),
-        Fit::Crop => (limit_pixels(cover(oriented, bounds)), bounds, FitAction::Crop),
-        Fit::SmartCrop => (limit_pixels(cover(oriented, bounds)), bounds, FitAction::SmartCrop),
-        Fit::Pad => (fit_inside(oriented, bounds), bounds, FitAction::Pad),
+        Fit::Stretch => (box_size, box_size, FitAction::None),
+        Fit::Crop => (limit_pixels(cover(oriented, box_size)), box_size, FitAction::Crop),
+        Fit::SmartCrop => (limit_pixels(cover(oriented, box_size)), box_size, FitAction::SmartCrop),
+        Fit::Pad => (fit_inside(oriented, box_size), box_size, FitAction::Pad),
     };
     let decode_size =
-        if still.orientation.swaps_width_and_height() { swap_sides(decode_size) } else { decode_size };
-    Geometry { decode_size, size, orientation: still.orientation, action }
+        if orientation.swaps_width_and_height() { swap_sides(decode_size) } else { decode_size };
+    Geometry { decode_size, size, orientation, action }
 }
 
 /// The size of an animation of a video with this display size.

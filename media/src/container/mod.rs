@@ -5,6 +5,8 @@
 //! detected demuxer. A playlist (HLS, ffconcat, DASH, SDP) with the name or type of a video is therefore never opened
 //! as a playlist (docs/threat-model.md, F1 to F3).
 
+mod missing_index;
+
 use glimpse_contract::{Code, limits};
 
 use crate::demux::buffer::SparseBuffer;
@@ -101,10 +103,12 @@ impl Container {
         }
     }
 
-    /// Whether timestamps are those of a running clock, which may jump: where recordings were joined, it starts again.
-    pub fn has_running_clock(self) -> bool {
+    /// The stream with a running clock, if timestamps are those of one. They may jump: where recordings were joined, the
+    /// clock starts again.
+    pub fn running_clock(self) -> Option<ClockStream> {
         match self {
-            Self::Mpegts | Self::Mpeg => true,
+            Self::Mpegts => Some(ClockStream::Transport),
+            Self::Mpeg => Some(ClockStream::Program),
             Self::Mov
             | Self::Matroska
             | Self::Avi
@@ -113,7 +117,42 @@ impl Container {
             | Self::Ogg
             | Self::Asf
             | Self::Mxf
-            | Self::Gif => false,
+            | Self::Gif => None,
+        }
+    }
+
+    /// The check for a missing index. `None` for a container whose beginning does not tell.
+    pub fn index_check(self) -> Option<IsIndexMissing> {
+        match self {
+            Self::Avi => Some(missing_index::is_avi_truncated),
+            Self::Flv => Some(|head, _| missing_index::is_keyframe_index_missing(head)),
+            Self::Mxf => Some(missing_index::is_mxf_footer_missing),
+            Self::Mov
+            | Self::Matroska
+            | Self::Mpegts
+            | Self::Mpeg
+            | Self::Mpegvideo
+            | Self::Ogg
+            | Self::Asf
+            | Self::Gif => None,
+        }
+    }
+
+    /// How long before the requested time ffmpeg starts to read, in milliseconds and in the order of attempts: without
+    /// an index, a seek may end after the intended keyframe.
+    pub fn pre_rolls_ms(self) -> &'static [u64] {
+        match self {
+            Self::Mpegts | Self::Mpeg => &PRE_ROLLS_MS,
+            // It has no timestamps: times can only be found by counting from the first frame.
+            Self::Mpegvideo => &[u64::MAX],
+            Self::Mov
+            | Self::Matroska
+            | Self::Avi
+            | Self::Flv
+            | Self::Ogg
+            | Self::Asf
+            | Self::Mxf
+            | Self::Gif => &INDEXED_PRE_ROLLS_MS,
         }
     }
 
@@ -185,6 +224,24 @@ pub struct NativeDemuxer {
 
 /// Reads a codec's name, if the container names it.
 pub type ReadCodecName = fn(&SparseBuffer) -> Result<Option<String>, ReadError>;
+
+/// Tells from the beginning and the number of bytes of a file whether its index is certainly missing.
+pub type IsIndexMissing = fn(&[u8], u64) -> bool;
+
+/// A stream whose timestamps are those of a running clock, ISO 13818-1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClockStream {
+    /// A transport stream.
+    Transport,
+    /// A program stream.
+    Program,
+}
+
+/// The pre-rolls in a stream without an index, in milliseconds: first, more than the keyframe distance of broadcasts
+/// and discs; if no earlier frame is found, 10 and 100 times as long.
+const PRE_ROLLS_MS: [u64; 4] = [3_000, 30_000, 300_000, u64::MAX];
+/// The same for a stream that may have an index, which may be wrong.
+const INDEXED_PRE_ROLLS_MS: [u64; 3] = [0, 30_000, u64::MAX];
 
 /// What ffmpeg finds a time in a source with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -458,6 +515,15 @@ mod tests {
                 expected,
                 "{container:?} of {size_mib} MiB"
             );
+        }
+    }
+
+    #[test]
+    fn last_attempt_to_seek_reads_from_the_beginning() {
+        for container in Container::ALL {
+            let pre_rolls_ms = container.pre_rolls_ms();
+            assert!(pre_rolls_ms.is_sorted_by(|one, next| one < next), "{container:?}: {pre_rolls_ms:?}");
+            assert_eq!(pre_rolls_ms.last(), Some(&u64::MAX), "{container:?}");
         }
     }
 
