@@ -209,7 +209,7 @@ async fn odd_and_narrow_sizes_keep_their_aspect() {
 async fn f23_flat_colors_survive_every_color_coding() {
     const COLORS: [Rgb; 3] = [[200, 60, 40], [40, 90, 200], [235, 235, 16]];
     let [left, middle, right] = COLORS.map(|[red, green, blue]| format!("0x{red:02x}{green:02x}{blue:02x}"));
-    for (matrix, range, told) in [
+    for (matrix, range, declared) in [
         ("bt709", "tv", "-colorspace bt709 -color_range tv"),
         ("bt601", "tv", "-colorspace smpte170m -color_range tv"),
         ("bt709", "pc", "-colorspace bt709 -color_range pc"),
@@ -219,7 +219,7 @@ async fn f23_flat_colors_survive_every_color_coding() {
         let arguments = format!(
             "-f lavfi -i color={left}:s=192x64:d=0.3:r=10,format=rgb24,drawbox=x=64:w=64:c={middle}:t=fill,\
              drawbox=x=128:w=64:c={right}:t=fill \
-             -vf scale=out_color_matrix={matrix}:out_range={range},format=yuv420p -c:v libx264 -qp 10 {told}"
+             -vf scale=out_color_matrix={matrix}:out_range={range},format=yuv420p -c:v libx264 -qp 10 {declared}"
         );
         let made = ProcessedVideo::process(make_media(&arguments, "patch.mp4")).await;
         for name in ["thumbnail.jpg", "thumbnail.webp", "animated.gif"] {
@@ -228,7 +228,7 @@ async fn f23_flat_colors_survive_every_color_coding() {
                     made.mean_color(name, (x, 50)),
                     colour,
                     6,
-                    &format!("{name} of {matrix} {range} `{told}`"),
+                    &format!("{name} of {matrix} {range} `{declared}`"),
                 );
             }
         }

@@ -164,7 +164,7 @@ def check_account_commands(report) -> None:
     rooms = []
     for free in (10, 980):
         program.free_concurrency = lambda functions, free=free: free
-        rooms += [program.room(REGION, name)["room"] for name in (STACK, "nobody")]
+        rooms += [program.room(REGION, name)["room"] for name in (STACK, "unknown")]
     report.check(rooms == [0, 0, 900, 880] and refused["room"] is None and "unseen" in refused,
                  "a stack keeps its reserved concurrency, and an account keeps 100 unreserved", str(rooms))
     user = f"{STACK}-edge"
@@ -181,7 +181,7 @@ def check_account_commands(report) -> None:
     kept = program.keys(boto3.client("iam"), user)
     report.check(dropped == [first["S3_ACCESS_KEY_ID"]] and kept == [second["S3_ACCESS_KEY_ID"]], "the older key is deleted")
     program.drop_keys(REGION, user, None)
-    report.check(program.keys(boto3.client("iam"), user) == [] and program.drop_keys(REGION, "nobody", None)["dropped"] == [],
+    report.check(program.keys(boto3.client("iam"), user) == [] and program.drop_keys(REGION, "unknown", None)["dropped"] == [],
                  "all keys are deleted; an unknown user has none")
     s3 = boto3.client("s3")
     name = program.outputs(REGION, STACK)["BucketName"]
@@ -274,20 +274,20 @@ def check_bucket(report, stack: Stack) -> None:
     spaces |= {whole.properties(name)["Environment"]["Variables"].get("METRICS_NAMESPACE")
                for name in whole.resources_of_type("AWS::Serverless::Function")}
     report.check(len(spaces) == 1 and None not in spaces, "all metrics have one namespace", " ".join(map(str, spaces)))
-    told = Stack(**NOTIFY_PARAMETERS)
+    notify_stack = Stack(**NOTIFY_PARAMETERS)
     events = [(event["Event"], event["Queue"], *(rule["Value"] for rule in event["Filter"]["S3Key"]["Rules"]))
-              for event in told.properties("Bucket")["NotificationConfiguration"]["QueueConfigurations"]]
-    uploads, outcomes = told.lookup("UploadQueue", "Arn"), told.lookup("NotifyQueue", "Arn")
+              for event in notify_stack.properties("Bucket")["NotificationConfiguration"]["QueueConfigurations"]]
+    uploads, outcomes = notify_stack.lookup("UploadQueue", "Arn"), notify_stack.lookup("NotifyQueue", "Arn")
     report.check(events == [("s3:ObjectCreated:*", uploads, "uploads/"),
                             *[("s3:ObjectCreated:*", outcomes, "media/", key.removeprefix(MEDIA)) for key in OUTCOMES]]
-                 and {"UploadQueuePolicy", "NotifyQueuePolicy"} <= set(told.resources["Bucket"]["DependsOn"]),
+                 and {"UploadQueuePolicy", "NotifyQueuePolicy"} <= set(notify_stack.resources["Bucket"]["DependsOn"]),
                  "E4: with webhooks, outcomes trigger notify, and no other object of media/ sends events")
-    variables = told.properties("Notify")["Environment"]["Variables"]
-    report.check(variables["NOTIFY_QUEUE_URL"] == told.lookup("NotifyQueue") and variables["PUBLIC_URL"] == NOTIFY_PARAMETERS["PublicUrl"]
-                 and variables["SNS_TOPIC_ARN"] == told.lookup("Videos") and variables["S3_BUCKET"] == told.lookup("Bucket")
-                 and "VpcConfig" not in told.properties("Notify"), "notify has its variables, and Internet access")
-    report.check(told.resources_of_type("AWS::EC2::VPCEndpoint").keys() == {"WayToTheBucket"}
-                 and told.properties("Preview")["Environment"] == stack.properties("Preview")["Environment"],
+    variables = notify_stack.properties("Notify")["Environment"]["Variables"]
+    report.check(variables["NOTIFY_QUEUE_URL"] == notify_stack.lookup("NotifyQueue") and variables["PUBLIC_URL"] == NOTIFY_PARAMETERS["PublicUrl"]
+                 and variables["SNS_TOPIC_ARN"] == notify_stack.lookup("Videos") and variables["S3_BUCKET"] == notify_stack.lookup("Bucket")
+                 and "VpcConfig" not in notify_stack.properties("Notify"), "notify has its variables, and Internet access")
+    report.check(notify_stack.resources_of_type("AWS::EC2::VPCEndpoint").keys() == {"WayToTheBucket"}
+                 and notify_stack.properties("Preview")["Environment"] == stack.properties("Preview")["Environment"],
                  "F17: webhooks give decoders no other route and no other variables")
     report.check(not any("Notify" in name for name in stack.resources), "without webhooks there are no resources of notify")
     report.check(stack.source["Parameters"]["WebhookSecrets"]["NoEcho"] is True, "U15: webhook secrets are not shown")

@@ -13,9 +13,9 @@ fn run_doctor(arguments: &[&str]) -> Output {
 #[test]
 fn exit_code_tells_failed_from_incomplete() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let nobody = format!("http://{}", listener.local_addr().unwrap());
+    let closed_port = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let found = run_doctor(&["--edge", &nobody]);
+    let found = run_doctor(&["--edge", &closed_port]);
     let text = String::from_utf8(found.stdout).unwrap();
     assert_eq!(found.status.code(), Some(1), "{text}");
     assert!(
@@ -24,7 +24,7 @@ fn exit_code_tells_failed_from_incomplete() {
     );
     assert!(text.ends_with("`edge` is the first failed check.\n"), "{text}");
 
-    let found = run_doctor(&["--edge", &nobody, "--json"]);
+    let found = run_doctor(&["--edge", &closed_port, "--json"]);
     let text = String::from_utf8(found.stdout).unwrap();
     let lines: Vec<serde_json::Value> =
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -39,7 +39,7 @@ fn exit_code_tells_failed_from_incomplete() {
 #[test]
 fn narrow_role_stops_further_checks() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let nobody = format!("http://{}", listener.local_addr().unwrap());
+    let closed_port = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("roles.json");
     let file = file.to_str().unwrap();
@@ -53,10 +53,10 @@ fn narrow_role_stops_further_checks() {
     let found =
         |ill: &str| format!(r#"{{"ill": "{ill}", "seen": "r may x", "more": 0, "cure": "aws iam y"}}"#);
 
-    let (text, code) = look(&found("role_too_narrow"), "", &["--edge", &nobody]);
+    let (text, code) = look(&found("role_too_narrow"), "", &["--edge", &closed_port]);
     assert!(text.starts_with("FAILED  roles ") && !text.contains("unreachable"), "{text}");
     assert_eq!(code, Some(1), "{text}");
-    let (text, code) = look(&found("role_too_wide"), "", &["--edge", &nobody]);
+    let (text, code) = look(&found("role_too_wide"), "", &["--edge", &closed_port]);
     assert!(text.starts_with("FAILED  roles ") && text.contains("FAILED  edge "), "{text}");
     assert!(text.ends_with("`roles` is the first failed check.\n"), "{text}");
     assert_eq!(code, Some(1), "{text}");

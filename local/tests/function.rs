@@ -52,13 +52,13 @@ async fn reuses_warm_environment() {
     let function = bed.cloud.function().unwrap();
     for _ in 0..3 {
         let InvocationOutcome::Success(body) = function.invoke("{}").await else { panic!("it answers") };
-        let told: Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!(told["arn"], "arn:aws:lambda:us-east-1:000000000000:function:glimpse-preview");
-        assert_eq!((told["region"].as_str(), told["home"].as_str()), (Some("us-east-1"), Some("")));
-        assert!(told["trace"].as_str().unwrap().starts_with("Root=1-"));
+        let report: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(report["arn"], "arn:aws:lambda:us-east-1:000000000000:function:glimpse-preview");
+        assert_eq!((report["region"].as_str(), report["home"].as_str()), (Some("us-east-1"), Some("")));
+        assert!(report["trace"].as_str().unwrap().starts_with("Root=1-"));
         let now =
             i64::try_from(common::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()).unwrap();
-        let left = told["deadline"].as_str().unwrap().parse::<i64>().unwrap() - now;
+        let left = report["deadline"].as_str().unwrap().parse::<i64>().unwrap() - now;
         assert!((1_000..=10_000).contains(&left), "{left}");
         wait_for("the environment is warm", || (function.warm_environments() == 1).then_some(())).await;
     }

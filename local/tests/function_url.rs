@@ -60,11 +60,11 @@ async fn signed_request_invokes_function() {
         let answer = call(&bed, method.clone(), &url, &headers, body).await;
         assert_eq!(answer.status(), 201);
         assert_eq!(answer.headers()["etag"], "\"e\"");
-        let told: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
-        assert_eq!(told["rawPath"], "/a/b%20c.jpg");
-        assert_eq!(told["rawQueryString"], "x=1");
-        assert_eq!(told["requestContext"]["http"]["method"], method.as_str());
-        assert_eq!(told["headers"]["authorization"], Value::Null);
+        let event: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+        assert_eq!(event["rawPath"], "/a/b%20c.jpg");
+        assert_eq!(event["rawQueryString"], "x=1");
+        assert_eq!(event["requestContext"]["http"]["method"], method.as_str());
+        assert_eq!(event["headers"]["authorization"], Value::Null);
     }
     assert_eq!(bed.cloud.render().unwrap().environments_started(), 1);
     bed.cloud.stop().await;

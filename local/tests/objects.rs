@@ -201,8 +201,8 @@ async fn rejects_body_not_matching_headers() {
     }
     let kept = bed.client.send(Method::PUT, "k", &[right[0]], b"hello").await;
     assert_eq!(header(&kept, "x-amz-checksum-sha256"), right[0].1);
-    let told = bed.client.get("k", &[("x-amz-checksum-mode", "ENABLED")]).await;
-    assert_eq!(header(&told, "x-amz-checksum-sha256"), right[0].1);
+    let response = bed.client.get("k", &[("x-amz-checksum-mode", "ENABLED")]).await;
+    assert_eq!(header(&response, "x-amz-checksum-sha256"), right[0].1);
     let invalid = bed.client.send(Method::PUT, "k", &[("content-md5", "x")], b"hello").await;
     assert_eq!(s3_error(invalid).await, (400, "InvalidDigest".into()));
 

@@ -102,8 +102,8 @@ fn every_method_of_an_address_is_described() {
 fn every_token_route_is_described() {
     for operation in operations_without_token() {
         let route = route(operation.method, &example::path(&operation.path), None).unwrap();
-        let with_token = operations().into_iter().find(|twin| {
-            twin.method == operation.method && twin.path == format!("/u/{{token}}{}", operation.path)
+        let with_token = operations().into_iter().find(|other| {
+            other.method == operation.method && other.path == format!("/u/{{token}}{}", operation.path)
         });
         let is_open = route.allows_upload_token() && operation.security == SecurityRequirement::Caller;
         assert_eq!(with_token.is_some(), is_open, "{} {}", operation.method, operation.path);

@@ -150,13 +150,13 @@ mod tests {
         let parts = request.body(()).unwrap().into_parts().0;
         let origin =
             RequestMetadata { access_key_id: "AKID", source_ip: "127.0.0.1", request_id: "r", now_ms: 7 };
-        let told = from_request(&parts, b"", origin);
-        assert_eq!((&told["rawPath"], &told["rawQueryString"]), (&json!("/a/b.jpg"), &json!("x=1&y=%20")));
-        assert_eq!(told["requestContext"]["http"]["method"], "POST");
-        assert_eq!((&told["headers"]["x-two"], &told["body"]), (&json!("1,2"), &Value::Null));
-        assert!(!told.to_string().contains("secret"));
-        let told = from_request(&parts, b"hi", origin);
-        assert_eq!((&told["body"], &told["isBase64Encoded"]), (&json!("aGk="), &json!(true)));
+        let event = from_request(&parts, b"", origin);
+        assert_eq!((&event["rawPath"], &event["rawQueryString"]), (&json!("/a/b.jpg"), &json!("x=1&y=%20")));
+        assert_eq!(event["requestContext"]["http"]["method"], "POST");
+        assert_eq!((&event["headers"]["x-two"], &event["body"]), (&json!("1,2"), &Value::Null));
+        assert!(!event.to_string().contains("secret"));
+        let event = from_request(&parts, b"hi", origin);
+        assert_eq!((&event["body"], &event["isBase64Encoded"]), (&json!("aGk="), &json!(true)));
     }
 
     #[test]
