@@ -210,13 +210,13 @@ async fn outcome_goes_to_notify_queue_only() {
     let [manifest, failure] = &outcomes;
     let others = [
         format!("{}thumbnail.jpg", Key::media_prefix(video)),
-        Key::Poster(video).to_string(),
+        Key::Attempt(video).to_string(),
         format!("x/{manifest}"),
     ];
     for key in others.iter().chain([manifest, failure]) {
         bed.cloud.store().put(key, b"{}".to_vec(), "application/json").await.unwrap();
     }
-    let told: Vec<String> = bed
+    let names: Vec<String> = bed
         .cloud
         .notify_queue()
         .unwrap()
@@ -225,7 +225,7 @@ async fn outcome_goes_to_notify_queue_only() {
         .map(|message| serde_json::from_str::<Value>(&message.body).unwrap())
         .map(|event| event["Records"][0]["s3"]["object"]["key"].as_str().unwrap().to_owned())
         .collect();
-    assert_eq!(told, outcomes);
+    assert_eq!(names, outcomes);
     assert_eq!(bed.cloud.queue().messages(), []);
     assert_eq!(NotifySettings::new("").queue.visibility_timeout, Duration::from_mins(6));
     bed.cloud.stop().await;

@@ -91,11 +91,11 @@ mod tests {
     #[test]
     fn ignores_other_events_and_rejects_other_text() {
         let manifest = Key::Manifest(video()).to_string();
-        let poster = Key::Poster(video()).to_string();
+        let attempt = Key::Attempt(video()).to_string();
         for text in [
             event("ObjectRemoved:Delete", "glimpse", &manifest),
             event("ObjectCreated:Put", "other", &manifest),
-            event("ObjectCreated:Put", "glimpse", &poster),
+            event("ObjectCreated:Put", "glimpse", &attempt),
             event("ObjectCreated:Put", "glimpse", &format!("/{manifest}")),
             event("ObjectCreated:Put", "glimpse", "%FF"),
             json!({ "Records": [] }).to_string(),
