@@ -4,7 +4,6 @@ use std::cell::OnceCell;
 
 use futures_util::future::{LocalBoxFuture, ready};
 use glimpse_contract::{Code, Problem, TRACEPARENT, TraceId};
-use wasm_bindgen::JsValue;
 use worker::{Context, Env};
 
 use crate::auth::authenticate::authenticate;
@@ -30,19 +29,7 @@ thread_local! {
     static CONFIG: OnceCell<Result<&'static Config, ConfigErrors>> = const { OnceCell::new() };
 }
 
-pub(crate) async fn handle_request(request: Request, env: Env, context: Context) -> Result<JsValue, JsValue> {
-    let request_id = hex::encode(platform::random_bytes::<8>());
-    let is_head = request.method() == "HEAD";
-    let mut reply = respond(&request, &env, &context, &request_id).await;
-    reply.set_header("x-request-id", &request_id);
-    let response = reply.into_response(is_head).or_else(|_| {
-        platform::log_error("answer", &request_id, "invalid response header");
-        Reply::problem(&Problem::new(Code::Internal), &request_id).into_response(is_head)
-    });
-    response.map(JsValue::from)
-}
-
-async fn respond(request: &Request, env: &Env, context: &Context, request_id: &str) -> Reply {
+pub(crate) async fn respond(request: &Request, env: &Env, context: &Context, request_id: &str) -> Reply {
     let config = match configuration(env) {
         Ok(config) => config,
         Err(errors) => {

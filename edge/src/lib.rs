@@ -24,11 +24,13 @@ pub mod videos;
 use std::future::Future as _;
 use std::task::{self, Poll, Waker};
 
+use glimpse_contract::{Code, Problem};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen_futures::future_to_promise;
 use worker::{Context, Env, event, worker_sys};
 
+use crate::http::response::Reply;
 use crate::platform::Request;
 
 /// Initializes an isolate. Without `queueMicrotask`, wasm-bindgen's executor schedules its tasks with promises: those
@@ -43,7 +45,7 @@ fn start() {
 /// promise and a task of the executor cost as much as a signature.
 #[wasm_bindgen]
 pub fn fetch(request: Request, env: Env, context: worker_sys::Context) -> Result<JsValue, JsValue> {
-    let mut future = Box::pin(app::handle_request(request, env, Context::new(context)));
+    let mut future = Box::pin(handle_request(request, env, Context::new(context)));
     match future.as_mut().poll(&mut task::Context::from_waker(Waker::noop())) {
         Poll::Ready(response) => response,
         // Polled with a no-op waker; the executor polls again and registers a real one.
@@ -70,4 +72,17 @@ pub fn cache_lookup_url(
         Some(key) => Ok(JsValue::from_str(&key)),
         None => fetch(request, env, context),
     }
+}
+
+/// Responds to a request, with its id as a header.
+async fn handle_request(request: Request, env: Env, context: Context) -> Result<JsValue, JsValue> {
+    let request_id = hex::encode(platform::random_bytes::<8>());
+    let is_head = request.method() == "HEAD";
+    let mut reply = app::respond(&request, &env, &context, &request_id).await;
+    reply.set_header("x-request-id", &request_id);
+    let response = reply.into_response(is_head).or_else(|_| {
+        platform::log_error("answer", &request_id, "invalid response header");
+        Reply::problem(&Problem::new(Code::Internal), &request_id).into_response(is_head)
+    });
+    response.map(JsValue::from)
 }
