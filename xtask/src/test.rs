@@ -4,7 +4,7 @@
 use std::env;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -98,6 +98,8 @@ fn run_package(project: &Project, package: Package, filters: &[String]) -> Resul
 
 /// Runs every check and test suite; with filters, only the tests whose names contain one.
 fn run_all(project: &Project, filters: &[String]) -> Result<ExitCode> {
+    // The build of the tests may replace this program's file: then its path could not be found later.
+    let program = env::current_exe().context("cannot find the path of this program")?;
     let tools = setup::run(project, Purpose::Test)?;
     build::run(project, &tools, &[Component::Page, Component::Edge], &build::ConnectSrc::Loopback)?;
     build_tests(project)?;
@@ -120,8 +122,8 @@ fn run_all(project: &Project, filters: &[String]) -> Result<ExitCode> {
         outcomes.push(check::run_one("layer publishable", &mut layer_publish_check(project))?);
         outcomes.push(run_tests("template", filters, &mut template_checks(project, &tools)?)?);
         let origin = ["--origin", "https://video.example.com"];
-        outcomes.push(check::run_one("deployable", dry_run_command("deploy")?.args(origin))?);
-        outcomes.push(check::run_one("destroyable", &mut dry_run_command("destroy")?)?);
+        outcomes.push(check::run_one("deployable", dry_run_command(&program, "deploy").args(origin))?);
+        outcomes.push(check::run_one("destroyable", &mut dry_run_command(&program, "destroy"))?);
         outcomes.push(check::run_one("licenses", &mut license_check(project))?);
     }
 
@@ -270,10 +272,10 @@ fn set_media_env(command: &mut Command) -> Result<()> {
 }
 
 /// Dry run of a command of this program, which needs no account.
-fn dry_run_command(verb: &str) -> Result<Command> {
-    let mut command = Command::new(env::current_exe().context("cannot find the path of this program")?);
+fn dry_run_command(program: &Path, verb: &str) -> Command {
+    let mut command = Command::new(program);
     command.args([verb, "--dry-run"]).env("GLIMPSE_PREBUILT", "1");
-    Ok(command)
+    command
 }
 
 /// Checks the packages of Cargo.lock against the licenses that deny.toml allows.
