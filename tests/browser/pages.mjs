@@ -230,7 +230,6 @@ async function story() {
 <script type="module" src="/player.js"></script>`,
     );
     await tab.setViewportSize({ width: 640, height: 360 });
-    await tab.goto(`${site.origin}/player`);
     const preview = tab.locator("media-time-range media-preview-thumbnail");
     const coords = async (share) => {
       await page.eventually(`a thumbnail at ${share}`, async () => {
@@ -241,7 +240,15 @@ async function story() {
       });
       return preview.getAttribute("mediapreviewcoords");
     };
-    const [early, late] = [await coords(0.2), await coords(0.75)];
+    // Media Chrome does not see a track that has loaded before its elements are defined, which happens on a busy machine.
+    let early;
+    for (let attempt = 1; early === undefined; attempt += 1) {
+      await tab.goto(`${site.origin}/player`);
+      early = await coords(0.2).catch((error) => {
+        if (attempt === 4) throw error;
+      });
+    }
+    const late = await coords(0.75);
     const cues = await (await fetch(`${edge}/${id}/storyboard.vtt`)).text();
     for (const at of [early, late]) {
       if (!cues.includes(`#xywh=${at.split(" ").join(",")}`)) throw new Error(`${at} is not one of ${cues}`);
