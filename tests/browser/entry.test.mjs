@@ -29,9 +29,9 @@ test("the Worker is reinstantiated after a fault", async () => {
   assert.match(before.id, /^[0-9a-f]{16}$/);
   const first = await ask("/fault");
   for (let round = 0; round < 3; round++) {
-    const anew = await ask("/health");
-    assert.equal(anew.status, before.status);
-    assert.match(anew.id, /^[0-9a-f]{16}$/);
+    const health = await ask("/health");
+    assert.equal(health.status, before.status);
+    assert.match(health.id, /^[0-9a-f]{16}$/);
   }
   const second = await ask("/fault");
   assert.ok(Number(second.text) > Number(first.text), "the module was reinstantiated");

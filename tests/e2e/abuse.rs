@@ -122,15 +122,15 @@ async fn u5_second_upload_is_rejected() {
 async fn u6_rejects_headers_that_were_not_granted() {
     const HEADERS: &[(&str, &str)] = &[
         ("x-amz-acl", "public-read"),
-        ("x-amz-grant-full-control", "id=somebody"),
+        ("x-amz-grant-full-control", "id=other"),
         ("x-amz-grant-read", "uri=http://acs.amazonaws.com/groups/global/AllUsers"),
-        ("x-amz-grant-read-acp", "id=somebody"),
-        ("x-amz-grant-write-acp", "id=somebody"),
+        ("x-amz-grant-read-acp", "id=other"),
+        ("x-amz-grant-write-acp", "id=other"),
         ("x-amz-tagging", "a=b"),
         ("x-amz-storage-class", "GLACIER"),
         ("x-amz-website-redirect-location", "https://evil.example/"),
         ("x-amz-server-side-encryption", "aws:kms"),
-        ("x-amz-server-side-encryption-aws-kms-key-id", "somebody's"),
+        ("x-amz-server-side-encryption-aws-kms-key-id", "other"),
         ("x-amz-server-side-encryption-context", "e30="),
         ("x-amz-server-side-encryption-bucket-key-enabled", "true"),
         ("x-amz-server-side-encryption-customer-algorithm", "AES256"),
@@ -141,9 +141,9 @@ async fn u6_rejects_headers_that_were_not_granted() {
         ("x-amz-object-lock-legal-hold", "ON"),
         ("x-amz-request-payer", "requester"),
         ("x-amz-expected-bucket-owner", "111122223333"),
-        ("x-amz-copy-source", "/glimpse/uploads/somebody/else"),
+        ("x-amz-copy-source", "/glimpse/uploads/other/video"),
         ("x-amz-meta-extra", "1"),
-        ("x-amz-security-token", "somebody's"),
+        ("x-amz-security-token", "other"),
         ("x-amz-write-offset-bytes", "0"),
     ];
     let stack = stack().await;
@@ -194,7 +194,7 @@ async fn u6_rejects_form_fields_that_were_not_granted() {
         ("x-amz-object-lock-mode", "COMPLIANCE"),
         ("x-amz-meta-extra", "1"),
         ("x-amz-meta-", "1"),
-        ("x-amz-security-token", "somebody's"),
+        ("x-amz-security-token", "other"),
     ];
     let stack = stack().await;
     let ann = ApiClient::new(&stack, "ann");

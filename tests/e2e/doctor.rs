@@ -98,8 +98,8 @@ async fn healthy_stack_passes_and_is_left_clean() {
     );
 
     // Credentials.
-    let nobody = Settings { credential: None, ..settings(&stack.edge) };
-    assert_only_issue(&run_doctor(&nobody).await, "token", Issue::NoToken);
+    let no_credential = Settings { credential: None, ..settings(&stack.edge) };
+    assert_only_issue(&run_doctor(&no_credential).await, "token", Issue::NoToken);
     let with_claims = |exp: u64, secret: &str| {
         let claims = json!({ "iss": ISSUER, "sub": "doctor", "aud": AUDIENCE, "exp": exp });
         let token = sign_hs256(&to_json(&claims), &Secret::new(secret.as_bytes().to_vec()));
@@ -173,7 +173,7 @@ async fn finds_wrong_bucket_cors() {
 #[tokio::test]
 async fn distinguishes_wrong_worker_settings() {
     for (name, value, step, issue) in [
-        ("S3_ACCESS_KEY_ID", "somebody-else", "upload", Issue::WrongKey),
+        ("S3_ACCESS_KEY_ID", "another-key", "upload", Issue::WrongKey),
         ("S3_SECRET_ACCESS_KEY", "not-the-other-half", "upload", Issue::WrongSecret),
         ("S3_REGION", "eu-west-1", "upload", Issue::WrongRegion),
         ("S3_BUCKET", "another-bucket", "upload", Issue::WrongBucket),
@@ -182,8 +182,8 @@ async fn distinguishes_wrong_worker_settings() {
     ] {
         assert_doctor_finds(stack_options(name, value), step, issue).await;
     }
-    let nobody = format!("http://127.0.0.1:{}", free_port());
-    assert_doctor_finds(stack_options("S3_ENDPOINT", &nobody), "bucket", Issue::BucketUnreachable).await;
+    let closed_port = format!("http://127.0.0.1:{}", free_port());
+    assert_doctor_finds(stack_options("S3_ENDPOINT", &closed_port), "bucket", Issue::BucketUnreachable).await;
 }
 
 #[tokio::test]

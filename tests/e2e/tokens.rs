@@ -423,8 +423,8 @@ async fn rejects_invalid_token_requests() {
             answer.json()["detail"]
         );
     }
-    let nobody = ApiClient::with_token(&stack, "x");
-    assert_eq!(nobody.call(Method::POST, "/api/upload-tokens", None).await.status, 401);
+    let unauthenticated = ApiClient::with_token(&stack, "x");
+    assert_eq!(unauthenticated.call(Method::POST, "/api/upload-tokens", None).await.status, 401);
 }
 
 /// Row U12: signing requests are counted per owner.

@@ -72,8 +72,8 @@ async fn stream_requires_owner_and_recent_id() {
     let stack = Stack::start(Options { no_function: true, ..Options::default() }).await;
     let (ann, bob) = (ApiClient::new(&stack, "ann"), ApiClient::new(&stack, "bob"));
     let video = ann.upload("a.mp4", "video/mp4", b"x".to_vec()).await;
-    let nobody = ApiClient::with_token(&stack, "x");
-    assert_eq!(nobody.get(&format!("/api/videos/{video}/events")).await.status, 401);
+    let unauthenticated = ApiClient::with_token(&stack, "x");
+    assert_eq!(unauthenticated.get(&format!("/api/videos/{video}/events")).await.status, 401);
     let old = "7zzzzzzzzz0123456789abcdef";
     assert_eq!(bob.get(&format!("/api/videos/{old}/events")).await.status, 404, "granted in 1970");
 }
