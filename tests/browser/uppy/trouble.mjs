@@ -39,16 +39,22 @@ export const trouble = [
   }],
 ];
 
+/** Uploads a file in parts whose `complete` gets no response. `before` are the keys of the bucket before it. */
+async function uploadWithLostResponse(stage) {
+  const file = { name: "lost response.mp4", ...FILE };
+  const before = await stage.bucket.keys();
+  await stage.open({ plugin: { shouldUseMultipart: true, limit: 1 }, excused: [/net::ERR_/, /^\[Uppy\]/] });
+  await stage.loseNextAnswer(/\/complete\?/);
+  await stage.app.add(file);
+  await stage.app.upload();
+  const { failed } = await stage.outcome(1);
+  return { file, before, failed };
+}
+
 /** For the version that resumes failed uploads: v4 and v5 cancel and restart them, as docs/uploads.md states. */
 export const lost = [
   ["a lost response to complete is recovered, and no part is sent again", async (stage) => {
-    const file = { name: "lost answer.mp4", ...FILE };
-    const before = await stage.bucket.keys();
-    await stage.open({ plugin: { shouldUseMultipart: true, limit: 1 }, excused: [/net::ERR_/, /^\[Uppy\]/] });
-    await stage.loseNextAnswer(/\/complete\?/);
-    await stage.app.add(file);
-    await stage.app.upload();
-    const { failed } = await stage.outcome(1);
+    const { file, before, failed } = await uploadWithLostResponse(stage);
     if (failed.length > 0) await stage.app.retry();
     const [done] = await stage.uploaded(failed.length > 0 ? 2 : 1);
     await stage.expectStored(done, file);
@@ -61,13 +67,7 @@ export const lost = [
 /** For v4 and v5: the check that docs/uploads.md recommends to apps, since a retry sends the file again. */
 export const lostForApps = [
   ["after a lost response to complete, the app finds the video, and a retry creates another", async (stage) => {
-    const file = { name: "lost answer.mp4", ...FILE };
-    const before = await stage.bucket.keys();
-    await stage.open({ plugin: { shouldUseMultipart: true, limit: 1 }, excused: [/net::ERR_/, /^\[Uppy\]/] });
-    await stage.loseNextAnswer(/\/complete\?/);
-    await stage.app.add(file);
-    await stage.app.upload();
-    const { failed } = await stage.outcome(1);
+    const { file, before, failed } = await uploadWithLostResponse(stage);
     expectEqual(failed.length, 1, "files that failed");
     // The app has kept the key: Uppy removes it before `upload-error`.
     const first = await stage.app.key();
