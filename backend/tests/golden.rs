@@ -275,16 +275,7 @@ async fn tiles_show_their_own_keyframes() {
         assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
         let tile = Size { width: 192, height: 108 };
         let reference = ReferenceDecode::decode(&file, tile);
-        let (columns, rows) = (5, 10);
-        let sheet = Size { width: columns * tile.width, height: rows * tile.height };
-        let pixels = support::decode_pixels_at(folder.path(), &scene.output("storyboard.webp"), sheet);
-        for place in 0..columns * rows {
-            let (left, top) = (place % columns * tile.width, place / columns * tile.height);
-            let line = |y: u32| {
-                let at = ((top + y) * sheet.width + left) as usize * 3;
-                &pixels[at..at + tile.width as usize * 3]
-            };
-            let shown: Vec<u8> = (0..tile.height).flat_map(line).copied().collect();
+        for (place, shown) in (0..).zip(support::decode_tiles(folder.path(), &scene, tile)) {
             // The keyframe at or before the middle of the tile's time: 600 ms per tile, a keyframe every 500 ms.
             let middle = place * 600 + 300;
             let off = [0, 500].map(|back| {

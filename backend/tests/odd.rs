@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::support::edits::with_edits;
-use crate::support::{TestJob, decode_pixels_at, install_program, make, tools};
+use crate::support::{TestJob, decode_tiles, install_program, make, tools};
 use glimpse_backend::config::FfmpegTools;
 use glimpse_backend::preview::service::JobOutcome;
 use glimpse_backend::workflow::state::ProbeResult;
@@ -95,16 +95,12 @@ async fn measures_missing_or_wrong_durations() {
 /// The time that each tile of a storyboard of [`CLOCK`] shows, in seconds.
 fn tile_times_secs(folder: &Path, scene: &TestJob) -> Vec<f64> {
     let tile = Size { width: 192, height: 108 };
-    let (columns, rows) = (5, 10);
-    let sheet = Size { width: columns * tile.width, height: rows * tile.height };
-    let pixels = decode_pixels_at(folder, &scene.output("storyboard.webp"), sheet);
-    let moment = |place: u32| {
-        let (left, top) = (place % columns * tile.width, place / columns * tile.height);
-        let at = |x: u32, y: u32| f64::from(pixels[((top + y) * sheet.width + left + x) as usize * 3]);
+    let time_secs = |pixels: Vec<u8>| {
+        let at = |x: u32, y: u32| f64::from(pixels[(y * tile.width + x) as usize * 3]);
         let sum: f64 = (120..170).flat_map(|x| (20..90).map(move |y| (x, y))).map(|(x, y)| at(x, y)).sum();
         (sum / 3500.0 * 219.0 / 255.0 + 16.0 - 20.0) / 3.5
     };
-    (0..columns * rows).map(moment).collect()
+    decode_tiles(folder, scene, tile).into_iter().map(time_secs).collect()
 }
 
 /// Every tile shows its own time, with or without an index, and the whole decodable part has tiles.

@@ -127,17 +127,8 @@ async fn find_mismatches(name: &str, bytes: Vec<u8>, seconds: u32, main: Size) -
         return vec![format!("{name} is {shown:?}")];
     }
     let folder = tempfile::tempdir().unwrap();
-    let (columns, rows) = (5, 10);
     let tile = glimpse_media::image::storyboard::tile_size(shown.scale_to_fit(640));
-    let sheet = Size { width: columns * tile.width, height: rows * tile.height };
-    let pixels = support::decode_pixels_at(folder.path(), &scene.output("storyboard.webp"), sheet);
-    for place in 0..columns * rows {
-        let (left, top) = (place % columns * tile.width, place / columns * tile.height);
-        let line = |y: u32| {
-            let at = ((top + y) * sheet.width + left) as usize * 3;
-            &pixels[at..at + tile.width as usize * 3]
-        };
-        let shown: Vec<u8> = (0..tile.height).flat_map(line).copied().collect();
+    for (place, shown) in (0..).zip(support::decode_tiles(folder.path(), &scene, tile)) {
         let half_seconds = (2 * place + 1) * seconds * 2 / 100;
         let off = (brightness(&shown, tile) - level(half_seconds)).abs();
         // A keyframe near the time is also correct.

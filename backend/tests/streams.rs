@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::support::{TestJob, decode_pixels_at, make, reference_program};
+use crate::support::{TestJob, decode_pixels_at, decode_tiles, make, reference_program};
 use glimpse_backend::preview::service::JobOutcome;
 use glimpse_backend::render::frame_source::{OpenedSource, SourceOpener};
 use glimpse_backend::render::service::{FrameSource as _, OpenFrameSource as _};
@@ -311,18 +311,8 @@ async fn large_file_without_index_is_read_few_times() {
         let duration_ms = manifest.source.duration_ms;
         assert!(duration_ms.abs_diff(48_000) < 1_500, "{name}: {duration_ms} ms");
         // Its brightness increases all the time, and so does that of the tiles.
-        let (tile, columns, rows) = (Size { width: 192, height: 108 }, 5, 10);
-        let sheet = Size { width: columns * tile.width, height: rows * tile.height };
-        let pixels = decode_pixels_at(folder.path(), &scene.output("storyboard.webp"), sheet);
-        let light = |place: u32| {
-            let line = |y: u32| {
-                let at = ((place / columns * tile.height + y) * sheet.width + place % columns * tile.width)
-                    as usize;
-                mean(&pixels[at * 3..(at + tile.width as usize) * 3])
-            };
-            (0..tile.height).map(line).sum::<f64>() / f64::from(tile.height)
-        };
-        let lights: Vec<f64> = (0..columns * rows).map(light).collect();
+        let tiles = decode_tiles(folder.path(), &scene, Size { width: 192, height: 108 });
+        let lights: Vec<f64> = tiles.iter().map(|pixels| mean(pixels)).collect();
         assert!(lights[49] > lights[25] + 10.0 && lights[25] > lights[5] + 10.0, "{name}: {lights:?}");
     }
 }

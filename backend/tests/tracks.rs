@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{TestJob, decode_pixels_at, make, media_folder};
+use crate::support::{TestJob, decode_tiles, make, media_folder};
 use glimpse_backend::preview::service::JobOutcome;
 use glimpse_backend::render::frame_source::SourceOpener;
 use glimpse_backend::render::service::{FrameSource as _, OpenFrameSource as _};
@@ -47,14 +47,9 @@ fn time_fraction(rgb: &[u8], stride: u32, (left, top): (u32, u32), size: Size) -
 
 /// The relative time that each tile of a storyboard shows.
 fn tile_fractions(folder: &Path, scene: &TestJob) -> Vec<f64> {
-    let (columns, rows) = (5, 10);
     let tile = Size { width: 192, height: 108 };
-    let sheet = Size { width: columns * tile.width, height: rows * tile.height };
-    let pixels = decode_pixels_at(folder, &scene.output("storyboard.webp"), sheet);
-    let place = |place: u32| (place % columns * tile.width, place / columns * tile.height);
-    (0..columns * rows)
-        .map(|tile_place| time_fraction(&pixels, sheet.width, place(tile_place), tile))
-        .collect()
+    let tiles = decode_tiles(folder, scene, tile);
+    tiles.iter().map(|pixels| time_fraction(pixels, tile.width, (0, 0), tile)).collect()
 }
 
 /// The relative time that the still at a time shows.
@@ -498,21 +493,8 @@ async fn unpacks_packed_b_frames() {
 
 /// The frame of a full decode that each tile of a storyboard shows.
 fn nearest_frames(folder: &Path, scene: &TestJob, frames: &[Vec<u8>]) -> Vec<usize> {
-    let (columns, rows) = (5, 10);
-    let tile = Size { width: 192, height: 108 };
-    let sheet = Size { width: columns * tile.width, height: rows * tile.height };
-    let pixels = decode_pixels_at(folder, &scene.output("storyboard.webp"), sheet);
-    (0..columns * rows)
-        .map(|place| {
-            let (left, top) = (place % columns * tile.width, place / columns * tile.height);
-            let line = |y: u32| {
-                let at = ((top + y) * sheet.width + left) as usize * 3;
-                &pixels[at..at + tile.width as usize * 3]
-            };
-            let shown: Vec<u8> = (0..tile.height).flat_map(line).copied().collect();
-            closest_frame(&shown, frames)
-        })
-        .collect()
+    let tiles = decode_tiles(folder, scene, Size { width: 192, height: 108 });
+    tiles.iter().map(|pixels| closest_frame(pixels, frames)).collect()
 }
 
 /// The index of the frame that is most similar.

@@ -204,3 +204,19 @@ pub(crate) fn decode_pixels_at(folder: &Path, bytes: &[u8], size: Size) -> Vec<u
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     output.stdout
 }
+
+/// The 50 tiles of a job's storyboard, each decoded to `rgb24` in this size.
+pub(crate) fn decode_tiles(folder: &Path, job: &TestJob, tile: Size) -> Vec<Vec<u8>> {
+    let (columns, rows) = (5, 10);
+    let (tile_line, sheet_line) = (tile.width as usize * 3, (columns * tile.width) as usize * 3);
+    let sheet = Size { width: columns * tile.width, height: rows * tile.height };
+    let pixels = decode_pixels_at(folder, &job.output("storyboard.webp"), sheet);
+    let mut tiles = vec![Vec::new(); (columns * rows) as usize];
+    for (y, line) in pixels.chunks_exact(sheet_line).enumerate() {
+        let row = y / tile.height as usize * columns as usize;
+        for (column, part) in line.chunks_exact(tile_line).enumerate() {
+            tiles[row + column].extend_from_slice(part);
+        }
+    }
+    tiles
+}
