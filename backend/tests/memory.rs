@@ -259,6 +259,9 @@ fn f9_mutated_files_take_bounded_memory() {
         if took > slow.0 {
             slow = (took, what);
         }
+        if (run + 1) % 500 == 0 {
+            eprintln!("{} files: at most {:.1} MB, at most {:?}", run + 1, worst.0 as f64 / 1000.0, slow.0);
+        }
     }
     if let Some(keep) = std::env::var_os("GLIMPSE_KEEP") {
         std::fs::write(Path::new(&keep).join("worst"), &worst.2).unwrap();
