@@ -632,6 +632,50 @@ mod tests {
         check(&stream(188, 1083), Ok(Container::Mpegts));
     }
 
+    /// The first bytes of a file in this container.
+    fn example(container: Container) -> Vec<u8> {
+        match container {
+            Container::Mov => b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom".to_vec(),
+            Container::Matroska => b"\x1a\x45\xdf\xa3\x8b\x42\x82\x88matroska".to_vec(),
+            Container::Avi => b"RIFF\0\0\0\0AVI LIST".to_vec(),
+            Container::Flv => b"FLV\x01\x05\0\0\0\x09\0\0\0\0".to_vec(),
+            Container::Mpegts => stream(188, 0),
+            Container::Mpeg => b"\0\0\x01\xba\x44\0\x04\0\x04\x01\0\x01\x89\xf8\0\0\x01\xbb".to_vec(),
+            Container::Mpegvideo => b"\0\0\x01\xb3\x14\0\xf0\x14\0\xc8\x20\xa0".to_vec(),
+            Container::Ogg => b"OggS\0\x02\0\0".to_vec(),
+            Container::Asf => ASF_HEADER.to_vec(),
+            Container::Mxf => b"\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02\x01\x01\x02\x04\0".to_vec(),
+            Container::Gif => b"GIF89a\x01\0\x01\0\0\0\0".to_vec(),
+        }
+    }
+
+    #[test]
+    fn no_container_is_left_out_of_detection() {
+        for container in Container::ALL {
+            check(&example(container), Ok(container));
+        }
+    }
+
+    #[test]
+    fn layer_has_every_demuxer_and_decoder() {
+        let flags = include_str!("../../../layer/flags.txt");
+        let names = |kind: &str| -> Vec<&str> {
+            let line = |line: &'static str| line.strip_prefix(kind)?.strip_prefix(' ')?.split(' ').next();
+            // `name=listed`: the second name is that of the binary's own list.
+            flags.lines().filter_map(line).flat_map(|name| name.split(['=', ','])).collect()
+        };
+        let demuxers = names("demuxer");
+        for container in Container::ALL {
+            assert!(demuxers.contains(&container.ffmpeg_name()), "{container:?} in {demuxers:?}");
+        }
+        // AV1 has one of three decoders.
+        let others = ["libaom-av1", "av1"];
+        let decoders = names("decoder");
+        for decoder in crate::codec::DECODERS.iter().filter(|decoder| !others.contains(decoder)) {
+            assert!(decoders.contains(decoder), "{decoder} in {decoders:?}");
+        }
+    }
+
     #[test]
     fn f1_f2_f3_rejects_other_formats() {
         check(b"", Err(Code::Empty));
