@@ -153,6 +153,28 @@ export function countParts(tab) {
   return () => sent;
 }
 
+/** Counts the PUT requests of a page from now on: those that were started, and those without an outcome. */
+export function trackPuts(tab) {
+  const pending = new Set();
+  let started = 0;
+  const isPut = (request) => request.method() === "PUT";
+  tab.on("request", (request) => {
+    if (!isPut(request)) return;
+    started += 1;
+    pending.add(request);
+  });
+  for (const end of ["requestfinished", "requestfailed"]) tab.on(end, (request) => pending.delete(request));
+  return { started: () => started, pending: () => pending.size };
+}
+
+/** Expects that a page sends no PUT: none is pending, and none is started before the response to a later request. */
+export async function expectNoPuts(tab, puts) {
+  await eventually("no PUT is pending", () => puts.pending() === 0);
+  const before = puts.started();
+  await tab.evaluate(async () => (await fetch(location.href, { method: "HEAD", cache: "no-store" })).ok);
+  expectEqual(puts.started(), before, "PUT requests");
+}
+
 export async function maxUploadBytes(tab) {
   return tab.evaluate(async () => (await (await fetch("/api/me")).json()).limits.max_upload_bytes);
 }
