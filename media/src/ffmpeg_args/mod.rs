@@ -425,10 +425,16 @@ fn frame_rate_filters(info: &MediaInfo, request: &DecodeRequest) -> (String, Str
 /// Each frame is moved to the second whose number is the index of the first output frame for which it is shown, and all
 /// frames that start before the requested time to 0: of several frames in one second, `fps` keeps the last. A frame
 /// that starts within half a millisecond counts as started, since timestamps are rounded. Output frames for which the
-/// decoder has no frame at the beginning are skipped.
+/// decoder has no frame at the beginning are skipped. A single frame may be the last one of the source: `fps` outputs it
+/// at the end of the source only if that is later, which the shift by less than half a second makes it.
 fn exact_frame_filters(at_ms: u64, fps: f64, source_fps: f64, count: u32) -> (String, String) {
-    let retime = format!("setpts='max(ceil((PTS*TB-{}-0.0005)*{fps:.6}),0)/TB'", format_secs(at_ms));
-    let limit = format!("fps=1,trim=end={}.5:end_frame={count}", count.saturating_sub(1));
+    let index = format!("max(ceil((PTS*TB-{}-0.0005)*{fps:.6}),0)", format_secs(at_ms));
+    let (retime, at_end) = if count == 1 {
+        (format!("setpts='({index}+0.4)/TB'"), ":eof_action=pass")
+    } else {
+        (format!("setpts='{index}/TB'"), "")
+    };
+    let limit = format!("fps=1{at_end},trim=end={}.5:end_frame={count}", count.saturating_sub(1));
     if source_fps <= 0.0 || fps <= source_fps {
         (format!("{retime},{limit},"), String::new())
     } else {
