@@ -513,6 +513,7 @@ async fn last_frame_stays_where_ffmpeg_demuxes() {
         ("one frame in an AVI", one("one.avi", avi), 0.0),
         ("one frame in Flash video", one("one.flv", flv), 0.0),
         ("one frame in a WMV", one("one.wmv", wmv), 0.0),
+        ("one frame in a transport stream", one("one.ts", ts), 0.0),
         ("one frame in a program stream", one("one.mpg", mpg), 0.0),
         ("one frame in an Ogg", one("one.ogv", ogg), 0.0),
     ] {

@@ -29,6 +29,8 @@ const ASPECT_TOLERANCE: &str = "0.03";
 const NEAR_SOURCE_RATE: f64 = 0.75;
 /// How many packets are inspected for signs of encryption: they include the first packets of every track.
 const PROBED_PACKETS: u32 = 32;
+/// How many bytes ffprobe reads at most to find the headers of all streams.
+const FAR_PROBE_BYTES: u64 = 32 * 1024 * 1024;
 
 /// Where decoding starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -207,6 +209,13 @@ pub fn probe(input: Input<'_>) -> Vec<String> {
     args.push(format!("%+#{PROBED_PACKETS}"));
     args.push(input.url().to_owned());
     args
+}
+
+/// Like [`probe`], but ffprobe searches up to [`FAR_PROBE_BYTES`] for the headers of every stream, and not about five
+/// seconds: in a transport stream, a frame ends only where the next one begins or at the end of the file.
+pub fn probe_far(input: Input<'_>) -> Vec<String> {
+    let far = ["-probesize".into(), FAR_PROBE_BYTES.to_string(), "-analyzeduration".into(), "100000M".into()];
+    far.into_iter().chain(probe(input)).collect()
 }
 
 /// Arguments for ffprobe: presentation times of the last packets of all streams, from the last keyframe that can be

@@ -119,6 +119,12 @@ fn still_may_be_the_last_frame() {
 }
 
 #[test]
+fn far_probe_arguments() {
+    let line = join_args(&probe_far(Input::Proxy(Container::Mpegts, URL)));
+    assert!(line.starts_with("-probesize 33554432 -analyzeduration 100000M -hide_banner "), "{line}");
+}
+
+#[test]
 fn guesses_matrix_by_size_and_maps_tones() {
     let chain =
         |info: &MediaInfo, tone_map| filter_chain(info, tone_map, request().size, DecodeQuality::Full, "");
@@ -227,6 +233,7 @@ fn f1_f2_every_read_is_restricted() {
     for container in Container::ALL {
         for list in [
             probe(Input::Proxy(container, URL)),
+            probe_far(Input::Proxy(container, URL)),
             last_packets(Input::Proxy(container, URL), 3_600_000),
             count_packets(Input::Proxy(container, URL), 1),
             decode(container, URL, &media_info(), true, &request()),

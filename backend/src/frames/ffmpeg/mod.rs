@@ -52,7 +52,7 @@ impl FfmpegSource {
         known_duration_ms: Option<u64>,
     ) -> Result<Self, JobError> {
         skip_leading_bytes(&proxy, container).await?;
-        let mut info = probe_with_map(&decoder, &proxy, container).await?;
+        let mut info = probe(&decoder, &proxy, container).await?;
         info.fps = duration::frame_rate(container, &info);
         // A stream whose duration equals the difference of its first and last timestamps has one segment.
         let is_continuous =
@@ -322,23 +322,32 @@ async fn skip_leading_bytes(proxy: &SourceProxy, container: Container) -> Result
     Ok(())
 }
 
-/// The report of ffprobe about a source. For a program stream without a stream map, one is inserted first.
-async fn probe_with_map(
-    decoder: &Decoder,
-    proxy: &SourceProxy,
-    container: Container,
-) -> Result<MediaInfo, JobError> {
-    let found = decoder.probe(DecoderInput::Proxy(proxy, container)).await;
+/// The report of ffprobe about a source. If it does not find the video at the beginning, it searches more of a stream;
+/// for a program stream without a stream map, one is inserted first.
+async fn probe(decoder: &Decoder, proxy: &SourceProxy, container: Container) -> Result<MediaInfo, JobError> {
+    let input = DecoderInput::Proxy(proxy, container);
+    let found = decoder.probe(input).await;
     let Err(JobError::Rejected(Code::NoVideoStream | Code::UnsupportedCodec | Code::Truncated)) = found
     else {
         return found;
     };
-    if container != Container::Mpeg {
+    if container.running_clock().is_none() {
         return found;
     }
-    let head = proxy.read(0..proxy.total_bytes().min(stream_map::HEAD_BYTES)).await;
-    exit_status::check_source(proxy.first_error())?;
-    let Some(map) = head.ok().and_then(|head| stream_map::build_missing(&head)) else { return found };
-    proxy.prepend(map.into());
-    decoder.probe(DecoderInput::Proxy(proxy, container)).await.or(found)
+    if container == Container::Mpeg {
+        let head = proxy.read(0..proxy.total_bytes().min(stream_map::HEAD_BYTES)).await;
+        exit_status::check_source(proxy.first_error())?;
+        if let Some(map) = head.ok().and_then(|head| stream_map::build_missing(&head)) {
+            proxy.prepend(map.into());
+            let with_map = decoder.probe(input).await;
+            if with_map.is_ok() {
+                return with_map;
+            }
+        }
+    }
+    if found == Err(JobError::Rejected(Code::Truncated)) {
+        decoder.probe_far(input).await.or(found)
+    } else {
+        found
+    }
 }
