@@ -506,6 +506,27 @@ fn with_stale_index(
     ([&film[..place], &free, &film[place..]].concat(), packets.iter().map(moved).collect())
 }
 
+/// The video with the `sidx` of another one: other positions, and half the durations. ISO 14496-12, 8.16.3.
+fn with_foreign_index(film: &[u8]) -> Vec<u8> {
+    let mut changed = film.to_vec();
+    let mut change = |at: usize, to: fn(u32) -> u32| {
+        let value = to(u32::from_be_bytes(film[at..at + 4].try_into().unwrap()));
+        changed[at..at + 4].copy_from_slice(&value.to_be_bytes());
+    };
+    let first_fragment = film.windows(4).position(|word| word == b"moof").unwrap();
+    let words = film[..first_fragment].windows(4).enumerate();
+    for body in words.filter(|(_, word)| *word == b"sidx").map(|(place, _)| place + 4) {
+        // The lower half of the first offset, which precedes the number of entries.
+        let offset_at = body + if film[body] == 0 { 16 } else { 24 };
+        change(offset_at, |offset| offset + 1000);
+        let count = usize::from(u16::from_be_bytes([film[offset_at + 6], film[offset_at + 7]]));
+        for entry in 0..count {
+            change(offset_at + 8 + 12 * entry + 4, |ticks| ticks / 2);
+        }
+    }
+    changed
+}
+
 /// Requests tiles and stills all over a large video, and compares each with the packets.
 fn check_moments(name: &str, film: Vec<u8>, packets: &[Mp4Packet]) {
     let mut driver = Mp4Driver::new(film);
@@ -514,7 +535,8 @@ fn check_moments(name: &str, film: Vec<u8>, packets: &[Mp4Packet]) {
     let (second, end) = (i64::from(track.timescale), track.duration);
     let expected = packets.iter().map(|packet| packet.pts + packet.duration).max().unwrap();
     assert!((end - expected).abs() <= second / 10, "{name}: {end} ticks, not {expected}");
-    assert!(is_close(track.fps, 25.0, 0.02), "{name}: {} frames a second", track.fps);
+    let fps = packets.len() as f64 * second as f64 / expected as f64;
+    assert!(is_close(track.fps, fps, 0.005), "{name}: {} frames a second, not {fps}", track.fps);
     let open = driver.rounds;
     let tiles = (0..100).map(|tile| (2 * tile + 1) * end / 200);
     let near: Vec<_> = tiles.map(|from| SampleRequest { from, until: 0, mode: SeekMode::Keyframe }).collect();
@@ -560,6 +582,7 @@ fn ignores_stale_fragment_index() {
         let packets = packets(&path, "v:0");
         let film = std::fs::read(&path).unwrap();
         check_moments(name, film.clone(), &packets);
+        check_moments(&format!("index of another video, {name}"), with_foreign_index(&film), &packets);
         for (size, fragment) in [(8, 0), (1000, 0), (70_000, 0), (1000, 12)] {
             let (film, packets) = with_stale_index(&film, &packets, size, fragment);
             check_moments(&format!("{size} more before {fragment}, {name}"), film, &packets);
@@ -570,8 +593,10 @@ fn ignores_stale_fragment_index() {
 #[test]
 fn seeks_file_with_one_frame_per_fragment() {
     let folder = tempfile::tempdir().unwrap();
-    let pictures = "-f lavfi -i testsrc2=size=160x90:rate=25:duration=60";
+    let pictures = "-f lavfi -i testsrc2=size=160x90:rate=30:duration=60";
     let codec = "-c:v libx264 -preset ultrafast -qp 16 -g 250 -bf 0 -x264-params scenecut=0";
+    // The durations of single frames are rounded to milliseconds.
+    let ticks = "-video_track_timescale 1000";
     let minute = make(folder.path(), "minute.mp4", &format!("{pictures} {codec}"));
     let base = "-movflags +frag_every_frame+empty_moov+default_base_moof";
     for (name, flags) in [
@@ -579,7 +604,7 @@ fn seeks_file_with_one_frame_per_fragment() {
         ("no_index.mp4", format!("{base}+skip_trailer")),
         ("index_ahead.mp4", format!("{base}+global_sidx+skip_trailer")),
     ] {
-        let looped = format!("-stream_loop 19 -i {} -c copy {flags}", minute.display());
+        let looped = format!("-stream_loop 19 -i {} -c copy {ticks} {flags}", minute.display());
         let path = make(folder.path(), name, &looped);
         let film = std::fs::read(&path).unwrap();
         assert!(film.len() > 8 * 1024 * 1024, "{name}: {} bytes are not enough", film.len());

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use crate::support::{TestJob, decode_tiles, make, media_folder};
 use glimpse_backend::preview::service::JobOutcome;
-use glimpse_backend::render::frame_source::SourceOpener;
+use glimpse_backend::render::frame_source::{OpenedSource, SourceOpener};
 use glimpse_backend::render::service::{FrameSource as _, OpenFrameSource as _};
+use glimpse_backend::store::memory::MemoryStore;
 use glimpse_contract::Manifest;
 use glimpse_media::size::Size;
 use tokio::time::Instant;
@@ -61,6 +62,22 @@ async fn still_fraction(scene: &TestJob, manifest: &Manifest, ms: u64) -> Result
 /// The still at a time, of 192 by 108.
 async fn render_still(scene: &TestJob, manifest: &Manifest, ms: u64) -> Result<Vec<u8>, String> {
     let size = Size { width: 192, height: 108 };
+    let camera = open_source(scene, manifest).await?;
+    let (rgb, found) = camera.frame_at(Some(ms), size).await.map_err(|error| error.to_string())?;
+    assert_eq!(found, size);
+    Ok(rgb.to_vec())
+}
+
+/// The relative time that the first frame of a clip of half a second shows.
+async fn clip_fraction(scene: &TestJob, manifest: &Manifest, ms: u64) -> Result<f64, String> {
+    let size = Size { width: 192, height: 108 };
+    let camera = open_source(scene, manifest).await?;
+    let clip = camera.frames_between(Some((ms, ms + 500)), size, 10.0).await;
+    let (frames, _) = clip.map_err(|error| error.to_string())?;
+    Ok(time_fraction(&frames[0], size.width, (0, 0), size))
+}
+
+async fn open_source(scene: &TestJob, manifest: &Manifest) -> Result<OpenedSource<MemoryStore>, String> {
     let cameras = SourceOpener {
         store: Arc::clone(&scene.service.store),
         tools: scene.service.tools.clone(),
@@ -68,10 +85,7 @@ async fn render_still(scene: &TestJob, manifest: &Manifest, ms: u64) -> Result<V
         time_budget: scene.service.time_budget,
     };
     let deadline = Instant::now() + Duration::from_mins(1);
-    let camera = cameras.open(manifest, deadline).await.map_err(|error| error.to_string())?;
-    let (rgb, found) = camera.frame_at(Some(ms), size).await.map_err(|error| error.to_string())?;
-    assert_eq!(found, size);
-    Ok(rgb.to_vec())
+    cameras.open(manifest, deadline).await.map_err(|error| error.to_string())
 }
 
 /// The expected times of a video.
@@ -106,13 +120,19 @@ async fn find_mismatches(folder: &Path, name: &str, bytes: Vec<u8>, expected: &E
     for percent in [0, 13, 37, 50, 71, 96] {
         let ms = (expected.secs * f64::from(percent) * 10.0) as u64;
         let right = (ms as f64 / 1000.0).min(expected.last);
-        match still_fraction(&scene, &manifest, ms).await {
-            Ok(shown) if (shown * expected.secs - right).abs() < expected.secs / 75.0 => {}
-            Ok(shown) => {
-                mismatches
-                    .push(format!("{name}: the still of {right:.1} s shows {:.1} s", shown * expected.secs));
+        let mut shown = vec![("still", still_fraction(&scene, &manifest, ms).await)];
+        if percent == 71 {
+            shown.push(("clip", clip_fraction(&scene, &manifest, ms).await));
+        }
+        for (kind, shown) in shown {
+            match shown {
+                Ok(shown) if (shown * expected.secs - right).abs() < expected.secs / 75.0 => {}
+                Ok(shown) => {
+                    let shown = shown * expected.secs;
+                    mismatches.push(format!("{name}: the {kind} of {right:.1} s shows {shown:.1} s"));
+                }
+                Err(error) => mismatches.push(format!("{name}: the {kind} of {right:.1} s: {error}")),
             }
-            Err(error) => mismatches.push(format!("{name}: the still of {right:.1} s: {error}")),
         }
     }
     mismatches
@@ -458,6 +478,48 @@ async fn last_frame_stays_until_audio_ends() {
         ("one frame in Matroska", one("one.mkv"), 0.0),
     ] {
         let expected = ExpectedTimes { secs: 60.0, last, near: (0.9, 0.5) };
+        found.extend(find_mismatches(folder.path(), name, bytes, &expected).await);
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+/// The same in containers that ffmpeg demuxes. Their tiles are keyframes, of which there is one every two seconds.
+#[tokio::test]
+async fn last_frame_stays_where_ffmpeg_demuxes() {
+    let folder = tempfile::tempdir().unwrap();
+    let song = "-f lavfi -i sine=d=60:r=44100 -g 20";
+    let film = |name: &str, codecs: &str| {
+        make(folder.path(), name, &format!("{} {song} {codecs}", rising_clock(12, 60)))
+    };
+    let one = |name: &str, codecs: &str| {
+        let picture = rising_clock(12, 60).replace("d=12", "d=0.1");
+        make(folder.path(), name, &format!("{picture} {song} {codecs}"))
+    };
+    let (avi, flv, wmv) =
+        ("-c:v mpeg4 -q:v 2 -c:a mp2", "-c:v flv -q:v 2 -c:a mp3", "-c:v wmv2 -q:v 2 -c:a wmav2");
+    let ts = "-c:v libx264 -preset ultrafast -bf 2 -sc_threshold 0 -c:a aac";
+    let ogg = "-c:v libtheora -q:v 9 -c:a libvorbis";
+    let mpg = "-c:v mpeg2video -q:v 2 -r 25 -c:a mp2";
+    let live = "-flvflags no_duration_filesize";
+    let mut found = Vec::new();
+    for (name, bytes, last) in [
+        ("an AVI", film("a.avi", avi), 11.9),
+        ("Flash video", film("a.flv", flv), 11.9),
+        ("Flash video without a duration", film("live.flv", &format!("{flv} {live}")), 11.9),
+        ("a WMV", film("a.wmv", wmv), 11.9),
+        ("a transport stream", film("a.ts", ts), 11.9),
+        ("a program stream", film("a.mpg", mpg), 11.9),
+        ("an Ogg", film("a.ogv", ogg), 11.9),
+        ("one frame in an AVI", one("one.avi", avi), 0.0),
+        ("one frame in Flash video", one("one.flv", flv), 0.0),
+        ("one frame in a WMV", one("one.wmv", wmv), 0.0),
+        ("one frame in a transport stream", one("one.ts", ts), 0.0),
+        ("one frame in a program stream", one("one.mpg", mpg), 0.0),
+        ("one frame in an Ogg", one("one.ogv", ogg), 0.0),
+    ] {
+        // ffmpeg reports the duration of streams without that of the last audio frame.
+        let secs = if name.ends_with(" stream") { 59.8 } else { 60.0 };
+        let expected = ExpectedTimes { secs, last, near: (2.2, 0.9) };
         found.extend(find_mismatches(folder.path(), name, bytes, &expected).await);
     }
     assert!(found.is_empty(), "{found:#?}");

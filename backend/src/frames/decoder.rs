@@ -164,7 +164,19 @@ impl Decoder {
 
     /// Probes the streams of the input with ffprobe.
     pub async fn probe(&self, input: DecoderInput<'_>) -> Result<MediaInfo, JobError> {
-        let arguments = ffmpeg_args::probe(input.ffmpeg_input());
+        self.probe_with(input, ffmpeg_args::probe(input.ffmpeg_input())).await
+    }
+
+    /// Like [`Decoder::probe`], for an input whose headers are far from its beginning.
+    pub async fn probe_far(&self, input: DecoderInput<'_>) -> Result<MediaInfo, JobError> {
+        self.probe_with(input, ffmpeg_args::probe_far(input.ffmpeg_input())).await
+    }
+
+    async fn probe_with(
+        &self,
+        input: DecoderInput<'_>,
+        arguments: Vec<String>,
+    ) -> Result<MediaInfo, JobError> {
         let limits = RunLimits { max_stdout: MAX_REPORT_BYTES, priority: Priority::Required };
         let (result, context) =
             self.run(&self.tools.ffprobe, &arguments, Some(input), OutputMode::Buffered, limits).await;

@@ -29,6 +29,8 @@ const ASPECT_TOLERANCE: &str = "0.03";
 const NEAR_SOURCE_RATE: f64 = 0.75;
 /// How many packets are inspected for signs of encryption: they include the first packets of every track.
 const PROBED_PACKETS: u32 = 32;
+/// How many bytes ffprobe reads at most to find the headers of all streams.
+const FAR_PROBE_BYTES: u64 = 32 * 1024 * 1024;
 
 /// Where decoding starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -207,6 +209,13 @@ pub fn probe(input: Input<'_>) -> Vec<String> {
     args.push(format!("%+#{PROBED_PACKETS}"));
     args.push(input.url().to_owned());
     args
+}
+
+/// Like [`probe`], but ffprobe searches up to [`FAR_PROBE_BYTES`] for the headers of every stream, and not about five
+/// seconds: in a transport stream, a frame ends only where the next one begins or at the end of the file.
+pub fn probe_far(input: Input<'_>) -> Vec<String> {
+    let far = ["-probesize".into(), FAR_PROBE_BYTES.to_string(), "-analyzeduration".into(), "100000M".into()];
+    far.into_iter().chain(probe(input)).collect()
 }
 
 /// Arguments for ffprobe: presentation times of the last packets of all streams, from the last keyframe that can be
@@ -425,10 +434,16 @@ fn frame_rate_filters(info: &MediaInfo, request: &DecodeRequest) -> (String, Str
 /// Each frame is moved to the second whose number is the index of the first output frame for which it is shown, and all
 /// frames that start before the requested time to 0: of several frames in one second, `fps` keeps the last. A frame
 /// that starts within half a millisecond counts as started, since timestamps are rounded. Output frames for which the
-/// decoder has no frame at the beginning are skipped.
+/// decoder has no frame at the beginning are skipped. A single frame may be the last one of the source: `fps` outputs it
+/// at the end of the source only if that is later, which the shift by less than half a second makes it.
 fn exact_frame_filters(at_ms: u64, fps: f64, source_fps: f64, count: u32) -> (String, String) {
-    let retime = format!("setpts='max(ceil((PTS*TB-{}-0.0005)*{fps:.6}),0)/TB'", format_secs(at_ms));
-    let limit = format!("fps=1,trim=end={}.5:end_frame={count}", count.saturating_sub(1));
+    let index = format!("max(ceil((PTS*TB-{}-0.0005)*{fps:.6}),0)", format_secs(at_ms));
+    let (retime, at_end) = if count == 1 {
+        (format!("setpts='({index}+0.4)/TB'"), ":eof_action=pass")
+    } else {
+        (format!("setpts='{index}/TB'"), "")
+    };
+    let limit = format!("fps=1{at_end},trim=end={}.5:end_frame={count}", count.saturating_sub(1));
     if source_fps <= 0.0 || fps <= source_fps {
         (format!("{retime},{limit},"), String::new())
     } else {

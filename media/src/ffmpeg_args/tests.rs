@@ -107,6 +107,23 @@ fn snippet_arguments() {
     assert!(line.contains("-frames:v 15") && !line.contains("drefs"), "{line}");
 }
 
+/// The last frame of a source has no following frame.
+#[test]
+fn still_may_be_the_last_frame() {
+    let seek = SeekTarget::Exact { at_ms: 500, pre_roll_ms: 3_000 };
+    let still = DecodeRequest { seek, keyframes_only: false, ..request() };
+    let line = join_args(&decode(Container::Mpegts, URL, &media_info(), false, &still));
+    let chain = "-vf setpts='(max(ceil((PTS*TB-0.500-0.0005)*1.000000),0)+0.4)/TB',fps=1:eof_action=pass,\
+                 trim=end=0.5:end_frame=1,FIT=";
+    assert!(line.contains(chain), "{line}");
+}
+
+#[test]
+fn far_probe_arguments() {
+    let line = join_args(&probe_far(Input::Proxy(Container::Mpegts, URL)));
+    assert!(line.starts_with("-probesize 33554432 -analyzeduration 100000M -hide_banner "), "{line}");
+}
+
 #[test]
 fn guesses_matrix_by_size_and_maps_tones() {
     let chain =
@@ -216,6 +233,7 @@ fn f1_f2_every_read_is_restricted() {
     for container in Container::ALL {
         for list in [
             probe(Input::Proxy(container, URL)),
+            probe_far(Input::Proxy(container, URL)),
             last_packets(Input::Proxy(container, URL), 3_600_000),
             count_packets(Input::Proxy(container, URL), 1),
             decode(container, URL, &media_info(), true, &request()),

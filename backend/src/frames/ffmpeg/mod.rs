@@ -12,7 +12,6 @@ mod timestamps;
 
 use bytes::Bytes;
 use glimpse_contract::{Code, VariantKind, limits};
-use tokio::sync::mpsc;
 
 use crate::error::JobError;
 use crate::frames::decoder::{Decoder, DecoderInput, FrameFormat, Priority};
@@ -27,9 +26,6 @@ use glimpse_media::ffmpeg_args::{self, DecodeRequest, SeekTarget};
 use glimpse_media::image::placeholder;
 use glimpse_media::probe::MediaInfo;
 use glimpse_media::size::Size;
-
-/// How far before its end a video is decoded to find its last frame, in milliseconds.
-const TAIL_MS: u64 = 1_000;
 
 /// A video that ffmpeg demuxes.
 #[derive(Debug)]
@@ -56,7 +52,7 @@ impl FfmpegSource {
         known_duration_ms: Option<u64>,
     ) -> Result<Self, JobError> {
         skip_leading_bytes(&proxy, container).await?;
-        let mut info = probe_with_map(&decoder, &proxy, container).await?;
+        let mut info = probe(&decoder, &proxy, container).await?;
         info.fps = duration::frame_rate(container, &info);
         // A stream whose duration equals the difference of its first and last timestamps has one segment.
         let is_continuous =
@@ -135,24 +131,8 @@ impl FfmpegSource {
         if let Some(frame) = self.decode_or_empty(&request(seek, 1)).await?.pop() {
             return Ok(frame);
         }
+        // Times before the first frame show the first frame.
         let first = request(SeekTarget::FirstFrame, 1);
-        // Times before the first frame show the first frame, times after the last one show the last.
-        if at_ms < self.info.duration_ms / 2
-            && let Some(frame) = self.decode_or_empty(&first).await?.pop()
-        {
-            return Ok(frame);
-        }
-        let end_ms = self.info.duration_ms.min(at_ms);
-        for tail_ms in [TAIL_MS, 10 * TAIL_MS] {
-            let from = end_ms.saturating_sub(tail_ms);
-            // Twice the source's frame rate, so that the last frame has its own output frame.
-            let fps = 2.0 * animation_fps(self.info.fps, 60);
-            let count = (fps * (2 * tail_ms) as f64 / 1000.0).ceil() as u32;
-            let request = DecodeRequest { fps: Some(fps), ..request(self.exact_seek(from), count) };
-            if let Some(frame) = self.last_frame(&request).await? {
-                return Ok(frame);
-            }
-        }
         self.decode_or_empty(&first).await?.pop().ok_or(JobError::Rejected(Code::Truncated))
     }
 
@@ -188,7 +168,12 @@ impl FfmpegSource {
                 let count = ((until.saturating_sub(from) as f64 * fps / 1000.0).round() as u32).max(1);
                 let seek = if from == 0 { SeekTarget::FirstFrame } else { self.exact_seek(from) };
                 let request = DecodeRequest { seek, keyframes_only: false, fps: Some(fps), count, size };
-                self.decode(&request, Priority::Required).await?
+                match exit_status::catch_rejection(self.decode(&request, Priority::Required).await)? {
+                    Ok(frames) if !frames.is_empty() => frames,
+                    // After the last frame, that one is shown.
+                    Ok(_) | Err(Code::Truncated) => vec![self.frame_at(from, size).await?],
+                    Err(code) => return Err(JobError::Rejected(code)),
+                }
             }
             None => match single_pass::scan_if_needed(self, size).await? {
                 Some(scan) => scan.preview_frames(),
@@ -203,24 +188,6 @@ impl FfmpegSource {
         Ok(exit_status::catch_rejection(self.decode(request, Priority::Required).await)?.unwrap_or_default())
     }
 
-    /// The last frame of a request, if there is one. The others are dropped as they arrive.
-    async fn last_frame(&self, request: &DecodeRequest) -> Result<Option<Bytes>, JobError> {
-        let (sender, mut receiver) = mpsc::channel(1);
-        let collect = async {
-            let mut last = None;
-            while let Some(frame) = receiver.recv().await {
-                last = Some(frame);
-            }
-            last
-        };
-        let arguments = self.decode_args(self.segment_index(request.seek), request);
-        let (input, format) =
-            (self.decoder_input(), FrameFormat::new(&self.info, request.size, request.count));
-        let decode = self.decoder.decode(input, &arguments, format, Priority::Required, sender);
-        let (result, last) = tokio::join!(decode, collect);
-        Ok(exit_status::catch_rejection(result)?.ok().and(last))
-    }
-
     /// The frames of a request. If the frame at its start is not found, the request is repeated with a longer pre-roll.
     pub(super) async fn decode(
         &self,
@@ -228,8 +195,11 @@ impl FfmpegSource {
         priority: Priority,
     ) -> Result<Vec<Bytes>, JobError> {
         let segment_index = self.segment_index(request.seek);
-        let mut found = self.decode_segment(segment_index, request, priority).await?;
-        let SeekTarget::Exact { at_ms, pre_roll_ms: run_up_ms } = request.seek else { return Ok(found) };
+        let first = self.decode_segment(segment_index, request, priority).await;
+        let SeekTarget::Exact { at_ms, pre_roll_ms: run_up_ms } = request.seek else { return first };
+        // Where a stream has no frames to its end, ffmpeg reports an error.
+        let is_undecodable = matches!(first, Err(JobError::Rejected(Code::Truncated)));
+        let mut found = if is_undecodable { Vec::new() } else { first? };
         let expected = self.expected_frames(at_ms, request);
         let larger = self.container.pre_rolls_ms().iter().filter(|other| **other > run_up_ms);
         let mut current_pre_roll_ms = run_up_ms;
@@ -260,7 +230,7 @@ impl FfmpegSource {
             found.extend(decoded.unwrap_or_default());
             next_segment += 1;
         }
-        Ok(found)
+        if is_undecodable && found.is_empty() { Err(JobError::Rejected(Code::Truncated)) } else { Ok(found) }
     }
 
     /// The frames of a request in one of several segments, or in the only one.
@@ -287,6 +257,8 @@ impl FfmpegSource {
         let count = request.count as usize;
         match self.info.duration_ms {
             0 => count,
+            // The last frame is shown at every later time.
+            _ if count == 1 => 1,
             duration_ms if duration_ms <= at_ms => 0,
             duration_ms => {
                 let remaining = (duration_ms - at_ms) as f64 * request.fps.unwrap_or(1.0) / 1000.0;
@@ -350,23 +322,32 @@ async fn skip_leading_bytes(proxy: &SourceProxy, container: Container) -> Result
     Ok(())
 }
 
-/// The report of ffprobe about a source. For a program stream without a stream map, one is inserted first.
-async fn probe_with_map(
-    decoder: &Decoder,
-    proxy: &SourceProxy,
-    container: Container,
-) -> Result<MediaInfo, JobError> {
-    let found = decoder.probe(DecoderInput::Proxy(proxy, container)).await;
+/// The report of ffprobe about a source. If it does not find the video at the beginning, it searches more of a stream;
+/// for a program stream without a stream map, one is inserted first.
+async fn probe(decoder: &Decoder, proxy: &SourceProxy, container: Container) -> Result<MediaInfo, JobError> {
+    let input = DecoderInput::Proxy(proxy, container);
+    let found = decoder.probe(input).await;
     let Err(JobError::Rejected(Code::NoVideoStream | Code::UnsupportedCodec | Code::Truncated)) = found
     else {
         return found;
     };
-    if container != Container::Mpeg {
+    if container.running_clock().is_none() {
         return found;
     }
-    let head = proxy.read(0..proxy.total_bytes().min(stream_map::HEAD_BYTES)).await;
-    exit_status::check_source(proxy.first_error())?;
-    let Some(map) = head.ok().and_then(|head| stream_map::build_missing(&head)) else { return found };
-    proxy.prepend(map.into());
-    decoder.probe(DecoderInput::Proxy(proxy, container)).await.or(found)
+    if container == Container::Mpeg {
+        let head = proxy.read(0..proxy.total_bytes().min(stream_map::HEAD_BYTES)).await;
+        exit_status::check_source(proxy.first_error())?;
+        if let Some(map) = head.ok().and_then(|head| stream_map::build_missing(&head)) {
+            proxy.prepend(map.into());
+            let with_map = decoder.probe(input).await;
+            if with_map.is_ok() {
+                return with_map;
+            }
+        }
+    }
+    if found == Err(JobError::Rejected(Code::Truncated)) {
+        decoder.probe_far(input).await.or(found)
+    } else {
+        found
+    }
 }

@@ -84,7 +84,6 @@ fn roundtrips_an_animation_with_timing() {
 /// modified.
 #[test]
 fn block_edges_are_as_good_as_block_centers() {
-    const SIDE: usize = 16;
     let size = Size { width: 320, height: 176 };
     let (width, height) = (size.width as usize, size.height as usize);
     let texture = |x: f64, y: f64| 120.0 + 60.0 * (x / 11.0).sin() + 50.0 * (y / 7.0 + x / 23.0).cos();
@@ -106,12 +105,42 @@ fn block_edges_are_as_good_as_block_centers() {
             pixels.collect()
         })
         .collect();
-    let bytes = encode_animation(&frames, size, 12.0, HIGH_QUALITY).unwrap();
+    assert_edges_are_accurate(&frames, size);
+}
+
+/// Every second block is drawn, in turns, and all of its neighbors are hidden pixels of a gradient.
+#[test]
+fn hidden_pixels_do_not_change_drawn_blocks() {
+    let size = Size { width: 320, height: 176 };
+    let width = size.width as usize;
+    let frames: Vec<Vec<u8>> = (0..12)
+        .map(|time| {
+            let pixels = (0..width * size.height as usize).flat_map(|at| {
+                let (x, y) = (at % width, at / width);
+                let turn = (time + (x / BLOCK + y / BLOCK) % 2) % 4;
+                let wave = 128.0 + 60.0 * (x as f64 / 20.0).sin() + 30.0 * (y as f64 / 10.0).cos();
+                let level = wave + if turn < 2 { 0.0 } else { 8.0 };
+                [level, 0.8 * level + 20.0, 0.6 * level + 60.0].map(|channel| channel.clamp(0.0, 255.0) as u8)
+            });
+            pixels.collect()
+        })
+        .collect();
+    assert_edges_are_accurate(&frames, size);
+}
+
+/// The side of a block of an animation.
+const BLOCK: usize = 16;
+
+/// Checks that pixels at the edges of blocks are as accurate as the others.
+#[track_caller]
+fn assert_edges_are_accurate(frames: &[Vec<u8>], size: Size) {
+    let bytes = encode_animation(frames, size, 12.0, HIGH_QUALITY).unwrap();
     let (decoded, _) = decode_webp(&bytes);
+    let width = size.width as usize;
     let (mut edges, mut inner) = ((0_u64, 0_u64), (0_u64, 0_u64));
-    for (shown, frame) in decoded.iter().zip(&frames).skip(1) {
+    for (shown, frame) in decoded.iter().zip(frames).skip(1) {
         for (at, (one, other)) in shown.chunks_exact(3).zip(frame.chunks_exact(3)).enumerate() {
-            let (x, y) = (at % width % SIDE, at / width % SIDE);
+            let (x, y) = (at % width % BLOCK, at / width % BLOCK);
             let off: u64 = one.iter().zip(other).map(|(one, other)| u64::from(one.abs_diff(*other))).sum();
             let is_edge = matches!(x, 0 | 15) || matches!(y, 0 | 15);
             let sum = if is_edge { &mut edges } else { &mut inner };
