@@ -59,30 +59,33 @@ fn runs(body: &[u8]) -> Vec<u32> {
 
 fn read_track(trak: &[u8]) -> Vec<Found> {
     let table = |name: &str| find(trak, &format!("mdia/minf/stbl/{name}"));
-    let stsz = table("stsz").unwrap();
-    let count = u32_at(stsz, 8) as usize;
-    let size = |index: usize| match u32_at(stsz, 4) {
-        0 => u32_at(stsz, 12 + index * 4),
+    let sizes = table("stsz").unwrap();
+    let count = u32_at(sizes, 8) as usize;
+    let size = |index: usize| match u32_at(sizes, 4) {
+        0 => u32_at(sizes, 12 + index * 4),
         size => size,
     };
     let durations = runs(table("stts").unwrap());
     let offsets = table("ctts").map(|ctts| (ctts[0], runs(ctts)));
-    let stss = table("stss");
+    let sync_samples = table("stss");
     let is_sync = |index: usize| {
-        stss.is_none_or(|stss| {
-            (0..u32_at(stss, 4) as usize).any(|row| u32_at(stss, 8 + row * 4) as usize == index + 1)
+        sync_samples.is_none_or(|sync_samples| {
+            (0..u32_at(sync_samples, 4) as usize)
+                .any(|row| u32_at(sync_samples, 8 + row * 4) as usize == index + 1)
         })
     };
     let positions: Vec<u64> = match (table("stco"), table("co64")) {
-        (Some(stco), None) => {
-            (0..u32_at(stco, 4) as usize).map(|row| u32_at(stco, 8 + row * 4).into()).collect()
+        (Some(offsets_32), None) => {
+            (0..u32_at(offsets_32, 4) as usize).map(|row| u32_at(offsets_32, 8 + row * 4).into()).collect()
         }
-        (None, Some(co64)) => (0..u32_at(co64, 4) as usize).map(|row| u64_at(co64, 8 + row * 8)).collect(),
+        (None, Some(offsets_64)) => {
+            (0..u32_at(offsets_64, 4) as usize).map(|row| u64_at(offsets_64, 8 + row * 8)).collect()
+        }
         other => panic!("{other:?}"),
     };
-    let stsc = table("stsc").unwrap();
-    let rows: Vec<(u32, u32)> = (0..u32_at(stsc, 4) as usize)
-        .map(|row| (u32_at(stsc, 8 + row * 12), u32_at(stsc, 12 + row * 12)))
+    let chunk_runs = table("stsc").unwrap();
+    let rows: Vec<(u32, u32)> = (0..u32_at(chunk_runs, 4) as usize)
+        .map(|row| (u32_at(chunk_runs, 8 + row * 12), u32_at(chunk_runs, 12 + row * 12)))
         .collect();
     let per_chunk = |chunk: u32| rows.iter().rev().find(|(first, _)| *first <= chunk).unwrap().1;
     let (mut found, mut dts) = (Vec::new(), 0);
