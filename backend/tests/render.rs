@@ -281,10 +281,9 @@ async fn storyboard_sheet_and_tables_agree() {
     let json: Value = serde_json::from_slice(&images[0].0).unwrap();
     assert_eq!(json["url"], "storyboard.jpg?tiles=9&width=100");
     assert_eq!((&json["tile_width"], &json["tile_height"]), (&json!(100), &json!(56)));
-    let tiles = json["tiles"].as_array().unwrap();
-    for (place, tile) in tiles.iter().enumerate() {
+    for (place, entry) in json["tiles"].as_array().unwrap().iter().enumerate() {
         let start = times.tile_start_ms(place) as f64 / 1000.0;
-        assert_eq!(*tile, json!({ "start": start, "x": place % 5 * 100, "y": place / 5 * 56 }));
+        assert_eq!(*entry, json!({ "start": start, "x": place % 5 * 100, "y": place / 5 * 56 }));
     }
     let text = |place: usize| String::from_utf8(images[place].0.to_vec()).unwrap();
     assert_eq!(text(1).matches("storyboard.jpg?tiles=9&width=100#xywh=").count(), 9);

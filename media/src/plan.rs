@@ -194,7 +194,7 @@ impl TileTimes {
             Some(interval_ms) => {
                 let from = start + from_ms(interval_ms * place);
                 let until = (start + from_ms(interval_ms * (place + 1))).min(end);
-                (from + until.max(from)) / 2
+                i128::midpoint(from, until.max(from))
             }
             None => start + (end - start) * (2 * i128::from(place) + 1) / (2 * self.count as i128),
         }
@@ -202,13 +202,11 @@ impl TileTimes {
 
     /// The length of an interval, in ticks.
     fn interval_ticks(&self, track: &Track) -> i64 {
-        match self.interval_ms {
-            Some(interval_ms) => ticks_from_ms(track, interval_ms),
-            None => {
-                let length = self.end_ticks(track) - ticks_from_ms(track, self.start_ms);
-                length / i64::try_from(self.count.max(1)).unwrap_or(i64::MAX)
-            }
+        if let Some(interval_ms) = self.interval_ms {
+            return ticks_from_ms(track, interval_ms);
         }
+        let length = self.end_ticks(track) - ticks_from_ms(track, self.start_ms);
+        length / i64::try_from(self.count.max(1)).unwrap_or(i64::MAX)
     }
 
     fn end_ticks(&self, track: &Track) -> i64 {
@@ -802,12 +800,15 @@ mod tests {
         ] {
             let times = TileTimes::new(&board(spacing, start, end), duration).unwrap();
             let last = times.count() - 1;
-            let film = track(duration as i64, None);
+            let film = track(i64::try_from(duration).unwrap(), None);
             let what = format!("{spacing:?} {start} {end:?} {duration}");
             assert_eq!(times.count(), count, "{what}");
             assert_eq!([times.tile_start_ms(0), times.tile_start_ms(last)], starts, "{what}");
             assert_eq!([times.middle_ms(0), times.middle_ms(last)], middles, "{what}");
-            assert_eq!(middles.map(|ms| ms as i64), [0, last].map(|place| times.middle_ticks(&film, place)));
+            assert_eq!(
+                middles.map(|ms| i64::try_from(ms).unwrap()),
+                [0, last].map(|place| times.middle_ticks(&film, place))
+            );
             assert_eq!(times.length_ms(), length, "{what}");
             assert_eq!(times.is_whole(), length == duration, "{what}");
         }

@@ -54,12 +54,11 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
         let question_mark = if query.is_empty() { "" } else { "?" };
         let sheet_url = [sheet.base_name().as_str(), question_mark, &query].concat();
         let stored;
-        let tile_map = match board {
-            Some(board) => &board.tile_map,
-            None => {
-                stored = self.read_default_table(variant, manifest).await?;
-                &stored
-            }
+        let tile_map = if let Some(board) = board {
+            &board.tile_map
+        } else {
+            stored = self.read_default_table(variant, manifest).await?;
+            &stored
         };
         image::encode_table(variant.format(), tile_map, &sheet_url)
             .map(Some)

@@ -131,12 +131,10 @@ impl<S: Store> NativeSource<S> {
         self.verify_sparse_keyframes().await?;
         let pixels = self.coded_pixels();
         let track = self.demuxer.track();
+        let default_tiles = || self.storyboard_ranges(&plan::default_tile_times(track)).0;
         let ranges = match span {
             Some((from, until)) => vec![plan::clip(track, from, until, fps)],
-            None => {
-                let tile_times = plan::default_tile_times(track);
-                plan::animation(track, fps, pixels, &self.storyboard_ranges(&tile_times).0)
-            }
+            None => plan::animation(track, fps, pixels, &default_tiles()),
         };
         let quality = |info: &MediaInfo| DecodeQuality::choose(info, size, false);
         let (layout, frames) = self.decode_exact(&ranges, size, quality).await?;
