@@ -19,6 +19,7 @@ use glimpse_contract::{
     Timings, VideoId, Visibility,
 };
 use glimpse_media::image::header;
+use glimpse_media::plan::TileTimes;
 use glimpse_media::size::Size;
 use serde_json::{Value, json};
 use tokio::sync::Barrier;
@@ -62,6 +63,7 @@ struct FakeFrameState {
     open_count: AtomicU32,
     frame_requests: Mutex<Vec<(Option<u64>, Size)>>,
     animation_requests: Mutex<Vec<AnimationRequest>>,
+    tile_requests: Mutex<Vec<(TileTimes, Size)>>,
     open_error: Mutex<Option<JobError>>,
     /// The error of the next frame.
     frame_error: Mutex<Option<JobError>>,
@@ -124,6 +126,11 @@ impl FrameSource for FakeFrameSource {
     ) -> Result<(Vec<Bytes>, f64), JobError> {
         self.0.animation_requests.lock().unwrap().push((span_ms, size, fps));
         Ok(((0..10).map(|blue| frame(size, blue * 25)).collect(), fps))
+    }
+
+    async fn tile_frames(&self, tile_times: &TileTimes, size: Size) -> Result<Vec<Bytes>, JobError> {
+        self.0.tile_requests.lock().unwrap().push((*tile_times, size));
+        Ok((0..tile_times.count()).map(|tile| frame(size, tile as u8)).collect())
     }
 }
 
@@ -248,6 +255,102 @@ async fn each_kind_and_format_has_requested_size() {
     let reels = scene.frames.0.animation_requests.lock().unwrap().clone();
     assert_eq!(reels[0], (Some((1_000, 2_000)), Size { width: 100, height: 56 }, 10.0));
     assert_eq!(reels[1], (None, Size { width: 160, height: 90 }, 15.0));
+}
+
+/// The tables follow from the manifest, without the source: they agree with the sheet, whichever is requested first.
+#[tokio::test]
+async fn storyboard_sheet_and_tables_agree() {
+    let tables_first = RenderFixture::ready().await;
+    let sheet_first = RenderFixture::ready().await;
+    let stem = "storyboard-tiles_9-width_100";
+    let names = ["json", "vtt", "m3u8", "jpg", "webp"].map(|extension| format!("{stem}.{extension}"));
+    let mut images = Vec::new();
+    for name in &names {
+        images.push(tables_first.image(name).await);
+        assert_eq!(tables_first.open_count() > 0, images.len() > 3, "{name}: only a sheet needs the source");
+    }
+    for (name, expected) in names.iter().zip(&images).rev() {
+        assert_eq!(&sheet_first.image(name).await, expected, "{name}");
+    }
+    let requests = tables_first.frames.0.tile_requests.lock().unwrap().clone();
+    let (times, tile) = requests[0];
+    assert_eq!((requests.len(), times.count(), tile), (2, 9, Size { width: 100, height: 56 }));
+    let sheet = Size { width: 500, height: 112 };
+    assert_eq!(header::parse(OutputFormat::Jpg, &images[3].0).unwrap().size, sheet);
+    assert_eq!(header::parse(OutputFormat::Webp, &images[4].0).unwrap().size, sheet);
+    let json: Value = serde_json::from_slice(&images[0].0).unwrap();
+    assert_eq!(json["url"], "storyboard.jpg?tiles=9&width=100");
+    assert_eq!((&json["tile_width"], &json["tile_height"]), (&json!(100), &json!(56)));
+    for (place, entry) in json["tiles"].as_array().unwrap().iter().enumerate() {
+        let start = times.tile_start_ms(place) as f64 / 1000.0;
+        assert_eq!(*entry, json!({ "start": start, "x": place % 5 * 100, "y": place / 5 * 56 }));
+    }
+    let text = |place: usize| String::from_utf8(images[place].0.to_vec()).unwrap();
+    assert_eq!(text(1).matches("storyboard.jpg?tiles=9&width=100#xywh=").count(), 9);
+    assert!(
+        text(2)
+            .contains("RESOLUTION=100x56,LAYOUT=5x2,DURATION=0.888889\nstoryboard.jpg?tiles=9&width=100\n")
+    );
+    assert_eq!(images[2].1, "application/vnd.apple.mpegurl");
+    assert_eq!(tables_first.stored_names().len(), 5);
+}
+
+/// Existing videos have it, too: it is made of the table that was published with the video.
+#[tokio::test]
+async fn default_playlist_is_made_of_the_stored_table() {
+    let scene = RenderFixture::ready().await;
+    assert_eq!(scene.problem("storyboard.m3u8").await, (404, "not_found".into()));
+    let json = r#"{"url":"storyboard.jpg","tile_width":4,"tile_height":2,"duration":3.0,
+        "tiles":[{"start":0.0,"x":0,"y":0},{"start":1.5,"x":4,"y":0}]}"#;
+    let key: Key = format!("media/{}/storyboard.json", video()).parse().unwrap();
+    scene.service.store.put(&key, json.into(), PutOptions::JSON).await.unwrap();
+    let (bytes, content_type, _) = scene.image("storyboard.m3u8").await;
+    assert_eq!(content_type, "application/vnd.apple.mpegurl");
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    assert!(text.contains(
+        "#EXTINF:3.000,\n#EXT-X-TILES:RESOLUTION=4x2,LAYOUT=2x1,DURATION=1.500000\nstoryboard.jpg\n"
+    ));
+    assert_eq!((scene.open_count(), scene.stored_names().len()), (0, 2));
+    let key: Key = format!("media/{}/storyboard.m3u8", video()).parse().unwrap();
+    let stored = scene.service.store.object(&key).unwrap();
+    assert_eq!(stored.head.visibility.as_deref(), Some("signed"), "visibility must be that of the manifest");
+}
+
+#[tokio::test]
+async fn impossible_storyboards_are_explained() {
+    let day = Manifest {
+        source: Source { width: 1920, height: 1080, duration_ms: 86_400_000, ..Source::default() },
+        ..manifest()
+    };
+    let scene = RenderFixture::with_manifest(&day).await;
+    for (stem, detail) in [
+        (
+            "storyboard-interval_1",
+            "The parameter `interval` leads to 86400 tiles: at most 400, so it must be at least 216 for this video.",
+        ),
+        (
+            "storyboard-tiles_400-width_320",
+            "A sheet of 400 tiles of 320x180 is too large: at most 16777216 pixels, as in 4096x4096. Request fewer or \
+             smaller tiles.",
+        ),
+        (
+            "storyboard-asset_start_time_86400-tiles_2",
+            "The parameter `asset_start_time` is after the end of the video.",
+        ),
+    ] {
+        // The tables are rejected like the sheet.
+        for extension in ["jpg", "vtt", "m3u8"] {
+            let answer = scene.render(&format!("{stem}.{extension}")).await.result.unwrap();
+            let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
+            assert_eq!((&answer["statusCode"], &body["detail"]), (&json!(400), &json!(detail)), "{stem}");
+        }
+    }
+    assert_eq!((scene.open_count(), scene.stored_names().len()), (0, 0));
+    for name in ["storyboard-interval_216.json", "storyboard-tiles_400.jpg"] {
+        assert_eq!(scene.render(name).await.result.unwrap()["statusCode"], 200, "{name}");
+    }
+    let times = scene.frames.0.tile_requests.lock().unwrap()[0].0;
+    assert_eq!((times.count(), times.tile_start_ms(399)), (400, 86_184_000));
 }
 
 #[tokio::test]

@@ -43,6 +43,6 @@ pub use problem::{Cause, Code, Problem};
 pub use trace::{TRACEPARENT, TraceId};
 pub use variant::{
     AnimationParams, BadParameter, Bounds, Fit, Orientation, OutputFormat, PARAMETERS, Parameter,
-    ParameterType, REVISION_LEN, ThumbnailParams, Variant, VariantKind, VariantRequest, poster_target_name,
-    revision_from_etag,
+    ParameterType, REVISION_LEN, StoryboardParams, ThumbnailParams, TileSpacing, Variant, VariantKind,
+    VariantRequest, poster_target_name, revision_from_etag,
 };

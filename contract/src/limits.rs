@@ -30,6 +30,17 @@ pub const DEFAULT_SPAN_MS: u64 = 5_000;
 pub const MIN_MAX_BYTES: u64 = 10_000;
 /// Maximum `max_bytes`.
 pub const MAX_MAX_BYTES: u64 = 16 * 1024 * 1024;
+/// Minimum number of requested tiles of a storyboard.
+pub const MIN_TILES: u32 = 2;
+/// Maximum number of tiles of a storyboard: each is a frame that is decoded while a client waits.
+pub const MAX_TILES: u32 = 400;
+/// Minimum `interval` of a storyboard, in milliseconds.
+pub const MIN_TILE_INTERVAL_MS: u64 = 100;
+/// Maximum `width` of a requested tile, in pixels.
+pub const MAX_TILE_WIDTH: u32 = 320;
+/// Maximum number of pixels of a requested storyboard sheet, 4096x4096: the largest image that Safari on iOS draws on a
+/// canvas.
+pub const MAX_SHEET_PIXELS: u64 = 16_777_216;
 
 /// Maximum number of bytes of one signed PUT or POST: 5 GiB, S3's limit for a single upload,
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html>.

@@ -71,9 +71,10 @@ fn drive_excerpt<M: Demuxer>(open: impl Fn(&SparseBuffer) -> Result<M, ReadError
     buffer.insert(0, &source.slice(..source.len().min(PREFETCHED_BYTES)));
     let Some(demuxer) = read_until_ready(&source, &mut buffer, open) else { return };
     let track = demuxer.track();
-    let (mut tile_requests, places) = plan::storyboard(track, PIXELS);
+    let tile_times = plan::default_tile_times(track);
+    let (mut tile_requests, places) = plan::storyboard(track, PIXELS, &tile_times);
     assert!(places.iter().all(|(stretch, place)| *place < tile_requests[*stretch].times.len()));
-    if let Some(alternatives) = plan::tile_alternatives(track, &tile_requests) {
+    if let Some(alternatives) = plan::tile_alternatives(track, &tile_times, &tile_requests) {
         let requests: Vec<SampleRequest> =
             alternatives.iter().flatten().map(|frame_request| frame_request.samples).collect();
         let Some(runs) =

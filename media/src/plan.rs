@@ -6,6 +6,9 @@
 //! between them are cheap to decode, the exact times are decoded. After the last frame, where only audio continues,
 //! that frame is shown, as in players. The animation covers only the part with frames.
 
+use glimpse_contract::{StoryboardParams, TileSpacing, limits};
+use thiserror::Error;
+
 use crate::demux::demuxer::{Sample, SampleRequest, SeekMode, Track};
 
 /// Sources up to this length are shown completely by their animation, in milliseconds.
@@ -82,15 +85,144 @@ pub fn tile_start_ms(place: usize, count: usize, duration_ms: u64) -> u64 {
     duration_ms * place as u64 / count.max(1) as u64
 }
 
+/// The times of a storyboard's tiles: equal intervals over the whole video, or over a part of it. Each tile shows the
+/// middle of its interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TileTimes {
+    duration_ms: u64,
+    start_ms: u64,
+    end_ms: u64,
+    count: usize,
+    /// If the length of an interval was requested: the last one may then be shorter.
+    interval_ms: Option<u64>,
+}
+
+/// Error of an interval that is too short for a video.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("{count} tiles are too many, the shortest interval is {min_interval_ms} ms")]
+pub struct TooManyTiles {
+    /// The number of tiles that the interval leads to.
+    pub count: u64,
+    /// The shortest interval for the video, in milliseconds.
+    pub min_interval_ms: u64,
+}
+
+impl TileTimes {
+    /// The times of the default storyboard of a video of this duration in milliseconds.
+    pub fn whole(duration_ms: u64) -> Self {
+        let count = tile_count(duration_ms);
+        Self { duration_ms, start_ms: 0, end_ms: duration_ms, count, interval_ms: None }
+    }
+
+    /// The times of a requested storyboard. The part that is shown ends with the video, whatever was requested; a video
+    /// without a duration has one frame, at 0.
+    ///
+    /// # Errors
+    /// The requested interval is too short for the part.
+    pub fn new(board: &StoryboardParams, duration_ms: u64) -> Result<Self, TooManyTiles> {
+        let end_ms = board.end_ms.map_or(duration_ms, |end| end.min(duration_ms));
+        let start_ms = board.start_ms.min(end_ms);
+        let length_ms = end_ms - start_ms;
+        let (count, interval_ms) = match board.spacing {
+            TileSpacing::Default => (tile_count(length_ms), None),
+            TileSpacing::Count(count) => (count as usize, None),
+            TileSpacing::IntervalMs(interval_ms) => {
+                let interval_ms = interval_ms.max(1);
+                let count = length_ms.div_ceil(interval_ms).max(1);
+                if count > u64::from(limits::MAX_TILES) {
+                    let min_interval_ms = length_ms.div_ceil(limits::MAX_TILES.into());
+                    return Err(TooManyTiles { count, min_interval_ms });
+                }
+                (count as usize, Some(interval_ms))
+            }
+        };
+        Ok(Self { duration_ms, start_ms, end_ms, count, interval_ms })
+    }
+
+    /// The number of tiles, at least one.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The length of the part that is shown, in milliseconds.
+    pub fn length_ms(&self) -> u64 {
+        self.end_ms - self.start_ms
+    }
+
+    /// The requested length of an interval in milliseconds, if the number of tiles follows from it.
+    pub fn interval_ms(&self) -> Option<u64> {
+        self.interval_ms
+    }
+
+    /// Whether the tiles cover the whole video.
+    pub fn is_whole(&self) -> bool {
+        self.start_ms == 0 && self.end_ms == self.duration_ms
+    }
+
+    /// Tiles per second.
+    pub fn rate(&self) -> f64 {
+        match self.interval_ms {
+            Some(interval_ms) => 1000.0 / interval_ms as f64,
+            None => self.count as f64 * 1000.0 / self.length_ms() as f64,
+        }
+    }
+
+    /// The start of a tile's interval in milliseconds, from the start of the part.
+    pub fn tile_start_ms(&self, place: usize) -> u64 {
+        match self.interval_ms {
+            Some(interval_ms) => interval_ms * place as u64,
+            None => tile_start_ms(place, self.count, self.length_ms()),
+        }
+    }
+
+    /// The middle of a tile's interval in milliseconds, from the beginning of the video.
+    pub fn middle_ms(&self, place: usize) -> u64 {
+        let middle = self.middle(place, self.start_ms.into(), self.end_ms.into(), Into::into);
+        u64::try_from(middle).unwrap_or(u64::MAX)
+    }
+
+    /// The middle of a tile's interval in ticks. A part that ends with the video is divided in the track's own unit.
+    fn middle_ticks(&self, track: &Track, place: usize) -> i64 {
+        let ticks = |ms: u64| i128::from(ticks_from_ms(track, ms));
+        let middle = self.middle(place, ticks(self.start_ms), self.end_ticks(track).into(), ticks);
+        i64::try_from(middle).unwrap_or(i64::MAX)
+    }
+
+    fn middle(&self, place: usize, start: i128, end: i128, from_ms: impl Fn(u64) -> i128) -> i128 {
+        let place = place as u64;
+        match self.interval_ms {
+            Some(interval_ms) => {
+                let from = start + from_ms(interval_ms * place);
+                let until = (start + from_ms(interval_ms * (place + 1))).min(end);
+                i128::midpoint(from, until.max(from))
+            }
+            None => start + (end - start) * (2 * i128::from(place) + 1) / (2 * self.count as i128),
+        }
+    }
+
+    /// The length of an interval, in ticks.
+    fn interval_ticks(&self, track: &Track) -> i64 {
+        if let Some(interval_ms) = self.interval_ms {
+            return ticks_from_ms(track, interval_ms);
+        }
+        let length = self.end_ticks(track) - ticks_from_ms(track, self.start_ms);
+        length / i64::try_from(self.count.max(1)).unwrap_or(i64::MAX)
+    }
+
+    fn end_ticks(&self, track: &Track) -> i64 {
+        if self.end_ms == self.duration_ms { track.duration } else { ticks_from_ms(track, self.end_ms) }
+    }
+}
+
 /// The frame requests of a storyboard, and for each tile the index of its request and of its time in that request.
-pub fn storyboard(track: &Track, pixels: u64) -> (Vec<FrameRequest>, Vec<(usize, usize)>) {
-    let duration_ms = ms_from_ticks(track, track.duration);
-    let count = tile_count(duration_ms);
-    // A tile shows the middle of its interval. A video without a duration has only one frame.
-    let middle = |place: usize| {
-        let twice = i128::from(track.duration) * (2 * place as i128 + 1);
-        i64::try_from(twice / (2 * count as i128)).unwrap_or(i64::MAX)
-    };
+pub fn storyboard(
+    track: &Track,
+    pixels: u64,
+    tile_times: &TileTimes,
+) -> (Vec<FrameRequest>, Vec<(usize, usize)>) {
+    let count = tile_times.count();
+    // A video without a duration has only one frame.
+    let middle = |place: usize| tile_times.middle_ticks(track, place);
     let last = last_frame_time(track);
     let times: Vec<i64> = (0..count).map(|place| middle(place).min(last)).collect();
     if let Some(groups) = group_by_keyframe(track, &times, pixels) {
@@ -139,16 +271,27 @@ pub fn has_few_keyframes(track: &Track, pixels: u64) -> bool {
         i64::try_from(keyframes.len()).unwrap_or(i64::MAX).saturating_mul(SPARSE_KEYFRAME_SECS) < secs;
     is_few
         && !track.is_intra_refresh
-        && storyboard(track, pixels).0.iter().any(|tile| tile.samples.mode == SeekMode::Keyframe)
+        && storyboard(track, pixels, &default_tile_times(track))
+            .0
+            .iter()
+            .any(|tile| tile.samples.mode == SeekMode::Keyframe)
+}
+
+/// The times of the default storyboard of a track.
+pub fn default_tile_times(track: &Track) -> TileTimes {
+    TileTimes::whole(ms_from_ticks(track, track.duration))
 }
 
 /// Other keyframes that are suitable for the tiles of a storyboard, as alternative requests for each tile: those within
 /// an eighth of a tile's interval from its time. `None` if no tile is a keyframe, or if the index does not list all
 /// keyframes.
-pub fn tile_alternatives(track: &Track, tile_requests: &[FrameRequest]) -> Option<Vec<Vec<FrameRequest>>> {
+pub fn tile_alternatives(
+    track: &Track,
+    tile_times: &TileTimes,
+    tile_requests: &[FrameRequest],
+) -> Option<Vec<Vec<FrameRequest>>> {
     let keyframes = track.keyframes.as_deref()?;
-    let reach =
-        track.duration / i64::try_from(tile_requests.len().max(1)).unwrap_or(i64::MAX) / TILE_REACH_DIVISOR;
+    let reach = tile_times.interval_ticks(track) / TILE_REACH_DIVISOR;
     let near_keyframes = |tile: &FrameRequest| {
         if tile.samples.mode == SeekMode::Exact {
             return vec![tile.clone()];
@@ -382,6 +525,19 @@ mod tests {
         }
     }
 
+    /// The requests of the default storyboard.
+    fn storyboard(track: &Track, pixels: u64) -> (Vec<FrameRequest>, Vec<(usize, usize)>) {
+        super::storyboard(track, pixels, &default_tile_times(track))
+    }
+
+    fn tile_alternatives(track: &Track, tile_requests: &[FrameRequest]) -> Option<Vec<Vec<FrameRequest>>> {
+        super::tile_alternatives(track, &default_tile_times(track), tile_requests)
+    }
+
+    fn board(spacing: TileSpacing, start_ms: u64, end_ms: Option<u64>) -> StoryboardParams {
+        StoryboardParams { start_ms, end_ms, spacing, width: None }
+    }
+
     fn every(step: usize, until: i64) -> Vec<i64> {
         (0..until).step_by(step).collect()
     }
@@ -600,5 +756,103 @@ mod tests {
             tile_alternatives(&minute, &storyboard(&minute, HD).0).unwrap().iter().all(|tile| tile.len() < 3)
         );
         assert_eq!(tile_alternatives(&track(60_000, None), &tile_requests), None);
+    }
+
+    /// A requested storyboard of as many tiles as the default one is the default one.
+    #[test]
+    fn requested_default_count_has_default_times() {
+        for (duration, timescale) in [(61_234, 1000), (5_511_060, 90_000), (1_001_001, 24_000), (7, 30_000)] {
+            let film = Track { timescale, ..track(duration, Some(every(250, duration))) };
+            let ms = ms_from_ticks(&film, film.duration);
+            let times = TileTimes::new(&board(TileSpacing::Count(50), 0, Some(u64::MAX)), ms).unwrap();
+            assert_eq!(
+                super::storyboard(&film, HD, &times),
+                storyboard(&film, HD),
+                "{duration} / {timescale}"
+            );
+            assert_eq!(times, TileTimes::whole(ms));
+        }
+    }
+
+    /// Spacing, start, end, duration; then the starts of the first and the last tile, their middles, and the length.
+    #[test]
+    fn tiles_divide_the_requested_part() {
+        use TileSpacing::{Count, Default, IntervalMs};
+        for (spacing, start, end, duration, count, starts, middles, length) in [
+            (Default, 0, None, 60_000, 50, [0, 58_800], [600, 59_400], 60_000),
+            (Default, 0, None, 900_000, 100, [0, 891_000], [4_500, 895_500], 900_000),
+            (Default, 60_000, Some(120_000), 900_000, 50, [0, 58_800], [60_600, 119_400], 60_000),
+            (Count(2), 0, None, 60_000, 2, [0, 30_000], [15_000, 45_000], 60_000),
+            (Count(400), 0, None, 86_400_000, 400, [0, 86_184_000], [108_000, 86_292_000], 86_400_000),
+            (Count(4), 10_000, None, 20_000, 4, [0, 7_500], [11_250, 18_750], 10_000),
+            (Count(4), 10_000, Some(99_000), 20_000, 4, [0, 7_500], [11_250, 18_750], 10_000),
+            (IntervalMs(10_000), 0, None, 60_000, 6, [0, 50_000], [5_000, 55_000], 60_000),
+            // The last interval is shorter.
+            (IntervalMs(10_000), 0, None, 61_000, 7, [0, 60_000], [5_000, 60_500], 61_000),
+            (IntervalMs(10_000), 5_000, Some(28_000), 61_000, 3, [0, 20_000], [10_000, 26_500], 23_000),
+            // Longer than the video: one tile, which shows its middle.
+            (IntervalMs(90_000), 0, None, 60_000, 1, [0, 0], [30_000, 30_000], 60_000),
+            // Without a duration there is one frame.
+            (IntervalMs(1_000), 0, None, 0, 1, [0, 0], [0, 0], 0),
+            (Count(3), 5_000, Some(6_000), 0, 3, [0, 0], [0, 0], 0),
+            (Default, 0, None, 0, 50, [0, 0], [0, 0], 0),
+            (Count(50), 0, None, 40, 50, [0, 39], [0, 39], 40),
+        ] {
+            let times = TileTimes::new(&board(spacing, start, end), duration).unwrap();
+            let last = times.count() - 1;
+            let film = track(i64::try_from(duration).unwrap(), None);
+            let what = format!("{spacing:?} {start} {end:?} {duration}");
+            assert_eq!(times.count(), count, "{what}");
+            assert_eq!([times.tile_start_ms(0), times.tile_start_ms(last)], starts, "{what}");
+            assert_eq!([times.middle_ms(0), times.middle_ms(last)], middles, "{what}");
+            assert_eq!(
+                middles.map(|ms| i64::try_from(ms).unwrap()),
+                [0, last].map(|place| times.middle_ticks(&film, place))
+            );
+            assert_eq!(times.length_ms(), length, "{what}");
+            assert_eq!(times.is_whole(), length == duration, "{what}");
+        }
+        let too_short = TileTimes::new(&board(IntervalMs(1_000), 0, None), 86_400_000);
+        assert_eq!(too_short, Err(TooManyTiles { count: 86_400, min_interval_ms: 216_000 }));
+        let shortest = TileTimes::new(&board(IntervalMs(216_000), 0, None), 86_400_000).unwrap();
+        assert_eq!(shortest.count(), 400);
+    }
+
+    proptest! {
+        /// Every tile shows a time within its own interval, and the intervals follow each other to the end.
+        #[test]
+        fn tile_times_are_ordered_and_within_the_part(
+            duration in 1..=limits::MAX_DURATION_MS,
+            start in 0..=limits::MAX_DURATION_MS,
+            length in prop::option::of(1..=limits::MAX_DURATION_MS),
+            spacing in prop_oneof![
+                Just(TileSpacing::Default),
+                (2..=400_u32).prop_map(TileSpacing::Count),
+                (100..=limits::MAX_DURATION_MS).prop_map(TileSpacing::IntervalMs),
+            ],
+        ) {
+            let start = start % duration;
+            let request = board(spacing, start, length.map(|length| start + length));
+            let end = length.map_or(duration, |length| (start + length).min(duration));
+            match TileTimes::new(&request, duration) {
+                Ok(times) => {
+                    prop_assert!((1..=limits::MAX_TILES as usize).contains(&times.count()));
+                    prop_assert_eq!(times.length_ms(), end - start);
+                    for place in 0..times.count() {
+                        let from = start + times.tile_start_ms(place);
+                        let until = if place + 1 == times.count() { end } else { start + times.tile_start_ms(place + 1) };
+                        let middle = times.middle_ms(place);
+                        prop_assert!(from <= middle && middle <= until && until <= end, "{place}: {from} {middle} {until}");
+                    }
+                }
+                Err(error) => {
+                    let again = StoryboardParams { spacing: TileSpacing::IntervalMs(error.min_interval_ms), ..request };
+                    prop_assert!(TileTimes::new(&again, duration).is_ok());
+                    let shorter = TileSpacing::IntervalMs(error.min_interval_ms - 1);
+                    let again = StoryboardParams { spacing: shorter, ..request };
+                    prop_assert!(TileTimes::new(&again, duration).is_err());
+                }
+            }
+        }
     }
 }

@@ -26,6 +26,7 @@ mod receive;
 mod remove;
 mod render;
 mod signing;
+mod storyboards;
 mod tokens;
 mod trace;
 mod upload;

@@ -268,6 +268,10 @@ async fn one_token_covers_table_and_sheet() {
         signer.token_url("storyboard.vtt", "s", until, &json!({})),
         signer.token_url("storyboard.json", "s", until, &json!({ "format": "webp" })),
         signer.signed_url("storyboard.vtt?format=webp", until),
+        signer.signed_url("storyboard.m3u8", until),
+        signer.signed_url("storyboard.m3u8?tiles=9&width=160", until),
+        signer.token_url("storyboard.m3u8", "s", until, &json!({ "tiles": 9, "format": "webp" })),
+        signer.token_url("storyboard.json", "s", until, &json!({ "interval": 1.5 })),
         with_format,
     ] {
         let first = get(&table).await;
@@ -280,7 +284,7 @@ async fn one_token_covers_table_and_sheet() {
             ("storyboard.jpg?", "image/jpeg")
         };
         let from = text.find(file).unwrap_or_else(|| panic!("{text}"));
-        let sheet = text[from..].split(['#', '"']).next().unwrap();
+        let sheet = text[from..].split(['#', '"', '\n']).next().unwrap();
         let answer = get(&format!("{}/{video}/{sheet}", stack.edge)).await;
         assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, kind), "{sheet}");
         if table.contains("storyboard.json") {
@@ -467,7 +471,7 @@ async fn api_issues_links_and_tokens_for_owner() {
             }
         }
     }
-    assert_eq!(url_count, 18, "three thumbnails, two animations, four storyboard files, in two forms");
+    assert_eq!(url_count, 20, "three thumbnails, two animations, five storyboard files, in two forms");
     let one =
         ask(json!({ "types": ["animated"], "parameters": { "start": 1, "end": 2, "width": 160 } })).await;
     let links = one.json()["tokens"][0]["urls"]["animated.gif"].clone();

@@ -1,6 +1,7 @@
 //! Runs a script of `tests/browser` with a stack that includes a real OpenID provider, a clip, and a folder for
 //! screenshots.
 
+use std::path::Path;
 use std::process::Stdio;
 
 use tempfile::TempDir;
@@ -24,6 +25,25 @@ pub async fn run_script(script: &str) {
         .env("GLIMPSE_EDGE_URL", &stack.edge)
         .env("GLIMPSE_CLIP", &clip)
         .env("GLIMPSE_SCREENSHOTS", root.join("target/screenshots"))
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .status()
+        .await
+        .expect("node starts");
+    assert!(status.success(), "the script failed; output of the stack:\n{}", stack.lines().join("\n"));
+}
+
+/// Runs `shaka.mjs` with a video that is ready, and the file that it was made of.
+///
+/// # Panics
+/// If the script fails, with the output of the stack.
+pub async fn run_shaka(stack: &Stack, video: &str, clip: &Path) {
+    let root = env_path("GLIMPSE_ROOT");
+    let status = Command::new(env_path("GLIMPSE_NODE"))
+        .arg(root.join("tests/browser/shaka.mjs"))
+        .env("GLIMPSE_EDGE_URL", &stack.edge)
+        .env("GLIMPSE_VIDEO", video)
+        .env("GLIMPSE_CLIP", clip)
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .status()

@@ -15,6 +15,7 @@ use crate::source::proxy::SourceProxy;
 use crate::source::reader::{IoStats, OpenError, RangeReader};
 use crate::store::Store;
 use glimpse_media::container::Container;
+use glimpse_media::plan::TileTimes;
 use glimpse_media::probe::MediaInfo;
 use glimpse_media::size::Size;
 
@@ -263,6 +264,24 @@ impl<S: Store> SourceFrames<S> {
                 DemuxedSource::Native(native) => native.animation_frames(span_ms, poster_ms, size, fps).await,
                 DemuxedSource::Ffmpeg(ffmpeg) => {
                     ffmpeg.animation_frames(span_ms, size, fps).await.map_err(OpenError::Job)
+                }
+            };
+            if let Some(frames) = self.resolve(result, &mut ignore_event).await? {
+                return Ok(frames);
+            }
+        }
+    }
+
+    /// The frames of a storyboard's tiles, in this size, one for each tile.
+    ///
+    /// # Errors
+    /// Any error that ends the job; [`Code::Truncated`] if there are none.
+    pub async fn tile_frames(&mut self, tile_times: &TileTimes, size: Size) -> Result<Vec<Bytes>, JobError> {
+        loop {
+            let result = match &mut self.demuxed {
+                DemuxedSource::Native(native) => native.tile_frames(tile_times, size).await,
+                DemuxedSource::Ffmpeg(ffmpeg) => {
+                    ffmpeg.tile_frames(tile_times, size).await.map_err(OpenError::Job)
                 }
             };
             if let Some(frames) = self.resolve(result, &mut ignore_event).await? {

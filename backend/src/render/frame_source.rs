@@ -17,6 +17,7 @@ use crate::frames::time_budget::TimeBudget;
 use crate::render::service::{FrameSource, OpenFrameSource};
 use crate::source::reader::RangeReader;
 use crate::store::{Store, StoreError};
+use glimpse_media::plan::TileTimes;
 use glimpse_media::size::Size;
 
 /// Opens sources for on-demand images.
@@ -122,5 +123,10 @@ impl<S: Store> FrameSource for OpenedSource<S> {
         let decode = async { self.frames.lock().await.animation_frames(range, size).await };
         let frames = run_until(self.deadline, decode).await?;
         Ok((frames, fps))
+    }
+
+    async fn tile_frames(&self, tile_times: &TileTimes, size: Size) -> Result<Vec<Bytes>, JobError> {
+        let decode = async { self.frames.lock().await.tile_frames(tile_times, size).await };
+        run_until(self.deadline, decode).await
     }
 }

@@ -5,3 +5,4 @@ pub mod http;
 mod poster;
 mod refusal;
 pub mod service;
+mod storyboard;

@@ -23,7 +23,9 @@ use crate::lambda::metrics::{self, MetricRecord, Subject, metric};
 use crate::render::http::{OnDemandRequest, RenderTarget};
 use crate::store::{PutCondition, PutOptions, Store, StoreError};
 use glimpse_media::image::header::ImageError;
+use glimpse_media::image::storyboard::StoryboardPlan;
 use glimpse_media::image::{self, EncoderInput, resize};
+use glimpse_media::plan::TileTimes;
 use glimpse_media::size::Size;
 
 /// The maximum size of a manifest, in bytes.
@@ -56,6 +58,13 @@ pub trait FrameSource: Send + Sync {
         size: Size,
         fps: f64,
     ) -> impl Future<Output = Result<(Vec<Bytes>, f64), JobError>> + Send;
+
+    /// The frames of a storyboard's tiles, as raw `rgb24` of `size`, one for each tile.
+    fn tile_frames(
+        &self,
+        tile_times: &TileTimes,
+        size: Size,
+    ) -> impl Future<Output = Result<Vec<Bytes>, JobError>> + Send;
 }
 
 /// Opens the sources of videos.
@@ -199,6 +208,10 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
         }
         check_time(variant, manifest.source.duration_ms)?;
         check_pixels(variant, &manifest)?;
+        let board = Self::plan_storyboard(variant, &manifest)?;
+        if let Some(bytes) = self.make_table(variant, &manifest, board.as_ref()).await? {
+            return self.create_image(&key, variant, &manifest, bytes).await;
+        }
         if let Some(record) = recorded_refusal.filter(|note| note.is_current(&manifest, (self.now_ms)())) {
             return Err(record.into_problem().into());
         }
@@ -210,7 +223,8 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
             Some(_) => Err(JobError::Rejected(Code::TimedOut).into()),
             None => Err(JobError::internal("the invocation ended before the work was done").into()),
         };
-        let encoded = timeout_at(encode_deadline.unwrap_or(deadline), make_image(&source, variant)).await;
+        let encoded =
+            timeout_at(encode_deadline.unwrap_or(deadline), make_image(&source, variant, board)).await;
         let bytes = match encoded.unwrap_or_else(timeout_error) {
             Ok(bytes) => bytes,
             Err(error) => {
@@ -319,13 +333,19 @@ pub fn check_within_duration(name: &str, at_ms: u64, duration_ms: u64) -> Result
     Err(Problem::with_detail(Code::BadParameter, detail))
 }
 
-async fn make_image<C: FrameSource>(source: &C, variant: Variant) -> Result<Bytes, RenderError> {
+async fn make_image<C: FrameSource>(
+    source: &C,
+    variant: Variant,
+    board: Option<StoryboardPlan>,
+) -> Result<Bytes, RenderError> {
     let bytes = if let Some(still) = variant.thumbnail() {
         make_thumbnail(source, still, variant.format()).await?
     } else if let Some(moving) = variant.animation() {
         make_animation(source, moving, variant.format()).await?
+    } else if let Some(board) = board {
+        make_sheet(source, board, variant.format()).await?
     } else {
-        // A storyboard is a default output: it is not rendered on demand.
+        // The default storyboard is not rendered on demand.
         return Err(Problem::new(Code::NotFound).into());
     };
     if bytes.len() > MAX_IMAGE_BYTES {
@@ -348,6 +368,21 @@ async fn make_thumbnail<C: FrameSource>(
     let encode = move || {
         let frame = framing.apply(frame, decoded)?;
         image::encode(format, EncoderInput::Thumbnail { frame: &frame, size: framing.size })
+    };
+    let bytes = spawn_blocking(encode).await.map_err(JobError::internal)?;
+    bytes.map_err(|error| JobError::internal(error).into())
+}
+
+async fn make_sheet<C: FrameSource>(
+    source: &C,
+    board: StoryboardPlan,
+    format: OutputFormat,
+) -> Result<Bytes, RenderError> {
+    let frames = source.tile_frames(&board.times, board.tile).await?;
+    let encode = move || {
+        let sheet = board.build_sheet(&frames)?;
+        drop(frames);
+        image::encode(format, EncoderInput::Storyboard(&sheet))
     };
     let bytes = spawn_blocking(encode).await.map_err(JobError::internal)?;
     bytes.map_err(|error| JobError::internal(error).into())

@@ -7,8 +7,8 @@ use thiserror::Error;
 use crate::limits;
 use crate::variant::parameter::ParameterValues;
 use crate::variant::{
-    AnimationParams, Bounds, Fit, Orientation, OutputFormat, ThumbnailParams, Variant, VariantKind,
-    VariantParams, number,
+    AnimationParams, Bounds, Fit, Orientation, OutputFormat, StoryboardParams, ThumbnailParams, TileSpacing,
+    Variant, VariantKind, VariantParams, number,
 };
 
 /// Error of a query parameter that is unknown, repeated, out of range, or in conflict with another one.
@@ -35,7 +35,7 @@ impl ParameterValues {
         let params = match kind {
             VariantKind::Thumbnail => VariantParams::Thumbnail(self.thumbnail()),
             VariantKind::Animation => VariantParams::Animation(self.animation()?),
-            VariantKind::Storyboard => VariantParams::Storyboard,
+            VariantKind::Storyboard => VariantParams::Storyboard(self.storyboard()?),
         };
         Ok(Variant { params, format })
     }
@@ -78,6 +78,36 @@ impl ParameterValues {
         Ok(AnimationParams { span_ms, bounds, fps, max_bytes: self.max_bytes })
     }
 
+    fn storyboard(self) -> Result<StoryboardParams, BadParameter> {
+        let start_ms = self.start_ms.unwrap_or(0);
+        if self.end_ms.is_some_and(|end| end <= start_ms) {
+            let why = "must be after `asset_start_time`, which defaults to 0";
+            return Err(BadParameter::new("asset_end_time", why.into()));
+        }
+        let spacing = match (self.tiles, self.interval_ms) {
+            (Some(_), Some(_)) => {
+                let why = "must not be combined with `tiles`, which determines the interval";
+                return Err(BadParameter::new("interval", why.into()));
+            }
+            (Some(count), None) => TileSpacing::Count(count as u32),
+            (None, Some(ms)) if ms < limits::MIN_TILE_INTERVAL_MS => {
+                let least = number::format_seconds(limits::MIN_TILE_INTERVAL_MS);
+                return Err(BadParameter::new(
+                    "interval",
+                    format!("must be at least {least} seconds").into(),
+                ));
+            }
+            (None, Some(ms)) => TileSpacing::IntervalMs(ms),
+            (None, None) => TileSpacing::Default,
+        };
+        Ok(StoryboardParams {
+            start_ms,
+            end_ms: self.end_ms,
+            spacing,
+            width: self.width.map(|width| width as u32),
+        })
+    }
+
     fn bounds(&self, default_width: u32, max_side: u32) -> Bounds {
         let side = |value: Option<u64>| value.map(|side| side as u32);
         Bounds::new(side(self.width), side(self.height), default_width, max_side)
@@ -88,7 +118,7 @@ impl ParameterValues {
         match params {
             VariantParams::Thumbnail(still) => Self::from_thumbnail(still),
             VariantParams::Animation(moving) => Self::from_animation(moving),
-            VariantParams::Storyboard => Self::default(),
+            VariantParams::Storyboard(board) => Self::from_storyboard(board),
         }
     }
 
@@ -111,6 +141,17 @@ impl ParameterValues {
             flip_h: flip_h.then_some(1),
             ..Self::default()
         }
+    }
+
+    fn from_storyboard(board: StoryboardParams) -> Self {
+        let StoryboardParams { start_ms, end_ms, spacing, width } = board;
+        let (tiles, interval_ms) = match spacing {
+            TileSpacing::Default => (None, None),
+            TileSpacing::Count(count) => (Some(count.into()), None),
+            TileSpacing::IntervalMs(ms) => (None, Some(ms)),
+        };
+        let start_ms = (start_ms != 0).then_some(start_ms);
+        Self { start_ms, end_ms, tiles, interval_ms, width: width.map(u64::from), ..Self::default() }
     }
 
     fn from_animation(moving: AnimationParams) -> Self {

@@ -28,6 +28,8 @@ pub enum OutputFormat {
     Vtt,
     /// JSON, `application/json`: a storyboard table for programs.
     Json,
+    /// HLS image media playlist, `application/vnd.apple.mpegurl`: a storyboard table for HLS players.
+    M3u8,
 }
 
 impl VariantKind {
@@ -50,9 +52,13 @@ impl VariantKind {
         match self {
             Self::Thumbnail => &[OutputFormat::Jpg, OutputFormat::Png, OutputFormat::Webp],
             Self::Animation => &[OutputFormat::Gif, OutputFormat::Webp],
-            Self::Storyboard => {
-                &[OutputFormat::Jpg, OutputFormat::Webp, OutputFormat::Vtt, OutputFormat::Json]
-            }
+            Self::Storyboard => &[
+                OutputFormat::Jpg,
+                OutputFormat::Webp,
+                OutputFormat::Vtt,
+                OutputFormat::Json,
+                OutputFormat::M3u8,
+            ],
         }
     }
 
@@ -79,7 +85,8 @@ impl VariantKind {
 
 impl OutputFormat {
     /// All formats.
-    pub const ALL: [Self; 6] = [Self::Jpg, Self::Png, Self::Gif, Self::Webp, Self::Vtt, Self::Json];
+    pub const ALL: [Self; 7] =
+        [Self::Jpg, Self::Png, Self::Gif, Self::Webp, Self::Vtt, Self::Json, Self::M3u8];
 
     /// The file name extension, without the dot.
     pub fn extension(self) -> &'static str {
@@ -90,7 +97,13 @@ impl OutputFormat {
             Self::Webp => "webp",
             Self::Vtt => "vtt",
             Self::Json => "json",
+            Self::M3u8 => "m3u8",
         }
+    }
+
+    /// Whether the format is a table of a storyboard's tiles, which contains the URL of the sheet.
+    pub fn is_table(self) -> bool {
+        matches!(self, Self::Vtt | Self::Json | Self::M3u8)
     }
 
     /// The media type. It is fixed by the format and never read from the stored object.
@@ -102,6 +115,7 @@ impl OutputFormat {
             Self::Webp => "image/webp",
             Self::Vtt => "text/vtt; charset=utf-8",
             Self::Json => "application/json",
+            Self::M3u8 => "application/vnd.apple.mpegurl",
         }
     }
 }

@@ -90,11 +90,36 @@ pub struct AnimationParams {
     pub max_bytes: Option<u64>,
 }
 
+/// Parameters of a storyboard: of its sheet and of its tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StoryboardParams {
+    /// The start of the part that is shown, in milliseconds from the beginning: Mux's `asset_start_time`.
+    pub start_ms: u64,
+    /// The end of that part, after the start; `None` for the end of the video. Mux's `asset_end_time`.
+    pub end_ms: Option<u64>,
+    /// The number of tiles.
+    pub spacing: TileSpacing,
+    /// The width of one tile in pixels, at most; `None` for the size of the default storyboard's tiles. A tile is at
+    /// most twice as high, has the video's aspect ratio, and is never scaled up.
+    pub width: Option<u32>,
+}
+
+/// How many tiles a storyboard has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TileSpacing {
+    /// As many as the default storyboard of a video of this duration.
+    Default,
+    /// This many.
+    Count(u32),
+    /// One for each interval of this length, in milliseconds.
+    IntervalMs(u64),
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum VariantParams {
     Thumbnail(ThumbnailParams),
     Animation(AnimationParams),
-    Storyboard,
+    Storyboard(StoryboardParams),
 }
 
 /// One image of a video. Equal images have equal values, and therefore equal file names and keys.
@@ -126,6 +151,10 @@ impl AnimationParams {
         fps: limits::ANIMATION_FPS,
         max_bytes: None,
     };
+}
+
+impl StoryboardParams {
+    const DEFAULT: Self = Self { start_ms: 0, end_ms: None, spacing: TileSpacing::Default, width: None };
 }
 
 impl Bounds {
@@ -164,10 +193,10 @@ impl Variant {
         Self { params: VariantParams::Thumbnail(ThumbnailParams::DEFAULT), format: OutputFormat::Webp },
         Self { params: VariantParams::Animation(AnimationParams::DEFAULT), format: OutputFormat::Gif },
         Self { params: VariantParams::Animation(AnimationParams::DEFAULT), format: OutputFormat::Webp },
-        Self { params: VariantParams::Storyboard, format: OutputFormat::Jpg },
-        Self { params: VariantParams::Storyboard, format: OutputFormat::Webp },
-        Self { params: VariantParams::Storyboard, format: OutputFormat::Vtt },
-        Self { params: VariantParams::Storyboard, format: OutputFormat::Json },
+        Self { params: VariantParams::Storyboard(StoryboardParams::DEFAULT), format: OutputFormat::Jpg },
+        Self { params: VariantParams::Storyboard(StoryboardParams::DEFAULT), format: OutputFormat::Webp },
+        Self { params: VariantParams::Storyboard(StoryboardParams::DEFAULT), format: OutputFormat::Vtt },
+        Self { params: VariantParams::Storyboard(StoryboardParams::DEFAULT), format: OutputFormat::Json },
     ];
 
     /// The kind of the image.
@@ -175,7 +204,7 @@ impl Variant {
         match self.params {
             VariantParams::Thumbnail(_) => VariantKind::Thumbnail,
             VariantParams::Animation(_) => VariantKind::Animation,
-            VariantParams::Storyboard => VariantKind::Storyboard,
+            VariantParams::Storyboard(_) => VariantKind::Storyboard,
         }
     }
 
@@ -188,7 +217,7 @@ impl Variant {
     pub fn thumbnail(self) -> Option<ThumbnailParams> {
         match self.params {
             VariantParams::Thumbnail(still) => Some(still),
-            VariantParams::Animation(_) | VariantParams::Storyboard => None,
+            VariantParams::Animation(_) | VariantParams::Storyboard(_) => None,
         }
     }
 
@@ -196,7 +225,15 @@ impl Variant {
     pub fn animation(self) -> Option<AnimationParams> {
         match self.params {
             VariantParams::Animation(moving) => Some(moving),
-            VariantParams::Thumbnail(_) | VariantParams::Storyboard => None,
+            VariantParams::Thumbnail(_) | VariantParams::Storyboard(_) => None,
+        }
+    }
+
+    /// The parameters, if the variant is a storyboard.
+    pub fn storyboard(self) -> Option<StoryboardParams> {
+        match self.params {
+            VariantParams::Storyboard(board) => Some(board),
+            VariantParams::Thumbnail(_) | VariantParams::Animation(_) => None,
         }
     }
 
@@ -210,7 +247,7 @@ impl Variant {
         match self.params {
             VariantParams::Thumbnail(still) => still.time_ms.is_some(),
             VariantParams::Animation(moving) => moving.span_ms.is_some(),
-            VariantParams::Storyboard => false,
+            VariantParams::Storyboard(_) => false,
         }
     }
 
@@ -228,13 +265,21 @@ impl Variant {
                 params: VariantParams::Thumbnail(ThumbnailParams { time_ms: Some(ms), ..still }),
                 ..self
             },
-            VariantParams::Animation(_) | VariantParams::Storyboard => self,
+            VariantParams::Animation(_) | VariantParams::Storyboard(_) => self,
         }
     }
 
     /// The file name in the URL: kind and extension.
     pub fn base_name(self) -> String {
         format!("{}.{}", self.kind().as_str(), self.format.extension())
+    }
+
+    /// The same storyboard in another of its formats: the sheet of a table, or a table of a sheet. `None` if the variant
+    /// is not a storyboard, or if storyboards do not have this format.
+    #[must_use]
+    pub fn storyboard_as(self, format: OutputFormat) -> Option<Self> {
+        let is_possible = self.kind() == VariantKind::Storyboard && self.kind().formats().contains(&format);
+        is_possible.then_some(Self { format, ..self })
     }
 
     /// The canonical parameters, in a fixed order and without defaults.

@@ -48,7 +48,7 @@ pub enum ParameterType {
 }
 
 /// All parameters. Those of one kind are in the order of the canonical text, which is part of keys and URLs.
-pub const PARAMETERS: [Parameter; 13] = [
+pub const PARAMETERS: [Parameter; 18] = [
     Parameter {
         kind: VariantKind::Thumbnail,
         name: "time",
@@ -151,6 +151,45 @@ pub const PARAMETERS: [Parameter; 13] = [
         description: "The maximum size in bytes.",
         field: |values| &mut values.max_bytes,
     },
+    Parameter {
+        kind: VariantKind::Storyboard,
+        name: "asset_start_time",
+        value: ParameterType::Seconds { max_ms: limits::MAX_DURATION_MS },
+        description: "Start of the part that is shown, in seconds. The times in the tables count from it.",
+        field: |values| &mut values.start_ms,
+    },
+    Parameter {
+        kind: VariantKind::Storyboard,
+        name: "asset_end_time",
+        value: ParameterType::Seconds { max_ms: limits::MAX_DURATION_MS },
+        description: "End of the part that is shown, in seconds.",
+        field: |values| &mut values.end_ms,
+    },
+    Parameter {
+        kind: VariantKind::Storyboard,
+        name: "tiles",
+        value: ParameterType::Integer {
+            min: limits::MIN_TILES as u64,
+            max: limits::MAX_TILES as u64,
+            unit: "tiles",
+        },
+        description: "The number of tiles; not together with `interval`.",
+        field: |values| &mut values.tiles,
+    },
+    Parameter {
+        kind: VariantKind::Storyboard,
+        name: "interval",
+        value: ParameterType::Seconds { max_ms: limits::MAX_DURATION_MS },
+        description: "Seconds from one tile to the next, at least 0.1; not together with `tiles`.",
+        field: |values| &mut values.interval_ms,
+    },
+    Parameter {
+        kind: VariantKind::Storyboard,
+        name: "width",
+        value: side(limits::MAX_TILE_WIDTH),
+        description: "Width of one tile in pixels.",
+        field: |values| &mut values.width,
+    },
 ];
 
 /// The words of `fit_mode`, each with the position of its mode in [`Fit::ALL`].
@@ -186,6 +225,8 @@ pub(super) struct ParameterValues {
     pub(super) end_ms: Option<u64>,
     pub(super) fps: Option<u64>,
     pub(super) max_bytes: Option<u64>,
+    pub(super) tiles: Option<u64>,
+    pub(super) interval_ms: Option<u64>,
 }
 
 impl ParameterValues {

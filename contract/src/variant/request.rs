@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{OutputFormat, Variant, VariantKind, stream};
+use super::{Variant, VariantKind, stream};
 use crate::id::VideoId;
 use crate::variant::builder::BadParameter;
 use crate::variant::parameter::ParameterValues;
@@ -66,8 +66,11 @@ impl VariantRequest {
             FileTarget::Variant(kind, format) => {
                 let mut values = ParameterValues::default();
                 let mut set = |name: &str, value: &str| {
-                    if name != "format" || !matches!(format, OutputFormat::Vtt | OutputFormat::Json) {
+                    if name != "format" {
                         return values.set(kind, name, value);
+                    }
+                    if !format.is_table() {
+                        return Err("is for the tables of a storyboard: an image has one format".into());
                     }
                     has_webp_sheet = match value {
                         "jpg" => false,
@@ -96,12 +99,15 @@ impl VariantRequest {
     /// The path and query of this request in canonical form: one string, and one cache entry, per image.
     pub fn canonical(&self) -> String {
         let mut query = self.variant.query();
+        let mut push = |name: &str, value: &str| {
+            let separator = if query.is_empty() { "" } else { "&" };
+            query.extend([separator, name, value]);
+        };
         if self.has_webp_sheet {
-            query.push_str("format=webp");
+            push("format=", "webp");
         }
         if let Some(revision) = &self.revision {
-            let separator = if query.is_empty() { "" } else { "&" };
-            query.extend([separator, "v=", revision]);
+            push("v=", revision);
         }
         let question_mark = if query.is_empty() { "" } else { "?" };
         format!("/{}/{}{question_mark}{query}", self.video, self.variant.base_name())

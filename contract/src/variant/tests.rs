@@ -18,6 +18,7 @@ const EQUIVALENT_URLS: &[(&str, &str)] = &[
     ("storyboard.webp", "storyboard.webp"),
     ("storyboard.vtt", "storyboard.vtt"),
     ("storyboard.json", "storyboard.json"),
+    ("storyboard.m3u8", "storyboard.m3u8"),
     ("thumbnail.jpg?", "thumbnail.jpg"),
     ("thumbnail.jpg?&&", "thumbnail.jpg"),
     ("thumbnail.jpg?width=640", "thumbnail.jpg"),
@@ -132,6 +133,20 @@ const EQUIVALENT_URLS: &[(&str, &str)] = &[
         "animated.webp?max_bytes=500000&fps=10&height=90&width=160&end=4&start=1",
         "animated.webp?start=1&end=4&width=160&height=90&fps=10&max_bytes=500000",
     ),
+    // Storyboards.
+    ("storyboard.jpg?width=240&tiles=100", "storyboard.jpg?tiles=100&width=240"),
+    ("storyboard.webp?tiles=2", "storyboard.webp?tiles=2"),
+    ("storyboard.json?interval=10.0", "storyboard.json?interval=10"),
+    ("storyboard.vtt?interval=0.1&width=320", "storyboard.vtt?interval=0.1&width=320"),
+    ("storyboard.vtt?format=webp&tiles=50", "storyboard.vtt?tiles=50&format=webp"),
+    ("storyboard.m3u8?v=0123abcd&format=webp&width=8", "storyboard.m3u8?width=8&format=webp&v=0123abcd"),
+    ("storyboard.m3u8?format=jpg", "storyboard.m3u8"),
+    ("storyboard.jpg?asset_start_time=0", "storyboard.jpg"),
+    ("storyboard.jpg?asset_start_time=0.000&asset_end_time=60", "storyboard.jpg?asset_end_time=60"),
+    (
+        "storyboard.jpg?tiles=10&asset_end_time=90.50&asset_start_time=30.0004",
+        "storyboard.jpg?asset_start_time=30&asset_end_time=90.5&tiles=10",
+    ),
     // Cloudflare Stream's names.
     ("thumbnails/thumbnail.jpg", "thumbnail.jpg"),
     ("thumbnails/thumbnail.jpg?v=0123abcd", "thumbnail.jpg?v=0123abcd"),
@@ -245,6 +260,22 @@ const REJECTED_URLS: &[(&str, &str)] = &[
     ("animated.gif?start=86400.001", "start"),
     ("animated.gif?end=86410.001&start=86401", "end"),
     ("storyboard.jpg?width=640", "width"),
+    ("storyboard.jpg?width=321", "width"),
+    ("storyboard.jpg?height=100", "height"),
+    ("storyboard.jpg?tiles=1", "tiles"),
+    ("storyboard.jpg?tiles=401", "tiles"),
+    ("storyboard.jpg?tiles=10.0", "tiles"),
+    ("storyboard.jpg?tiles=10&interval=1", "interval"),
+    ("storyboard.jpg?interval=0", "interval"),
+    ("storyboard.jpg?interval=0.099", "interval"),
+    ("storyboard.jpg?asset_start_time=-1", "asset_start_time"),
+    ("storyboard.jpg?asset_start_time=10&asset_end_time=10", "asset_end_time"),
+    ("storyboard.jpg?asset_end_time=0", "asset_end_time"),
+    ("storyboard.jpg?program_start_time=1707740400", "program_start_time"),
+    ("thumbnail.jpg?asset_start_time=1", "asset_start_time"),
+    ("animated.gif?asset_end_time=1", "asset_end_time"),
+    ("storyboard.jpg?format=jpg", "format"),
+    ("storyboard.m3u8?format=png", "format"),
     ("storyboard.vtt?format=png", "format"),
     ("storyboard.vtt?format=", "format"),
     ("storyboard.json?format=webp&format=webp", "format"),
@@ -319,11 +350,25 @@ fn rejection_describes_the_expected_value() {
         ("animated.gif?height=x", "must be a number of pixels from 8 to 640"),
         ("animated.gif?fps=x", "must be a number of frames per second from 1 to 30"),
         ("animated.gif?max_bytes=x", "must be a number of bytes from 10000 to 16777216"),
-        ("storyboard.jpg?width=8", "is not supported for this kind of image"),
+        ("storyboard.jpg?height=8", "is not supported for this kind of image"),
+        ("animated.gif?asset_start_time=1", "is not supported for this kind of image"),
+        ("storyboard.jpg?tiles=x", "must be a number of tiles from 2 to 400"),
+        ("storyboard.jpg?interval=x", "must be seconds from 0 to 86400, such as 1.5"),
+        ("storyboard.jpg?interval=0.05", "must be at least 0.1 seconds"),
+        (
+            "storyboard.jpg?interval=1&tiles=2",
+            "must not be combined with `tiles`, which determines the interval",
+        ),
+        ("storyboard.jpg?width=x", "must be a number of pixels from 8 to 320"),
+        (
+            "storyboard.jpg?asset_start_time=2&asset_end_time=1",
+            "must be after `asset_start_time`, which defaults to 0",
+        ),
+        ("storyboard.jpg?format=webp", "is for the tables of a storyboard: an image has one format"),
         ("thumbnail.avif", "must be jpg, png or webp: AVIF is not supported for thumbnails"),
         ("animated.mp4", "must be gif or webp: MP4 is not supported for animations"),
         ("animated.avif", "must be gif or webp: AVIF is not supported for animations"),
-        ("storyboard.png", "must be jpg, webp, vtt or json: PNG is not supported for storyboards"),
+        ("storyboard.png", "must be jpg, webp, vtt, json or m3u8: PNG is not supported for storyboards"),
         ("storyboard.vtt?format=x", "must be jpg or webp, the format of the sheet"),
         ("thumbnails/thumbnail.jpg?time=x", "must be a time up to 24h, such as 1m2s"),
         ("thumbnails/thumbnail.jpg?width=x", "must be a number of pixels from 8 to 3840"),
@@ -454,6 +499,12 @@ fn file_names_are_pinned() {
             "animated-start_1-end_6-width_160-fps_10-max_bytes_500000.webp",
         ),
         ("storyboard.vtt", "storyboard.vtt"),
+        ("storyboard.m3u8?v=0123abcd&format=webp", "storyboard.m3u8"),
+        ("storyboard.jpg?tiles=100&width=240", "storyboard-tiles_100-width_240.jpg"),
+        (
+            "storyboard.vtt?asset_start_time=1.5&asset_end_time=60&interval=2.5&format=webp",
+            "storyboard-asset_start_time_1.5-asset_end_time_60-interval_2.5.vtt",
+        ),
     ] {
         assert_eq!(parse(url).unwrap().unwrap().variant.file_name(), name);
     }
@@ -483,7 +534,12 @@ fn rejects_noncanonical_file_names() {
         "thumbnail-width_200-height_400.jpg",
         "animated-start_1.gif",
         "animated-start_1-end_20.gif",
-        "storyboard-width_200.jpg",
+        "storyboard-width_400.jpg",
+        "storyboard-width_200-tiles_10.jpg",
+        "storyboard-tiles_10-interval_1.jpg",
+        "storyboard-asset_start_time_0.jpg",
+        "storyboard-tiles_1.vtt",
+        "storyboard-format_webp.vtt",
         "../thumbnail.jpg",
         "thumbnail-width_200/x.jpg",
         "manifest.json",
@@ -700,10 +756,56 @@ proptest! {
     }
 
     #[test]
+    fn storyboard_name_and_url_roundtrip(
+        start in prop::option::of(0..=86_000_000u64),
+        length in prop::option::of(1..=400_000u64),
+        spacing in 0..3_u8,
+        tiles in 2..=400_u32,
+        interval in 100..=86_400_000_u64,
+        width in prop::option::of(8..=320_u32),
+        format in prop::sample::select(VariantKind::Storyboard.formats()),
+    ) {
+        let end = length.map(|length| start.unwrap_or(0) + length);
+        let (spacing_text, spacing) = match spacing {
+            0 => (None, TileSpacing::Default),
+            1 => (Some(format!("tiles={tiles}")), TileSpacing::Count(tiles)),
+            _ => (
+                Some(format!("interval={}", number::format_seconds(interval))),
+                TileSpacing::IntervalMs(interval),
+            ),
+        };
+        let pairs: Vec<_> = [
+            width.map(|width| format!("width={width}")),
+            spacing_text,
+            end.map(|ms| format!("asset_end_time={}", number::format_seconds(ms))),
+            start.map(|ms| format!("asset_start_time={}", number::format_seconds(ms))),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let request = parse(&format!("storyboard.{}?{}", format.extension(), pairs.join("&"))).unwrap().unwrap();
+        let variant = request.variant;
+        prop_assert_eq!(
+            variant.storyboard(),
+            Some(StoryboardParams { start_ms: start.unwrap_or(0), end_ms: end, spacing, width })
+        );
+        prop_assert_eq!(Variant::from_file_name(&variant.file_name()), Some(variant));
+        let canonical = request.canonical();
+        let again = parse(canonical.strip_prefix(&format!("/{VIDEO}/")).unwrap()).unwrap().unwrap();
+        prop_assert_eq!(&again, &request);
+        // The sheet and the tables have the same parameters.
+        for other in VariantKind::Storyboard.formats() {
+            let sibling = variant.storyboard_as(*other).unwrap();
+            prop_assert_eq!((sibling.format(), sibling.query()), (*other, variant.query()));
+        }
+        prop_assert_eq!(variant.storyboard_as(OutputFormat::Png), None);
+    }
+
+    #[test]
     fn never_panics(path in "\\PC{0,40}", query in "\\PC{0,80}|([a-z_]{1,9}=[0-9.a-z]{0,9}&){0,9}") {
         let _ = VariantRequest::parse(&path, Some(&query));
         let _ = VariantRequest::parse(&format!("/{VIDEO}/{path}"), Some(&query));
-        for file in ["thumbnail.jpg", "animated.gif", "storyboard.vtt", "thumbnails/thumbnail.gif"] {
+        for file in ["thumbnail.jpg", "animated.gif", "storyboard.vtt", "storyboard.m3u8", "thumbnails/thumbnail.gif"] {
             let _ = VariantRequest::parse(&format!("/{VIDEO}/{file}"), Some(&query));
         }
         let _ = Variant::from_file_name(&path);

@@ -2,8 +2,6 @@
 
 use glimpse_contract::{Key, Manifest, Variant, VariantRequest, VideoId, revision_from_etag};
 
-use crate::delivery::storyboard_files::is_table;
-
 /// The most images beside the defaults that are purged by URL: each costs a request, and a Worker of Cloudflare's free
 /// plan may make 50, <https://developers.cloudflare.com/workers/platform/limits/#subrequests>.
 const MAX_VARIANT_PATHS: usize = 8;
@@ -41,16 +39,22 @@ pub fn paths_for_keys(video: VideoId, keys: &[String], manifest: Option<&Manifes
             all.push(unversioned_request(video, variant));
             let revision = revision_from_etag(&output.etag).map(str::to_owned);
             all.push(VariantRequest { revision, ..unversioned_request(video, variant) });
-            if is_table(variant) {
+            if variant.format().is_table() {
                 all.push(VariantRequest { has_webp_sheet: true, ..unversioned_request(video, variant) });
             }
         }
     }
     let variants = keys.iter().filter_map(|key| match key.parse() {
-        Ok(Key::Output(_, variant)) if !variant.is_default() => Some(unversioned_request(video, variant)),
+        Ok(Key::Output(_, variant)) if !variant.is_default() => Some(variant),
         _ => None,
     });
-    all.extend(variants.take(MAX_VARIANT_PATHS));
+    let requests = variants.flat_map(|variant| {
+        let request = unversioned_request(video, variant);
+        let has_table = variant.format().is_table();
+        let table = has_table.then(|| VariantRequest { has_webp_sheet: true, ..request.clone() });
+        std::iter::once(request).chain(table)
+    });
+    all.extend(requests.take(MAX_VARIANT_PATHS));
     all.iter().map(VariantRequest::canonical).chain(document_paths(video)).collect()
 }
 
@@ -84,7 +88,7 @@ mod tests {
         );
         let manifest =
             glimpse_contract::Json::parse(manifest.as_bytes()).and_then(|json| Manifest::from_json(&json));
-        let keys = ["animated.gif", "poster.json", "thumbnail-time_1.jpg"]
+        let keys = ["animated.gif", "poster.json", "storyboard.m3u8", "thumbnail-time_1.jpg"]
             .map(|name| format!("{}{name}", Key::media_prefix(video)));
         assert_eq!(
             without_id(paths_for_keys(video, &keys, manifest.as_ref())),
@@ -94,6 +98,8 @@ mod tests {
                 "/v/storyboard.vtt",
                 "/v/storyboard.vtt?v=01234567",
                 "/v/storyboard.vtt?format=webp",
+                "/v/storyboard.m3u8",
+                "/v/storyboard.m3u8?format=webp",
                 "/v/thumbnail.jpg?time=1",
                 "/v",
                 "/v/meta.json"

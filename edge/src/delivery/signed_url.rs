@@ -4,7 +4,7 @@ use glimpse_contract::{Code, Problem, VariantKind, VariantRequest, VideoId};
 
 use crate::auth::carrier::QUERY_PARAMETERS;
 use crate::auth::{DeliveryKeys, DeliveryToken, TokenError, TokenScope, UrlSignature};
-use crate::delivery::storyboard_files::{append_sheet_query, is_table, sheet_file};
+use crate::delivery::storyboard_files::{set_sheet_query, sheet_url};
 use crate::http::query::Query;
 
 /// The credential of a URL, parsed but not verified.
@@ -186,8 +186,8 @@ impl DeliveryCredential {
             }
             Self::Signature(signature, _) => {
                 keys.verify_url(signature, &signed_path(wanted), now_ms)?;
-                let sheet =
-                    is_table(wanted.variant).then(|| format!("/{}/{}", wanted.video, sheet_file(wanted)));
+                let is_table = wanted.variant.format().is_table();
+                let sheet = is_table.then(|| format!("/{}/{}", wanted.video, sheet_url(wanted)));
                 let link = sheet.and_then(|sheet| keys.sign_url_like(signature, &sheet)).unwrap_or_default();
                 let sheet_query = link.split_once('?').map(|(_, query)| query.to_owned()).unwrap_or_default();
                 Some(ViewerAccess::Token { expires_at_secs: signature.expires_at_secs, sheet_query })
@@ -208,13 +208,13 @@ impl ViewerAccess {
 
     /// Whether the image is a table whose sheet needs the same token.
     pub fn has_signed_sheet(&self, wanted: &VariantRequest) -> bool {
-        matches!(self, Self::Token { .. }) && is_table(wanted.variant)
+        matches!(self, Self::Token { .. }) && wanted.variant.format().is_table()
     }
 
     /// The table, with the token in the URL of the sheet: a relative URL would lose it.
     pub fn sign_sheet_url(&self, wanted: &VariantRequest, table: Vec<u8>) -> Vec<u8> {
         match self {
-            Self::Token { sheet_query, .. } => append_sheet_query(wanted, table, sheet_query),
+            Self::Token { sheet_query, .. } => set_sheet_query(wanted, table, sheet_query),
             Self::Owner => table,
         }
     }
@@ -410,6 +410,22 @@ mod tests {
         let Some(ViewerAccess::Token { expires_at_secs, .. }) = sheet else { panic!("no access") };
         assert_eq!(expires_at_secs, NOW_MS / 1000 + 60, "it expires with that of the table");
         assert_eq!(access.sign_sheet_url(&table, vec![0xff]), [0xff]);
+
+        // So has a sheet with parameters.
+        let query = "tiles=9&width=240";
+        let table = wanted("storyboard.m3u8", query);
+        let link = keys().sign_url(&signed_path(&table), NOW_MS / 1000 + 60).unwrap();
+        let access = signature_credential(link.split_once('?').unwrap().1)
+            .authorize(&table, &keys(), NOW_MS)
+            .unwrap()
+            .unwrap();
+        let stored = format!("#EXTM3U\nstoryboard.jpg?{query}\n#EXT-X-ENDLIST\n");
+        let text = String::from_utf8(access.sign_sheet_url(&table, stored.into_bytes())).unwrap();
+        let sheet = text.split_once("storyboard.jpg?").unwrap().1.split_once('\n').unwrap().0;
+        let credential = signature_credential(sheet);
+        assert_eq!(credential.query(), Some(query));
+        assert!(credential.authorize(&wanted("storyboard.jpg", query), &keys(), NOW_MS).is_ok());
+        assert!(credential.authorize(&wanted("storyboard.jpg", ""), &keys(), NOW_MS).is_err());
 
         // The sheet in WebP has its own signature.
         let table = wanted("storyboard.vtt", "format=webp");

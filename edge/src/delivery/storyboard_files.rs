@@ -1,19 +1,14 @@
 //! Rewrites the sheet's URL in storyboard tables: its format, an absolute URL, and the viewer's token. Pure.
 //!
-//! The stored tables contain the URL of the JPEG sheet, relative to their own. Players resolve it in WebVTT; players
-//! that read JSON, such as Mux's `storyboard.json`, use `url` as it is.
+//! The stored tables contain the URL of the JPEG sheet with the same parameters, relative to their own. Players resolve
+//! it in WebVTT and in HLS playlists; players that read JSON, such as Mux's `storyboard.json`, use `url` as it is.
 
-use glimpse_contract::{OutputFormat, Variant, VariantRequest};
+use glimpse_contract::{OutputFormat, VariantRequest};
 
 use crate::http::query::{Query, QueryPair};
 
 /// The sheet in the stored tables.
 const STORED_SHEET: &str = "storyboard.jpg";
-
-/// Whether this is a storyboard table, which contains the URL of the sheet.
-pub(super) fn is_table(variant: Variant) -> bool {
-    matches!(variant.format(), OutputFormat::Vtt | OutputFormat::Json)
-}
 
 /// Whether this is the path of a storyboard sheet. A token gives access to the sheet and the tables alike, and may
 /// select the sheet format of the tables.
@@ -28,15 +23,24 @@ pub(super) fn remove_format(query: &str) -> String {
 }
 
 /// The file name of the sheet in a table.
-pub(super) fn sheet_file(wanted: &VariantRequest) -> &'static str {
+fn sheet_file(wanted: &VariantRequest) -> &'static str {
     if wanted.has_webp_sheet { "storyboard.webp" } else { STORED_SHEET }
+}
+
+/// The URL of the sheet in a table: its file name, and its canonical parameters.
+pub(super) fn sheet_url(wanted: &VariantRequest) -> String {
+    with_query(sheet_file(wanted), &wanted.variant.query())
+}
+
+fn with_query(file: &str, query: &str) -> String {
+    [file, if query.is_empty() { "" } else { "?" }, query].concat()
 }
 
 /// The ETag of a table that is delivered with other bytes than the stored ones: the ETag of the stored table with the
 /// kind of change. `None` for every image that is delivered as it is stored.
 pub(super) fn delivered_etag(wanted: &VariantRequest, stored: &str) -> Option<String> {
     let is_json = wanted.variant.format() == OutputFormat::Json;
-    if !is_table(wanted.variant) || !(is_json || wanted.has_webp_sheet) {
+    if !wanted.variant.format().is_table() || !(is_json || wanted.has_webp_sheet) {
         return None;
     }
     let kind = if wanted.has_webp_sheet { "webp" } else { "url" };
@@ -52,18 +56,18 @@ pub(super) fn rewrite_sheet_url(
 ) -> Option<(Vec<u8>, String)> {
     let etag = delivered_etag(wanted, etag)?;
     let text = std::str::from_utf8(stored).ok()?;
-    let mut sheet_url = sheet_file(wanted).to_owned();
+    let mut sheet = sheet_file(wanted).to_owned();
     if wanted.variant.format() == OutputFormat::Json {
-        sheet_url = format!("{public_url}/{}/{sheet_url}", wanted.video);
+        sheet = format!("{public_url}/{}/{sheet}", wanted.video);
     }
-    Some((text.replace(STORED_SHEET, &sheet_url).into_bytes(), etag))
+    Some((text.replace(STORED_SHEET, &sheet).into_bytes(), etag))
 }
 
-/// A delivered table with a query in the URL of the sheet.
-pub(super) fn append_sheet_query(wanted: &VariantRequest, table: Vec<u8>, query: &str) -> Vec<u8> {
-    let sheet = sheet_file(wanted);
+/// A delivered table with another query in the URL of the sheet: the credential, with the parameters that it does not
+/// contain.
+pub(super) fn set_sheet_query(wanted: &VariantRequest, table: Vec<u8>, query: &str) -> Vec<u8> {
     match String::from_utf8(table) {
-        Ok(text) => text.replace(sheet, &format!("{sheet}?{query}")).into_bytes(),
+        Ok(text) => text.replace(&sheet_url(wanted), &with_query(sheet_file(wanted), query)).into_bytes(),
         Err(error) => error.into_bytes(),
     }
 }
@@ -112,7 +116,7 @@ mod tests {
             assert_eq!(json["url"], format!("{base}.{extension}"));
             assert_eq!((json["tile_width"].as_u64(), json["tiles"][0]["x"].as_u64()), (Some(4), Some(0)));
             assert_eq!(etag, format!("\"0123456789abcdef-{kind}\""));
-            let opened = append_sheet_query(&wanted(url), text.into_bytes(), "token=a.b.c");
+            let opened = set_sheet_query(&wanted(url), text.into_bytes(), "token=a.b.c");
             let json: serde_json::Value = serde_json::from_slice(&opened).unwrap();
             assert_eq!(json["url"], format!("{base}.{extension}?token=a.b.c"));
         }
@@ -134,8 +138,35 @@ mod tests {
             etags.push(etag);
         }
         assert_ne!(etags[1], etags[2], "the two forms of storyboard.json");
-        for url in ["storyboard.vtt", "storyboard.vtt?format=jpg", "storyboard.jpg", "thumbnail.jpg"] {
+        for url in [
+            "storyboard.vtt",
+            "storyboard.vtt?format=jpg",
+            "storyboard.m3u8?tiles=9",
+            "storyboard.jpg",
+            "thumbnail.jpg",
+        ] {
             assert_eq!(delivered_etag(&wanted(url), STORED_ETAG), None, "{url}");
+        }
+    }
+
+    /// A sheet with parameters has them in its URL; a token replaces them, since it contains them.
+    #[test]
+    fn table_with_parameters_links_same_sheet() {
+        let query = "tiles=9&width=240";
+        for (file, stored) in [
+            ("storyboard.vtt", format!("1 --> 2\nstoryboard.jpg?{query}#xywh=0,0,1,1\n")),
+            ("storyboard.m3u8", format!("#EXTM3U\nstoryboard.jpg?{query}\n")),
+            ("storyboard.json", format!(r#"{{"url":"storyboard.jpg?{query}"}}"#)),
+        ] {
+            let url = format!("{file}?width=240&format=webp&tiles=9");
+            let (text, etag) = rewrite(&url, &stored).unwrap();
+            assert!(text.contains(&format!("storyboard.webp?{query}")) && !text.contains(".jpg"), "{text}");
+            assert_eq!(etag, "\"0123456789abcdef-webp\"");
+            let signed = set_sheet_query(&wanted(&url), text.into_bytes(), "token=a.b.c");
+            let signed = String::from_utf8(signed).unwrap();
+            assert!(signed.contains("storyboard.webp?token=a.b.c") && !signed.contains("tiles="), "{signed}");
+            let is_json = file.ends_with("json");
+            assert_eq!(rewrite(&format!("{file}?{query}"), &stored).is_some(), is_json, "{file}");
         }
     }
 
@@ -149,7 +180,7 @@ mod tests {
 
     #[test]
     fn leaves_non_utf8_unchanged() {
-        assert_eq!(append_sheet_query(&wanted("storyboard.vtt"), vec![0xff], "x"), [0xff]);
+        assert_eq!(set_sheet_query(&wanted("storyboard.vtt"), vec![0xff], "x"), [0xff]);
         assert_eq!(rewrite_sheet_url(&wanted("storyboard.json"), &[0xff], "\"a\"", ""), None);
     }
 }

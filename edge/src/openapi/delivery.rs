@@ -147,9 +147,9 @@ fn variant_operation(kind: VariantKind, format: OutputFormat) -> Operation {
         VariantKind::Storyboard => {
             let operation = operation.describe(
                 "Storyboard",
-                "50 tiles over the whole video on one sheet, 100 from 15 minutes on; as `vtt` or `json` the table of the tiles.",
+                "50 tiles over the whole video on one sheet, 100 from 15 minutes on, or as many as `tiles` or `interval` requests; as `vtt`, `json` or `m3u8` (an HLS image media playlist) the table of the tiles. A sheet has at most 16777216 pixels.",
             );
-            if !matches!(format, OutputFormat::Vtt | OutputFormat::Json) {
+            if !format.is_table() {
                 return operation;
             }
             operation.query_parameter(

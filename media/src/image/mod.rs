@@ -4,7 +4,7 @@ use bytes::Bytes;
 use glimpse_contract::OutputFormat;
 
 use crate::image::header::ImageError;
-use crate::image::storyboard::Sheet;
+use crate::image::storyboard::{Sheet, TileMap};
 use crate::size::Size;
 
 pub mod dolby_vision;
@@ -59,7 +59,7 @@ pub fn encode(format: OutputFormat, input: EncoderInput<'_>) -> Result<Bytes, Im
         EncoderInput::Storyboard(sheet) => (encode_storyboard(format, sheet)?, sheet.size),
     };
     match format {
-        OutputFormat::Vtt | OutputFormat::Json => Ok(bytes),
+        OutputFormat::Vtt | OutputFormat::Json | OutputFormat::M3u8 => Ok(bytes),
         OutputFormat::Jpg | OutputFormat::Png | OutputFormat::Gif | OutputFormat::Webp => {
             // To keep within a limit of bytes, an animation may also have been scaled down.
             let may_shrink = matches!(input, EncoderInput::Animation { max_bytes: Some(_), .. });
@@ -73,7 +73,9 @@ fn encode_thumbnail(format: OutputFormat, frame: &[u8], size: Size) -> Result<By
         OutputFormat::Jpg => jpeg::encode(frame, size, jpeg::POSTER_QUALITY),
         OutputFormat::Png => png::encode(frame, size),
         OutputFormat::Webp => webp::encode(frame, size, webp::POSTER_QUALITY),
-        OutputFormat::Gif | OutputFormat::Vtt | OutputFormat::Json => Err(unsupported(format)),
+        OutputFormat::Gif | OutputFormat::Vtt | OutputFormat::Json | OutputFormat::M3u8 => {
+            Err(unsupported(format))
+        }
     }
 }
 
@@ -89,9 +91,14 @@ fn encode_animation(
         (OutputFormat::Gif, Some(max_bytes)) => gif::encode_within(frames, size, fps, max_bytes),
         (OutputFormat::Webp, None) => webp::encode_animation(frames, size, fps, webp::HIGH_QUALITY),
         (OutputFormat::Webp, Some(max_bytes)) => webp::encode_animation_within(frames, size, fps, max_bytes),
-        (OutputFormat::Jpg | OutputFormat::Png | OutputFormat::Vtt | OutputFormat::Json, _) => {
-            Err(unsupported(format))
-        }
+        (
+            OutputFormat::Jpg
+            | OutputFormat::Png
+            | OutputFormat::Vtt
+            | OutputFormat::Json
+            | OutputFormat::M3u8,
+            _,
+        ) => Err(unsupported(format)),
     }
 }
 
@@ -99,9 +106,25 @@ fn encode_storyboard(format: OutputFormat, sheet: &Sheet) -> Result<Bytes, Image
     match format {
         OutputFormat::Jpg => jpeg::encode(&sheet.frame, sheet.size, jpeg::SHEET_QUALITY),
         OutputFormat::Webp => webp::encode(&sheet.frame, sheet.size, webp::SHEET_QUALITY),
-        OutputFormat::Vtt => Ok(sheet.tile_map.to_webvtt(SHEET_FILE_NAME).into()),
-        OutputFormat::Json => Ok(sheet.tile_map.to_json(SHEET_FILE_NAME).into()),
+        OutputFormat::Vtt | OutputFormat::Json | OutputFormat::M3u8 => {
+            encode_table(format, &sheet.tile_map, SHEET_FILE_NAME)
+        }
         OutputFormat::Png | OutputFormat::Gif => Err(unsupported(format)),
+    }
+}
+
+/// Writes the table of a storyboard's tiles; `sheet_url` is the URL of the sheet.
+///
+/// # Errors
+/// The format is not that of a table.
+pub fn encode_table(format: OutputFormat, tile_map: &TileMap, sheet_url: &str) -> Result<Bytes, ImageError> {
+    match format {
+        OutputFormat::Vtt => Ok(tile_map.to_webvtt(sheet_url).into()),
+        OutputFormat::Json => Ok(tile_map.to_json(sheet_url).into()),
+        OutputFormat::M3u8 => Ok(tile_map.to_m3u8(sheet_url).into()),
+        OutputFormat::Jpg | OutputFormat::Png | OutputFormat::Gif | OutputFormat::Webp => {
+            Err(unsupported(format))
+        }
     }
 }
 

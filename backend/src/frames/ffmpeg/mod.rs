@@ -23,7 +23,8 @@ use crate::source::proxy::SourceProxy;
 use crate::source::reader::{self, IoStats};
 use glimpse_media::container::{self, Container};
 use glimpse_media::ffmpeg_args::{self, DecodeRequest, SeekTarget};
-use glimpse_media::image::placeholder;
+use glimpse_media::image::{placeholder, storyboard};
+use glimpse_media::plan::TileTimes;
 use glimpse_media::probe::MediaInfo;
 use glimpse_media::size::Size;
 
@@ -86,12 +87,13 @@ impl FfmpegSource {
     /// # Errors
     /// Any error that ends the job.
     pub async fn default_frames(&self) -> Result<DecodedFrames, JobError> {
+        let (tile_times, tile_size) = self.default_tiles();
         let (poster, animation, storyboard) = if let Some(scan) = self.full_scan().await? {
-            (scan.poster(), scan.animation(self).await?, scan.storyboard().await?)
+            (scan.poster(), scan.animation(self).await?, scan.storyboard(tile_size).await?)
         } else {
             let poster = poster::choose(self).await?;
             let animation = animation::animation(self, Some(&poster)).await?;
-            let storyboard = tiles::storyboard(self, Some(&poster)).await?;
+            let storyboard = tiles::storyboard(self, &tile_times, tile_size, Some(&poster)).await?;
             (poster, animation, storyboard)
         };
         exit_status::check_source(self.proxy.first_error())?;
@@ -104,13 +106,18 @@ impl FfmpegSource {
     /// # Errors
     /// Any error that ends the job.
     pub async fn frames_for_kind(&self, kind: VariantKind) -> Result<KindFrames, JobError> {
+        let (tile_times, tile_size) = self.default_tiles();
         let frames = match (kind, self.full_scan().await?) {
             (VariantKind::Thumbnail, Some(scan)) => KindFrames::Poster(scan.poster(), None),
             (VariantKind::Animation, Some(scan)) => KindFrames::Animation(scan.animation(self).await?),
-            (VariantKind::Storyboard, Some(scan)) => KindFrames::Storyboard(scan.storyboard().await?),
+            (VariantKind::Storyboard, Some(scan)) => {
+                KindFrames::Storyboard(scan.storyboard(tile_size).await?)
+            }
             (VariantKind::Thumbnail, None) => KindFrames::Poster(poster::choose(self).await?, None),
             (VariantKind::Animation, None) => KindFrames::Animation(animation::animation(self, None).await?),
-            (VariantKind::Storyboard, None) => KindFrames::Storyboard(tiles::storyboard(self, None).await?),
+            (VariantKind::Storyboard, None) => {
+                KindFrames::Storyboard(tiles::storyboard(self, &tile_times, tile_size, None).await?)
+            }
         };
         exit_status::check_source(self.proxy.first_error())?;
         Ok(frames)
@@ -118,7 +125,8 @@ impl FfmpegSource {
 
     /// One pass over the whole source, if seeks are expensive and the pass returns any frames.
     async fn full_scan(&self) -> Result<Option<FullScan>, JobError> {
-        single_pass::scan_if_needed(self, self.info.display_size.scale_to_fit(limits::THUMBNAIL_WIDTH)).await
+        let size = self.info.display_size.scale_to_fit(limits::THUMBNAIL_WIDTH);
+        single_pass::scan_if_needed(self, &self.default_tiles().0, size).await
     }
 
     /// The frame shown at a time, in this size.
@@ -143,7 +151,7 @@ impl FfmpegSource {
     pub async fn best_frame(&self, size: Size) -> Result<Bytes, JobError> {
         let default_size = self.info.display_size.scale_to_fit(limits::THUMBNAIL_WIDTH);
         let scan_size = if size.frame_bytes() > default_size.frame_bytes() { size } else { default_size };
-        if let Some(scan) = single_pass::scan_if_needed(self, scan_size).await? {
+        if let Some(scan) = single_pass::scan_if_needed(self, &self.default_tiles().0, scan_size).await? {
             return Ok(placeholder::shrink(&scan.poster().rgb, scan_size, size).into());
         }
         let poster = poster::choose(self).await?;
@@ -175,12 +183,36 @@ impl FfmpegSource {
                     Err(code) => return Err(JobError::Rejected(code)),
                 }
             }
-            None => match single_pass::scan_if_needed(self, size).await? {
+            None => match single_pass::scan_if_needed(self, &self.default_tiles().0, size).await? {
                 Some(scan) => scan.preview_frames(),
                 None => animation::decode_snippet_frames(self, size, fps).await?,
             },
         };
         if selected.is_empty() { Err(JobError::Rejected(Code::Truncated)) } else { Ok(selected) }
+    }
+
+    /// The frames of a storyboard's tiles, in this size, one for each tile.
+    ///
+    /// # Errors
+    /// Any error that ends the job; [`Code::Truncated`] if there are none.
+    pub async fn tile_frames(&self, tile_times: &TileTimes, size: Size) -> Result<Vec<Bytes>, JobError> {
+        let scan = if tile_times.is_whole() {
+            single_pass::scan_if_needed(self, tile_times, size).await?
+        } else {
+            None
+        };
+        let tiles = match scan {
+            Some(scan) => scan.storyboard(size).await?,
+            None => tiles::storyboard(self, tile_times, size, None).await?,
+        };
+        exit_status::check_source(self.proxy.first_error())?;
+        Ok(tiles.frames)
+    }
+
+    /// The times and the tile size of the default storyboard.
+    fn default_tiles(&self) -> (TileTimes, Size) {
+        let size = self.info.display_size.scale_to_fit(limits::THUMBNAIL_WIDTH);
+        (TileTimes::whole(self.info.duration_ms), storyboard::tile_size(size))
     }
 
     /// The frames of one of several requests: none if nothing can be decoded.

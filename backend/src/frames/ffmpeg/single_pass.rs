@@ -18,7 +18,7 @@ use crate::frames::{AnimationFrames, RgbFrame, StoryboardFrames};
 use glimpse_media::container::SeekSupport;
 use glimpse_media::ffmpeg_args::{self, DecodeRequest, SeekTarget};
 use glimpse_media::image::{placeholder, score, storyboard};
-use glimpse_media::plan;
+use glimpse_media::plan::TileTimes;
 use glimpse_media::probe;
 use glimpse_media::size::Size;
 
@@ -90,15 +90,19 @@ pub(super) struct FullScan {
     best: usize,
 }
 
-/// Scans the whole source for frames of this size, if that is the only cheap way; `None` if not, or if nothing could be
-/// decoded.
-pub(super) async fn scan_if_needed(source: &FfmpegSource, size: Size) -> Result<Option<FullScan>, JobError> {
+/// Scans the whole source for the frames of these tiles, in this size, if that is the only cheap way; `None` if not, or
+/// if nothing could be decoded.
+pub(super) async fn scan_if_needed(
+    source: &FfmpegSource,
+    tile_times: &TileTimes,
+    size: Size,
+) -> Result<Option<FullScan>, JobError> {
     if !is_needed(source).await? {
         return Ok(None);
     }
-    let count = plan::tile_count(source.info.duration_ms);
-    let frames =
-        tiles::decode_pass(source, count, size, SeekTarget::FileStart, source.decoder.full_scan()).await?;
+    let count = tile_times.count();
+    let priority = source.decoder.full_scan();
+    let frames = tiles::decode_pass(source, tile_times, size, SeekTarget::FileStart, priority).await?;
     if frames.is_empty() {
         return Ok(None);
     }
@@ -134,9 +138,8 @@ impl FullScan {
         self.frames.iter().step_by(step).cloned().collect()
     }
 
-    /// The tiles of the storyboard. If the scan ended early, the last frame fills the remaining tiles.
-    pub(super) async fn storyboard(&self) -> Result<StoryboardFrames, JobError> {
-        let size = storyboard::tile_size(self.size);
+    /// The tiles of the storyboard, in this size. If the scan ended early, the last frame fills the remaining tiles.
+    pub(super) async fn storyboard(&self, size: Size) -> Result<StoryboardFrames, JobError> {
         let mut frames = self.shrink_frames(self.frames.clone(), size).await?;
         if let Some(last) = frames.last().cloned() {
             frames.resize(self.count, last);

@@ -7,7 +7,6 @@
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
-use glimpse_contract::limits;
 
 use crate::error::JobError;
 use crate::frames::decoder::Priority;
@@ -16,27 +15,27 @@ use crate::frames::ffmpeg::{FfmpegSource, poster};
 use crate::frames::{RgbFrame, StoryboardFrames};
 use glimpse_media::container::StoryboardStrategy;
 use glimpse_media::ffmpeg_args::{DecodeRequest, SeekTarget};
-use glimpse_media::image::{placeholder, storyboard};
-use glimpse_media::plan;
+use glimpse_media::image::placeholder;
+use glimpse_media::plan::{self, TileTimes};
 use glimpse_media::size::Size;
 
 /// Sources up to this duration are decoded as a whole, in milliseconds: cheaper than fifty seeks.
 const WHOLE_MS: u64 = 30_000;
 
-/// The storyboard; if nothing can be decoded, its tiles show the poster.
+/// The storyboard with tiles of this size; if nothing can be decoded, its tiles show the poster.
 pub(super) async fn storyboard(
     source: &FfmpegSource,
+    tile_times: &TileTimes,
+    size: Size,
     poster: Option<&RgbFrame>,
 ) -> Result<StoryboardFrames, JobError> {
-    let size = storyboard::tile_size(source.info.display_size.scale_to_fit(limits::THUMBNAIL_WIDTH));
-    let duration_ms = source.info.duration_ms;
-    let count = plan::tile_count(duration_ms);
-    let frames = if duration_ms == 0 {
-        Vec::new()
-    } else if duration_ms <= WHOLE_MS {
-        decode_short(source, count, size).await?
-    } else {
-        decode_long(source, count, size).await?
+    let count = tile_times.count();
+    let frames = match (tile_times.length_ms(), tile_times.is_whole()) {
+        (0, _) => Vec::new(),
+        (..=WHOLE_MS, true) => decode_short(source, tile_times, size).await?,
+        (_, true) => decode_long(source, tile_times, size).await?,
+        (..=WHOLE_MS, false) => decode_short_part(source, tile_times, size).await?,
+        (_, false) => decode_by_seeks(source, tile_times, size).await?,
     };
     let first_frame = frames.iter().find(|frame| !frame.is_empty()).cloned();
     let mut previous = match (first_frame, poster) {
@@ -60,28 +59,53 @@ pub(super) async fn storyboard(
 }
 
 /// Decodes all of a short source. If the time does not suffice, keyframes fill the gaps.
-async fn decode_short(source: &FfmpegSource, count: usize, size: Size) -> Result<Vec<Bytes>, JobError> {
-    let mut frames = decode_pass(source, count, size, SeekTarget::SlotMiddles, source.best_effort()).await?;
+async fn decode_short(
+    source: &FfmpegSource,
+    tile_times: &TileTimes,
+    size: Size,
+) -> Result<Vec<Bytes>, JobError> {
+    let count = tile_times.count();
+    let mut frames =
+        decode_pass(source, tile_times, size, SeekTarget::SlotMiddles, source.best_effort()).await?;
     // The last frames of any source may be missing.
     if frames.len() * 8 < count * 7
         && source.container.storyboard_strategy(source.proxy.total_bytes()) == StoryboardStrategy::SinglePass
     {
-        let keyframes = decode_pass(source, count, size, SeekTarget::FileStart, source.best_effort()).await?;
+        let keyframes =
+            decode_pass(source, tile_times, size, SeekTarget::FileStart, source.best_effort()).await?;
         frames.extend(keyframes.into_iter().skip(frames.len()));
     }
     Ok(frames)
 }
 
-async fn decode_long(source: &FfmpegSource, count: usize, size: Size) -> Result<Vec<Bytes>, JobError> {
+/// Decodes a short part of a source from the middle of its first tile on. If nothing can be decoded there in time, each
+/// tile is a keyframe.
+async fn decode_short_part(
+    source: &FfmpegSource,
+    tile_times: &TileTimes,
+    size: Size,
+) -> Result<Vec<Bytes>, JobError> {
+    let seek = source.exact_seek(tile_times.middle_ms(0));
+    let frames = decode_pass(source, tile_times, size, seek, source.best_effort()).await?;
+    if frames.is_empty() { decode_by_seeks(source, tile_times, size).await } else { Ok(frames) }
+}
+
+async fn decode_long(
+    source: &FfmpegSource,
+    tile_times: &TileTimes,
+    size: Size,
+) -> Result<Vec<Bytes>, JobError> {
+    let count = tile_times.count();
     if source.container.storyboard_strategy(source.proxy.total_bytes()) != StoryboardStrategy::SinglePass {
-        return decode_by_seeks(source, 0..count, count, size).await;
+        return decode_by_seeks(source, tile_times, size).await;
     }
     let mut frames =
-        decode_pass(source, count, size, SeekTarget::FileStart, source.decoder.full_scan()).await?;
+        decode_pass(source, tile_times, size, SeekTarget::FileStart, source.decoder.full_scan()).await?;
     // With keyframes far apart, many tiles are equal. The frames between them are decoded if that is cheap.
     let distinct = 1 + frames.windows(2).filter(|pair| pair[0] != pair[1]).count();
     if distinct * 2 < count && is_full_decode_cheap(source) {
-        let exact = decode_pass(source, count, size, SeekTarget::SlotMiddles, source.best_effort()).await?;
+        let exact =
+            decode_pass(source, tile_times, size, SeekTarget::SlotMiddles, source.best_effort()).await?;
         if exact.len() > distinct {
             let rest = frames.split_off(frames.len().min(exact.len()));
             frames = exact.into_iter().chain(rest).collect();
@@ -100,28 +124,26 @@ pub(super) fn is_full_decode_cheap(source: &FfmpegSource) -> bool {
 /// The frame of each tile in one pass, as far as it gets: the one at the tile's middle, or the keyframe before it.
 pub(super) async fn decode_pass(
     source: &FfmpegSource,
-    count: usize,
+    tile_times: &TileTimes,
     size: Size,
     seek: SeekTarget,
     priority: Priority,
 ) -> Result<Vec<Bytes>, JobError> {
-    let fps = count as f64 * 1000.0 / source.info.duration_ms as f64;
     let keyframes_only = seek == SeekTarget::FileStart;
-    let request = DecodeRequest { seek, keyframes_only, fps: Some(fps), count: count as u32, size };
+    let (fps, count) = (Some(tile_times.rate()), tile_times.count() as u32);
+    let request = DecodeRequest { seek, keyframes_only, fps, count, size };
     Ok(exit_status::catch_rejection(source.decode(&request, priority).await)?.unwrap_or_default())
 }
 
-/// One keyframe for each of these tiles, empty where there is none, as far as the time allows.
+/// One keyframe for each tile, empty where there is none, as far as the time allows.
 async fn decode_by_seeks(
     source: &FfmpegSource,
-    tiles: std::ops::Range<usize>,
-    count: usize,
+    tile_times: &TileTimes,
     size: Size,
 ) -> Result<Vec<Bytes>, JobError> {
     let priority = source.best_effort();
-    let middle_ms = |tile: usize| source.info.duration_ms * (2 * tile as u64 + 1) / (2 * count as u64);
-    let requests: Vec<DecodeRequest> = tiles
-        .map(|place| SeekTarget::Keyframe(middle_ms(place)))
+    let requests: Vec<DecodeRequest> = (0..tile_times.count())
+        .map(|place| SeekTarget::Keyframe(tile_times.middle_ms(place)))
         .map(|seek| DecodeRequest { seek, keyframes_only: true, fps: None, count: 1, size })
         .collect();
     futures::stream::iter(requests)

@@ -197,7 +197,7 @@ impl<S: Store> NativeSource<S> {
         if selected.is_empty() {
             selected.push(resized_poster(sizes.animation));
         }
-        let storyboard = fill_tiles(&tiles, &places, &selection, &resized_poster(sizes.tile));
+        let storyboard = fill_tiles(&tiles, &places, &selection.tiles, &resized_poster(sizes.tile));
         let frames = DecodedFrames {
             poster_ms: best.at_ms,
             poster: RgbFrame { rgb: best.rgb, size: sizes.poster },
@@ -275,7 +275,8 @@ impl<S: Store> NativeSource<S> {
 
     pub(super) async fn plan(&mut self) -> Result<DefaultsPlan, OpenError> {
         let pixels = self.coded_pixels();
-        let (ranges, places) = self.storyboard_ranges();
+        let tile_times = plan::default_tile_times(self.demuxer.track());
+        let (ranges, places) = self.storyboard_ranges(&tile_times);
         let track = self.demuxer.track();
         let fps = animation_fps(track.fps, limits::ANIMATION_FPS);
         let snippets = plan::animation(track, fps, pixels, &ranges);
@@ -359,18 +360,17 @@ impl<S: Store> NativeSource<S> {
 pub(super) fn fill_tiles(
     layout: &ExcerptPlan,
     places: &[(usize, usize)],
-    selection: &PosterSelection,
+    frames: &[Bytes],
     fallback: &Bytes,
 ) -> Vec<Bytes> {
     let mut last: Option<Bytes> = None;
-    let first = selection.tiles.first().unwrap_or(fallback);
+    let first = frames.first().unwrap_or(fallback);
     places
         .iter()
         .map(|(range_index, position)| {
             let request: Option<&FramePosition> =
                 layout.positions.get(*range_index).and_then(|picks| picks.get(*position));
-            let frame_of_tile =
-                request.and_then(|pick| selection.tiles.get(pick.frame_index as usize)).cloned();
+            let frame_of_tile = request.and_then(|pick| frames.get(pick.frame_index as usize)).cloned();
             let frame = frame_of_tile.or_else(|| last.clone()).unwrap_or_else(|| first.clone());
             last = Some(frame.clone());
             frame

@@ -16,12 +16,13 @@ use tokio::task::spawn_blocking;
 use crate::error::JobError;
 use crate::frames::decoder::{Decoder, DecoderInput, FrameFormat, Priority};
 use crate::frames::exit_status;
+use crate::frames::native::defaults::fill_tiles;
 use crate::frames::poster_selector::{self, PosterSelection};
 use crate::source::reader::{self, OpenError, RangeReader};
 use crate::store::Store;
 use glimpse_media::container::Container;
 use glimpse_media::demux::buffer::SparseBuffer;
-use glimpse_media::demux::demuxer::{Demuxer, DolbyVision, Sample, SampleRequest};
+use glimpse_media::demux::demuxer::{Demuxer, DolbyVision, Sample, SampleRequest, SeekMode};
 use glimpse_media::demux::error::ReadError;
 use glimpse_media::excerpt;
 use glimpse_media::excerpt::ExcerptSample;
@@ -30,7 +31,7 @@ use glimpse_media::excerpt::mp4_writer::{self, Excerpt, write_excerpt};
 use glimpse_media::excerpt::plan::ExcerptPlan;
 use glimpse_media::ffmpeg_args::{self, DecodeQuality, ExcerptRequest};
 use glimpse_media::image::score;
-use glimpse_media::plan::{self, FrameRequest};
+use glimpse_media::plan::{self, FrameRequest, TileTimes};
 use glimpse_media::probe::MediaInfo;
 use glimpse_media::size::Size;
 
@@ -130,9 +131,10 @@ impl<S: Store> NativeSource<S> {
         self.verify_sparse_keyframes().await?;
         let pixels = self.coded_pixels();
         let track = self.demuxer.track();
+        let default_tiles = || self.storyboard_ranges(&plan::default_tile_times(track)).0;
         let ranges = match span {
             Some((from, until)) => vec![plan::clip(track, from, until, fps)],
-            None => plan::animation(track, fps, pixels, &self.storyboard_ranges().0),
+            None => plan::animation(track, fps, pixels, &default_tiles()),
         };
         let quality = |info: &MediaInfo| DecodeQuality::choose(info, size, false);
         let (layout, frames) = self.decode_exact(&ranges, size, quality).await?;
@@ -146,6 +148,20 @@ impl<S: Store> NativeSource<S> {
             }
         }
         if selected.is_empty() { Err(JobError::Rejected(Code::Truncated).into()) } else { Ok(selected) }
+    }
+
+    /// The frames of a storyboard's tiles, in this size, one for each tile.
+    ///
+    /// # Errors
+    /// Like [`NativeSource::default_frames`]; [`Code::Truncated`] if there are none.
+    pub async fn tile_frames(&mut self, tile_times: &TileTimes, size: Size) -> Result<Vec<Bytes>, OpenError> {
+        self.verify_sparse_keyframes().await?;
+        let (ranges, places) = self.storyboard_ranges(tile_times);
+        let are_keyframes = ranges.iter().all(|range| range.samples.mode == SeekMode::Keyframe);
+        let quality = |info: &MediaInfo| DecodeQuality::choose(info, size, are_keyframes);
+        let (layout, frames) = self.decode_exact(&ranges, size, quality).await?;
+        let first = frames.first().cloned().ok_or(JobError::Rejected(Code::Truncated))?;
+        Ok(fill_tiles(&layout, &places, &frames, &first))
     }
 
     /// Plans, fetches and decodes these ranges.
@@ -191,11 +207,13 @@ impl<S: Store> NativeSource<S> {
         Ok(self.verify_keyframes().await? && self.demuxer.track().keyframes != before)
     }
 
-    /// The ranges of the storyboard, and for each tile its range and position.
-    fn storyboard_ranges(&self) -> (Vec<FrameRequest>, Vec<(usize, usize)>) {
+    /// The ranges of a storyboard, and for each tile its range and position.
+    fn storyboard_ranges(&self, tile_times: &TileTimes) -> (Vec<FrameRequest>, Vec<(usize, usize)>) {
         let track = self.demuxer.track();
-        let (ranges, places) = plan::storyboard(track, self.coded_pixels());
-        let Some(alternatives) = plan::tile_alternatives(track, &ranges) else { return (ranges, places) };
+        let (ranges, places) = plan::storyboard(track, self.coded_pixels(), tile_times);
+        let Some(alternatives) = plan::tile_alternatives(track, tile_times, &ranges) else {
+            return (ranges, places);
+        };
         let requests: Vec<SampleRequest> = alternatives.iter().flatten().map(|range| range.samples).collect();
         // Only an index that lists every sample contains their sizes without another read of the file.
         match self.demuxer.find_samples(&self.buffer.to_empty(), &requests) {

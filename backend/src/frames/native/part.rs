@@ -154,7 +154,7 @@ impl<S: Store> NativeSource<S> {
             // No fallback needed: every tile has its own frame or one before it.
             Bytes::new()
         };
-        let frames = fill_tiles(&plan.tiles, &plan.places, &selection, &fallback);
+        let frames = fill_tiles(&plan.tiles, &plan.places, &selection.tiles, &fallback);
         Ok(StoryboardFrames { frames, size: sizes.tile })
     }
 }
