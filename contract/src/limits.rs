@@ -23,7 +23,7 @@ pub const JPEG_QUALITY: u8 = 81;
 /// Default `quality` of a WebP thumbnail.
 pub const WEBP_QUALITY: u8 = 80;
 /// Default `quality` of an AVIF thumbnail: about the same score of SSIMULACRA2 as [`WEBP_QUALITY`].
-pub const AVIF_QUALITY: u8 = 55;
+pub const AVIF_QUALITY: u8 = 57;
 /// Maximum `blur` of a thumbnail, in pixels.
 pub const MAX_BLUR: u8 = 100;
 /// Maximum `dpr` of a thumbnail, in hundredths.

@@ -13,7 +13,7 @@ const EQUIVALENT_URLS: &[(&str, &str)] = &[
     ("thumbnail.png", "thumbnail.png"),
     ("thumbnail.webp", "thumbnail.webp"),
     ("thumbnail.avif", "thumbnail.avif"),
-    ("thumbnail.avif?quality=55&dpr=2", "thumbnail.avif?width=1280"),
+    ("thumbnail.avif?quality=57&dpr=2", "thumbnail.avif?width=1280"),
     ("thumbnail.avif?quality=80", "thumbnail.avif?quality=80"),
     ("animated.gif", "animated.gif"),
     ("animated.webp", "animated.webp"),
