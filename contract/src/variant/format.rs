@@ -1,5 +1,6 @@
 //! Kinds of images, and the output formats of each kind.
 
+use crate::limits;
 use crate::variant::expectation;
 
 /// The kind of an image.
@@ -30,6 +31,8 @@ pub enum OutputFormat {
     Json,
     /// HLS image media playlist, `application/vnd.apple.mpegurl`: a storyboard table for HLS players.
     M3u8,
+    /// AVIF, `image/avif`.
+    Avif,
 }
 
 impl VariantKind {
@@ -50,7 +53,9 @@ impl VariantKind {
     /// The supported formats of the kind.
     pub fn formats(self) -> &'static [OutputFormat] {
         match self {
-            Self::Thumbnail => &[OutputFormat::Jpg, OutputFormat::Png, OutputFormat::Webp],
+            Self::Thumbnail => {
+                &[OutputFormat::Jpg, OutputFormat::Png, OutputFormat::Webp, OutputFormat::Avif]
+            }
             Self::Animation => &[OutputFormat::Gif, OutputFormat::Webp],
             Self::Storyboard => &[
                 OutputFormat::Jpg,
@@ -68,11 +73,8 @@ impl VariantKind {
     }
 
     /// The supported formats, as an error message, if other services serve this extension and Glimpse does not.
-    ///
-    /// The layer has no encoder for AVIF or H.264: no suitably licensed encoder is small enough.
     pub(super) fn unsupported_format(self, extension: &str) -> Option<String> {
         let reason = match (self, extension) {
-            (Self::Thumbnail, "avif") => ": AVIF is not supported for thumbnails",
             (Self::Animation, "mp4") => ": MP4 is not supported for animations",
             (Self::Animation, "avif") => ": AVIF is not supported for animations",
             (Self::Storyboard, "png") => ": PNG is not supported for storyboards",
@@ -85,8 +87,8 @@ impl VariantKind {
 
 impl OutputFormat {
     /// All formats.
-    pub const ALL: [Self; 7] =
-        [Self::Jpg, Self::Png, Self::Gif, Self::Webp, Self::Vtt, Self::Json, Self::M3u8];
+    pub const ALL: [Self; 8] =
+        [Self::Jpg, Self::Png, Self::Gif, Self::Webp, Self::Vtt, Self::Json, Self::M3u8, Self::Avif];
 
     /// The file name extension, without the dot.
     pub fn extension(self) -> &'static str {
@@ -98,6 +100,17 @@ impl OutputFormat {
             Self::Vtt => "vtt",
             Self::Json => "json",
             Self::M3u8 => "m3u8",
+            Self::Avif => "avif",
+        }
+    }
+
+    /// The quality of thumbnails without the parameter `quality`, from 1 to 100; `None` if the format has none.
+    pub fn default_quality(self) -> Option<u8> {
+        match self {
+            Self::Jpg => Some(limits::JPEG_QUALITY),
+            Self::Webp => Some(limits::WEBP_QUALITY),
+            Self::Avif => Some(limits::AVIF_QUALITY),
+            _ => None,
         }
     }
 
@@ -116,6 +129,7 @@ impl OutputFormat {
             Self::Vtt => "text/vtt; charset=utf-8",
             Self::Json => "application/json",
             Self::M3u8 => "application/vnd.apple.mpegurl",
+            Self::Avif => "image/avif",
         }
     }
 }

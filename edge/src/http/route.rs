@@ -438,7 +438,7 @@ mod tests {
         check("PUT", "/s3/multipart/x", &Err(Code::MethodNotAllowed));
         check("POST", "/{v}/thumbnail.jpg", &Err(Code::MethodNotAllowed));
         check("GET", "/{v}/thumbnail.jpg?time=01", &Err(Code::BadParameter));
-        check("GET", "/{v}/thumbnail.avif", &Err(Code::BadParameter));
+        check("GET", "/{v}/animated.avif", &Err(Code::BadParameter));
         check("GET", "/{v}/thumbnail-width_200.jpg", &Err(Code::NotFound));
         check("GET", "/api/videos/{v}x", &Err(Code::NotFound));
         check("GET", "/api/videos/{v}/x", &Err(Code::NotFound));
