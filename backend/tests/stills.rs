@@ -38,8 +38,9 @@ fn patches(size: Size) -> Vec<u8> {
 
 /// A frame with edges, gradients and texture.
 fn reference_frame(size: Size) -> Vec<u8> {
-    let source = format!("testsrc2=s={}x{}:r=1:d=1", size.width, size.height);
-    run_ffmpeg(&["-f", "lavfi", "-i", &source, "-frames:v", "1"])
+    // The source itself has only even sizes.
+    let filter = format!("format=rgb24,scale={}:{}", size.width, size.height);
+    run_ffmpeg(&["-f", "lavfi", "-i", "testsrc2=s=640x360:r=1:d=1", "-vf", &filter, "-frames:v", "1"])
 }
 
 /// The first frame as raw `rgb24`.
@@ -114,12 +115,12 @@ fn blur_is_close_to_gblur() {
     let size = Size { width: 320, height: 180 };
     let frame = reference_frame(size);
     for deviation in [1, 3, 8, 20] {
-        let filter = format!("format=gbrp,gblur=sigma={deviation}:steps=6");
+        let filter = format!("format=rgb24,scale=320:180,format=gbrp,gblur=sigma={deviation}:steps=6");
         let expected = run_ffmpeg(&[
             "-f",
             "lavfi",
             "-i",
-            "testsrc2=s=320x180:r=1:d=1",
+            "testsrc2=s=640x360:r=1:d=1",
             "-vf",
             &filter,
             "-frames:v",
