@@ -93,7 +93,7 @@ impl<'a> IncomingRequest<'a> {
     /// Negotiates again without AVIF, if it was negotiated: the image may exceed its limits, or the deployment may
     /// render no image, or not for this caller. WebP and JPEG posters always exist.
     fn replace_avif(&mut self, config: &Config) -> bool {
-        let is_avif = self.negotiated_path.as_ref().is_some_and(|path| path.ends_with(".avif"));
+        let is_avif = self.negotiated_path.as_ref().is_some_and(|path| path.strip_suffix(".avif").is_some());
         if is_avif {
             let others = config.negotiated_formats.iter().copied();
             let others: Vec<_> = others.filter(|format| *format != OutputFormat::Avif).collect();

@@ -118,7 +118,7 @@ mod tests {
 
     /// The exact Gaussian in one direction, with clamped edges.
     fn gaussian(samples: &[f64], deviation: f64) -> Vec<f64> {
-        let last = samples.len() as i64 - 1;
+        let last = i64::try_from(samples.len()).unwrap() - 1;
         let reach = (deviation * 6.0) as i64;
         let weights: Vec<f64> =
             (-reach..=reach).map(|at| (-(at * at) as f64 / (2.0 * deviation * deviation)).exp()).collect();

@@ -91,11 +91,14 @@ impl Outline {
 const CURVE_LINES: usize = 12;
 
 /// The point of a cubic Bézier curve.
-fn curve_point([a, b, c, d]: [(f32, f32); 4], part: f32) -> (f32, f32) {
+fn curve_point(controls: [(f32, f32); 4], part: f32) -> (f32, f32) {
     let rest = 1.0 - part;
-    let [p, q, r, s] =
+    let weights =
         [rest * rest * rest, 3.0 * rest * rest * part, 3.0 * rest * part * part, part * part * part];
-    (p * a.0 + q * b.0 + r * c.0 + s * d.0, p * a.1 + q * b.1 + r * c.1 + s * d.1)
+    controls
+        .iter()
+        .zip(weights)
+        .fold((0.0, 0.0), |sum, (point, weight)| (sum.0 + point.0 * weight, sum.1 + point.1 * weight))
 }
 
 /// A step of a path, in parts of the width and of the height of the digit.
