@@ -9,6 +9,8 @@ use crate::size::Size;
 
 pub mod dolby_vision;
 pub mod gif;
+#[cfg(feature = "h264")]
+pub mod h264;
 pub mod header;
 pub mod icc;
 pub mod jpeg;
@@ -60,11 +62,30 @@ pub fn encode(format: OutputFormat, input: EncoderInput<'_>) -> Result<Bytes, Im
     };
     match format {
         OutputFormat::Vtt | OutputFormat::Json => Ok(bytes),
-        OutputFormat::Jpg | OutputFormat::Png | OutputFormat::Gif | OutputFormat::Webp => {
+        OutputFormat::Jpg
+        | OutputFormat::Png
+        | OutputFormat::Gif
+        | OutputFormat::Webp
+        | OutputFormat::Mp4 => {
             // To keep within a limit of bytes, an animation may also have been scaled down.
             let may_shrink = matches!(input, EncoderInput::Animation { max_bytes: Some(_), .. });
-            verify(format, bytes, size, may_shrink)
+            verify(format, bytes, encoded_size(format, size), may_shrink)
         }
+    }
+}
+
+/// Whether this build has an encoder for the format.
+pub fn has_encoder(format: OutputFormat) -> bool {
+    format != OutputFormat::Mp4 || cfg!(feature = "h264")
+}
+
+/// The size of an output that is encoded from frames of this size. The sides of a video are even: an odd side loses its
+/// last row or column, and the pixels keep their shape. A side of one pixel is doubled.
+pub fn encoded_size(format: OutputFormat, size: Size) -> Size {
+    let even = |side: u32| (side & !1).max(2);
+    match format {
+        OutputFormat::Mp4 => Size { width: even(size.width), height: even(size.height) },
+        _ => size,
     }
 }
 
@@ -73,7 +94,9 @@ fn encode_thumbnail(format: OutputFormat, frame: &[u8], size: Size) -> Result<By
         OutputFormat::Jpg => jpeg::encode(frame, size, jpeg::POSTER_QUALITY),
         OutputFormat::Png => png::encode(frame, size),
         OutputFormat::Webp => webp::encode(frame, size, webp::POSTER_QUALITY),
-        OutputFormat::Gif | OutputFormat::Vtt | OutputFormat::Json => Err(unsupported(format)),
+        OutputFormat::Gif | OutputFormat::Mp4 | OutputFormat::Vtt | OutputFormat::Json => {
+            Err(unsupported(format))
+        }
     }
 }
 
@@ -89,6 +112,12 @@ fn encode_animation(
         (OutputFormat::Gif, Some(max_bytes)) => gif::encode_within(frames, size, fps, max_bytes),
         (OutputFormat::Webp, None) => webp::encode_animation(frames, size, fps, webp::HIGH_QUALITY),
         (OutputFormat::Webp, Some(max_bytes)) => webp::encode_animation_within(frames, size, fps, max_bytes),
+        #[cfg(feature = "h264")]
+        (OutputFormat::Mp4, None) => h264::encode(frames, size, fps, h264::HIGH_QUALITY),
+        #[cfg(feature = "h264")]
+        (OutputFormat::Mp4, Some(max_bytes)) => h264::encode_within(frames, size, fps, max_bytes),
+        #[cfg(not(feature = "h264"))]
+        (OutputFormat::Mp4, _) => Err(ImageError::NoEncoder(format.extension())),
         (OutputFormat::Jpg | OutputFormat::Png | OutputFormat::Vtt | OutputFormat::Json, _) => {
             Err(unsupported(format))
         }
@@ -101,7 +130,7 @@ fn encode_storyboard(format: OutputFormat, sheet: &Sheet) -> Result<Bytes, Image
         OutputFormat::Webp => webp::encode(&sheet.frame, sheet.size, webp::SHEET_QUALITY),
         OutputFormat::Vtt => Ok(sheet.tile_map.to_webvtt(SHEET_FILE_NAME).into()),
         OutputFormat::Json => Ok(sheet.tile_map.to_json(SHEET_FILE_NAME).into()),
-        OutputFormat::Png | OutputFormat::Gif => Err(unsupported(format)),
+        OutputFormat::Png | OutputFormat::Gif | OutputFormat::Mp4 => Err(unsupported(format)),
     }
 }
 
@@ -156,7 +185,7 @@ mod tests {
                 let encoded = encode(format, input);
                 assert_eq!(
                     encoded.is_ok(),
-                    kind.formats().contains(&format),
+                    kind.formats().contains(&format) && has_encoder(format),
                     "{kind:?} {format:?}: {encoded:?}"
                 );
             }
