@@ -507,11 +507,13 @@ fn defaults_have_bare_names() {
             "storyboard.webp",
             "storyboard.vtt",
             "storyboard.json",
+            "animated.mp4",
         ]
     );
     for variant in Variant::DEFAULTS {
         assert_eq!(Variant::from_file_name(&variant.base_name()), Some(variant));
         assert!(variant.is_default() && !variant.is_fixed());
+        assert_eq!(variant.is_made_on_demand(), variant.format() == OutputFormat::Mp4, "{variant:?}");
     }
     let thumbnail = Variant::DEFAULTS[0].thumbnail().unwrap();
     assert_eq!(thumbnail.bounds, Bounds { width: 640, height: 1280 });
