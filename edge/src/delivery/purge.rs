@@ -47,10 +47,13 @@ pub fn paths_for_keys(video: VideoId, keys: &[String], manifest: Option<&Manifes
         }
     }
     let variants = keys.iter().filter_map(|key| match key.parse() {
-        Ok(Key::Output(_, variant)) if !variant.is_default() => Some(unversioned_request(video, variant)),
+        Ok(Key::Output(_, variant)) if variant.is_made_on_demand() => {
+            Some(unversioned_request(video, variant)).filter(|request| !all.contains(request))
+        }
         _ => None,
     });
-    all.extend(variants.take(MAX_VARIANT_PATHS));
+    let variants: Vec<_> = variants.take(MAX_VARIANT_PATHS).collect();
+    all.extend(variants);
     all.iter().map(VariantRequest::canonical).chain(document_paths(video)).collect()
 }
 
@@ -84,7 +87,8 @@ mod tests {
         );
         let manifest =
             glimpse_contract::Json::parse(manifest.as_bytes()).and_then(|json| Manifest::from_json(&json));
-        let keys = ["animated.gif", "poster.json", "thumbnail-time_1.jpg"]
+        // The MP4 was made on demand: the manifest of an earlier version does not name it.
+        let keys = ["animated.gif", "animated.mp4", "poster.json", "thumbnail-time_1.jpg"]
             .map(|name| format!("{}{name}", Key::media_prefix(video)));
         assert_eq!(
             without_id(paths_for_keys(video, &keys, manifest.as_ref())),
@@ -94,6 +98,7 @@ mod tests {
                 "/v/storyboard.vtt",
                 "/v/storyboard.vtt?v=01234567",
                 "/v/storyboard.vtt?format=webp",
+                "/v/animated.mp4",
                 "/v/thumbnail.jpg?time=1",
                 "/v",
                 "/v/meta.json"
