@@ -20,6 +20,7 @@ mod golden;
 mod hostile;
 mod media;
 mod moments;
+mod mp4;
 mod odd;
 mod pictures;
 mod render;

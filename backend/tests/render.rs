@@ -356,6 +356,36 @@ async fn impossible_storyboards_are_explained() {
     assert_eq!((times.count(), times.tile_start_ms(399)), (400, 86_184_000));
 }
 
+/// Also of a video whose manifest has none: an earlier version has processed it.
+#[cfg(feature = "h264")]
+#[tokio::test]
+async fn mp4_is_made_with_even_sides() {
+    let scene = RenderFixture::ready().await;
+    for (name, width, height, frames) in [
+        ("animated.mp4", 320, 180, 10),
+        ("animated-start_1-end_2-width_99-fps_10.mp4", 98, 56, 10),
+        ("animated-max_bytes_10000.mp4", 320, 180, 10),
+    ] {
+        let (bytes, content_type, _) = scene.image(name).await;
+        assert_eq!(content_type, "video/mp4", "{name}");
+        let facts = header::parse(OutputFormat::Mp4, &bytes).unwrap_or_else(|| panic!("{name} is no MP4"));
+        assert_eq!((facts.size, facts.frames), (Size { width, height }, frames), "{name}");
+    }
+    assert!(scene.stored_names().contains(&"animated.mp4".to_owned()));
+}
+
+#[cfg(not(feature = "h264"))]
+#[tokio::test]
+async fn mp4_without_an_encoder_is_rejected() {
+    let scene = RenderFixture::ready().await;
+    for name in ["animated.mp4", "animated-start_1-end_2.mp4"] {
+        assert_eq!(scene.problem(name).await, (400, "bad_parameter".into()), "{name}");
+    }
+    let answer = scene.render("animated.mp4").await.result.unwrap();
+    assert!(answer["body"].as_str().unwrap().contains("Supported formats: gif, webp."), "{answer}");
+    assert_eq!((scene.open_count(), scene.stored_names().len()), (0, 0));
+}
+
 #[tokio::test]
 async fn animation_respects_max_bytes() {
     let scene = RenderFixture::ready().await;

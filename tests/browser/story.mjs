@@ -13,6 +13,7 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 
 import * as page from "./page-helpers.mjs";
+import { expectSameFilm } from "./play-video.mjs";
 
 /** The time limit for processing one video, including the upload, in milliseconds. */
 const READY_MS = 120_000;
@@ -156,6 +157,11 @@ async function story() {
     const webp = await page.linkedPicture(card, tab, "animated.webp");
     page.expectEqual(webp.type, "image/webp", "type");
     page.expectAtLeast(page.framesOfWebp(webp.bytes), 2, "frames of the WebP");
+  });
+
+  await step("the MP4 plays to its end and shows the frames of the WebP", async () => {
+    const webp = await page.copiedLink(tab, card, "animated.webp");
+    await expectSameFilm(browser, edge, webp.replace(/animated\.webp.*/, "animated.mp4"), webp);
   });
 
   await step("the second view of an image comes from the edge cache", async () => {

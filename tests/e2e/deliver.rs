@@ -42,6 +42,7 @@ async fn picture_is_served_from_cache() {
         ("thumbnail.webp", "image/webp", b"RIFF"),
         ("animated.gif", "image/gif", b"GIF89a"),
         ("animated.webp", "image/webp", b"RIFF"),
+        ("animated.mp4", "video/mp4", b"\0\0\0"),
         ("storyboard.jpg", "image/jpeg", b"\xff\xd8\xff"),
         ("storyboard.webp", "image/webp", b"RIFF"),
         ("storyboard.vtt", "text/vtt; charset=utf-8", b"WEBVTT"),
@@ -71,6 +72,9 @@ async fn picture_is_served_from_cache() {
     assert_eq!(made_up.header("cache-control"), "public, max-age=5", "from the young unversioned entry");
 
     check_conditions_and_ranges(&bare, &bare_answer).await;
+    // Safari plays a video only if ranges of it are answered.
+    let film = format!("{}/{video}/animated.mp4", stack.edge);
+    check_conditions_and_ranges(&film, &get(&film, &[]).await).await;
     check_range_is_not_cached_as_whole(&format!("{}/{video}/thumbnail.png?width=64", stack.edge)).await;
 
     // Row D4: headers that claim another host change nothing, and do not poison the cache.

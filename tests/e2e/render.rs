@@ -89,6 +89,15 @@ async fn picture_is_rendered_on_demand_once() {
     let moving = get(&format!("{}/{video}/animated.gif?start=1&end=2&width=160&fps=10", stack.edge)).await;
     assert_eq!((moving.status.as_u16(), moving.header("content-type")), (200, "image/gif"));
     assert!(moving.body.starts_with(b"GIF89a"));
+    // A video that an earlier version has processed has no MP4: its first request makes it.
+    stack.cloud.store().delete(&format!("media/{video}/animated.mp4")).await.unwrap();
+    let film = get(&format!("{}/{video}/animated.mp4", stack.edge)).await;
+    assert_eq!((film.status.as_u16(), film.header("content-type")), (200, "video/mp4"));
+    assert!(
+        film.header("server-timing").starts_with("cache;desc=render"),
+        "{}",
+        film.header("server-timing")
+    );
 
     // Without the source, stored images remain available, and no new ones are rendered.
     let sources = stack.cloud.store().list("uploads/");

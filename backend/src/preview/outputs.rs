@@ -22,6 +22,11 @@ pub struct EncodedImage {
 /// Encoded outputs with their variants.
 pub type EncodedOutputs = Vec<(Variant, EncodedImage)>;
 
+/// The default outputs that this build makes: all for which it has an encoder.
+pub fn default_variants() -> impl Iterator<Item = Variant> {
+    Variant::DEFAULTS.into_iter().filter(|variant| image::has_encoder(variant.format()))
+}
+
 /// Encodes all default outputs. This takes a while, in several threads.
 ///
 /// # Errors
@@ -72,8 +77,7 @@ fn encode_variants<'a>(
     input_for: impl Fn(VariantKind) -> Option<EncoderInput<'a>>,
 ) -> Result<EncodedOutputs, ImageError> {
     std::thread::scope(|scope| {
-        let threads: Vec<_> = Variant::DEFAULTS
-            .into_iter()
+        let threads: Vec<_> = default_variants()
             .filter_map(|variant| Some((variant, input_for(variant.kind())?)))
             .map(|(variant, input)| (variant, scope.spawn(move || encode_image(variant.format(), input))))
             .collect();
@@ -93,7 +97,7 @@ fn encode_image(format: OutputFormat, input: EncoderInput<'_>) -> Result<Encoded
         EncoderInput::Thumbnail { size, .. } | EncoderInput::Animation { size, .. } => size,
         EncoderInput::Storyboard(sheet) => sheet.size,
     };
-    Ok(EncodedImage { bytes: image::encode(format, input)?, size })
+    Ok(EncodedImage { bytes: image::encode(format, input)?, size: image::encoded_size(format, size) })
 }
 
 fn poster_input(poster: &RgbFrame) -> EncoderInput<'_> {

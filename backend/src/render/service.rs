@@ -206,6 +206,7 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
         if let Some(stored) = stored? {
             return Ok(stored);
         }
+        check_encoder(variant)?;
         check_time(variant, manifest.source.duration_ms)?;
         check_pixels(variant, &manifest)?;
         let board = Self::plan_storyboard(variant, &manifest)?;
@@ -293,6 +294,26 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
         }
         Err(JobError::upstream(StoreError::Conflict).into())
     }
+}
+
+/// Rejects a format for which this build has no encoder.
+fn check_encoder(variant: Variant) -> Result<(), Problem> {
+    if image::has_encoder(variant.format()) {
+        return Ok(());
+    }
+    let supported: Vec<&str> = variant
+        .kind()
+        .formats()
+        .iter()
+        .filter(|format| image::has_encoder(**format))
+        .map(|format| format.extension())
+        .collect();
+    let detail = format!(
+        "This deployment was built without an encoder for {}. Supported formats: {}.",
+        variant.format().extension(),
+        supported.join(", ")
+    );
+    Err(Problem::with_detail(Code::BadParameter, detail))
 }
 
 /// Rejects a time after the end of the video.

@@ -10,7 +10,7 @@ use glimpse_contract::{
 
 use crate::error::JobError;
 use crate::preview::event::Job;
-use crate::preview::outputs::{EncodedImage, EncodedOutputs};
+use crate::preview::outputs::{EncodedImage, EncodedOutputs, default_variants};
 use crate::preview::publish::{self, FailureRecord};
 use crate::preview::service::JobOutcome;
 use crate::store::{Store, StoreError};
@@ -91,7 +91,7 @@ impl<S: Store> Publisher<S> {
             }
             Err(error) => return Err(JobError::storage(error)),
         };
-        if images.len() != Variant::DEFAULTS.len() {
+        if images.len() != default_variants().count() {
             return Err(JobError::internal("default outputs are missing"));
         }
         let poster = combined.poster.ok_or_else(|| JobError::internal("the poster's data is missing"))?;
@@ -118,7 +118,7 @@ impl<S: Store> Publisher<S> {
 
     /// Loads the staged outputs in the order of the defaults, and verifies each.
     async fn load_staged(&self, video: VideoId, outputs: &[Output]) -> Result<EncodedOutputs, StoreError> {
-        let expected = Variant::DEFAULTS.into_iter().filter_map(|variant| {
+        let expected = default_variants().filter_map(|variant| {
             Some((variant, outputs.iter().find(|o| o.variant == variant.file_name())?))
         });
         try_join_all(expected.map(|(variant, output)| async move {

@@ -8,7 +8,7 @@ use crate::variant::expectation;
 pub enum VariantKind {
     /// A still image: the poster, or the frame at a requested time.
     Thumbnail,
-    /// A short moving preview, as GIF or WebP.
+    /// A short moving preview, as GIF, WebP or MP4.
     Animation,
     /// A sheet of tiles over the whole video, or the table of the tiles' times and positions.
     Storyboard,
@@ -25,6 +25,8 @@ pub enum OutputFormat {
     Gif,
     /// WebP, still or animated, `image/webp`.
     Webp,
+    /// H.264 in MP4, without sound, `video/mp4`.
+    Mp4,
     /// WebVTT, `text/vtt`: a storyboard table for players.
     Vtt,
     /// JSON, `application/json`: a storyboard table for programs.
@@ -56,7 +58,7 @@ impl VariantKind {
             Self::Thumbnail => {
                 &[OutputFormat::Jpg, OutputFormat::Png, OutputFormat::Webp, OutputFormat::Avif]
             }
-            Self::Animation => &[OutputFormat::Gif, OutputFormat::Webp],
+            Self::Animation => &[OutputFormat::Gif, OutputFormat::Webp, OutputFormat::Mp4],
             Self::Storyboard => &[
                 OutputFormat::Jpg,
                 OutputFormat::Webp,
@@ -75,7 +77,6 @@ impl VariantKind {
     /// The supported formats, as an error message, if other services serve this extension and Glimpse does not.
     pub(super) fn unsupported_format(self, extension: &str) -> Option<String> {
         let reason = match (self, extension) {
-            (Self::Animation, "mp4") => ": MP4 is not supported for animations",
             (Self::Animation, "avif") => ": AVIF is not supported for animations",
             (Self::Storyboard, "png") => ": PNG is not supported for storyboards",
             _ => return None,
@@ -87,8 +88,17 @@ impl VariantKind {
 
 impl OutputFormat {
     /// All formats.
-    pub const ALL: [Self; 8] =
-        [Self::Jpg, Self::Png, Self::Gif, Self::Webp, Self::Vtt, Self::Json, Self::M3u8, Self::Avif];
+    pub const ALL: [Self; 9] = [
+        Self::Jpg,
+        Self::Png,
+        Self::Gif,
+        Self::Webp,
+        Self::Mp4,
+        Self::Vtt,
+        Self::Json,
+        Self::M3u8,
+        Self::Avif,
+    ];
 
     /// The file name extension, without the dot.
     pub fn extension(self) -> &'static str {
@@ -97,6 +107,7 @@ impl OutputFormat {
             Self::Png => "png",
             Self::Gif => "gif",
             Self::Webp => "webp",
+            Self::Mp4 => "mp4",
             Self::Vtt => "vtt",
             Self::Json => "json",
             Self::M3u8 => "m3u8",
@@ -126,6 +137,7 @@ impl OutputFormat {
             Self::Png => "image/png",
             Self::Gif => "image/gif",
             Self::Webp => "image/webp",
+            Self::Mp4 => "video/mp4",
             Self::Vtt => "text/vtt; charset=utf-8",
             Self::Json => "application/json",
             Self::M3u8 => "application/vnd.apple.mpegurl",

@@ -197,7 +197,7 @@ impl Bounds {
 
 impl Variant {
     /// The default outputs, which exist without a request.
-    pub const DEFAULTS: [Self; 8] = [
+    pub const DEFAULTS: [Self; 9] = [
         Self { params: VariantParams::Thumbnail(ThumbnailParams::DEFAULT), format: OutputFormat::Jpg },
         Self { params: VariantParams::Thumbnail(ThumbnailParams::DEFAULT), format: OutputFormat::Webp },
         Self { params: VariantParams::Animation(AnimationParams::DEFAULT), format: OutputFormat::Gif },
@@ -206,6 +206,7 @@ impl Variant {
         Self { params: VariantParams::Storyboard(StoryboardParams::DEFAULT), format: OutputFormat::Webp },
         Self { params: VariantParams::Storyboard(StoryboardParams::DEFAULT), format: OutputFormat::Vtt },
         Self { params: VariantParams::Storyboard(StoryboardParams::DEFAULT), format: OutputFormat::Json },
+        Self { params: VariantParams::Animation(AnimationParams::DEFAULT), format: OutputFormat::Mp4 },
     ];
 
     /// The kind of the image.
@@ -249,6 +250,12 @@ impl Variant {
     /// Whether this is a default output.
     pub fn is_default(self) -> bool {
         Self::DEFAULTS.contains(&self)
+    }
+
+    /// Whether the image may be made at its first request. Default outputs exist before it, but a video that was processed
+    /// by an earlier version has no MP4.
+    pub fn is_made_on_demand(self) -> bool {
+        !self.is_default() || self.format == OutputFormat::Mp4
     }
 
     /// Whether the variant has a fixed time, so that a later choice of the poster does not change the image.

@@ -17,6 +17,8 @@ const EQUIVALENT_URLS: &[(&str, &str)] = &[
     ("thumbnail.avif?quality=80", "thumbnail.avif?quality=80"),
     ("animated.gif", "animated.gif"),
     ("animated.webp", "animated.webp"),
+    ("animated.mp4", "animated.mp4"),
+    ("animated.mp4?fps=15", "animated.mp4"),
     ("storyboard.jpg", "storyboard.jpg"),
     ("storyboard.webp", "storyboard.webp"),
     ("storyboard.vtt", "storyboard.vtt"),
@@ -294,7 +296,6 @@ const REJECTED_URLS: &[(&str, &str)] = &[
     ("thumbnail.jpg?<script>=1", "script"),
     ("thumbnail.jpg?=1", ""),
     ("thumbnail.avif?width=1", "width"),
-    ("animated.mp4", "format"),
     ("animated.avif", "format"),
     ("storyboard.png", "format"),
     ("animated.gif?time=1", "time"),
@@ -428,8 +429,7 @@ fn rejection_describes_the_expected_value() {
             "must be after `asset_start_time`, which defaults to 0",
         ),
         ("storyboard.jpg?format=webp", "is for the tables of a storyboard: an image has one format"),
-        ("animated.mp4", "must be gif or webp: MP4 is not supported for animations"),
-        ("animated.avif", "must be gif or webp: AVIF is not supported for animations"),
+        ("animated.avif", "must be gif, webp or mp4: AVIF is not supported for animations"),
         ("storyboard.png", "must be jpg, webp, vtt, json or m3u8: PNG is not supported for storyboards"),
         ("storyboard.vtt?format=x", "must be jpg or webp, the format of the sheet"),
         ("thumbnails/thumbnail.jpg?time=x", "must be a time up to 24h, such as 1m2s"),
@@ -642,11 +642,13 @@ fn defaults_have_bare_names() {
             "storyboard.webp",
             "storyboard.vtt",
             "storyboard.json",
+            "animated.mp4",
         ]
     );
     for variant in Variant::DEFAULTS {
         assert_eq!(Variant::from_file_name(&variant.base_name()), Some(variant));
         assert!(variant.is_default() && !variant.is_fixed());
+        assert_eq!(variant.is_made_on_demand(), variant.format() == OutputFormat::Mp4, "{variant:?}");
     }
     let thumbnail = Variant::DEFAULTS[0].thumbnail().unwrap();
     assert_eq!(thumbnail.bounds, Bounds { width: 640, height: 1280 });

@@ -200,7 +200,7 @@ impl<'a> ViewerRequest<'a> {
 
     /// The reason why the image cannot be rendered, if it was cached in the last minutes.
     pub(super) async fn cached_failure(&self) -> Option<Problem> {
-        if self.wanted.variant.is_default() {
+        if !self.wanted.variant.is_made_on_demand() {
             return None;
         }
         let visibilities: &[bool] = if self.can_view_private() { &[true, false] } else { &[false] };

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use futures_channel::oneshot;
-use glimpse_contract::{Code, Problem, VariantRequest, object};
+use glimpse_contract::{Code, OutputFormat, Problem, VariantRequest, object};
 
 use crate::config::Config;
 use crate::context::RequestContext;
@@ -505,7 +505,11 @@ impl ImageResponse<'_> {
         let Self { mut headers, etag, length, bytes, served_from, began_ms } = self;
         headers.extend(cors::delivery_headers());
         headers.push(("x-content-type-options", "nosniff".to_owned()));
-        headers.push(("content-security-policy", "default-src 'none'; sandbox".to_owned()));
+        // A browser shows a video in a page of its own, which loads it once more.
+        let is_video = headers.contains(&("content-type", OutputFormat::Mp4.content_type().to_owned()));
+        let policy =
+            if is_video { "default-src 'none'; media-src 'self'" } else { "default-src 'none'; sandbox" };
+        headers.push(("content-security-policy", policy.to_owned()));
         headers.push(("accept-ranges", "bytes".to_owned()));
         let took_ms = platform::now_ms().saturating_sub(began_ms);
         headers.push(("server-timing", format!("cache;desc={served_from};dur={took_ms}")));

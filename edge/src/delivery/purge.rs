@@ -45,7 +45,7 @@ pub fn paths_for_keys(video: VideoId, keys: &[String], manifest: Option<&Manifes
         }
     }
     let variants = keys.iter().filter_map(|key| match key.parse() {
-        Ok(Key::Output(_, variant)) if !variant.is_default() => Some(variant),
+        Ok(Key::Output(_, variant)) if variant.is_made_on_demand() => Some(variant),
         _ => None,
     });
     let requests = variants.flat_map(|variant| {
@@ -54,7 +54,9 @@ pub fn paths_for_keys(video: VideoId, keys: &[String], manifest: Option<&Manifes
         let table = has_table.then(|| VariantRequest { has_webp_sheet: true, ..request.clone() });
         std::iter::once(request).chain(table)
     });
-    all.extend(requests.take(MAX_VARIANT_PATHS));
+    let requests: Vec<_> =
+        requests.filter(|request| !all.contains(request)).take(MAX_VARIANT_PATHS).collect();
+    all.extend(requests);
     all.iter().map(VariantRequest::canonical).chain(document_paths(video)).collect()
 }
 
@@ -88,7 +90,8 @@ mod tests {
         );
         let manifest =
             glimpse_contract::Json::parse(manifest.as_bytes()).and_then(|json| Manifest::from_json(&json));
-        let keys = ["animated.gif", "poster.json", "storyboard.m3u8", "thumbnail-time_1.jpg"]
+        // The MP4 was made on demand: the manifest of an earlier version does not name it.
+        let keys = ["animated.gif", "animated.mp4", "poster.json", "storyboard.m3u8", "thumbnail-time_1.jpg"]
             .map(|name| format!("{}{name}", Key::media_prefix(video)));
         assert_eq!(
             without_id(paths_for_keys(video, &keys, manifest.as_ref())),
@@ -98,6 +101,7 @@ mod tests {
                 "/v/storyboard.vtt",
                 "/v/storyboard.vtt?v=01234567",
                 "/v/storyboard.vtt?format=webp",
+                "/v/animated.mp4",
                 "/v/storyboard.m3u8",
                 "/v/storyboard.m3u8?format=webp",
                 "/v/thumbnail.jpg?time=1",

@@ -22,10 +22,10 @@ pub(super) struct RenderRequest {
     pub(super) headers: Vec<(String, String)>,
 }
 
-/// Whether this image may be rendered now: it is not a default output, and the video is ready. The request is already
+/// Whether this image may be rendered now: it is made on demand, and the video is ready. The request is already
 /// authorized.
 pub(super) fn is_renderable(wanted: &VariantRequest, manifest: &Manifest) -> bool {
-    !wanted.variant.is_default() && manifest.state == State::Ready
+    wanted.variant.is_made_on_demand() && manifest.state == State::Ready
 }
 
 /// The request for an image of a video with this name; `None` if this deployment renders nothing on demand.

@@ -45,6 +45,9 @@ pub enum ImageError {
         /// The size limit in bytes.
         max_bytes: usize,
     },
+    /// This build has no encoder for the format.
+    #[error("this build has no encoder for {0}")]
+    NoEncoder(&'static str),
     /// The encoder failed, with its message.
     #[error("the encoder failed: {0}")]
     Encoder(String),
@@ -103,6 +106,7 @@ pub fn parse(format: OutputFormat, bytes: &[u8]) -> Option<ImageHeader> {
         OutputFormat::Gif => parse_gif(bytes),
         OutputFormat::Webp => parse_webp(bytes),
         OutputFormat::Png => parse_png(bytes),
+        OutputFormat::Mp4 => parse_mp4(bytes),
         OutputFormat::Avif => parse_avif(bytes),
         OutputFormat::Vtt | OutputFormat::Json | OutputFormat::M3u8 => None,
     }
@@ -231,6 +235,52 @@ fn parse_gif(bytes: &[u8]) -> Option<ImageHeader> {
     }
 }
 
+/// A file as Glimpse writes it: `ftyp`, `moov` and one `mdat`, which has all samples of one H.264 track (ISO 14496-12).
+fn parse_mp4(bytes: &[u8]) -> Option<ImageHeader> {
+    let [(_, b"ftyp"), (moov, b"moov"), (mdat, b"mdat")] = complete_boxes(bytes)?[..] else {
+        return None;
+    };
+    let mut table = moov;
+    for kind in [b"trak", b"mdia", b"minf", b"stbl"] {
+        table = child_box(table, *kind)?;
+    }
+    let entry = child_box(child_box(table, *b"stsd")?.get(8..)?, *b"avc1")?;
+    let size = Size { width: be_u16(entry, 24)?, height: be_u16(entry, 26)? };
+    let sizes = child_box(table, *b"stsz")?;
+    let long = |at: usize| Some(u32::from_be_bytes(sizes.get(at..at + 4)?.try_into().ok()?));
+    let (common, frames) = (long(4)?, long(8)?);
+    let total = if common > 0 {
+        u64::from(common) * u64::from(frames)
+    } else {
+        let listed = sizes
+            .get(12..)?
+            .chunks_exact(4)
+            .map(|size| u32::from_be_bytes([size[0], size[1], size[2], size[3]]));
+        if listed.len() != frames as usize {
+            return None;
+        }
+        listed.map(u64::from).sum()
+    };
+    (frames > 0 && total == mdat.len() as u64).then_some(ImageHeader { size, frames })
+}
+
+/// The body of the first box of this type.
+fn child_box(parent: &[u8], kind: [u8; 4]) -> Option<&[u8]> {
+    complete_boxes(parent)?.into_iter().find(|(_, found)| *found == kind).map(|(body, _)| body)
+}
+
+/// The bodies and types of the boxes in `bytes`, if these are all of the bytes.
+fn complete_boxes(bytes: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
+    let mut boxes = Vec::new();
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let length = u32::from_be_bytes(rest.get(..4)?.try_into().ok()?) as usize;
+        boxes.push((rest.get(8..length)?, rest.get(4..8)?));
+        rest = rest.get(length..)?;
+    }
+    Some(boxes)
+}
+
 fn parse_webp(bytes: &[u8]) -> Option<ImageHeader> {
     let riff = u32::from_le_bytes(bytes.get(4..8)?.try_into().ok()?) as usize;
     if !bytes.starts_with(b"RIFF") || bytes.get(8..12)? != b"WEBP" || riff + 8 != bytes.len() {
@@ -324,6 +374,7 @@ mod tests {
                 (OutputFormat::Webp, b"RIFF\x08\0\0\0WEBP"),
                 (OutputFormat::Png, b"\x89PNG\r\n\x1a\n"),
                 (OutputFormat::Avif, b"\0\0\0\x0cftypavif"),
+                (OutputFormat::Mp4, b"\0\0\0\x08ftyp\0\0\0\x40moov\0\0\0\x38trak"),
             ] {
                 let _ = parse(format, &[magic, &tail, b"\xff\xd9"].concat());
                 let _ = parse(format, &[magic, &tail, b";"].concat());

@@ -11,6 +11,8 @@ pub mod avif;
 pub mod blur;
 pub mod dolby_vision;
 pub mod gif;
+#[cfg(feature = "h264")]
+pub mod h264;
 pub mod header;
 pub mod icc;
 pub mod jpeg;
@@ -66,7 +68,7 @@ pub fn encode(format: OutputFormat, input: EncoderInput<'_>) -> Result<Bytes, Im
         _ => {
             // To keep within a limit of bytes, an animation may also have been scaled down.
             let may_shrink = matches!(input, EncoderInput::Animation { max_bytes: Some(_), .. });
-            verify(format, bytes, size, may_shrink)
+            verify(format, bytes, encoded_size(format, size), may_shrink)
         }
     }
 }
@@ -89,6 +91,21 @@ pub fn encode_requested_thumbnail(
         _ => encode_thumbnail(format, frame, size, quality)?,
     };
     verify(format, bytes, size, false)
+}
+
+/// Whether this build has an encoder for the format.
+pub fn has_encoder(format: OutputFormat) -> bool {
+    format != OutputFormat::Mp4 || cfg!(feature = "h264")
+}
+
+/// The size of an output that is encoded from frames of this size. The sides of a video are even: an odd side loses its
+/// last row or column, and the pixels keep their shape. A side of one pixel is doubled.
+pub fn encoded_size(format: OutputFormat, size: Size) -> Size {
+    let even = |side: u32| (side & !1).max(2);
+    match format {
+        OutputFormat::Mp4 => Size { width: even(size.width), height: even(size.height) },
+        _ => size,
+    }
 }
 
 fn encode_thumbnail(
@@ -118,6 +135,12 @@ fn encode_animation(
         (OutputFormat::Gif, Some(max_bytes)) => gif::encode_within(frames, size, fps, max_bytes),
         (OutputFormat::Webp, None) => webp::encode_animation(frames, size, fps, webp::HIGH_QUALITY),
         (OutputFormat::Webp, Some(max_bytes)) => webp::encode_animation_within(frames, size, fps, max_bytes),
+        #[cfg(feature = "h264")]
+        (OutputFormat::Mp4, None) => h264::encode(frames, size, fps, h264::HIGH_QUALITY),
+        #[cfg(feature = "h264")]
+        (OutputFormat::Mp4, Some(max_bytes)) => h264::encode_within(frames, size, fps, max_bytes),
+        #[cfg(not(feature = "h264"))]
+        (OutputFormat::Mp4, _) => Err(ImageError::NoEncoder(format.extension())),
         _ => Err(unsupported(format)),
     }
 }
@@ -202,7 +225,7 @@ mod tests {
                 };
                 assert_eq!(
                     encoded.is_ok(),
-                    kind.formats().contains(&format),
+                    kind.formats().contains(&format) && has_encoder(format),
                     "{kind:?} {format:?}: {encoded:?}"
                 );
             }
