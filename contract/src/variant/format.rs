@@ -7,7 +7,7 @@ use crate::variant::expectation;
 pub enum VariantKind {
     /// A still image: the poster, or the frame at a requested time.
     Thumbnail,
-    /// A short moving preview, as GIF or WebP.
+    /// A short moving preview, as GIF, WebP or MP4.
     Animation,
     /// A sheet of tiles over the whole video, or the table of the tiles' times and positions.
     Storyboard,
@@ -28,6 +28,8 @@ pub enum OutputFormat {
     Vtt,
     /// JSON, `application/json`: a storyboard table for programs.
     Json,
+    /// MP4 with H.264 and without audio, `video/mp4`.
+    Mp4,
 }
 
 impl VariantKind {
@@ -49,7 +51,7 @@ impl VariantKind {
     pub fn formats(self) -> &'static [OutputFormat] {
         match self {
             Self::Thumbnail => &[OutputFormat::Jpg, OutputFormat::Png, OutputFormat::Webp],
-            Self::Animation => &[OutputFormat::Gif, OutputFormat::Webp],
+            Self::Animation => &[OutputFormat::Gif, OutputFormat::Webp, OutputFormat::Mp4],
             Self::Storyboard => {
                 &[OutputFormat::Jpg, OutputFormat::Webp, OutputFormat::Vtt, OutputFormat::Json]
             }
@@ -63,11 +65,10 @@ impl VariantKind {
 
     /// The supported formats, as an error message, if other services serve this extension and Glimpse does not.
     ///
-    /// The layer has no encoder for AVIF or H.264: no suitably licensed encoder is small enough.
+    /// The layer has no encoder for AVIF: no suitably licensed encoder is small enough.
     pub(super) fn unsupported_format(self, extension: &str) -> Option<String> {
         let reason = match (self, extension) {
             (Self::Thumbnail, "avif") => ": AVIF is not supported for thumbnails",
-            (Self::Animation, "mp4") => ": MP4 is not supported for animations",
             (Self::Animation, "avif") => ": AVIF is not supported for animations",
             (Self::Storyboard, "png") => ": PNG is not supported for storyboards",
             _ => return None,
@@ -79,7 +80,8 @@ impl VariantKind {
 
 impl OutputFormat {
     /// All formats.
-    pub const ALL: [Self; 6] = [Self::Jpg, Self::Png, Self::Gif, Self::Webp, Self::Vtt, Self::Json];
+    pub const ALL: [Self; 7] =
+        [Self::Jpg, Self::Png, Self::Gif, Self::Webp, Self::Vtt, Self::Json, Self::Mp4];
 
     /// The file name extension, without the dot.
     pub fn extension(self) -> &'static str {
@@ -90,6 +92,7 @@ impl OutputFormat {
             Self::Webp => "webp",
             Self::Vtt => "vtt",
             Self::Json => "json",
+            Self::Mp4 => "mp4",
         }
     }
 
@@ -102,6 +105,7 @@ impl OutputFormat {
             Self::Webp => "image/webp",
             Self::Vtt => "text/vtt; charset=utf-8",
             Self::Json => "application/json",
+            Self::Mp4 => "video/mp4",
         }
     }
 }
