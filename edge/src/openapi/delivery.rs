@@ -48,7 +48,7 @@ fn original() -> Operation {
 fn page() -> Operation {
     document_operation("/{video}", "videoPage")
         .html()
-        .describe("The video's page", "With Open Graph and Twitter cards; it may be framed. Only the owner can view the page of a private video: tokens do not apply.")
+        .describe("The video's page", "With Open Graph and Twitter cards, which play the animation; it may be framed. Only the owner can view the page of a private video: tokens do not apply.")
         .path_parameter("video", "The video's id.", shape::video_id())
         .binary_response(200, "The page.", "text/html")
 }

@@ -3,7 +3,7 @@
 use glimpse_contract::{Code, Problem, VideoId};
 use sha2::{Digest as _, Sha256};
 
-use super::html;
+use super::html::{self, PageOptions};
 use crate::auth::authenticate::{authenticate, has_credentials};
 use crate::auth::carrier;
 use crate::config::Config;
@@ -137,12 +137,11 @@ async fn document_reply(
         view_video(video, manifest.as_ref(), owned_manifest.is_some(), config, now_ms)?;
     let text = match &document {
         VideoDocument::Page(_) => {
-            let original = owned_manifest.map(|_| format!("/{video}/original"));
-            html::video_page(
-                &meta,
-                original.as_deref(),
-                owned_manifest.map(|manifest| manifest.source.name.as_str()),
-            )
+            let original = format!("/{video}/original");
+            let can_play = owned_manifest.is_some();
+            let name = owned_manifest.map(|manifest| manifest.source.name.as_str());
+            let original = can_play.then_some(original.as_str());
+            html::video_page(&meta, PageOptions { original, name, is_public })
         }
         VideoDocument::Meta(_) => meta.to_json().to_string(),
         VideoDocument::Embed(embed) => embed.response(&meta).to_string(),
