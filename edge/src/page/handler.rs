@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use super::html::{self, PageOptions};
 use crate::auth::authenticate::{authenticate, has_credentials};
 use crate::auth::carrier;
-use crate::config::Config;
+use crate::config::{Config, Playback};
 use crate::context::RequestContext;
 use crate::delivery::{
     self, CachePolicy, Conditional, ConditionalResponse, cache_control, evaluate_preconditions,
@@ -138,7 +138,7 @@ async fn document_reply(
     let text = match &document {
         VideoDocument::Page(_) => {
             let original = format!("/{video}/original");
-            let can_play = owned_manifest.is_some();
+            let can_play = owned_manifest.is_some() || (is_public && config.playback == Playback::Public);
             let name = owned_manifest.map(|manifest| manifest.source.name.as_str());
             let original = can_play.then_some(original.as_str());
             html::video_page(&meta, PageOptions { original, name, is_public })
@@ -191,7 +191,8 @@ impl RenderedDocument {
             .with_header("etag", self.etag)
             .with_header("server-timing", format!("cache;desc={}", self.served_from))
             .with_header("cache-control", lifetime);
-        let bucket = (!self.is_shared).then(|| config.bucket.bucket_url());
+        let can_play = !self.is_shared || config.playback == Playback::Public;
+        let bucket = can_play.then(|| config.bucket.bucket_url());
         apply_document_headers(&mut reply, self.document, bucket.as_deref(), self.is_shared);
         reply
     }
