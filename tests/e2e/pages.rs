@@ -232,7 +232,7 @@ async fn ensure_film(stack: &Stack, video: &str) {
     let etag = store.head(&key).unwrap().etag;
     outputs
         .push(json!({ "variant": "animated.mp4", "bytes": bytes, "content_type": "video/mp4", "etag": etag,
-        "width": 320, "height": 240 }));
+        "width": 160, "height": 90 }));
     store.put(&manifest_key, manifest.to_string().into(), "application/json").await.unwrap();
 }
 
