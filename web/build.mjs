@@ -18,8 +18,8 @@ import { build } from "esbuild";
 
 /** The budget of the first load's JavaScript and CSS, in bytes after gzip. */
 const BUDGET_BYTES = 20_000;
-/** The budget of the gallery's seek bar, after gzip. It is loaded when idle, too. */
-const LOOK_BUDGET_BYTES = 3_500;
+/** The budget of the gallery's preview and seek bar, after gzip. They are loaded with the first ready video. */
+const MOTION_BUDGET_BYTES = 3_500;
 /** The budget of the watch page's JavaScript and CSS, after gzip. */
 const WATCH_BUDGET_BYTES = 8_000;
 /** The budget of <glimpse-thumb>, after gzip: other sites load it. */
@@ -45,7 +45,7 @@ function headersFile(targets) {
     "default-src 'self'",
     `connect-src 'self' ${targets.join(" ")}`,
     "img-src 'self' data: blob:",
-    "media-src blob:",
+    "media-src 'self' blob:",
     "object-src 'none'",
     "base-uri 'none'",
     "form-action 'self'",
@@ -126,7 +126,7 @@ async function licences(inputs) {
 const loadLater = (chunks) => ({
   name: "load-later",
   setup: ({ onResolve }) =>
-    onResolve({ filter: /^\.\/(uppy|poster-picker)\.js$/ }, ({ path, kind }) =>
+    onResolve({ filter: /^\.\/(uppy|card-motion)\.js$/ }, ({ path, kind }) =>
       kind === "dynamic-import" ? { path: `/${chunks[path.slice(2)]}`, external: true } : undefined,
     ),
 });
@@ -156,9 +156,9 @@ const { values: options } = parseArgs({
 const dist = resolve(options.out);
 await rm(dist, { recursive: true, force: true });
 await mkdir(dist, { recursive: true });
-const later = await bundle(dist, ["uppy.js", "poster-picker.js"]);
-const [uploader, look] = later.names;
-const first = await bundle(dist, ["main.js", "style.css"], [loadLater({ "uppy.js": uploader, "poster-picker.js": look })]);
+const later = await bundle(dist, ["uppy.js", "card-motion.js"]);
+const [uploader, motion] = later.names;
+const first = await bundle(dist, ["main.js", "style.css"], [loadLater({ "uppy.js": uploader, "card-motion.js": motion })]);
 const [script, style] = first.names;
 // The watch page may be framed from an opaque origin, where a module would not load.
 const watch = [await fixed(dist, "watch-page.js", "watch.js", "iife"), await fixed(dist, "watch.css", "watch.css")];
@@ -172,6 +172,6 @@ await writeFile(join(dist, "api/openapi.json"), JSON.stringify(JSON.parse(await 
 for (const name of STATIC) await cp(`${SRC}${name}`, join(dist, name));
 await weigh(dist, "first load, JavaScript and CSS", ["index.html", script, style], BUDGET_BYTES);
 await weigh(dist, "uploader, loaded when idle", [uploader], UPLOADER_BUDGET_BYTES);
-await weigh(dist, "seek bar, loaded with the first video", [look], LOOK_BUDGET_BYTES);
+await weigh(dist, "preview and seek bar, with the first video", [motion], MOTION_BUDGET_BYTES);
 await weigh(dist, "watch page", watch, WATCH_BUDGET_BYTES);
 await weigh(dist, "<glimpse-thumb>", thumb, THUMB_BUDGET_BYTES);

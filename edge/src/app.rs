@@ -8,7 +8,7 @@ use worker::{Context, Env};
 
 use crate::auth::authenticate::authenticate;
 use crate::auth::{Caller, login};
-use crate::config::{Config, ConfigErrors};
+use crate::config::{Config, ConfigErrors, Playback};
 use crate::context::{ApiContext, RequestContext};
 use crate::delivery::signed_url::DeliveryCredential;
 use crate::delivery::{self, ImageRequest, token_handler};
@@ -142,6 +142,13 @@ impl<'a> IncomingRequest<'a> {
             // The credential of the URL replaces the caller's.
             Route::Api(ApiRoute::Original(video)) if !matches!(credential, DeliveryCredential::Absent) => {
                 Box::pin(delivery::download_by_token(video, self.request, &credential, ctx)).await
+            }
+            Route::Api(ApiRoute::Original(video)) if ctx.config.playback == Playback::Public => {
+                let query = Query(self.query.unwrap_or_default());
+                match Box::pin(delivery::download_public(video, self.request, query, ctx)).await? {
+                    Some(reply) => Ok(reply),
+                    None => self.handle_api(&ApiRoute::Original(video), ctx).await,
+                }
             }
             Route::Api(route) => self.handle_api(&route, ctx).await,
         }

@@ -51,6 +51,8 @@ pub struct Config {
     pub delivery_keys: DeliveryKeys,
     /// The default visibility of a video's images.
     pub visibility: Visibility,
+    /// Who may play and download uploaded files, beside their owners.
+    pub playback: Playback,
     /// The maximum size of one video in bytes.
     pub max_upload_bytes: u64,
     /// The maximum body of a request through this Worker in bytes, by the limit of the network before it.
@@ -71,6 +73,17 @@ pub enum PublicVariants {
     Listed,
     /// The default images only.
     None,
+}
+
+/// Who may play and download an uploaded file, beside the owner of its video.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Playback {
+    /// Nobody.
+    Owner,
+    /// The bearer of a token for the file.
+    Token,
+    /// The bearer of a token; for a public video, everyone.
+    Public,
 }
 
 /// Every missing or invalid variable, each with its requirement.
@@ -177,6 +190,7 @@ impl Config {
         let upload_keys = UploadKeys(reader.secrets("UPLOAD_TOKEN_SECRETS"));
         let delivery_keys = reader.delivery_keys();
         let visibility = reader.visibility();
+        let playback = reader.playback();
         let allows_post_policy = reader.post_policy();
         let public_widths = reader.public_widths();
         let negotiated_formats = reader.negotiated_formats();
@@ -200,6 +214,7 @@ impl Config {
             upload_keys,
             delivery_keys,
             visibility,
+            playback,
             max_upload_bytes,
             max_body_bytes,
             upload_expires_secs,
@@ -316,6 +331,18 @@ impl<F: Fn(&str) -> Option<String>> ConfigReader<F> {
             self.push_error("DEFAULT_VISIBILITY", "must be public or signed");
             Visibility::Signed
         })
+    }
+
+    fn playback(&mut self) -> Playback {
+        match self.get("PLAYBACK").as_deref() {
+            Some("owner") => Playback::Owner,
+            None | Some("token") => Playback::Token,
+            Some("public") => Playback::Public,
+            Some(_) => {
+                self.push_error("PLAYBACK", "must be owner, token or public");
+                Playback::Owner
+            }
+        }
     }
 
     fn post_policy(&mut self) -> bool {
@@ -543,6 +570,8 @@ mod tests {
             ("DELIVERY_TOKEN_JWKS", r#"{"keys":[{"kty":"oct","kid":"a","k":"c2VjcmV0"}]}"#),
             ("DELIVERY_TOKEN_JWKS", r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"AA"}]}"#),
             ("DEFAULT_VISIBILITY", "private"),
+            ("PLAYBACK", "everyone"),
+            ("PLAYBACK", "Public"),
             ("UPLOAD_TOKEN_SECRETS", "0123456789abcdef0123456789abcdef"),
             ("UPLOAD_TOKEN_SECRETS", "a b=0123456789abcdef0123456789abcdef"),
             ("UPLOAD_EXPIRES_SECS", "1h"),
@@ -561,6 +590,18 @@ mod tests {
             let expected = if name == "JWT_JWKS_URL" { "JWT_SECRET" } else { name };
             assert!(errors.0.iter().any(|error| error.name == expected), "{name}={value}: {errors}");
             assert_eq!(errors.0.len(), 1, "{name}={value}: {errors}");
+        }
+    }
+
+    #[test]
+    fn playback_is_token_by_default() {
+        for (value, expected) in [
+            ("", Playback::Token),
+            ("token", Playback::Token),
+            ("owner", Playback::Owner),
+            ("public", Playback::Public),
+        ] {
+            assert_eq!(example_config_with(&[("PLAYBACK", value)]).playback, expected, "{value}");
         }
     }
 

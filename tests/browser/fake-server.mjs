@@ -5,9 +5,12 @@ import { createHash, randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
+import { fileURLToPath } from "node:url";
 
 const MIME = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".png": "image/png" };
 const OWNER = "owner26";
+/** An MP4 with H.264, as a preview. */
+export const FILM = await readFile(fileURLToPath(new URL("../../doctor/clip.mp4", import.meta.url)));
 /** The Worker's limits, small enough that a test can exceed them. */
 const LIMITS = {
   max_upload_bytes: 100_000_000,
@@ -52,7 +55,7 @@ export async function startFakeServer(dist) {
 
   const urlsOf = (id) =>
     Object.fromEntries(
-      ["thumbnail.jpg", "thumbnail.webp", "animated.gif", "animated.webp", "storyboard.webp", "storyboard.json"].map((name) => [
+      ["thumbnail.jpg", "thumbnail.webp", "animated.gif", "animated.webp", "animated.mp4", "storyboard.webp", "storyboard.json"].map((name) => [
         name,
         `${fake.origin}/${id}/${name}${posters.has(id) ? `?v=${posters.get(id)}` : ""}`,
       ]),
@@ -199,6 +202,7 @@ export async function startFakeServer(dist) {
       return response.end(JSON.stringify({ tile_width: 192, tile_height: 108, duration: 20, tiles: TILES }));
     }
     if (path.endsWith("/storyboard.webp")) return response.writeHead(200, { "content-type": "image/svg+xml" }).end(sheet);
+    if (path.endsWith("/animated.mp4")) return response.writeHead(200, { "content-type": "video/mp4", "cache-control": "no-store" }).end(FILM);
     const picture = /^\/(\w+)\/(thumbnail|animated)\./.exec(path);
     if (picture) {
       response.writeHead(200, { "content-type": "image/svg+xml", "cache-control": "no-store", "server-timing": "cache;desc=hit" });

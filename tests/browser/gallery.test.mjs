@@ -105,6 +105,85 @@ test("an error is shown on the button, and the frame stays for a retry", async (
   await page.eventually("the new poster", () => card().locator("picture:not(.moving) img").evaluate((one) => /\?v=/.test(one.src)));
 });
 
+/** The formats of the preview that are requested from now on. */
+function requestedPreviews() {
+  const formats = [];
+  s.tab.on("request", (request) => formats.push(/animated\.(\w+)/.exec(request.url())?.[1]));
+  return () => formats.filter(Boolean);
+}
+const film = () => card().locator("video.moving");
+
+test("on hover and on focus the preview is the MP4: without sound, in a loop, and in place", async () => {
+  await ready();
+  const requested = requestedPreviews();
+  await page.pointAt(card());
+  await page.expectMoving(card());
+  const facts = await film().evaluate(({ muted, loop, playsInline, preload, controls, paused }) => ({ muted, loop, playsInline, preload, controls, paused }));
+  assert.deepEqual(facts, { muted: true, loop: true, playsInline: true, preload: "none", controls: false, paused: false });
+  await page.eventually("it runs", () => film().evaluate((one) => one.currentTime > 0));
+  assert.equal(await film().evaluate((one) => getComputedStyle(one).objectFit), "contain");
+  await photograph("preview-mp4");
+  await page.rest(s.tab);
+  await page.expectStill(card());
+  await page.tabTo(s.tab, card());
+  await page.expectMoving(card());
+  assert.deepEqual([...new Set(requested())], ["mp4"]);
+  s.complaints.mustBeEmpty();
+});
+
+for (const [what, urls, rule] of [
+  ["is missing", undefined, { status: 404 }],
+  ["is not a film", undefined, { status: 200, type: "video/mp4", body: "no film" }],
+  ["was never made", { "animated.mp4": undefined }, undefined],
+]) {
+  test(`the preview is the WebP if the MP4 ${what}`, async () => {
+    const video = await ready();
+    if (urls) {
+      Object.assign(video.urls, urls);
+      await open();
+      await page.expectState(card(), "ready");
+      await bar().waitFor({ state: "attached" });
+    }
+    s.complaints.expect(/404/);
+    if (rule) s.fake.trouble("GET", /animated\.mp4/, { times: 9, ...rule });
+    const requested = requestedPreviews();
+    await page.pointAt(card());
+    await page.expectMoving(card());
+    assert.equal(await card().locator(".moving").evaluate((one) => one.tagName), "PICTURE");
+    await page.rest(s.tab);
+    await page.expectStill(card());
+    await page.pointAt(card());
+    await page.expectMoving(card());
+    assert.deepEqual(requested().filter((format) => format === "mp4"), rule ? ["mp4"] : [], "it is tried once");
+    s.complaints.mustBeEmpty();
+  });
+}
+
+test("with reduced motion the MP4 plays only when pressed", async () => {
+  await s.tab.emulateMedia({ reducedMotion: "reduce" });
+  await ready();
+  const requested = requestedPreviews();
+  await page.pointAt(card());
+  // Any request until now has been sent: a later request completes after this one.
+  await s.tab.evaluate(() => fetch("/fence"));
+  assert.deepEqual(requested(), []);
+  s.complaints.expect(/404/);
+  await card().locator(".screen").click();
+  await page.expectMoving(card());
+});
+
+test("the link to the MP4 can be copied, if there is one", async () => {
+  await s.context.grantPermissions(["clipboard-read", "clipboard-write"], { origin: s.fake.origin });
+  const video = await ready();
+  assert.equal(await page.copiedLink(s.tab, card(), "animated.mp4"), `${s.fake.origin}/${video.id}/animated.mp4`);
+  await photograph("copied-mp4");
+  await page.expectNoSidewaysScroll(s.tab, 320);
+  delete video.urls["animated.mp4"];
+  await open();
+  await page.expectState(card(), "ready");
+  assert.equal(await card().locator('[data-copy="animated.mp4"]').count(), 0);
+});
+
 test("links of a private video are created on copy, with the chosen lifetime", async () => {
   await s.context.grantPermissions(["clipboard-read", "clipboard-write"], { origin: s.fake.origin });
   const video = await ready({ visibility: "signed" });
@@ -113,6 +192,7 @@ test("links of a private video are created on copy, with the chosen lifetime", a
   assert.equal(await page.copiedLink(s.tab, card(), "thumbnail.jpg"), `${s.fake.origin}/${video.id}/thumbnail.jpg?expires=86400&kid=a&sig=s`);
   await card().locator("select").selectOption({ label: "an hour" });
   assert.match(await page.copiedLink(s.tab, card(), "animated.webp"), /animated\.webp\?expires=3600&/);
+  assert.match(await page.copiedLink(s.tab, card(), "animated.mp4"), /animated\.mp4\?expires=3600&/);
   assert.match(await page.copiedLink(s.tab, card(), "poster.html"), /srcset="[^"]+thumbnail\.webp\?expires=3600&amp;kid=a&amp;sig=s"/);
   assert.equal(await card().locator('[data-copy="page"]').count(), 0, "a link to a private page would not work");
 });

@@ -287,7 +287,7 @@ export async function tabTo(tab, card) {
 export async function expectMoving(card) {
   await eventually("the moving preview is shown and decoded", async () => {
     if ((await card.locator(".screen").getAttribute("data-moving")) !== "true") return false;
-    return card.locator(".moving img").evaluate((image) => image.complete && image.naturalWidth > 0);
+    return card.locator(":is(.moving img, video.moving)").evaluate((one) => (one.naturalWidth || one.videoWidth) > 0);
   });
 }
 

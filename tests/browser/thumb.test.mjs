@@ -15,6 +15,7 @@ import { join } from "node:path";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
+import { FILM } from "./fake-server.mjs";
 import * as page from "./page-helpers.mjs";
 
 const VIDEO = "7zzzzzzzzz0123456789abcdef";
@@ -26,7 +27,10 @@ const scratch = mkdtempSync(join(tmpdir(), "glimpse-thumb-"));
 const picture = (colour, word) =>
   `<svg xmlns="http://www.w3.org/2000/svg" width="640" height="360"><rect width="640" height="360" fill="${colour}"/><text x="320" y="200" font-size="60" text-anchor="middle" fill="#fff">${word}</text></svg>`;
 
-/** A fake of Glimpse: `asked` lists the requests, `hold(name)` delays a response until the returned function is called. */
+/**
+ * A fake of Glimpse: `asked` lists the requests, `hold(name)` delays a response until the returned function is called,
+ * `film` is the MP4 of the preview, if there is one.
+ */
 function glimpse() {
   const asked = [];
   const held = new Map();
@@ -34,7 +38,8 @@ function glimpse() {
   let gone = false;
   const meta = (video) => {
     const url = (file) => `${self.origin}/${video}/${file}?v=01234567`;
-    const urls = Object.fromEntries(["thumbnail.jpg", "thumbnail.webp", "animated.gif", "animated.webp"].map((file) => [file, url(file)]));
+    const files = ["thumbnail.jpg", "thumbnail.webp", "animated.gif", "animated.webp", ...(self.film ? ["animated.mp4"] : [])];
+    const urls = Object.fromEntries(files.map((file) => [file, url(file)]));
     return { id: video, title: "Meadow", width: 1280, height: 720, thumbhash: THUMBHASH, urls };
   };
   const server = createServer(async (request, response) => {
@@ -49,6 +54,7 @@ function glimpse() {
     if (gone) return response.writeHead(410, cors).end();
     if (name === "meta.json" && processing-- > 0) return response.writeHead(202, { ...cors, "retry-after": "2" }).end("{}");
     if (name === "meta.json") return response.writeHead(200, { ...cors, "content-type": "application/json" }).end(JSON.stringify(meta(request.url.split("/")[1])));
+    if (name === "animated.mp4") return response.writeHead(self.film?.length ? 200 : 404, { ...cors, "content-type": "video/mp4" }).end(self.film);
     const isMoving = name.startsWith("animated");
     response.writeHead(200, { ...cors, "content-type": "image/svg+xml" });
     return response.end(isMoving ? picture("#b3559b", "moving") : picture("#40318f", "poster"));
@@ -57,6 +63,7 @@ function glimpse() {
     server,
     origin: "",
     asked,
+    film: undefined,
     count: (name) => asked.filter((one) => one === name).length,
     hold(name) {
       held.set(name, Promise.withResolvers());
@@ -69,13 +76,15 @@ function glimpse() {
       held.clear();
       asked.length = processing = 0;
       gone = false;
+      self.film = undefined;
+      site.media = `media-src ${service.origin}`;
     },
   };
   return self;
 }
 
 /** A third-party site with a strict content security policy. */
-const site = { server: undefined, origin: "", html: "" };
+const site = { server: undefined, origin: "", html: "", media: "" };
 const service = glimpse();
 let browser;
 let context;
@@ -90,8 +99,9 @@ before(async () => {
   execFileSync(process.execPath, [build, "--out", join(scratch, "dist")]);
   if (shots) mkdirSync(shots, { recursive: true });
   service.origin = await listen(service.server);
+  service.calm();
   site.server = createServer((request, response) => {
-    const policy = `default-src 'none'; script-src ${service.origin}; connect-src ${service.origin}; img-src ${service.origin}; style-src 'nonce-x'`;
+    const policy = `default-src 'none'; script-src ${service.origin}; connect-src ${service.origin}; img-src ${service.origin}; style-src 'nonce-x'; ${site.media}`;
     response.writeHead(request.url === "/" ? 200 : 404, { "content-type": "text/html", "content-security-policy": policy });
     response.end(request.url === "/" ? `<!doctype html><html lang="en"><style nonce="x">glimpse-thumb { width: 320px } .far { margin-top: 4000px }</style><script type="module" src="${service.origin}/glimpse-thumb.js"></script><button id="before">before</button>${site.html}` : "");
   });
@@ -161,6 +171,51 @@ test("the placeholder comes first, then the poster, then the preview on hover, w
   complaints.mustBeEmpty();
 });
 
+const film = () => thumb().evaluate((one) => one.shadowRoot.querySelector("video.shown") !== null);
+
+test("the preview is the MP4, where there is one: without sound, in a loop, and in place", async () => {
+  service.film = FILM;
+  await visit(PLAIN);
+  await expectState("poster");
+  assert.equal(service.count("animated.mp4"), 0, "no preview before a hover");
+  await thumb().hover();
+  await expectState("moving");
+  const facts = await thumb().evaluate((one) => {
+    const { muted, loop, playsInline, controls, paused, videoWidth } = one.shadowRoot.querySelector("video.shown");
+    return { muted, loop, playsInline, controls, paused, hasPicture: videoWidth > 0 };
+  });
+  assert.deepEqual(facts, { muted: true, loop: true, playsInline: true, controls: false, paused: false, hasPicture: true });
+  assert.equal(service.count("animated.webp") + service.count("animated.gif"), 0);
+  await photograph("moving-mp4");
+  await tab.mouse.move(700, 500);
+  await expectState("poster");
+  assert.equal(await film(), false);
+  complaints.mustBeEmpty();
+});
+
+for (const [what, set] of [
+  ["the site's policy does not allow it", () => (site.media = "")],
+  ["the browser cannot play it", () => (service.film = "no film")],
+  ["it is gone", () => (service.film = Buffer.alloc(0))],
+]) {
+  test(`the preview is the WebP if there is an MP4 and ${what}`, async () => {
+    service.film = FILM;
+    set();
+    complaints.expect(/404|Content.Security.Policy/i);
+    await visit(PLAIN);
+    await expectState("poster");
+    for (let hover = 0; hover < 2; hover += 1) {
+      await thumb().hover();
+      await expectState("moving");
+      assert.deepEqual([await film(), await shown()], [false, ["thumbnail", "animated"]]);
+      await tab.mouse.move(700, 500);
+      await expectState("poster");
+    }
+    assert.ok(service.count("animated.webp") > 0 && service.count("animated.mp4") < 2, "the MP4 is tried once");
+    complaints.mustBeEmpty();
+  });
+}
+
 test("keyboard focus starts the preview, Enter keeps it playing, Enter again stops it", async () => {
   await visit(PLAIN);
   await expectState("poster");
@@ -195,6 +250,7 @@ for (const [who, kind, prepare] of [
   test(`it never moves by itself for a user who ${who}, and does when pressed`, async () => {
     await open(kind);
     await prepare();
+    service.film = FILM;
     await visit(PLAIN);
     await expectState("poster");
     await thumb().hover();
@@ -202,7 +258,7 @@ for (const [who, kind, prepare] of [
     await tab.keyboard.press("Tab");
     // Any request until now has been sent: a later request completes after this one.
     await tab.evaluate((url) => fetch(url), `${service.origin}/fence`);
-    assert.equal(service.count("animated.webp"), 0);
+    assert.equal(service.count("animated.webp") + service.count("animated.mp4"), 0);
     assert.equal(await thumb().getAttribute("state"), "poster");
     await thumb().click();
     await expectState("moving");
@@ -254,6 +310,16 @@ test("URLs with tokens can be given, and then nothing else is requested", async 
   await thumb().hover();
   await expectState("moving");
   assert.deepEqual(service.asked, ["glimpse-thumb.js", "thumbnail.jpg", "animated.gif"]);
+});
+
+test("the URL of an MP4 with its token can be given as the preview", async () => {
+  service.film = FILM;
+  await visit(`<glimpse-thumb alt="Private" poster="SRC/thumbnail.jpg?token=a" motion="SRC/animated.mp4?token=b"></glimpse-thumb>`);
+  await expectState("poster");
+  await thumb().hover();
+  await expectState("moving");
+  assert.equal(await film(), true);
+  assert.deepEqual([...new Set(service.asked)], ["glimpse-thumb.js", "thumbnail.jpg", "animated.mp4"]);
 });
 
 test("another video in the same element replaces the first", async () => {

@@ -54,7 +54,7 @@ fn bucket_access(stack: &Stack) -> (Credentials, S3Bucket) {
     (credentials, S3Bucket::path_style(&stack.cloud.addresses().s3_endpoint, &s3.bucket, &s3.region))
 }
 
-async fn post_form_of(api: &ApiClient) -> (String, Vec<(String, String)>) {
+pub(crate) async fn post_form_of(api: &ApiClient) -> (String, Vec<(String, String)>) {
     let answer = api.get("/s3/params?filename=a.mp4&type=video/mp4").await.json();
     let fields = answer["fields"].as_object().unwrap().iter();
     let fields = fields.map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned())).collect();

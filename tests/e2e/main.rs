@@ -20,6 +20,7 @@ mod negotiate;
 mod openapi;
 mod outcome;
 mod pages;
+mod playback;
 mod poster;
 mod private;
 mod receive;

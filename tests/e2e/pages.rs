@@ -7,7 +7,7 @@ use e2e::stack::{Options, Stack};
 use e2e::{eventually, media};
 use glimpse_contract::VideoId;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const CACHE_CONTROL: &str = "public, max-age=300, stale-while-revalidate=86400";
 
@@ -214,6 +214,41 @@ async fn page_explains_missing_videos() {
     assert_eq!(get(&format!("{page}/meta.json")).await.status, 200);
     assert_eq!(ann.call(Method::DELETE, &format!("/api/videos/{video}"), None).await.status, 200);
     states(video, 410, "public, max-age=5", "deleted by its owner").await;
+}
+
+/// Ensures that a video has an MP4: one that the functions did not make is put into the bucket.
+async fn ensure_film(stack: &Stack, video: &str) {
+    let store = stack.cloud.store();
+    let manifest_key = format!("media/{video}/manifest.json");
+    let mut manifest: Value = serde_json::from_slice(&store.get(&manifest_key).await.unwrap()).unwrap();
+    let outputs = manifest["outputs"].as_array_mut().unwrap();
+    if outputs.iter().any(|output| output["variant"] == "animated.mp4") {
+        return;
+    }
+    let film = std::fs::read(e2e::env_path("GLIMPSE_ROOT").join("doctor/clip.mp4")).unwrap();
+    let key = format!("media/{video}/animated.mp4");
+    let bytes = film.len();
+    store.put(&key, film, "video/mp4").await.unwrap();
+    let etag = store.head(&key).unwrap().etag;
+    outputs
+        .push(json!({ "variant": "animated.mp4", "bytes": bytes, "content_type": "video/mp4", "etag": etag,
+        "width": 160, "height": 90 }));
+    store.put(&manifest_key, manifest.to_string().into(), "application/json").await.unwrap();
+}
+
+/// A link is pasted into a page that does what Discord documents: `tests/browser/link-preview.mjs`.
+#[tokio::test]
+async fn pasted_link_plays_preview() {
+    let stack = Stack::start(Options::default()).await;
+    let ann = ApiClient::new(&stack, "ann");
+    let clip = media::clip(3, "640x480");
+    let more = json!({ "metadata": { "title": "Ski trip" } });
+    let (video, upload) = ann.create("a.mp4", "video/mp4", clip.len(), more).await;
+    assert_eq!(ann.put(&upload, clip).await.status, 200);
+    assert_eq!(ann.wait_for_outcome(&video).await["state"], "ready");
+    ensure_film(&stack, &video).await;
+    let page = format!("{}/{video}", stack.edge);
+    e2e::browser::run_script_on(&stack, "link-preview.mjs", &[("GLIMPSE_PAGE", &page)]).await;
 }
 
 /// Pages in a real browser: `tests/browser/pages.mjs`.

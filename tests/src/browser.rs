@@ -19,12 +19,20 @@ pub async fn run_script(script: &str) {
     let folder = TempDir::new().expect("a folder for the clip");
     let clip = folder.path().join("Ski trip.mp4");
     media::write_clip(12, "1280x720", &clip);
+    run_script_on(&stack, script, &[("GLIMPSE_CLIP", &clip.display().to_string())]).await;
+}
+
+/// Runs the script on that stack, with further environment variables.
+///
+/// # Panics
+/// If the script fails, with the output of the stack.
+pub async fn run_script_on(stack: &Stack, script: &str, variables: &[(&str, &str)]) {
     let root = env_path("GLIMPSE_ROOT");
     let status = Command::new(env_path("GLIMPSE_NODE"))
         .arg(root.join("tests/browser").join(script))
         .env("GLIMPSE_EDGE_URL", &stack.edge)
-        .env("GLIMPSE_CLIP", &clip)
         .env("GLIMPSE_SCREENSHOTS", root.join("target/screenshots"))
+        .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .status()

@@ -6,7 +6,7 @@ const TIMEOUT_MS = 30_000;
 /**
  * @typedef {{ owner: string, subject: string, name: string | null, email: string | null,
  *   limits: { max_upload_bytes: number, max_single_upload_bytes?: number, types: string[] } }} Me
- * @typedef {"thumbnail.jpg" | "thumbnail.webp" | "animated.gif" | "animated.webp"} Picture
+ * @typedef {"thumbnail.jpg" | "thumbnail.webp" | "animated.gif" | "animated.webp" | "animated.mp4"} Picture
  * @typedef {{ id: string, state: "uploading" | "processing" | "ready" | "rejected" | "failed", name: string,
  *   bytes: number, content_type: string, created_at: string, width: number | null, height: number | null,
  *   visibility?: "public" | "signed", duration_ms: number | null, has_audio: boolean | null, thumbhash: string | null, dominant_color: string | null,

@@ -106,7 +106,7 @@ export function copyButtons(video, origin) {
     );
   const pictures = (title, kind, files) =>
     row(title, [
-      ...files.map(([face, name]) => copyButton(face, `Copy link to the ${title.toLowerCase()} as ${face}`, name, () => link(name))),
+      ...files.filter(([, name]) => video.urls[name]).map(([face, name]) => copyButton(face, `Copy link to the ${title.toLowerCase()} as ${face}`, name, () => link(name))),
       copyButton("HTML", `Copy HTML that shows the ${title.toLowerCase()}`, `${kind}.html`, () => html(kind)),
     ]);
   return h(
@@ -119,7 +119,7 @@ export function copyButtons(video, origin) {
       origin,
     ),
     pictures("Poster", "poster", [["JPG", "thumbnail.jpg"], ["WebP", "thumbnail.webp"]]),
-    pictures("Preview", "preview", [["GIF", "animated.gif"], ["WebP", "animated.webp"]]),
+    pictures("Preview", "preview", [["GIF", "animated.gif"], ["WebP", "animated.webp"], ["MP4", "animated.mp4"]]),
     secret ? null : row("Page", pageButtons(video)),
   );
 }

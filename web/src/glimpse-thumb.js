@@ -17,12 +17,12 @@ const style = new CSSStyleSheet();
 style.replaceSync(`
 :host { display: block; position: relative; overflow: hidden; aspect-ratio: 16 / 9; background: #16141f; cursor: pointer; }
 :host([hidden]) { display: none; }
-canvas, img { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: cover; }
+canvas, img, video { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: cover; }
 canvas { transform: scale(1.1); filter: blur(8px); }
-img { opacity: 0; transition: opacity .25s; }
-img.shown { opacity: 1; }
+img, video { opacity: 0; transition: opacity .25s; }
+.shown { opacity: 1; }
 :host(:focus-visible) { outline: 3px solid Highlight; outline-offset: 2px; }
-@media (prefers-reduced-motion: reduce) { img { transition: none; } }
+@media (prefers-reduced-motion: reduce) { img, video { transition: none; } }
 @media (forced-colors: active) { :host { border: 1px solid CanvasText; } }
 `);
 
@@ -31,8 +31,8 @@ const near = new IntersectionObserver((entries) => entries.forEach(({ target, is
 });
 
 /**
- * Attributes: `src` the video's page, `alt` its description; `thumbhash`, `poster` and `motion` save the request for
- * `meta.json`, and allow images of a private video with their tokens. `state` is the displayed content: `blank`,
+ * Attributes: `src` the video's page, `alt` its description; `thumbhash`, `poster` and `motion` (an image or an MP4) save
+ * the request for `meta.json`, and allow those of a private video with their tokens. `state` is the displayed content: `blank`,
  * `blur`, `poster`, `loading`, `moving`, or `missing`.
  */
 export class GlimpseThumb extends HTMLElement {
@@ -85,7 +85,7 @@ export class GlimpseThumb extends HTMLElement {
       if (signal.aborted) return;
       this.#facts = {
         poster: named.poster ?? meta.urls["thumbnail.webp"] ?? meta.urls["thumbnail.jpg"],
-        motion: named.motion ?? meta.urls?.["animated.webp"] ?? meta.urls?.["animated.gif"],
+        motions: [named.motion, ...["mp4", "webp", "gif"].map((format) => meta.urls?.[`animated.${format}`])].filter(Boolean),
       };
       if (meta.width && !this.hasAttribute("thumbhash")) this.#blur(meta.thumbhash);
       if (meta.width) this.#shape.replaceSync(`:host { aspect-ratio: ${Number(meta.width)} / ${Number(meta.height)}; }`);
@@ -170,16 +170,25 @@ export class GlimpseThumb extends HTMLElement {
   async #move(cause) {
     this.#cause = cause;
     if (this.#target === this) this.setAttribute("aria-pressed", "true");
-    if (this.#motion || this.getAttribute("state") !== "poster" || !this.#facts?.motion) return;
+    const motions = this.#facts?.motions;
+    if (this.#motion || this.getAttribute("state") !== "poster" || !motions?.length) return;
     this.setAttribute("state", "loading");
-    const motion = (this.#motion = Object.assign(new Image(), { src: this.#facts.motion, alt: "" }));
+    const film = /\.mp4(\?|$)/.test(motions[0]);
+    const motion = (this.#motion = document.createElement(film ? "video" : "img"));
+    Object.assign(motion, film ? { muted: true, loop: true, playsInline: true } : { alt: "" }, { src: motions[0] });
     try {
-      await motion.decode();
+      this.#root.append(motion);
+      await (film ? motion.play() : motion.decode());
     } catch {
-      if (this.#motion === motion) this.#stop();
+      if (this.#motion !== motion) return;
+      this.#stop();
+      if (motions.length < 2) return;
+      // This browser does not play this format, or the site does not allow it: the next one, from now on.
+      motions.shift();
+      this.#move(cause);
+      return;
     }
     if (this.#motion !== motion) return;
-    this.#root.append(motion);
     motion.className = "shown";
     this.setAttribute("state", "moving");
   }

@@ -1,5 +1,4 @@
-// The seek bar of a card in the gallery, with a button that makes a frame the poster. It is loaded with the first ready
-// video; a card works without it.
+// The seek bar of a card in the gallery, with a button that makes a frame the poster.
 
 import { announce, h } from "./dom.js";
 import { duration } from "./format.js";

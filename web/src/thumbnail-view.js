@@ -1,8 +1,8 @@
-// The image of a ready video: a blurred placeholder, the poster over it, the duration, and the preview on request.
+// The image of a ready video: a blurred placeholder, the poster over it, and the duration. `hover-preview.js` adds the
+// preview.
 
 import { h, icon } from "./dom.js";
 import { duration } from "./format.js";
-import { attachHoverPreview } from "./hover-preview.js";
 import { decode } from "./thumbhash.js";
 
 /** An image of this site as path and query: it is loaded from the page's origin. */
@@ -24,7 +24,7 @@ export function placeholder(video) {
 }
 
 /**
- * The poster as a button; pressed or hovered, it plays the preview.
+ * The poster as a button.
  * @param {{ label: string, lazy?: boolean }} options
  */
 export function thumbnailView(video, { label, lazy = true }) {
@@ -42,6 +42,5 @@ export function thumbnailView(video, { label, lazy = true }) {
   poster.addEventListener("load", () => button.classList.add("drawn"));
   poster.addEventListener("error", () => button.classList.add("blank"));
   poster.src = relativeUrl(video.urls["thumbnail.jpg"]);
-  attachHoverPreview(button, { gif: relativeUrl(video.urls["animated.gif"]), webp: relativeUrl(video.urls["animated.webp"]), ...size });
   return button;
 }

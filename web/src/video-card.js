@@ -18,10 +18,9 @@ function showReady(card, video, { remove, choose }) {
   showCacheStatus(picture.querySelector("img"), origin);
   setMedia(card, picture);
   setBody(card, { name: video.name, meta: meta(video), rest: [copyButtons(video, origin)], remove });
-  if (!choose || !video.duration_ms || !video.urls["storyboard.json"]) return;
-  import("./poster-picker.js").then(
-    ({ attachPosterPicker }) => picture.isConnected && attachPosterPicker(card.querySelector(".media"), video, choose),
-    // Without the chunk, only the bar is missing.
+  import("./card-motion.js").then(
+    ({ addMotion }) => picture.isConnected && addMotion(card.querySelector(".media"), video, choose),
+    // Without the chunk, the card shows the poster only.
     () => {},
   );
 }

@@ -6,21 +6,24 @@
 use std::cell::RefCell;
 
 use bytes::Bytes;
-use glimpse_contract::{Code, Json, Key, Owner, Problem, VariantRequest, VideoId};
+use glimpse_contract::{
+    Code, Json, Key, Manifest, Owner, Problem, State, VariantRequest, VideoId, Visibility,
+};
 
 use crate::auth::authenticate::{authenticate, has_credentials};
 use crate::auth::{DeliveryToken, TokenError, UnverifiedToken, UrlSignature};
-use crate::config::Config;
+use crate::config::{Config, Playback};
 use crate::context::RequestContext;
 use crate::delivery::cache_key::{PRIVATE_PREFIX, failure_cache_key};
 use crate::delivery::cache_policy::check_public_variant;
-use crate::delivery::download::redirect_to_source;
+use crate::delivery::download::{check_no_parameters, redirect_to_source};
 use crate::delivery::lookup::Rights;
 use crate::delivery::recent::TtlSet;
 use crate::delivery::signed_url::{
     CredentialError, DeliveryCredential, UrlCredential, ViewerAccess, parse_credential, token_problem,
 };
 use crate::delivery::storyboard_files::{is_sheet, remove_format};
+use crate::http::query::Query;
 use crate::http::response::Reply;
 use crate::platform::{self, Limiter, Request};
 
@@ -98,6 +101,10 @@ pub(crate) async fn download_by_token(
     credential: &DeliveryCredential,
     ctx: &RequestContext<'_>,
 ) -> Result<Reply, Problem> {
+    if ctx.config.playback == Playback::Owner {
+        let detail = "On this deployment, only the owner of a video can play or download its file.";
+        return Err(Problem::with_detail(Code::TokenRefused, detail));
+    }
     credential
         .check_original(video, &ctx.config.delivery_keys, ctx.now_ms)
         .map_err(|error| reject(error, ctx.request_id))?;
@@ -109,6 +116,28 @@ pub(crate) async fn download_by_token(
     let manifest = manifest.ok_or_else(|| Problem::new(Code::NotFound))?;
     let source = Key::Source { owner: manifest.owner.clone(), video };
     redirect_to_source(&source, Some(&manifest), &request.method(), ctx.bucket()).await
+}
+
+/// `GET /{video}/original` without a token, where everyone may play public videos: 302 to the bucket. `None` if the video
+/// is private, was rejected or is not there: then the caller has to be its owner.
+pub(crate) async fn download_public(
+    video: VideoId,
+    request: &Request,
+    query: Query<'_>,
+    ctx: &RequestContext<'_>,
+) -> Result<Option<Reply>, Problem> {
+    check_no_parameters(query)?;
+    if !platform::is_within_rate_limit(ctx.env, Limiter::Reads, &platform::request_client_key(request)).await
+    {
+        return Err(Problem::new(Code::Busy));
+    }
+    let manifest = ctx.bucket().get_manifest(video).await?;
+    let is_playable = |manifest: &Manifest| {
+        manifest.visibility == Visibility::Public && (manifest.state == State::Ready || manifest.is_deleted())
+    };
+    let Some(manifest) = manifest.filter(is_playable) else { return Ok(None) };
+    let source = Key::Source { owner: manifest.owner.clone(), video };
+    redirect_to_source(&source, Some(&manifest), &request.method(), ctx.bucket()).await.map(Some)
 }
 
 fn privacy_marker_url(config: &Config, video: VideoId) -> String {

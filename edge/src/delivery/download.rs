@@ -16,18 +16,24 @@ pub(crate) async fn download(
     query: Query<'_>,
     context: &ApiContext<'_>,
 ) -> Result<Reply, Problem> {
-    if let Some(pair) = query.pairs().next() {
-        let is_harmless = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-        let name: String = pair.name.chars().filter(is_harmless).take(32).collect();
-        let detail = format!("Unknown parameter `{name}`.");
-        return Err(Problem::with_detail(Code::BadParameter, detail));
-    }
+    check_no_parameters(query)?;
     let (bucket, owner) = (context.bucket(), &context.caller.owner);
     let manifest = bucket.get_manifest(video).await?;
     if manifest.as_ref().is_some_and(|manifest| manifest.owner != *owner) {
         return Err(Problem::new(Code::NotFound));
     }
     redirect_to_source(&context.source_key(video), manifest.as_ref(), &request.method(), bucket).await
+}
+
+/// Checks that the URL of a source has no query.
+///
+/// # Errors
+/// `bad_parameter`, with the name of the first parameter.
+pub(super) fn check_no_parameters(query: Query<'_>) -> Result<(), Problem> {
+    let Some(pair) = query.pairs().next() else { return Ok(()) };
+    let is_harmless = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let name: String = pair.name.chars().filter(is_harmless).take(32).collect();
+    Err(Problem::with_detail(Code::BadParameter, format!("Unknown parameter `{name}`.")))
 }
 
 /// Redirects to a signed URL of a source, valid for some minutes. The URL is a secret: it is not cached, and

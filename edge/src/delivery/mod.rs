@@ -17,7 +17,9 @@ mod storyboard_files;
 pub(crate) mod token_handler;
 pub mod token_request;
 
-pub(crate) use crate::delivery::access::{ImageRequest, download_by_token, verify_credential};
+pub(crate) use crate::delivery::access::{
+    ImageRequest, download_by_token, download_public, verify_credential,
+};
 pub use crate::delivery::cache_key::public_cache_key;
 pub use crate::delivery::cache_policy::{
     CachePolicy, MissingStatus, absence_ttl_ms, cache_control, check_public_variant, missing_status,

@@ -16,6 +16,7 @@ pub(crate) async fn create_delivery_tokens(
     context: &ApiContext<'_>,
 ) -> Result<Reply, Problem> {
     let token_request = token_request::parse(&body::read_json(request).await?)?;
+    token_request.check_playback(context.config.playback)?;
     if handlers::find(video, context).await?.is_none() {
         return Err(Problem::new(Code::NotFound));
     }

@@ -5,6 +5,7 @@ use glimpse_contract::{
 };
 
 use crate::auth::{DeliveryKeys, TokenScope, scalar_to_string};
+use crate::config::Playback;
 use crate::delivery::signed_url::{required_scope, signed_path};
 use crate::s3::sigv4::timestamp::format_rfc3339;
 
@@ -14,6 +15,22 @@ pub struct DeliveryTokenRequest {
     types: Vec<&'static str>,
     query: String,
     ttl_secs: u64,
+}
+
+impl DeliveryTokenRequest {
+    /// Checks that this deployment gives out the requested resources by token.
+    ///
+    /// # Errors
+    /// `bad_parameter`: only owners may play uploaded files.
+    pub fn check_playback(&self, playback: Playback) -> Result<(), Problem> {
+        if playback == Playback::Owner && self.types.contains(&"original") {
+            return Err(bad_parameter(
+                "`types` must not contain original: on this deployment, only the owner of a video can play or download its \
+                 file (PLAYBACK is owner).",
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// The values of `types`, each with its kind of image, if it is one.
@@ -215,6 +232,23 @@ mod tests {
         assert!(keys().verify(&token, &claims).unwrap().is_none());
         let claims = DeliveryToken::from_claims(&claims, NOW_MS).unwrap();
         assert_eq!((claims.query.as_str(), claims.expires_at_secs), ("time=1.5&width=200", 1_700_000_060));
+    }
+
+    #[test]
+    fn owner_playback_refuses_original_tokens() {
+        for (body, playback, is_allowed) in [
+            (r#"{"types":["original"]}"#, Playback::Owner, false),
+            (r#"{"types":["thumbnail","original"]}"#, Playback::Owner, false),
+            (r#"{"types":["original"]}"#, Playback::Token, true),
+            (r#"{"types":["original"]}"#, Playback::Public, true),
+            ("{}", Playback::Owner, true),
+        ] {
+            let checked = parse(body.as_bytes()).unwrap().check_playback(playback);
+            assert_eq!(checked.is_ok(), is_allowed, "{body} {playback:?}");
+            let Err(problem) = checked else { continue };
+            assert_eq!(problem.code, Code::BadParameter);
+            assert!(problem.detail.contains("PLAYBACK"), "{}", problem.detail);
+        }
     }
 
     #[test]

@@ -37,7 +37,7 @@ fn document_operation(path: &str, id: &str) -> Operation {
 
 fn original() -> Operation {
     Operation::new("GET", "/{video}/original", "original", TAG)
-        .describe("Download the source", "For its owner, or with a delivery token for the source.")
+        .describe("Download the source", "For its owner. By the deployment's `PLAYBACK` also with a delivery token for the source (`token`, the default), or for everyone if the video is public (`public`).")
         .path_parameter("video", "The video's id.", shape::video_id())
         .empty_response(302, "To the bucket, with a URL that is valid for some minutes.")
         .response_header("location", "A secret: the URL gives access to the file.")
@@ -48,7 +48,7 @@ fn original() -> Operation {
 fn page() -> Operation {
     document_operation("/{video}", "videoPage")
         .html()
-        .describe("The video's page", "With Open Graph and Twitter cards; it may be framed. Only the owner can view the page of a private video: tokens do not apply.")
+        .describe("The video's page", "With Open Graph and Twitter cards, which play the animation; it may be framed. The owner, or everyone by the deployment's `PLAYBACK`, can play the source. Only the owner can view the page of a private video: tokens do not apply.")
         .path_parameter("video", "The video's id.", shape::video_id())
         .binary_response(200, "The page.", "text/html")
 }

@@ -3,10 +3,10 @@
 use glimpse_contract::{Code, Problem, VideoId};
 use sha2::{Digest as _, Sha256};
 
-use super::html;
+use super::html::{self, PageOptions};
 use crate::auth::authenticate::{authenticate, has_credentials};
 use crate::auth::carrier;
-use crate::config::Config;
+use crate::config::{Config, Playback};
 use crate::context::RequestContext;
 use crate::delivery::{
     self, CachePolicy, Conditional, ConditionalResponse, cache_control, evaluate_preconditions,
@@ -137,12 +137,11 @@ async fn document_reply(
         view_video(video, manifest.as_ref(), owned_manifest.is_some(), config, now_ms)?;
     let text = match &document {
         VideoDocument::Page(_) => {
-            let original = owned_manifest.map(|_| format!("/{video}/original"));
-            html::video_page(
-                &meta,
-                original.as_deref(),
-                owned_manifest.map(|manifest| manifest.source.name.as_str()),
-            )
+            let original = format!("/{video}/original");
+            let can_play = owned_manifest.is_some() || (is_public && config.playback == Playback::Public);
+            let name = owned_manifest.map(|manifest| manifest.source.name.as_str());
+            let original = can_play.then_some(original.as_str());
+            html::video_page(&meta, PageOptions { original, name, is_public })
         }
         VideoDocument::Meta(_) => meta.to_json().to_string(),
         VideoDocument::Embed(embed) => embed.response(&meta).to_string(),
@@ -192,7 +191,8 @@ impl RenderedDocument {
             .with_header("etag", self.etag)
             .with_header("server-timing", format!("cache;desc={}", self.served_from))
             .with_header("cache-control", lifetime);
-        let bucket = (!self.is_shared).then(|| config.bucket.bucket_url());
+        let can_play = !self.is_shared || config.playback == Playback::Public;
+        let bucket = can_play.then(|| config.bucket.bucket_url());
         apply_document_headers(&mut reply, self.document, bucket.as_deref(), self.is_shared);
         reply
     }

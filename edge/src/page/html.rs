@@ -18,8 +18,6 @@ const HEAD: &str = r#"<!doctype html>
 <link rel="icon" href="/favicon.svg" type="image/svg+xml">
 <link rel="stylesheet" href="/watch.css">
 "#;
-/// Every site shows the poster; the animation is second, for sites that show several images. There is no `og:video`:
-/// sites expect an MP4 there, and Glimpse generates none.
 const CARD: &str = r#"<meta name="theme-color" content="{color}">
 <meta name="description" content="{summary}">
 <meta property="og:type" content="video.other">
@@ -32,12 +30,29 @@ const CARD: &str = r#"<meta name="theme-color" content="{color}">
 <meta property="og:image:width" content="{jpg_width}">
 <meta property="og:image:height" content="{jpg_height}">
 <meta property="og:image:alt" content="{title}">
-<meta property="og:image" content="{gif}">
+"#;
+/// The card without a video. Every site shows the poster; the animation is second, for sites that show several images.
+const IMAGE_CARD: &str = r#"<meta property="og:image" content="{gif}">
 <meta property="og:image:type" content="image/gif">
 <meta property="og:image:width" content="{gif_width}">
 <meta property="og:image:height" content="{gif_height}">
 <meta name="twitter:card" content="summary_large_image">
-<meta name="twitter:title" content="{title}">
+"#;
+/// The card with the MP4 of the animation. The poster is its only image: of two, Discord makes a gallery,
+/// <https://docs.discord.com/developers/link-previews/overview>. The player is the page itself, in a frame.
+const PLAYER_CARD: &str = r#"<meta property="og:video" content="{mp4}">
+<meta property="og:video:secure_url" content="{mp4}">
+<meta property="og:video:type" content="video/mp4">
+<meta property="og:video:width" content="{mp4_width}">
+<meta property="og:video:height" content="{mp4_height}">
+<meta name="twitter:card" content="player">
+<meta name="twitter:player" content="{page}">
+<meta name="twitter:player:width" content="{mp4_width}">
+<meta name="twitter:player:height" content="{mp4_height}">
+<meta name="twitter:player:stream" content="{mp4}">
+<meta name="twitter:player:stream:content_type" content="video/mp4">
+"#;
+const BODY: &str = r#"<meta name="twitter:title" content="{title}">
 <meta name="twitter:description" content="{summary}">
 <meta name="twitter:image" content="{jpg}">
 <meta name="twitter:image:alt" content="{title}">
@@ -70,17 +85,29 @@ fn fill_template(html: &mut String, template: &str, placeholders: &[(&str, &str)
     html.push_str(rest);
 }
 
-/// The page of a ready video. `original` is the URL at which the owner can play the source; `name` is its file name.
-pub(super) fn video_page(meta: &VideoMeta, original: Option<&str>, name: Option<&str>) -> String {
+/// What a page shows beside the metadata of its video.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct PageOptions<'a> {
+    /// The URL at which this viewer can play the source.
+    pub(super) original: Option<&'a str>,
+    /// The name of the uploaded file, for its owner.
+    pub(super) name: Option<&'a str>,
+    /// Whether other sites can load the video and frame the page: it is public.
+    pub(super) is_public: bool,
+}
+
+/// The page of a ready video.
+pub(super) fn video_page(meta: &VideoMeta, options: PageOptions<'_>) -> String {
     let output_side = |file: &str, side: fn(&glimpse_contract::Output) -> u32| {
         meta.output(file).map(|picture| side(picture).to_string()).unwrap_or_default()
     };
-    let title = name.unwrap_or(&meta.title);
+    let title = options.name.unwrap_or(&meta.title);
+    let has_player = options.is_public && meta.output("animated.mp4").is_some_and(|output| output.width > 0);
+    let parts = [HEAD, CARD, if has_player { PLAYER_CARD } else { IMAGE_CARD }, BODY];
     let mut html = String::with_capacity(6 * 1024);
-    fill_template(&mut html, HEAD, &[("title", title)]);
     fill_template(
         &mut html,
-        CARD,
+        &parts.concat(),
         &[
             ("title", title),
             ("color", meta.color()),
@@ -90,12 +117,15 @@ pub(super) fn video_page(meta: &VideoMeta, original: Option<&str>, name: Option<
             ("jpg", &meta.url("thumbnail.jpg")),
             ("webp", &meta.url("thumbnail.webp")),
             ("gif", &meta.url("animated.gif")),
+            ("mp4", &meta.url("animated.mp4")),
             ("jpg_width", &output_side("thumbnail.jpg", |picture| picture.width)),
             ("jpg_height", &output_side("thumbnail.jpg", |picture| picture.height)),
             ("gif_width", &output_side("animated.gif", |picture| picture.width)),
             ("gif_height", &output_side("animated.gif", |picture| picture.height)),
+            ("mp4_width", &output_side("animated.mp4", |film| film.width)),
+            ("mp4_height", &output_side("animated.mp4", |film| film.height)),
             ("meta", &meta.to_json().to_string()),
-            ("original", original.unwrap_or_default()),
+            ("original", options.original.unwrap_or_default()),
         ],
     );
     html
@@ -126,7 +156,7 @@ pub(super) fn state_page(problem: &Problem, refresh_secs: Option<u32>, sign_in: 
     html
 }
 
-/// The allowed sources and embedders of the page. `bucket` is the origin of the owner's source.
+/// The allowed sources and embedders of the page. `bucket` is the origin of the source, if the viewer can play it.
 ///
 /// Other sites may embed public pages: a page only displays the video.
 pub(super) fn content_security_policy(bucket: Option<&str>, is_embeddable: bool) -> String {
@@ -147,9 +177,11 @@ mod tests {
     use super::*;
     use crate::page::meta::tests::{example_manifest, example_meta};
 
+    const PUBLIC: PageOptions<'_> = PageOptions { original: None, name: None, is_public: true };
+
     #[test]
     fn page_has_card_tags() {
-        let html = video_page(&example_meta(&example_manifest()), None, None);
+        let html = video_page(&example_meta(&example_manifest()), PUBLIC);
         let id = example_manifest().video;
         for tag in [
             r#"<meta property="og:title" content="Video">"#.to_owned(),
@@ -178,6 +210,57 @@ mod tests {
         }
     }
 
+    /// A manifest with an MP4 of that size.
+    fn manifest_with_film(width: u32, height: u32) -> glimpse_contract::Manifest {
+        let mut manifest = example_manifest();
+        manifest.outputs.push(glimpse_contract::Output {
+            variant: "animated.mp4".into(),
+            width,
+            height,
+            etag: "\"fedcba9876543210\"".into(),
+            ..manifest.outputs[0].clone()
+        });
+        manifest
+    }
+
+    #[test]
+    fn card_of_public_video_plays_mp4() {
+        let manifest = manifest_with_film(320, 180);
+        let html = video_page(&example_meta(&manifest), PUBLIC);
+        let page = format!("https://v.example/{}", manifest.video);
+        let mp4 = format!("{page}/animated.mp4?v=fedcba98");
+        for (attribute, name, content) in [
+            ("property", "og:video", mp4.as_str()),
+            ("property", "og:video:secure_url", &mp4),
+            ("property", "og:video:type", "video/mp4"),
+            ("property", "og:video:width", "320"),
+            ("property", "og:video:height", "180"),
+            ("name", "twitter:card", "player"),
+            ("name", "twitter:player", &page),
+            ("name", "twitter:player:width", "320"),
+            ("name", "twitter:player:height", "180"),
+            ("name", "twitter:player:stream", &mp4),
+            ("name", "twitter:player:stream:content_type", "video/mp4"),
+        ] {
+            let tag = format!(r#"<meta {attribute}="{name}" content="{content}">"#);
+            assert_eq!(html.matches(&tag).count(), 1, "{html} does not contain {tag}");
+        }
+        assert_eq!(html.matches(r#"property="og:image" "#).count(), 1, "two images are a gallery on Discord");
+        assert_eq!(html.matches(r#"name="twitter:card""#).count(), 1);
+    }
+
+    #[test]
+    fn private_page_has_no_player_tags() {
+        let check = |manifest, options| {
+            let html = video_page(&example_meta(&manifest), options);
+            assert!(!html.contains("og:video") && !html.contains("twitter:player"), "{html}");
+            assert!(html.contains(r#"content="summary_large_image""#), "{html}");
+        };
+        check(manifest_with_film(320, 180), PageOptions::default());
+        check(manifest_with_film(0, 0), PUBLIC);
+        check(example_manifest(), PUBLIC);
+    }
+
     #[test]
     fn pages_escape_untrusted_text() {
         let evil = "\"'><img src=x onerror=alert(1)>&{title}";
@@ -185,8 +268,11 @@ mod tests {
         manifest.client_metadata.metadata.insert("title".into(), evil.into());
         manifest.dominant_color = Some(evil.into());
         for html in [
-            video_page(&example_meta(&manifest), None, None),
-            video_page(&example_meta(&manifest), Some("/x/original"), Some(evil)),
+            video_page(&example_meta(&manifest), PUBLIC),
+            video_page(
+                &example_meta(&manifest),
+                PageOptions { original: Some("/x/original"), name: Some(evil), is_public: false },
+            ),
         ] {
             assert!(!html.contains("<img src=x") && !html.contains("'>"), "{html}");
             assert_eq!(html.matches("<script").count(), 1);
