@@ -10,6 +10,7 @@ pub mod demux;
 pub mod excerpt;
 pub mod ffmpeg_args;
 pub mod image;
+pub mod mux;
 pub mod plan;
 pub mod probe;
 pub mod size;

@@ -6,7 +6,7 @@
 //! ffmpeg therefore outputs exactly one frame per index: the right one or, if a frame cannot be decoded, its neighbor.
 //! Output frames are identified by their number. ISO 14496-12 specifies the layout of the boxes.
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes};
 use glimpse_contract::limits;
 
 use crate::demux::buffer::SparseBuffer;
@@ -14,6 +14,7 @@ use crate::demux::demuxer::{IDENTITY_MATRIX, Sample, Track};
 use crate::demux::error::ReadError;
 use crate::demux::reference;
 use crate::excerpt::ExcerptSample;
+use crate::mux::boxes::{write_box, write_full_box};
 use crate::size::Size;
 
 /// Ticks per second of an excerpt, which is the distance between two output frames.
@@ -171,8 +172,8 @@ pub fn write_excerpt(
     let frame_count = samples.iter().filter(|sample| sample.is_output).count() as u32;
 
     let layout = ExcerptLayout { track, samples, times: &times, lengths: &lengths, frame_count };
-    let write_header = |offset: u64| -> BytesMut {
-        let mut out = BytesMut::new();
+    let write_header = |offset: u64| -> Vec<u8> {
+        let mut out = Vec::new();
         write_box(&mut out, *b"ftyp", |out| out.extend_from_slice(b"isom\0\0\x02\0isomiso2mp41"));
         write_box(&mut out, *b"moov", |out| write_moov(out, &layout, offset));
         out
@@ -189,7 +190,7 @@ pub fn write_excerpt(
     for body in &bodies {
         out.extend_from_slice(body);
     }
-    Ok(Excerpt { bytes: out.freeze(), frame_count })
+    Ok(Excerpt { bytes: out.into(), frame_count })
 }
 
 /// The byte range of a sample.
@@ -239,28 +240,6 @@ fn assign_hidden_times(times: &mut [i64], hidden: &mut Vec<usize>, frame_index: 
     }
 }
 
-fn write_box(out: &mut BytesMut, kind: [u8; 4], fill: impl FnOnce(&mut BytesMut)) {
-    let start = out.len();
-    out.put_u32(0);
-    out.extend_from_slice(&kind);
-    fill(out);
-    let length = (out.len() - start) as u32;
-    out[start..start + 4].copy_from_slice(&length.to_be_bytes());
-}
-
-fn write_full_box(
-    out: &mut BytesMut,
-    kind: [u8; 4],
-    version: u8,
-    flags: u32,
-    fill: impl FnOnce(&mut BytesMut),
-) {
-    write_box(out, kind, |out| {
-        out.put_u32(u32::from(version) << 24 | flags);
-        fill(out);
-    });
-}
-
 /// The parameters of an excerpt's header.
 struct ExcerptLayout<'a> {
     track: &'a Track,
@@ -272,7 +251,7 @@ struct ExcerptLayout<'a> {
     frame_count: u32,
 }
 
-fn write_moov(out: &mut BytesMut, layout: &ExcerptLayout<'_>, offset: u64) {
+fn write_moov(out: &mut Vec<u8>, layout: &ExcerptLayout<'_>, offset: u64) {
     let track = layout.track;
     let duration = layout.frame_count.max(1).saturating_mul(TIMESCALE);
     write_full_box(out, *b"mvhd", 0, 0, |out| {
@@ -326,7 +305,7 @@ fn write_moov(out: &mut BytesMut, layout: &ExcerptLayout<'_>, offset: u64) {
     });
 }
 
-fn write_stbl(out: &mut BytesMut, layout: &ExcerptLayout<'_>, offset: u64) {
+fn write_stbl(out: &mut Vec<u8>, layout: &ExcerptLayout<'_>, offset: u64) {
     let ExcerptLayout { track, samples: shots, times, lengths, .. } = *layout;
     let count = shots.len() as u32;
     write_full_box(out, *b"stsd", 0, 0, |out| {

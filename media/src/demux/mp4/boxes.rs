@@ -53,18 +53,6 @@ pub(super) fn child(bytes: &[u8], kind: FourCc) -> Option<&[u8]> {
     children(bytes).find(|(found, _)| *found == kind).map(|(_, body)| body)
 }
 
-/// Appends a box of this type, whose body `fill` writes.
-pub(super) fn write_box(out: &mut Vec<u8>, kind: FourCc, fill: impl FnOnce(&mut Vec<u8>)) {
-    let start = out.len();
-    out.extend_from_slice(&[0; 4]);
-    out.extend_from_slice(&kind);
-    fill(out);
-    let size = u32::try_from(out.len() - start).unwrap_or(u32::MAX);
-    if let Some(place) = out.get_mut(start..start + 4) {
-        place.copy_from_slice(&size.to_be_bytes());
-    }
-}
-
 /// Reads the fields of a box. Contains the bytes that have not been read yet.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BoxReader<'a>(pub(super) &'a [u8]);
@@ -115,6 +103,7 @@ impl<'a> BoxReader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mux::boxes::write_box;
 
     #[test]
     fn parses_every_header_width() {

@@ -26,6 +26,7 @@ use crate::demux::error::{ReadError, collect_missing};
 use crate::demux::index::{EditedIndex, PresentedSpan, SampleIndex};
 use crate::demux::mp4::fragment_seek::{FragmentScan, FragmentSeeker};
 use crate::demux::mp4::track_fragment::FragmentSamples;
+use crate::mux::boxes::write_box;
 
 /// A file whose index was read.
 #[derive(Debug, Clone)]
@@ -160,7 +161,7 @@ pub(super) fn write_sample_entry(codec: &str, [width, height]: [u16; 2], record:
     // 72 dots per inch, one frame per sample, 24 bits, no color table: ISO 14496-12, 12.1.3.
     (body[29], body[33], body[41], body[75], body[76], body[77]) = (0x48, 0x48, 1, 24, 0xff, 0xff);
     let mut body = body.to_vec();
-    boxes::write_box(&mut body, configuration, |out| out.extend_from_slice(record));
+    write_box(&mut body, configuration, |out| out.extend_from_slice(record));
     let sample_entry::SampleEntry::Visual(visual_entry) = sample_entry::parse(kind, &body, &[true]) else {
         return None;
     };

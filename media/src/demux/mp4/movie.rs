@@ -338,7 +338,8 @@ fn parse_mvex(mvex: &[u8]) -> MovieExtends {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demux::mp4::boxes::{FourCc, write_box};
+    use crate::demux::mp4::boxes::FourCc;
+    use crate::mux::boxes::write_box;
 
     /// A description of a track for tests: its id, the flags of its header, its handler, its sample entries, and other
     /// boxes.

@@ -4,8 +4,9 @@
 use bytes::Bytes;
 
 use crate::demux::demuxer::{Crop, DolbyVision};
-use crate::demux::mp4::boxes::{BoxReader, FourCc, children, write_box};
+use crate::demux::mp4::boxes::{BoxReader, FourCc, children};
 use crate::demux::mp4::codec;
+use crate::mux::boxes::write_box;
 
 /// The longest codec configuration that is copied, in bytes: parameter sets of real encoders are smaller than 1 KiB.
 const MAX_CONFIGURATION: usize = 64 * 1024;

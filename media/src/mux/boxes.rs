@@ -1,0 +1,27 @@
+//! Writes boxes of ISO 14496-12.
+
+use bytes::BufMut as _;
+
+/// Writes a box: its size, its type and what `fill` writes.
+pub(crate) fn write_box(out: &mut Vec<u8>, kind: [u8; 4], fill: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.put_u32(0);
+    out.extend_from_slice(&kind);
+    fill(out);
+    let size = (out.len() - start) as u32;
+    out[start..start + 4].copy_from_slice(&size.to_be_bytes());
+}
+
+/// Writes a box with a version and flags: ISO 14496-12, 4.2.
+pub(crate) fn write_full_box(
+    out: &mut Vec<u8>,
+    kind: [u8; 4],
+    version: u8,
+    flags: u32,
+    fill: impl FnOnce(&mut Vec<u8>),
+) {
+    write_box(out, kind, |out| {
+        out.put_u32(u32::from(version) << 24 | flags);
+        fill(out);
+    });
+}
