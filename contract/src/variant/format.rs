@@ -11,6 +11,8 @@ pub enum VariantKind {
     Animation,
     /// A sheet of tiles over the whole video, or the table of the tiles' times and positions.
     Storyboard,
+    /// A part of the video with its sound, as MP4.
+    Clip,
 }
 
 /// The format of an output.
@@ -28,6 +30,8 @@ pub enum OutputFormat {
     Vtt,
     /// JSON, `application/json`: a storyboard table for programs.
     Json,
+    /// MP4, `video/mp4`.
+    Mp4,
 }
 
 impl VariantKind {
@@ -37,12 +41,14 @@ impl VariantKind {
             Self::Thumbnail => "thumbnail",
             Self::Animation => "animated",
             Self::Storyboard => "storyboard",
+            Self::Clip => "clip",
         }
     }
 
     /// Parses the kind in URLs and file names.
     pub(super) fn parse(word: &str) -> Option<Self> {
-        [Self::Thumbnail, Self::Animation, Self::Storyboard].into_iter().find(|kind| kind.as_str() == word)
+        let all = [Self::Thumbnail, Self::Animation, Self::Storyboard, Self::Clip];
+        all.into_iter().find(|kind| kind.as_str() == word)
     }
 
     /// The supported formats of the kind.
@@ -53,6 +59,7 @@ impl VariantKind {
             Self::Storyboard => {
                 &[OutputFormat::Jpg, OutputFormat::Webp, OutputFormat::Vtt, OutputFormat::Json]
             }
+            Self::Clip => &[OutputFormat::Mp4],
         }
     }
 
@@ -79,7 +86,8 @@ impl VariantKind {
 
 impl OutputFormat {
     /// All formats.
-    pub const ALL: [Self; 6] = [Self::Jpg, Self::Png, Self::Gif, Self::Webp, Self::Vtt, Self::Json];
+    pub const ALL: [Self; 7] =
+        [Self::Jpg, Self::Png, Self::Gif, Self::Webp, Self::Vtt, Self::Json, Self::Mp4];
 
     /// The file name extension, without the dot.
     pub fn extension(self) -> &'static str {
@@ -90,6 +98,7 @@ impl OutputFormat {
             Self::Webp => "webp",
             Self::Vtt => "vtt",
             Self::Json => "json",
+            Self::Mp4 => "mp4",
         }
     }
 
@@ -102,6 +111,7 @@ impl OutputFormat {
             Self::Webp => "image/webp",
             Self::Vtt => "text/vtt; charset=utf-8",
             Self::Json => "application/json",
+            Self::Mp4 => "video/mp4",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Variants: the images of a video, in canonical form, with their names in URLs and keys.
+//! Variants: the images and clips of a video, in canonical form, with their names in URLs and keys.
 //!
 //! A [`Variant`] is canonical by construction: requests that differ only in notation (an explicit default,
 //! `rotate=180` instead of both flips, an explicit default box) have one value, and therefore one name, one key and one
@@ -90,14 +90,24 @@ pub struct AnimationParams {
     pub max_bytes: Option<u64>,
 }
 
+/// Parameters of a clip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ClipParams {
+    /// Start and end, in milliseconds from the beginning.
+    pub span_ms: (u64, u64),
+    /// Whether the clip has the video's sound.
+    pub has_audio: bool,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum VariantParams {
     Thumbnail(ThumbnailParams),
     Animation(AnimationParams),
     Storyboard,
+    Clip(ClipParams),
 }
 
-/// One image of a video. Equal images have equal values, and therefore equal file names and keys.
+/// One image, or one clip, of a video. Equal images have equal values, and therefore equal file names and keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Variant {
     params: VariantParams,
@@ -176,6 +186,7 @@ impl Variant {
             VariantParams::Thumbnail(_) => VariantKind::Thumbnail,
             VariantParams::Animation(_) => VariantKind::Animation,
             VariantParams::Storyboard => VariantKind::Storyboard,
+            VariantParams::Clip(_) => VariantKind::Clip,
         }
     }
 
@@ -188,7 +199,7 @@ impl Variant {
     pub fn thumbnail(self) -> Option<ThumbnailParams> {
         match self.params {
             VariantParams::Thumbnail(still) => Some(still),
-            VariantParams::Animation(_) | VariantParams::Storyboard => None,
+            VariantParams::Animation(_) | VariantParams::Storyboard | VariantParams::Clip(_) => None,
         }
     }
 
@@ -196,7 +207,15 @@ impl Variant {
     pub fn animation(self) -> Option<AnimationParams> {
         match self.params {
             VariantParams::Animation(moving) => Some(moving),
-            VariantParams::Thumbnail(_) | VariantParams::Storyboard => None,
+            VariantParams::Thumbnail(_) | VariantParams::Storyboard | VariantParams::Clip(_) => None,
+        }
+    }
+
+    /// The parameters, if the variant is a clip.
+    pub fn clip(self) -> Option<ClipParams> {
+        match self.params {
+            VariantParams::Clip(clip) => Some(clip),
+            VariantParams::Thumbnail(_) | VariantParams::Animation(_) | VariantParams::Storyboard => None,
         }
     }
 
@@ -211,6 +230,7 @@ impl Variant {
             VariantParams::Thumbnail(still) => still.time_ms.is_some(),
             VariantParams::Animation(moving) => moving.span_ms.is_some(),
             VariantParams::Storyboard => false,
+            VariantParams::Clip(_) => true,
         }
     }
 
@@ -228,7 +248,7 @@ impl Variant {
                 params: VariantParams::Thumbnail(ThumbnailParams { time_ms: Some(ms), ..still }),
                 ..self
             },
-            VariantParams::Animation(_) | VariantParams::Storyboard => self,
+            VariantParams::Animation(_) | VariantParams::Storyboard | VariantParams::Clip(_) => self,
         }
     }
 

@@ -132,6 +132,16 @@ const EQUIVALENT_URLS: &[(&str, &str)] = &[
         "animated.webp?max_bytes=500000&fps=10&height=90&width=160&end=4&start=1",
         "animated.webp?start=1&end=4&width=160&height=90&fps=10&max_bytes=500000",
     ),
+    // Clips.
+    ("clip.mp4", "clip.mp4?start=0&end=10"),
+    ("clip.mp4?start=0&end=10&audio=true", "clip.mp4?start=0&end=10"),
+    ("clip.mp4?end=10.000&v=0123abcd", "clip.mp4?start=0&end=10"),
+    ("clip.mp4?start=5", "clip.mp4?start=5&end=15"),
+    ("clip.mp4?audio=false&end=7.50&start=2", "clip.mp4?start=2&end=7.5&audio=false"),
+    ("clip.mp4?audio=false", "clip.mp4?start=0&end=10&audio=false"),
+    ("clip.mp4?start=1&end=1.25", "clip.mp4?start=1&end=1.25"),
+    ("clip.mp4?start=1&end=61", "clip.mp4?start=1&end=61"),
+    ("clip.mp4?start=86400&end=86460", "clip.mp4?start=86400&end=86460"),
     // Cloudflare Stream's names.
     ("thumbnails/thumbnail.jpg", "thumbnail.jpg"),
     ("thumbnails/thumbnail.jpg?v=0123abcd", "thumbnail.jpg?v=0123abcd"),
@@ -251,6 +261,19 @@ const REJECTED_URLS: &[(&str, &str)] = &[
     ("storyboard.webp?format=webp", "format"),
     ("thumbnail.jpg?format=webp", "format"),
     ("storyboard.json?time=1", "time"),
+    ("clip.mp4?start=86400.001", "start"),
+    ("clip.mp4?start=-1", "start"),
+    ("clip.mp4?start=1&end=1.249", "end"),
+    ("clip.mp4?start=1&end=61.001", "end"),
+    ("clip.mp4?start=2&end=1", "end"),
+    ("clip.mp4?end=60.001", "end"),
+    ("clip.mp4?end=86460.001&start=86400", "end"),
+    ("clip.mp4?audio=1", "audio"),
+    ("clip.mp4?audio=", "audio"),
+    ("clip.mp4?audio=false&audio=false", "audio"),
+    ("clip.mp4?width=640", "width"),
+    ("clip.mp4?time=1", "time"),
+    ("animated.gif?audio=false", "audio"),
     ("thumbnails/thumbnail.jpg?time=62", "time"),
     ("thumbnails/thumbnail.jpg?time=2s1m", "time"),
     ("thumbnails/thumbnail.jpg?time=24h1s", "time"),
@@ -319,6 +342,10 @@ fn rejection_describes_the_expected_value() {
         ("animated.gif?height=x", "must be a number of pixels from 8 to 640"),
         ("animated.gif?fps=x", "must be a number of frames per second from 1 to 30"),
         ("animated.gif?max_bytes=x", "must be a number of bytes from 10000 to 16777216"),
+        ("clip.mp4?start=x", "must be seconds from 0 to 86400, such as 1.5"),
+        ("clip.mp4?end=x", "must be seconds from 0 to 86460, such as 1.5"),
+        ("clip.mp4?end=61", "must be 0.25 to 60 seconds after `start`, which defaults to 0"),
+        ("clip.mp4?audio=x", "must be true or false"),
         ("storyboard.jpg?width=8", "is not supported for this kind of image"),
         ("thumbnail.avif", "must be jpg, png or webp: AVIF is not supported for thumbnails"),
         ("animated.mp4", "must be gif or webp: MP4 is not supported for animations"),
@@ -371,7 +398,8 @@ fn every_parameter_roundtrips() {
                 values.build(parameter.kind, parameter.kind.formats()[0]).unwrap()
             };
             let (without, variant) = (build(&[]), build(&[(parameter.name, &text)]));
-            let is_default = ["preserve", "false"].contains(&text.as_str());
+            let default = if parameter.name == "audio" { "true" } else { "false" };
+            let is_default = ["preserve", default].contains(&text.as_str());
             let name = variant.file_name();
             assert_eq!(name == without.file_name(), is_default, "{} {text}: {name}", parameter.name);
             assert_eq!(Variant::from_file_name(&name), Some(variant), "{name}");
@@ -409,6 +437,9 @@ fn rejects_other_paths() {
         "/7zzzzzzzzz0123456789abcdef/thumbnail.json",
         "/7zzzzzzzzz0123456789abcdef/animated.jpg",
         "/7zzzzzzzzz0123456789abcdef/storyboard.gif",
+        "/7zzzzzzzzz0123456789abcdef/clip.webm",
+        "/7zzzzzzzzz0123456789abcdef/clip-start_0-end_10.mp4",
+        "/7zzzzzzzzz0123456789abcdef/thumbnails/clip.mp4",
         // The file name in the key is not a URL: an image has one canonical URL.
         "/7zzzzzzzzz0123456789abcdef/thumbnail-width_200.jpg",
         "/7zzzzzzzzz0123456789abcdef/thumbnails/",
@@ -431,6 +462,7 @@ fn on_demand_thumbnail_depends_on_poster() {
         ("thumbnail.jpg?width=200&time=3", None),
         ("animated.gif?width=200", None),
         ("storyboard.jpg", None),
+        ("clip.mp4", None),
     ] {
         let variant = parse(asked).unwrap().unwrap().variant;
         assert_eq!(variant.depends_on_poster(), at.is_some(), "{asked}");
@@ -454,6 +486,8 @@ fn file_names_are_pinned() {
             "animated-start_1-end_6-width_160-fps_10-max_bytes_500000.webp",
         ),
         ("storyboard.vtt", "storyboard.vtt"),
+        ("clip.mp4?start=1.5", "clip-start_1.5-end_11.5.mp4"),
+        ("clip.mp4?end=4&audio=false", "clip-start_0-end_4-audio_false.mp4"),
     ] {
         assert_eq!(parse(url).unwrap().unwrap().variant.file_name(), name);
     }
@@ -484,6 +518,12 @@ fn rejects_noncanonical_file_names() {
         "animated-start_1.gif",
         "animated-start_1-end_20.gif",
         "storyboard-width_200.jpg",
+        "clip.mp4",
+        "clip-start_1.mp4",
+        "clip-end_10.mp4",
+        "clip-start_0-end_10-audio_true.mp4",
+        "clip-start_0-end_61.mp4",
+        "clip-start_0-end_10.webm",
         "../thumbnail.jpg",
         "thumbnail-width_200/x.jpg",
         "manifest.json",
@@ -700,10 +740,37 @@ proptest! {
     }
 
     #[test]
+    fn clip_name_and_url_roundtrip(
+        start in prop::option::of(0..=86_400_000u64),
+        length in prop::option::of(250..=60_000u64),
+        audio in prop::option::of(any::<bool>()),
+    ) {
+        let end = length.map(|length| start.unwrap_or(0) + length);
+        let pairs: Vec<_> = [
+            start.map(|ms| format!("start={}", number::format_seconds(ms))),
+            end.map(|ms| format!("end={}", number::format_seconds(ms))),
+            audio.map(|audio| format!("audio={audio}")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let request = parse(&format!("clip.mp4?{}", pairs.join("&"))).unwrap().unwrap();
+        prop_assert_eq!(Variant::from_file_name(&request.variant.file_name()), Some(request.variant));
+        let canonical = request.canonical();
+        let again = parse(canonical.strip_prefix(&format!("/{VIDEO}/")).unwrap()).unwrap().unwrap();
+        prop_assert_eq!(&again, &request);
+        prop_assert!(request.variant.is_fixed() && !request.variant.is_default());
+        let start = start.unwrap_or(0);
+        let span_ms = (start, end.unwrap_or(start + 10_000));
+        let clip = ClipParams { span_ms, has_audio: audio != Some(false) };
+        prop_assert_eq!(request.variant.clip(), Some(clip));
+    }
+
+    #[test]
     fn never_panics(path in "\\PC{0,40}", query in "\\PC{0,80}|([a-z_]{1,9}=[0-9.a-z]{0,9}&){0,9}") {
         let _ = VariantRequest::parse(&path, Some(&query));
         let _ = VariantRequest::parse(&format!("/{VIDEO}/{path}"), Some(&query));
-        for file in ["thumbnail.jpg", "animated.gif", "storyboard.vtt", "thumbnails/thumbnail.gif"] {
+        for file in ["thumbnail.jpg", "animated.gif", "storyboard.vtt", "clip.mp4", "thumbnails/thumbnail.gif"] {
             let _ = VariantRequest::parse(&format!("/{VIDEO}/{file}"), Some(&query));
         }
         let _ = Variant::from_file_name(&path);

@@ -103,7 +103,7 @@ pub fn parse(format: OutputFormat, bytes: &[u8]) -> Option<ImageHeader> {
         OutputFormat::Gif => parse_gif(bytes),
         OutputFormat::Webp => parse_webp(bytes),
         OutputFormat::Png => parse_png(bytes),
-        OutputFormat::Vtt | OutputFormat::Json => None,
+        OutputFormat::Vtt | OutputFormat::Json | OutputFormat::Mp4 => None,
     }
 }
 

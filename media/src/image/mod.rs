@@ -59,7 +59,7 @@ pub fn encode(format: OutputFormat, input: EncoderInput<'_>) -> Result<Bytes, Im
         EncoderInput::Storyboard(sheet) => (encode_storyboard(format, sheet)?, sheet.size),
     };
     match format {
-        OutputFormat::Vtt | OutputFormat::Json => Ok(bytes),
+        OutputFormat::Vtt | OutputFormat::Json | OutputFormat::Mp4 => Ok(bytes),
         OutputFormat::Jpg | OutputFormat::Png | OutputFormat::Gif | OutputFormat::Webp => {
             // To keep within a limit of bytes, an animation may also have been scaled down.
             let may_shrink = matches!(input, EncoderInput::Animation { max_bytes: Some(_), .. });
@@ -73,7 +73,9 @@ fn encode_thumbnail(format: OutputFormat, frame: &[u8], size: Size) -> Result<By
         OutputFormat::Jpg => jpeg::encode(frame, size, jpeg::POSTER_QUALITY),
         OutputFormat::Png => png::encode(frame, size),
         OutputFormat::Webp => webp::encode(frame, size, webp::POSTER_QUALITY),
-        OutputFormat::Gif | OutputFormat::Vtt | OutputFormat::Json => Err(unsupported(format)),
+        OutputFormat::Gif | OutputFormat::Vtt | OutputFormat::Json | OutputFormat::Mp4 => {
+            Err(unsupported(format))
+        }
     }
 }
 
@@ -89,9 +91,14 @@ fn encode_animation(
         (OutputFormat::Gif, Some(max_bytes)) => gif::encode_within(frames, size, fps, max_bytes),
         (OutputFormat::Webp, None) => webp::encode_animation(frames, size, fps, webp::HIGH_QUALITY),
         (OutputFormat::Webp, Some(max_bytes)) => webp::encode_animation_within(frames, size, fps, max_bytes),
-        (OutputFormat::Jpg | OutputFormat::Png | OutputFormat::Vtt | OutputFormat::Json, _) => {
-            Err(unsupported(format))
-        }
+        (
+            OutputFormat::Jpg
+            | OutputFormat::Png
+            | OutputFormat::Vtt
+            | OutputFormat::Json
+            | OutputFormat::Mp4,
+            _,
+        ) => Err(unsupported(format)),
     }
 }
 
@@ -101,7 +108,7 @@ fn encode_storyboard(format: OutputFormat, sheet: &Sheet) -> Result<Bytes, Image
         OutputFormat::Webp => webp::encode(&sheet.frame, sheet.size, webp::SHEET_QUALITY),
         OutputFormat::Vtt => Ok(sheet.tile_map.to_webvtt(SHEET_FILE_NAME).into()),
         OutputFormat::Json => Ok(sheet.tile_map.to_json(SHEET_FILE_NAME).into()),
-        OutputFormat::Png | OutputFormat::Gif => Err(unsupported(format)),
+        OutputFormat::Png | OutputFormat::Gif | OutputFormat::Mp4 => Err(unsupported(format)),
     }
 }
 
