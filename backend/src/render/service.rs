@@ -1,5 +1,4 @@
-//! Renders one on-demand image: reads the manifest, returns the stored image if there is one, and otherwise decodes,
-//! encodes and stores it.
+//! Renders one on-demand image or clip: reads the manifest, returns what is stored, and otherwise makes and stores it.
 //!
 //! An image is written with `If-None-Match: *`, so there is at most one object of it. When several functions render it
 //! concurrently, all of them return the bytes of the first write.
@@ -20,8 +19,10 @@ use tracing::{info, warn};
 use crate::error::JobError;
 use crate::lambda::Invocation;
 use crate::lambda::metrics::{self, MetricRecord, Subject, metric};
+use crate::render::clip::make_clip;
 use crate::render::http::{OnDemandRequest, RenderTarget};
 use crate::store::{PutCondition, PutOptions, Store, StoreError};
+use glimpse_media::clip::{ClipError, ClipPlan, ClipRequest};
 use glimpse_media::image::header::ImageError;
 use glimpse_media::image::{self, EncoderInput, resize};
 use glimpse_media::size::Size;
@@ -56,6 +57,15 @@ pub trait FrameSource: Send + Sync {
         size: Size,
         fps: f64,
     ) -> impl Future<Output = Result<(Vec<Bytes>, f64), JobError>> + Send;
+
+    /// Plans a clip whose samples are copied, or returns why there is none.
+    fn plan_clip(
+        &self,
+        request: ClipRequest,
+    ) -> impl Future<Output = Result<Result<ClipPlan, ClipError>, JobError>> + Send;
+
+    /// Reads the bytes of a planned clip.
+    fn read_clip(&self, plan: &ClipPlan) -> impl Future<Output = Result<Bytes, JobError>> + Send;
 }
 
 /// Opens the sources of videos.
@@ -108,7 +118,8 @@ impl From<Problem> for RenderError {
 
 /// An image in the bucket.
 struct StoredImage {
-    bytes: Bytes,
+    /// `None` for a clip, which is not returned.
+    bytes: Option<Bytes>,
     etag: String,
     /// The result for the log and the metrics.
     how: &'static str,
@@ -170,7 +181,7 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
             RenderTarget::Image(variant) => {
                 let image = self.render_image(request.video, variant, deadline, trace_id).await?;
                 let StoredImage { bytes, etag, how } = image;
-                Ok((how, crate::render::http::image_response(variant, &bytes, &etag)))
+                Ok((how, crate::render::http::image_response(variant, bytes.as_ref(), &etag)))
             }
             RenderTarget::Poster(time_ms) => {
                 let poster = self.set_poster(request.video, time_ms, deadline, trace_id).await?;
@@ -189,7 +200,7 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
         let key = Key::Output(video, variant);
         let (manifest, stored, recorded_refusal) = tokio::join!(
             self.ready_manifest(video),
-            self.existing_image(&key, "found"),
+            self.existing_image(&key, variant, "found"),
             self.recorded_refusal(video, variant)
         );
         let manifest = manifest?;
@@ -210,7 +221,8 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
             Some(_) => Err(JobError::Rejected(Code::TimedOut).into()),
             None => Err(JobError::internal("the invocation ended before the work was done").into()),
         };
-        let encoded = timeout_at(encode_deadline.unwrap_or(deadline), make_image(&source, variant)).await;
+        let encoded =
+            timeout_at(encode_deadline.unwrap_or(deadline), make_image(&source, variant, &manifest)).await;
         let bytes = match encoded.unwrap_or_else(timeout_error) {
             Ok(bytes) => bytes,
             Err(error) => {
@@ -243,8 +255,19 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
         Problem::new(if is_processing { Code::Processing } else { Code::NotFound })
     }
 
-    async fn existing_image(&self, key: &Key, how: &'static str) -> Result<Option<StoredImage>, RenderError> {
-        match self.store.get(key, MAX_IMAGE_BYTES as u64).await {
+    async fn existing_image(
+        &self,
+        key: &Key,
+        variant: Variant,
+        how: &'static str,
+    ) -> Result<Option<StoredImage>, RenderError> {
+        let read = match variant.clip() {
+            Some(_) => self.store.head(key).await.map(|head| (head, None)),
+            None => {
+                self.store.get(key, MAX_IMAGE_BYTES as u64).await.map(|(head, bytes)| (head, Some(bytes)))
+            }
+        };
+        match read {
             Ok((head, bytes)) => Ok(Some(StoredImage { bytes, etag: head.etag, how })),
             Err(StoreError::NotFound) => Ok(None),
             Err(error) => Err(JobError::storage(error).into()),
@@ -266,10 +289,13 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
         };
         for _ in 0..WRITE_ATTEMPTS {
             match self.store.put(key, bytes.clone(), options).await {
-                Ok(etag) => return Ok(StoredImage { bytes, etag, how: "made" }),
+                Ok(etag) => {
+                    let bytes = Some(bytes).filter(|_| variant.clip().is_none());
+                    return Ok(StoredImage { bytes, etag, how: "made" });
+                }
                 Err(StoreError::AlreadyExists) => {
                     // If it was deleted again in the meantime, the loop retries the write.
-                    if let Some(winner) = self.existing_image(key, "lost").await? {
+                    if let Some(winner) = self.existing_image(key, variant, "lost").await? {
                         return Ok(winner);
                     }
                 }
@@ -283,9 +309,10 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
 
 /// Rejects a time after the end of the video.
 fn check_time(variant: Variant, duration_ms: u64) -> Result<(), Problem> {
+    let clip_span_ms = variant.clip().map(|clip| clip.span_ms);
     match (
         variant.thumbnail().and_then(|still| still.time_ms),
-        variant.animation().and_then(|moving| moving.span_ms),
+        variant.animation().and_then(|moving| moving.span_ms).or(clip_span_ms),
     ) {
         (Some(time), _) => check_within_duration("time", time, duration_ms),
         (_, Some((start, _))) => check_within_duration("start", start, duration_ms),
@@ -319,7 +346,14 @@ pub fn check_within_duration(name: &str, at_ms: u64, duration_ms: u64) -> Result
     Err(Problem::with_detail(Code::BadParameter, detail))
 }
 
-async fn make_image<C: FrameSource>(source: &C, variant: Variant) -> Result<Bytes, RenderError> {
+async fn make_image<C: FrameSource>(
+    source: &C,
+    variant: Variant,
+    manifest: &Manifest,
+) -> Result<Bytes, RenderError> {
+    if let Some(clip) = variant.clip() {
+        return make_clip(source, clip, manifest.source.duration_ms).await;
+    }
     let bytes = if let Some(still) = variant.thumbnail() {
         make_thumbnail(source, still, variant.format()).await?
     } else if let Some(moving) = variant.animation() {

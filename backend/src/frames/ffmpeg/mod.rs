@@ -115,6 +115,7 @@ impl FfmpegSource {
             (VariantKind::Thumbnail, None) => KindFrames::Poster(poster::choose(self).await?, None),
             (VariantKind::Animation, None) => KindFrames::Animation(animation::animation(self, None).await?),
             (VariantKind::Storyboard, None) => KindFrames::Storyboard(tiles::storyboard(self, None).await?),
+            (VariantKind::Clip, _) => return Err(JobError::internal("a clip is not a default output")),
         };
         exit_status::check_source(self.proxy.first_error())?;
         Ok(frames)
