@@ -84,7 +84,7 @@ mod tests {
         );
         let manifest =
             glimpse_contract::Json::parse(manifest.as_bytes()).and_then(|json| Manifest::from_json(&json));
-        let keys = ["animated.gif", "poster.json", "thumbnail-time_1.jpg"]
+        let keys = ["animated.gif", "poster.json", "thumbnail-time_1.jpg", "clip-start_0-end_10.mp4"]
             .map(|name| format!("{}{name}", Key::media_prefix(video)));
         assert_eq!(
             without_id(paths_for_keys(video, &keys, manifest.as_ref())),
@@ -95,6 +95,7 @@ mod tests {
                 "/v/storyboard.vtt?v=01234567",
                 "/v/storyboard.vtt?format=webp",
                 "/v/thumbnail.jpg?time=1",
+                "/v/clip.mp4?start=0&end=10",
                 "/v",
                 "/v/meta.json"
             ]
