@@ -10,6 +10,7 @@ mod receiver;
 mod support;
 
 mod backfill;
+mod clip;
 mod colors;
 mod concealed;
 mod decoder;

@@ -54,6 +54,7 @@ impl ProcessedVideo {
                 VariantKind::Thumbnail => limits::THUMBNAIL_WIDTH,
                 VariantKind::Animation => limits::ANIMATION_WIDTH,
                 VariantKind::Storyboard => 1920,
+                VariantKind::Clip => continue,
             };
             assert!(output.width <= most, "{} is too wide", output.variant);
         }

@@ -2,7 +2,7 @@
 //! the correct problem.
 #![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,8 +16,9 @@ use glimpse_backend::store::memory::MemoryStore;
 use glimpse_backend::store::{PutCondition, PutOptions, Store as _, StoreError};
 use glimpse_contract::{
     Code, Key, MANIFEST_VERSION, Manifest, OutputFormat, Owner, Poster, ReadStats, Rejection, Source, State,
-    Timings, VideoId, Visibility,
+    Timings, VideoId, Visibility, limits,
 };
+use glimpse_media::clip::{ClipError, ClipPlan, ClipRequest, ReencodeReason};
 use glimpse_media::image::header;
 use glimpse_media::plan::TileTimes;
 use glimpse_media::size::Size;
@@ -26,6 +27,8 @@ use tokio::sync::Barrier;
 use tokio::time::Instant;
 
 const GRANTED_MS: u64 = 1_700_000_000_000;
+const REFUSED: &str = ".refused.json";
+const CLIP_HEADER: &[u8] = b"moov";
 const DISPLAY_SIZE: Size = Size { width: 320, height: 180 };
 
 fn video() -> VideoId {
@@ -69,6 +72,11 @@ struct FakeFrameState {
     frame_error: Mutex<Option<JobError>>,
     /// All renders wait here with a frame, so that they write at the same time.
     barrier: Mutex<Option<Arc<Barrier>>>,
+    clip_requests: Mutex<Vec<ClipRequest>>,
+    clip_error: Mutex<Option<ClipError>>,
+    /// The number of bytes of a clip after its header.
+    clip_bytes: AtomicU64,
+    clip_reads: AtomicU32,
     /// Makes each frame different.
     varies_frames: AtomicBool,
 }
@@ -132,6 +140,22 @@ impl FrameSource for FakeFrameSource {
         self.0.tile_requests.lock().unwrap().push((*tile_times, size));
         Ok((0..tile_times.count()).map(|tile| frame(size, tile as u8)).collect())
     }
+
+    async fn plan_clip(&self, request: ClipRequest) -> Result<Result<ClipPlan, ClipError>, JobError> {
+        self.0.clip_requests.lock().unwrap().push(request);
+        let error = *self.0.clip_error.lock().unwrap();
+        let ranges = vec![0..self.0.clip_bytes.load(Ordering::Relaxed)];
+        let total_bytes = ranges[0].end + CLIP_HEADER.len() as u64;
+        let ClipRequest { start_ms, end_ms, has_audio } = request;
+        let header = Bytes::from_static(CLIP_HEADER);
+        let plan = ClipPlan { header, ranges, total_bytes, start_ms, end_ms, has_audio };
+        Ok(error.map_or(Ok(plan), Err))
+    }
+
+    async fn read_clip(&self, plan: &ClipPlan) -> Result<Bytes, JobError> {
+        self.0.clip_reads.fetch_add(1, Ordering::Relaxed);
+        Ok([CLIP_HEADER, &vec![7; plan.ranges[0].end as usize]].concat().into())
+    }
 }
 
 #[derive(Debug)]
@@ -173,6 +197,14 @@ impl RenderFixture {
         let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
         assert_eq!(body["status"], answer["statusCode"]);
         (answer["statusCode"].as_u64().unwrap(), body["code"].as_str().unwrap().to_owned())
+    }
+
+    /// The detail of a rejected parameter.
+    async fn problem_detail(&self, name: &str) -> String {
+        let answer = self.render(name).await.result.unwrap();
+        let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
+        assert_eq!(body["code"], "bad_parameter", "{body}");
+        body["detail"].as_str().unwrap().to_owned()
     }
 
     /// The image in a response.
@@ -230,6 +262,68 @@ async fn image_is_rendered_once_then_reused() {
 
     assert_eq!(scene.image(name).await, (bytes, content_type, etag));
     assert_eq!((scene.open_count(), scene.stored_names()), (1, vec![name.to_owned()]));
+}
+
+/// A clip may be larger than the response of a function: only its ETag is returned.
+#[tokio::test]
+async fn clip_is_stored_and_not_returned() {
+    let scene = RenderFixture::ready().await;
+    scene.frames.0.clip_bytes.store(1_000, Ordering::Relaxed);
+    let name = "clip-start_1.5-end_3-audio_false.mp4";
+    let answer = scene.render(name).await.result.unwrap();
+    assert_eq!((&answer["statusCode"], &answer["body"]), (&json!(204), &Value::Null));
+    let expected = ClipRequest { start_ms: 1_500, end_ms: 3_000, has_audio: false };
+    assert_eq!(*scene.frames.0.clip_requests.lock().unwrap(), [expected]);
+
+    let key: Key = format!("media/{}/{name}", video()).parse().unwrap();
+    let stored = scene.service.store.object(&key).unwrap();
+    assert_eq!((&stored.bytes[..5], stored.bytes.len()), (&b"moov\x07"[..], 1_004));
+    assert_eq!(answer["headers"]["etag"], stored.head.etag);
+    assert_eq!(stored.head.content_type, "video/mp4");
+    assert_eq!(stored.head.visibility.as_deref(), Some("signed"));
+
+    assert_eq!(scene.render(name).await.result.unwrap(), answer);
+    assert_eq!((scene.open_count(), scene.stored_names()), (1, vec![name.to_owned()]));
+}
+
+#[tokio::test]
+async fn too_large_clip_is_not_read() {
+    let scene = RenderFixture::ready().await;
+    scene.frames.0.clip_bytes.store(limits::MAX_CLIP_BYTES, Ordering::Relaxed);
+    let name = "clip-start_0-end_8.mp4";
+    let detail = scene.problem_detail(name).await;
+    assert_eq!(detail, "The clip has 100000004 bytes; the limit is 100000000. Request a shorter one.");
+    *scene.frames.0.clip_error.lock().unwrap() = Some(ClipError::TooLarge);
+    let other = scene.problem_detail("clip-start_0-end_7.mp4").await;
+    assert!(other.contains("100000000 bytes"), "{other}");
+    assert_eq!(scene.frames.0.clip_reads.load(Ordering::Relaxed), 0);
+    assert_eq!(
+        scene.stored_names(),
+        [format!("clip-start_0-end_7.mp4{REFUSED}"), format!("{name}{REFUSED}")]
+    );
+    scene.problem_detail(name).await;
+    assert_eq!(scene.open_count(), 2, "the refusal must be recorded");
+}
+
+#[tokio::test]
+async fn clip_of_another_codec_has_10_s() {
+    let scene = RenderFixture::with_manifest(&Manifest {
+        source: Source { width: 1920, height: 1080, duration_ms: 60_000, ..Source::default() },
+        ..manifest()
+    })
+    .await;
+    *scene.frames.0.clip_error.lock().unwrap() = Some(ClipError::Reencode(ReencodeReason::Codec));
+    let detail = scene.problem_detail("clip-start_1-end_11.001.mp4").await;
+    assert!(detail.contains("at most 10 seconds after `start`"), "{detail}");
+    scene.render("clip-start_1-end_11.mp4").await.result.unwrap();
+    // The end of the video counts.
+    scene.render("clip-start_55-end_85.mp4").await.result.unwrap();
+    let requests = scene.frames.0.animation_requests.lock().unwrap().clone();
+    let size = DISPLAY_SIZE;
+    assert_eq!(requests, [(Some((1_000, 11_000)), size, 30.0), (Some((55_000, 60_000)), size, 30.0)]);
+    *scene.frames.0.clip_error.lock().unwrap() = Some(ClipError::Empty);
+    let detail = scene.problem_detail("clip-start_60-end_61.mp4").await;
+    assert!(detail.contains("`start` is after the end"), "{detail}");
 }
 
 #[tokio::test]
@@ -476,7 +570,7 @@ async fn video_that_is_not_ready_opens_no_source() {
 #[tokio::test]
 async fn rejects_times_and_names_out_of_range() {
     let scene = RenderFixture::ready().await;
-    for name in ["thumbnail-time_8.001.jpg", "animated-start_8.001-end_9.gif"] {
+    for name in ["thumbnail-time_8.001.jpg", "animated-start_8.001-end_9.gif", "clip-start_8.001-end_9.mp4"] {
         assert_eq!(scene.problem(name).await, (400, "bad_parameter".into()), "{name}");
     }
     for name in ["manifest.json", "thumbnail.gif", "thumbnail-width_640.jpg", "../manifest.json", ""] {

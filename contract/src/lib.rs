@@ -42,7 +42,7 @@ pub use manifest::{
 pub use problem::{Cause, Code, Problem};
 pub use trace::{TRACEPARENT, TraceId};
 pub use variant::{
-    AnimationParams, BadParameter, Bounds, Fit, Orientation, OutputFormat, PARAMETERS, Parameter,
+    AnimationParams, BadParameter, Bounds, ClipParams, Fit, Orientation, OutputFormat, PARAMETERS, Parameter,
     ParameterType, REVISION_LEN, StoryboardParams, ThumbnailParams, TileSpacing, Variant, VariantKind,
     VariantRequest, poster_target_name, revision_from_etag,
 };

@@ -39,6 +39,15 @@ pub const MIN_SPAN_MS: u64 = 250;
 pub const MAX_SPAN_MS: u64 = 10_000;
 /// Length of an animation with a `start` and without an `end`, in milliseconds, the same as Mux.
 pub const DEFAULT_SPAN_MS: u64 = 5_000;
+/// Minimum length of a requested clip, in milliseconds.
+pub const MIN_CLIP_MS: u64 = 250;
+/// Maximum length of a requested clip, in milliseconds.
+pub const MAX_CLIP_MS: u64 = 60_000;
+/// Length of a clip without an `end`, in milliseconds.
+pub const DEFAULT_CLIP_MS: u64 = 10_000;
+/// Maximum number of bytes of a clip. The function that makes it holds it in memory, and reads and writes it within its
+/// time of half a minute.
+pub const MAX_CLIP_BYTES: u64 = 100_000_000;
 /// Minimum `max_bytes`: no encoder can reach less.
 pub const MIN_MAX_BYTES: u64 = 10_000;
 /// Maximum `max_bytes`.

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use glimpse_media::clip::{self, ClipRequest};
 use glimpse_media::container::{SNIFF_BYTES, sniff as sniffed};
 use glimpse_media::demux::buffer::SparseBuffer;
 use glimpse_media::demux::demuxer::{Demuxer, Sample, SampleRequest, SeekMode};
@@ -61,6 +62,59 @@ pub(crate) fn digest(bytes: &[u8]) {
     drive_excerpt(mov::open, bytes);
     drive_excerpt(mkv::open, bytes);
     drive_excerpt(flash::open, bytes);
+}
+
+/// Reads arbitrary bytes as a file, and cuts clips out of it.
+pub(crate) fn clip(bytes: &[u8]) {
+    drive_clip(mov::open, bytes);
+    drive_clip(mkv::open, bytes);
+    drive_clip(flash::open, bytes);
+    drive_clip(flash::open_by_bisection, bytes);
+}
+
+/// Plans clips, and reads them again.
+fn drive_clip<M: Demuxer>(open: impl Fn(&SparseBuffer) -> Result<M, ReadError>, bytes: &[u8]) {
+    /// Overlapping samples can add up to far more than the file has.
+    const MAX_CLIP_BYTES: u64 = 1 << 20;
+    let source = Bytes::copy_from_slice(bytes);
+    let mut buffer = SparseBuffer::new(source.len() as u64);
+    buffer.insert(0, &source.slice(..source.len().min(PREFETCHED_BYTES)));
+    let Some(demuxer) = read_until_ready(&source, &mut buffer, open) else { return };
+    let length_ms = plan::ms_from_ticks(demuxer.track(), demuxer.track().duration);
+    for (start_ms, end_ms) in [
+        (0, u64::MAX),
+        (length_ms / 3, length_ms / 3 + 700),
+        (length_ms.saturating_sub(1), length_ms + 1),
+        (length_ms, u64::MAX),
+        (u64::MAX - 1, u64::MAX),
+    ] {
+        let request = ClipRequest { start_ms, end_ms, has_audio: true };
+        let planned =
+            read_within_steps(4, &source, &mut buffer, |known| clip::plan(&demuxer, known, request));
+        let Some(Ok(planned)) = planned else { continue };
+        let data: u64 = planned.ranges.iter().map(|range| range.end - range.start).sum();
+        assert_eq!(planned.total_bytes, planned.header.len() as u64 + data);
+        assert!(
+            start_ms <= planned.start_ms && planned.start_ms < planned.end_ms && planned.end_ms <= end_ms
+        );
+        assert!(
+            planned.ranges.iter().all(|range| range.start < range.end && range.end <= source.len() as u64)
+        );
+        if planned.total_bytes > MAX_CLIP_BYTES {
+            continue;
+        }
+        let mut file = planned.header.to_vec();
+        for range in &planned.ranges {
+            file.extend_from_slice(&source[range.start as usize..range.end as usize]);
+        }
+        let mut clip_buffer = SparseBuffer::new(file.len() as u64);
+        clip_buffer.insert(0, &file.into());
+        let reopened =
+            mov::open(&clip_buffer).unwrap_or_else(|fault| panic!("the clip cannot be read: {fault:?}"));
+        assert_eq!(reopened.track().codec, "h264");
+        let sound = reopened.find_audio(&clip_buffer, 0..u64::MAX).unwrap_or_default();
+        assert_eq!(sound.is_some_and(|run| !run.samples.is_empty()), planned.has_audio);
+    }
 }
 
 /// Plans, fetches and writes excerpts, and reads them again.

@@ -3,6 +3,7 @@
 //! that the caller sets.
 
 mod bits;
+pub mod clip;
 pub mod codec;
 pub mod container;
 pub mod demux;

@@ -221,6 +221,73 @@ fn f8_oversized_sample_tables_end_with_the_budget() {
     read("top-level boxes", mp4::open, [&boxes[..], &movie(&[], &tables(1, 1000, 100))].concat());
 }
 
+/// Opens a file and reads all of its sound, and checks that this takes no more steps than the file's budget.
+fn read_sound<M: Demuxer>(
+    name: &str,
+    open: impl Fn(&SparseBuffer) -> Result<M, ReadError>,
+    file: Vec<u8>,
+) -> Result<usize, ReadEnd> {
+    let source = Bytes::from(file);
+    let mut buffer = SparseBuffer::new(source.len() as u64);
+    let found = read_until_ready(&source, &mut buffer, open).and_then(|movie| {
+        let run = read_until_ready(&source, &mut buffer, |known| movie.find_audio(known, 0..u64::MAX))?;
+        Ok(run.map_or(0, |run| run.samples.len()))
+    });
+    let used = buffer.budget().used_steps();
+    eprintln!("{name:45} {:9} bytes {used:10} steps: {found:?}", source.len());
+    let most = WorkBudget::max_steps(source.len() as u64) + TOLERANCE_STEPS;
+    assert!(used <= most, "{name}: {used} steps for {} bytes", source.len());
+    found
+}
+
+/// A movie with a short video and an AAC track with these tables and edits.
+fn movie_with_sound(edits: &[u8], tables: &[Vec<u8>]) -> Vec<u8> {
+    let decoder = [&[4, 17, 0x40, 0x15][..], &[0; 11], &[5, 2, 0x12, 0x10]].concat();
+    let esds = boxed(*b"esds", &[&[0, 0, 0, 0, 3, decoder.len() as u8 + 3, 0, 0, 0][..], &decoder].concat());
+    let sound = [&[0, 0, 0, 0, 0, 0, 0, 1][..], &[0; 8], &[0, 2, 0, 16], &[0; 8], &esds].concat();
+    let entry = boxed(*b"stsd", &[words(&[0, 1]), boxed(*b"mp4a", &sound)].concat());
+    let stbl = boxed(*b"stbl", &[&[entry], tables].concat().concat());
+    let handler = boxed(*b"hdlr", b"\0\0\0\0\0\0\0\0soun\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    let media = [boxed(*b"mdhd", &words(&[0, 0, 0, 44_100, 0, 0])), handler, boxed(*b"minf", &stbl)].concat();
+    let header = [words(&[1, 0, 0, 2, 0, 0]), vec![0; 60]].concat();
+    let body = [boxed(*b"tkhd", &header), edits.to_vec(), boxed(*b"mdia", &media)].concat();
+    let video = movie(&[], &self::tables(1, 10, 100));
+    boxed(*b"moov", &[&video[8..], &boxed(*b"trak", &body)].concat())
+}
+
+#[test]
+fn f8_oversized_sound_tables_end_with_the_budget() {
+    let data = boxed(*b"mdat", &vec![7; 4 * MEGABYTE]);
+    let film = |edits: &[u8], tables: &[Vec<u8>]| [&data[..], &movie_with_sound(edits, tables)].concat();
+    assert_eq!(read_sound("plain", mp4::open, film(&[], &tables(1, 1000, 100))), Ok(1000));
+    for (name, tables) in [
+        ("one sample per byte", tables(1, 4_000_000, 1)),
+        ("billions of one-byte samples", tables(1, u32::MAX, 1)),
+        ("billions of empty samples", tables(1, u32::MAX, 0)),
+        ("a thousand chunks at one offset", tables(1000, 4000, 1)),
+    ] {
+        let _ = read_sound(name, mp4::open, film(&[], &tables));
+    }
+    // Each of many edits presents all samples again.
+    let edits = [
+        words(&[0, 500]),
+        [words(&[1000, 0, 0x1_0000]), words(&[1, u32::MAX, 0x1_0000])].concat().repeat(250),
+    ];
+    let edits = boxed(*b"edts", &boxed(*b"elst", &edits.concat()));
+    let _ = read_sound("edits that repeat all samples", mp4::open, film(&edits, &tables(1, 4_000_000, 1)));
+    let (shown, _) = fragments();
+    let fragment = fragment_of_runs(2, 1, 3 * MEGABYTE);
+    let _ = read_sound("fragments", mp4::open, with_boxes(&shown, &fragment.repeat(4)));
+    let (head, clusters) = matroska_film();
+    let one = [&[0xa3, 0x41, 0x05, 0x82, 0, 0, 0x84, 0xff][..], &[0; 256]].concat();
+    let cluster = [&[0x1f, 0x43, 0xb6, 0x75, 0xff, 0xe7, 0x81, 9][..], &one.repeat(40_000)].concat();
+    let _ = read_sound("laced frames", matroska::open, [&head[..], &clusters, &cluster].concat());
+    let sound =
+        [flv_tag(8, 0, &[0xaf, 0, 0x12, 0x10]), flv_tag(8, 0, &[0xaf, 1, 0]).repeat(1_000_000)].concat();
+    let flash = corpus("flv/plain.flv");
+    let _ = read_sound("tiny sound tags", flv::open, [&flash[..13], &sound, &flash[13..]].concat());
+}
+
 /// A video of more than 8 MB, which is searched: its fragments, `between`, its fragments again, `behind`.
 fn large_film(between: &[u8], behind: &[u8]) -> Vec<u8> {
     let (film, _) = fragments();

@@ -158,6 +158,11 @@ fn any_file_becomes_a_readable_excerpt() {
 }
 
 #[test]
+fn clip_of_any_file_is_readable() {
+    run(drive::clip, &["mp4", "matroska", "flv"], &["mp4.dict", "matroska.dict", "flv.dict"], 7);
+}
+
+#[test]
 fn f1_f3_sniff_never_panics() {
     run(drive::sniff, &["sniff", "mp4", "matroska"], &["sniff.dict"], 5);
 }

@@ -44,6 +44,22 @@ pub fn ts(seconds: u32, size: &str) -> Vec<u8> {
     fs::read(path).expect("ffmpeg has written it")
 }
 
+/// An MP4 of this many seconds and megabits per second, which consists of filler for the most part.
+///
+/// # Panics
+/// If ffmpeg fails.
+pub fn filled(seconds: u32, megabits: u32) -> Vec<u8> {
+    let folder = TempDir::new().expect("a temporary folder");
+    let path = folder.path().join("clip.mp4");
+    let video = format!("testsrc2=duration={seconds}:size=320x180:rate=10");
+    let rate = format!("{megabits}M");
+    let h264 = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "20"];
+    let fixed = ["-x264-params", "nal-hrd=cbr", "-b:v", &rate, "-minrate", &rate, "-maxrate", &rate];
+    let rest = ["-bufsize", &rate, "-movflags", "+faststart"];
+    ffmpeg(&[&["-f", "lavfi", "-i", &video], &h264[..], &fixed[..], &rest[..]].concat(), &path);
+    fs::read(path).expect("ffmpeg has written it")
+}
+
 /// Writes the clip of [`clip`] to a file.
 ///
 /// # Panics

@@ -14,6 +14,7 @@ use crate::frames::{DecodedFrames, KindFrames};
 use crate::source::proxy::SourceProxy;
 use crate::source::reader::{IoStats, OpenError, RangeReader};
 use crate::store::Store;
+use glimpse_media::clip::{ClipError, ClipPlan, ClipRequest, ReencodeReason};
 use glimpse_media::container::Container;
 use glimpse_media::plan::TileTimes;
 use glimpse_media::probe::MediaInfo;
@@ -288,6 +289,33 @@ impl<S: Store> SourceFrames<S> {
                 return Ok(frames);
             }
         }
+    }
+
+    /// Plans a clip whose samples are copied. Those of a source that ffmpeg reads cannot be.
+    ///
+    /// # Errors
+    /// The outer error: any error that ends the job. The inner error: why there is no such clip.
+    pub async fn plan_clip(&mut self, request: ClipRequest) -> Result<Result<ClipPlan, ClipError>, JobError> {
+        loop {
+            let result = match &mut self.demuxed {
+                DemuxedSource::Native(native) => native.plan_clip(request).await,
+                DemuxedSource::Ffmpeg(_) => Ok(Err(ClipError::Reencode(ReencodeReason::Format))),
+            };
+            if let Some(planned) = self.resolve(result, &mut ignore_event).await? {
+                return Ok(planned);
+            }
+        }
+    }
+
+    /// Reads the bytes of a planned clip.
+    ///
+    /// # Errors
+    /// The error of the storage, or the source was deleted or replaced.
+    pub async fn read_clip(&self, plan: &ClipPlan) -> Result<Bytes, JobError> {
+        let bytes = self.reader.read_concatenated(&plan.header, &plan.ranges).await?;
+        let IoStats { requests, bytes: read_bytes, .. } = self.reader.stats();
+        tracing::info!(clip_bytes = bytes.len(), read_bytes, requests, "copied the samples");
+        Ok(bytes)
     }
 
     /// The value of a result; `None` if the work must be repeated, because ffmpeg has opened the source after the

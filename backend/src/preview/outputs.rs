@@ -37,6 +37,7 @@ pub fn encode_all(frames: &DecodedFrames) -> Result<EncodedOutputs, ImageError> 
         VariantKind::Thumbnail => Some(poster_input(&frames.poster)),
         VariantKind::Animation => Some(animation_input(&frames.animation)),
         VariantKind::Storyboard => Some(EncoderInput::Storyboard(&sheet)),
+        VariantKind::Clip => None,
     })
 }
 

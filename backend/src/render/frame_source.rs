@@ -1,4 +1,4 @@
-//! Decodes frames of a video that is ready for on-demand images.
+//! Decodes frames, and copies samples, of a video that is ready for on-demand images and clips.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use crate::frames::time_budget::TimeBudget;
 use crate::render::service::{FrameSource, OpenFrameSource};
 use crate::source::reader::RangeReader;
 use crate::store::{Store, StoreError};
+use glimpse_media::clip::{ClipError, ClipPlan, ClipRequest};
 use glimpse_media::plan::TileTimes;
 use glimpse_media::size::Size;
 
@@ -128,5 +129,15 @@ impl<S: Store> FrameSource for OpenedSource<S> {
     async fn tile_frames(&self, tile_times: &TileTimes, size: Size) -> Result<Vec<Bytes>, JobError> {
         let decode = async { self.frames.lock().await.tile_frames(tile_times, size).await };
         run_until(self.deadline, decode).await
+    }
+
+    async fn plan_clip(&self, request: ClipRequest) -> Result<Result<ClipPlan, ClipError>, JobError> {
+        let plan = async { self.frames.lock().await.plan_clip(request).await };
+        run_until(self.deadline, plan).await
+    }
+
+    async fn read_clip(&self, plan: &ClipPlan) -> Result<Bytes, JobError> {
+        let read = async { self.frames.lock().await.read_clip(plan).await };
+        run_until(self.deadline, read).await
     }
 }

@@ -106,12 +106,13 @@ pub fn parse(event: &Value) -> Result<OnDemandRequest, Problem> {
     Ok(request)
 }
 
-/// The response with an image. An image that is too large for a response stays in the bucket, and the status is 204.
-pub fn image_response(variant: Variant, bytes: &Bytes, etag: &str) -> Value {
+/// The response with an image. A clip, or an image that is too large for a response, stays in the bucket, and the status
+/// is 204.
+pub fn image_response(variant: Variant, bytes: Option<&Bytes>, etag: &str) -> Value {
     let content_type = variant.format().content_type();
-    if bytes.len() > MAX_RESPONSE_IMAGE_BYTES {
+    let Some(bytes) = bytes.filter(|bytes| bytes.len() <= MAX_RESPONSE_IMAGE_BYTES) else {
         return json!({ "statusCode": 204, "headers": { "etag": etag, "cache-control": "no-store" } });
-    }
+    };
     json!({
         "statusCode": 200,
         "headers": { "content-type": content_type, "etag": etag, "cache-control": "no-store" },
@@ -219,17 +220,20 @@ mod tests {
     fn response_snapshots() {
         let variant = Variant::from_file_name("thumbnail.jpg").unwrap();
         assert_eq!(
-            image_response(variant, &Bytes::from_static(b"\xff\xd8"), "\"e\""),
+            image_response(variant, Some(&Bytes::from_static(b"\xff\xd8")), "\"e\""),
             json!({
                 "statusCode": 200,
                 "headers": { "content-type": "image/jpeg", "etag": "\"e\"", "cache-control": "no-store" },
                 "body": "/9g=", "isBase64Encoded": true,
             })
         );
-        let large = image_response(variant, &Bytes::from(vec![0; MAX_RESPONSE_IMAGE_BYTES + 1]), "\"e\"");
-        assert_eq!((&large["statusCode"], &large["body"]), (&json!(204), &Value::Null));
-        let longest =
-            image_response(variant, &Bytes::from(vec![0; MAX_RESPONSE_IMAGE_BYTES]), "\"e\"").to_string();
+        for bytes in [None, Some(&Bytes::from(vec![0; MAX_RESPONSE_IMAGE_BYTES + 1]))] {
+            let stored = image_response(variant, bytes, "\"e\"");
+            assert_eq!((&stored["statusCode"], &stored["body"]), (&json!(204), &Value::Null));
+            assert_eq!(stored["headers"]["etag"], "\"e\"");
+        }
+        let longest = Bytes::from(vec![0; MAX_RESPONSE_IMAGE_BYTES]);
+        let longest = image_response(variant, Some(&longest), "\"e\"").to_string();
         assert!(longest.len() < 6 * 1024 * 1024 + 1, "{}", longest.len());
         let problem = problem_response(&Problem::new(Code::SourceGone), "r1");
         assert_eq!(problem["statusCode"], 410);

@@ -1,5 +1,6 @@
-//! The `render` function: on-demand images, and posters that the owner chooses.
+//! The `render` function: on-demand images and clips, and posters that the owner chooses.
 
+mod clip;
 pub mod frame_source;
 pub mod http;
 mod poster;

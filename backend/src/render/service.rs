@@ -1,5 +1,4 @@
-//! Renders one on-demand image: reads the manifest, returns the stored image if there is one, and otherwise decodes,
-//! encodes and stores it.
+//! Renders one on-demand image or clip: reads the manifest, returns what is stored, and otherwise makes and stores it.
 //!
 //! An image is written with `If-None-Match: *`, so there is at most one object of it. When several functions render it
 //! concurrently, all of them return the bytes of the first write.
@@ -20,8 +19,10 @@ use tracing::{info, warn};
 use crate::error::JobError;
 use crate::lambda::Invocation;
 use crate::lambda::metrics::{self, MetricRecord, Subject, metric};
+use crate::render::clip::make_clip;
 use crate::render::http::{OnDemandRequest, RenderTarget};
 use crate::store::{PutCondition, PutOptions, Store, StoreError};
+use glimpse_media::clip::{ClipError, ClipPlan, ClipRequest};
 use glimpse_media::image::header::ImageError;
 use glimpse_media::image::storyboard::StoryboardPlan;
 use glimpse_media::image::{self, EncoderInput, blur, play_button, resize};
@@ -65,6 +66,15 @@ pub trait FrameSource: Send + Sync {
         tile_times: &TileTimes,
         size: Size,
     ) -> impl Future<Output = Result<Vec<Bytes>, JobError>> + Send;
+
+    /// Plans a clip whose samples are copied, or returns why there is none.
+    fn plan_clip(
+        &self,
+        request: ClipRequest,
+    ) -> impl Future<Output = Result<Result<ClipPlan, ClipError>, JobError>> + Send;
+
+    /// Reads the bytes of a planned clip.
+    fn read_clip(&self, plan: &ClipPlan) -> impl Future<Output = Result<Bytes, JobError>> + Send;
 }
 
 /// Opens the sources of videos.
@@ -117,7 +127,8 @@ impl From<Problem> for RenderError {
 
 /// An image in the bucket.
 struct StoredImage {
-    bytes: Bytes,
+    /// `None` for a clip, which is not returned.
+    bytes: Option<Bytes>,
     etag: String,
     /// The result for the log and the metrics.
     how: &'static str,
@@ -179,7 +190,7 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
             RenderTarget::Image(variant) => {
                 let image = self.render_image(request.video, variant, deadline, trace_id).await?;
                 let StoredImage { bytes, etag, how } = image;
-                Ok((how, crate::render::http::image_response(variant, &bytes, &etag)))
+                Ok((how, crate::render::http::image_response(variant, bytes.as_ref(), &etag)))
             }
             RenderTarget::Poster(time_ms) => {
                 let poster = self.set_poster(request.video, time_ms, deadline, trace_id).await?;
@@ -198,7 +209,7 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
         let key = Key::Output(video, variant);
         let (manifest, stored, recorded_refusal) = tokio::join!(
             self.ready_manifest(video),
-            self.existing_image(&key, "found"),
+            self.existing_image(&key, variant, "found"),
             self.recorded_refusal(video, variant)
         );
         let manifest = manifest?;
@@ -258,8 +269,19 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
         Problem::new(if is_processing { Code::Processing } else { Code::NotFound })
     }
 
-    async fn existing_image(&self, key: &Key, how: &'static str) -> Result<Option<StoredImage>, RenderError> {
-        match self.store.get(key, MAX_IMAGE_BYTES as u64).await {
+    async fn existing_image(
+        &self,
+        key: &Key,
+        variant: Variant,
+        how: &'static str,
+    ) -> Result<Option<StoredImage>, RenderError> {
+        let read = match variant.clip() {
+            Some(_) => self.store.head(key).await.map(|head| (head, None)),
+            None => {
+                self.store.get(key, MAX_IMAGE_BYTES as u64).await.map(|(head, bytes)| (head, Some(bytes)))
+            }
+        };
+        match read {
             Ok((head, bytes)) => Ok(Some(StoredImage { bytes, etag: head.etag, how })),
             Err(StoreError::NotFound) => Ok(None),
             Err(error) => Err(JobError::storage(error).into()),
@@ -281,10 +303,13 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
         };
         for _ in 0..WRITE_ATTEMPTS {
             match self.store.put(key, bytes.clone(), options).await {
-                Ok(etag) => return Ok(StoredImage { bytes, etag, how: "made" }),
+                Ok(etag) => {
+                    let bytes = Some(bytes).filter(|_| variant.clip().is_none());
+                    return Ok(StoredImage { bytes, etag, how: "made" });
+                }
                 Err(StoreError::AlreadyExists) => {
                     // If it was deleted again in the meantime, the loop retries the write.
-                    if let Some(winner) = self.existing_image(key, "lost").await? {
+                    if let Some(winner) = self.existing_image(key, variant, "lost").await? {
                         return Ok(winner);
                     }
                 }
@@ -318,9 +343,10 @@ fn check_encoder(variant: Variant) -> Result<(), Problem> {
 
 /// Rejects a time after the end of the video.
 fn check_time(variant: Variant, duration_ms: u64) -> Result<(), Problem> {
+    let clip_span_ms = variant.clip().map(|clip| clip.span_ms);
     match (
         variant.thumbnail().and_then(|still| still.time_ms),
-        variant.animation().and_then(|moving| moving.span_ms),
+        variant.animation().and_then(|moving| moving.span_ms).or(clip_span_ms),
     ) {
         (Some(time), _) => check_within_duration("time", time, duration_ms),
         (_, Some((start, _))) => check_within_duration("start", start, duration_ms),
@@ -370,6 +396,9 @@ async fn make_image<C: FrameSource>(
     board: Option<StoryboardPlan>,
     duration_ms: u64,
 ) -> Result<Bytes, RenderError> {
+    if let Some(clip) = variant.clip() {
+        return make_clip(source, clip, duration_ms).await;
+    }
     let bytes = if let Some(still) = variant.thumbnail() {
         make_thumbnail(source, still, variant.format(), duration_ms).await?
     } else if let Some(moving) = variant.animation() {

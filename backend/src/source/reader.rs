@@ -29,6 +29,8 @@ const MAX_GAP_BYTES: u64 = 48 * 1024;
 const PART_BYTES: u64 = 8 * 1024 * 1024;
 /// Maximum number of concurrent requests.
 const MAX_CONCURRENT_READS: usize = 24;
+/// Maximum number of concurrent requests for the bytes of a clip, each of which holds a part in memory.
+const MAX_CLIP_READS: usize = 6;
 /// Maximum number of bytes of one source in memory.
 pub const MAX_BUFFERED_BYTES: u64 = 320 * 1024 * 1024;
 /// How often a demuxer may request more bytes before the file counts as unsupported.
@@ -127,6 +129,40 @@ impl<S: Store> RangeReader<S> {
             buffer.insert(at, &bytes);
         }
         Ok(())
+    }
+
+    /// Reads these ranges, which may overlap, and returns `prefix` followed by each of them. Neighbors are read in one
+    /// request.
+    ///
+    /// # Errors
+    /// The error of the storage, or the object was deleted or replaced.
+    pub async fn read_concatenated(&self, prefix: &[u8], ranges: &[Range<u64>]) -> Result<Bytes, JobError> {
+        let mut total_bytes = prefix.len();
+        let mut targets = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            targets.push((range, total_bytes));
+            total_bytes += (range.end - range.start) as usize;
+        }
+        let mut bytes = vec![0; total_bytes];
+        bytes[..prefix.len()].copy_from_slice(prefix);
+        self.round_trips.fetch_add(1, Ordering::Relaxed);
+        let started = Instant::now();
+        let mut reads = futures::stream::iter(merge_ranges(ranges.to_vec()))
+            .map(|part| async move { Ok::<_, StoreError>((part.start, self.read_range(part).await?)) })
+            .buffer_unordered(MAX_CLIP_READS);
+        while let Some((start, part)) = reads.try_next().await.map_err(map_read_error)? {
+            let end = start + part.len() as u64;
+            for (range, at) in &targets {
+                let (from, until) = (range.start.max(start), range.end.min(end));
+                if from < until {
+                    let source = &part[(from - start) as usize..(until - start) as usize];
+                    let at = at + (from - range.start) as usize;
+                    bytes[at..at + source.len()].copy_from_slice(source);
+                }
+            }
+        }
+        self.counters.wait_time_us.fetch_add(started.elapsed().as_micros() as u64, Ordering::Relaxed);
+        Ok(bytes.into())
     }
 
     /// Starts to fetch these ranges in the background, during another wait or computation, so that it does not count as
@@ -294,7 +330,11 @@ fn merge_ranges(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
 
 #[cfg(test)]
 mod tests {
+    use glimpse_contract::VideoId;
+
     use super::*;
+    use crate::store::PutOptions;
+    use crate::store::memory::MemoryStore;
 
     #[test]
     fn merges_neighbors_and_splits_long_ranges() {
@@ -306,6 +346,24 @@ mod tests {
         let long = merge_ranges(vec![far..far, 0..PART_BYTES * 9 / 4]);
         assert_eq!(long, [0..PART_BYTES, PART_BYTES..PART_BYTES * 9 / 4]);
         assert!(merge_ranges(Vec::new()).is_empty());
+    }
+
+    #[tokio::test]
+    async fn concatenates_ranges_in_any_order() {
+        let store = Arc::new(MemoryStore::default());
+        let key = Key::Manifest(VideoId::new(1, [1; 10]));
+        let source: Vec<u8> = (0..PART_BYTES * 2).map(|at| (at / 1000 + at) as u8).collect();
+        let etag = store.put(&key, source.clone().into(), PutOptions::JSON).await.unwrap();
+        let reader = RangeReader::new(store, key, etag, source.len() as u64);
+        let ranges = [PART_BYTES - 5..PART_BYTES * 2, 7..9, 0..8, 1_000_000..1_000_001];
+        let bytes = reader.read_concatenated(b"head", &ranges).await.unwrap();
+        let mut expected = b"head".to_vec();
+        for range in &ranges {
+            expected.extend_from_slice(&source[range.start as usize..range.end as usize]);
+        }
+        assert!(bytes == expected);
+        let stats = reader.stats();
+        assert_eq!((stats.requests, stats.bytes), (3, PART_BYTES + 5 + 9 + 1));
     }
 
     #[test]

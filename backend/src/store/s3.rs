@@ -27,6 +27,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time to the first byte of a response. Bodies have their own timeout where they are read.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(40);
+/// Bodies above this size, in bytes, are sent within [`LARGE_BODY_TIMEOUT`] instead.
+const LARGE_BODY_BYTES: usize = 16 * 1024 * 1024;
+/// Time to send a large body and to receive the response: at 5 MB/s for the largest clip.
+const LARGE_BODY_TIMEOUT: Duration = Duration::from_secs(20);
 const MAX_ATTEMPTS: u32 = 4;
 /// The owner can replace an image under a URL without a revision. The edge sets the header that browsers receive.
 const CACHE_CONTROL: &str = "public, max-age=300";
@@ -174,6 +178,7 @@ impl Store for S3Store {
     }
 
     async fn put(&self, key: &Key, bytes: Bytes, options: PutOptions<'_>) -> Result<String, StoreError> {
+        let is_large = bytes.len() > LARGE_BODY_BYTES;
         let mut request = self
             .client
             .put_object()
@@ -196,6 +201,15 @@ impl Store for S3Store {
             PutCondition::IfAbsent => (request.if_none_match("*"), StoreError::AlreadyExists),
             PutCondition::IfMatch(etag) => (request.if_match(etag), StoreError::PreconditionFailed),
         };
+        let mut request = request.customize();
+        if is_large {
+            let timeouts = TimeoutConfig::builder()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .operation_attempt_timeout(LARGE_BODY_TIMEOUT)
+                .operation_timeout(OPERATION_TIMEOUT)
+                .build();
+            request = request.config_override(aws_sdk_s3::Config::builder().timeout_config(timeouts));
+        }
         let response = request.send().await.map_err(|error| classify(&error, failed_condition));
         match (response, options.condition) {
             (Ok(response), _) => Ok(response.e_tag().unwrap_or_default().to_owned()),

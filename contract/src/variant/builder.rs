@@ -7,8 +7,8 @@ use thiserror::Error;
 use crate::limits;
 use crate::variant::parameter::ParameterValues;
 use crate::variant::{
-    AnimationParams, Bounds, Fit, Orientation, OutputFormat, StoryboardParams, ThumbnailParams, TileSpacing,
-    Variant, VariantKind, VariantParams, number,
+    AnimationParams, Bounds, ClipParams, Fit, Orientation, OutputFormat, StoryboardParams, ThumbnailParams,
+    TileSpacing, Variant, VariantKind, VariantParams, number,
 };
 
 /// Error of a query parameter that is unknown, repeated, out of range, or in conflict with another one.
@@ -36,6 +36,7 @@ impl ParameterValues {
             VariantKind::Thumbnail => VariantParams::Thumbnail(self.thumbnail(format)?),
             VariantKind::Animation => VariantParams::Animation(self.animation()?),
             VariantKind::Storyboard => VariantParams::Storyboard(self.storyboard()?),
+            VariantKind::Clip => VariantParams::Clip(self.clip()?),
         };
         Ok(Variant { params, format })
     }
@@ -91,13 +92,8 @@ impl ParameterValues {
             (Some(start), None) => Some((start, start + limits::DEFAULT_SPAN_MS)),
             (start, Some(end)) => Some((start.unwrap_or(0), end)),
         };
-        let spans = limits::MIN_SPAN_MS..=limits::MAX_SPAN_MS;
-        if let Some((start, end)) = span_ms
-            && !end.checked_sub(start).is_some_and(|length| spans.contains(&length))
-        {
-            let [min, max] = [limits::MIN_SPAN_MS, limits::MAX_SPAN_MS].map(number::format_seconds);
-            let why = format!("must be {min} to {max} seconds after `start`, which defaults to 0");
-            return Err(BadParameter::new("end", why.into()));
+        if let Some(span_ms) = span_ms {
+            check_length(span_ms, [limits::MIN_SPAN_MS, limits::MAX_SPAN_MS])?;
         }
         let bounds = self.bounds(limits::ANIMATION_WIDTH, limits::MAX_ANIMATION_SIDE);
         let fps = self.fps.map_or(limits::ANIMATION_FPS, |fps| fps as u32);
@@ -134,6 +130,13 @@ impl ParameterValues {
         })
     }
 
+    fn clip(self) -> Result<ClipParams, BadParameter> {
+        let start = self.start_ms.unwrap_or(0);
+        let span_ms = (start, self.end_ms.unwrap_or(start + limits::DEFAULT_CLIP_MS));
+        check_length(span_ms, [limits::MIN_CLIP_MS, limits::MAX_CLIP_MS])?;
+        Ok(ClipParams { span_ms, has_audio: self.audio != Some(0) })
+    }
+
     fn bounds(&self, default_width: u32, max_side: u32) -> Bounds {
         let side = |value: Option<u64>| value.map(|side| side as u32);
         Bounds::new(side(self.width), side(self.height), default_width, max_side)
@@ -145,6 +148,12 @@ impl ParameterValues {
             VariantParams::Thumbnail(still) => Self::from_thumbnail(still),
             VariantParams::Animation(moving) => Self::from_animation(moving),
             VariantParams::Storyboard(board) => Self::from_storyboard(board),
+            VariantParams::Clip(ClipParams { span_ms: (start, end), has_audio }) => Self {
+                start_ms: Some(start),
+                end_ms: Some(end),
+                audio: (!has_audio).then_some(0),
+                ..Self::default()
+            },
         }
     }
 
@@ -196,4 +205,14 @@ impl ParameterValues {
             ..Self::default()
         }
     }
+}
+
+/// Checks the length of a span in milliseconds against the minimum and the maximum.
+fn check_length((start, end): (u64, u64), [min, max]: [u64; 2]) -> Result<(), BadParameter> {
+    if end.checked_sub(start).is_some_and(|length| (min..=max).contains(&length)) {
+        return Ok(());
+    }
+    let [min, max] = [min, max].map(number::format_seconds);
+    let why = format!("must be {min} to {max} seconds after `start`, which defaults to 0");
+    Err(BadParameter::new("end", why.into()))
 }

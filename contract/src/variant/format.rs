@@ -12,6 +12,8 @@ pub enum VariantKind {
     Animation,
     /// A sheet of tiles over the whole video, or the table of the tiles' times and positions.
     Storyboard,
+    /// A part of the video with its sound, as MP4.
+    Clip,
 }
 
 /// The format of an output.
@@ -44,12 +46,14 @@ impl VariantKind {
             Self::Thumbnail => "thumbnail",
             Self::Animation => "animated",
             Self::Storyboard => "storyboard",
+            Self::Clip => "clip",
         }
     }
 
     /// Parses the kind in URLs and file names.
     pub(super) fn parse(word: &str) -> Option<Self> {
-        [Self::Thumbnail, Self::Animation, Self::Storyboard].into_iter().find(|kind| kind.as_str() == word)
+        let all = [Self::Thumbnail, Self::Animation, Self::Storyboard, Self::Clip];
+        all.into_iter().find(|kind| kind.as_str() == word)
     }
 
     /// The supported formats of the kind.
@@ -66,6 +70,7 @@ impl VariantKind {
                 OutputFormat::Json,
                 OutputFormat::M3u8,
             ],
+            Self::Clip => &[OutputFormat::Mp4],
         }
     }
 

@@ -1,4 +1,4 @@
-//! Variants: the images of a video, in canonical form, with their names in URLs and keys.
+//! Variants: the images and clips of a video, in canonical form, with their names in URLs and keys.
 //!
 //! A [`Variant`] is canonical by construction: requests that differ only in notation (an explicit default,
 //! `rotate=180` instead of both flips, an explicit default box) have one value, and therefore one name, one key and one
@@ -121,14 +121,24 @@ pub enum TileSpacing {
     IntervalMs(u64),
 }
 
+/// Parameters of a clip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ClipParams {
+    /// Start and end, in milliseconds from the beginning.
+    pub span_ms: (u64, u64),
+    /// Whether the clip has the video's sound.
+    pub has_audio: bool,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum VariantParams {
     Thumbnail(ThumbnailParams),
     Animation(AnimationParams),
     Storyboard(StoryboardParams),
+    Clip(ClipParams),
 }
 
-/// One image of a video. Equal images have equal values, and therefore equal file names and keys.
+/// One image, or one clip, of a video. Equal images have equal values, and therefore equal file names and keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Variant {
     params: VariantParams,
@@ -215,6 +225,7 @@ impl Variant {
             VariantParams::Thumbnail(_) => VariantKind::Thumbnail,
             VariantParams::Animation(_) => VariantKind::Animation,
             VariantParams::Storyboard(_) => VariantKind::Storyboard,
+            VariantParams::Clip(_) => VariantKind::Clip,
         }
     }
 
@@ -227,7 +238,7 @@ impl Variant {
     pub fn thumbnail(self) -> Option<ThumbnailParams> {
         match self.params {
             VariantParams::Thumbnail(still) => Some(still),
-            VariantParams::Animation(_) | VariantParams::Storyboard(_) => None,
+            VariantParams::Animation(_) | VariantParams::Storyboard(_) | VariantParams::Clip(_) => None,
         }
     }
 
@@ -235,7 +246,7 @@ impl Variant {
     pub fn animation(self) -> Option<AnimationParams> {
         match self.params {
             VariantParams::Animation(moving) => Some(moving),
-            VariantParams::Thumbnail(_) | VariantParams::Storyboard(_) => None,
+            VariantParams::Thumbnail(_) | VariantParams::Storyboard(_) | VariantParams::Clip(_) => None,
         }
     }
 
@@ -243,7 +254,15 @@ impl Variant {
     pub fn storyboard(self) -> Option<StoryboardParams> {
         match self.params {
             VariantParams::Storyboard(board) => Some(board),
-            VariantParams::Thumbnail(_) | VariantParams::Animation(_) => None,
+            VariantParams::Thumbnail(_) | VariantParams::Animation(_) | VariantParams::Clip(_) => None,
+        }
+    }
+
+    /// The parameters, if the variant is a clip.
+    pub fn clip(self) -> Option<ClipParams> {
+        match self.params {
+            VariantParams::Clip(clip) => Some(clip),
+            VariantParams::Thumbnail(_) | VariantParams::Animation(_) | VariantParams::Storyboard(_) => None,
         }
     }
 
@@ -264,6 +283,7 @@ impl Variant {
             VariantParams::Thumbnail(still) => still.time_ms.is_some(),
             VariantParams::Animation(moving) => moving.span_ms.is_some(),
             VariantParams::Storyboard(_) => false,
+            VariantParams::Clip(_) => true,
         }
     }
 
@@ -281,7 +301,7 @@ impl Variant {
                 params: VariantParams::Thumbnail(ThumbnailParams { time_ms: Some(ms), ..still }),
                 ..self
             },
-            VariantParams::Animation(_) | VariantParams::Storyboard(_) => self,
+            VariantParams::Animation(_) | VariantParams::Storyboard(_) | VariantParams::Clip(_) => self,
         }
     }
 

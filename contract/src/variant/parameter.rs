@@ -55,7 +55,7 @@ pub enum ParameterType {
 }
 
 /// All parameters. Those of one kind are in the order of the canonical text, which is part of keys and URLs.
-pub const PARAMETERS: [Parameter; 22] = [
+pub const PARAMETERS: [Parameter; 25] = [
     Parameter {
         kind: VariantKind::Thumbnail,
         name: "time",
@@ -225,6 +225,27 @@ pub const PARAMETERS: [Parameter; 22] = [
         description: "Width of one tile in pixels.",
         field: |values| &mut values.width,
     },
+    Parameter {
+        kind: VariantKind::Clip,
+        name: "start",
+        value: ParameterType::Seconds { max_ms: limits::MAX_DURATION_MS },
+        description: "Start of the clip, in seconds.",
+        field: |values| &mut values.start_ms,
+    },
+    Parameter {
+        kind: VariantKind::Clip,
+        name: "end",
+        value: ParameterType::Seconds { max_ms: limits::MAX_DURATION_MS + limits::MAX_CLIP_MS },
+        description: "End of the clip, in seconds: 0.25 to 60 after the start; 10 after it by default.",
+        field: |values| &mut values.end_ms,
+    },
+    Parameter {
+        kind: VariantKind::Clip,
+        name: "audio",
+        value: BOOL,
+        description: "Whether the clip has the video's sound.",
+        field: |values| &mut values.audio,
+    },
 ];
 
 /// The words of `fit_mode`, each with the position of its mode in [`Fit::ALL`].
@@ -267,6 +288,7 @@ pub(super) struct ParameterValues {
     pub(super) max_bytes: Option<u64>,
     pub(super) tiles: Option<u64>,
     pub(super) interval_ms: Option<u64>,
+    pub(super) audio: Option<u64>,
 }
 
 impl ParameterValues {

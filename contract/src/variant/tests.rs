@@ -184,6 +184,16 @@ const EQUIVALENT_URLS: &[(&str, &str)] = &[
         "storyboard.jpg?tiles=10&asset_end_time=90.50&asset_start_time=30.0004",
         "storyboard.jpg?asset_start_time=30&asset_end_time=90.5&tiles=10",
     ),
+    // Clips.
+    ("clip.mp4", "clip.mp4?start=0&end=10"),
+    ("clip.mp4?start=0&end=10&audio=true", "clip.mp4?start=0&end=10"),
+    ("clip.mp4?end=10.000&v=0123abcd", "clip.mp4?start=0&end=10"),
+    ("clip.mp4?start=5", "clip.mp4?start=5&end=15"),
+    ("clip.mp4?audio=false&end=7.50&start=2", "clip.mp4?start=2&end=7.5&audio=false"),
+    ("clip.mp4?audio=false", "clip.mp4?start=0&end=10&audio=false"),
+    ("clip.mp4?start=1&end=1.25", "clip.mp4?start=1&end=1.25"),
+    ("clip.mp4?start=1&end=61", "clip.mp4?start=1&end=61"),
+    ("clip.mp4?start=86400&end=86460", "clip.mp4?start=86400&end=86460"),
     // Cloudflare Stream's names.
     ("thumbnails/thumbnail.jpg", "thumbnail.jpg"),
     ("thumbnails/thumbnail.jpg?v=0123abcd", "thumbnail.jpg?v=0123abcd"),
@@ -340,6 +350,19 @@ const REJECTED_URLS: &[(&str, &str)] = &[
     ("storyboard.webp?format=webp", "format"),
     ("thumbnail.jpg?format=webp", "format"),
     ("storyboard.json?time=1", "time"),
+    ("clip.mp4?start=86400.001", "start"),
+    ("clip.mp4?start=-1", "start"),
+    ("clip.mp4?start=1&end=1.249", "end"),
+    ("clip.mp4?start=1&end=61.001", "end"),
+    ("clip.mp4?start=2&end=1", "end"),
+    ("clip.mp4?end=60.001", "end"),
+    ("clip.mp4?end=86460.001&start=86400", "end"),
+    ("clip.mp4?audio=1", "audio"),
+    ("clip.mp4?audio=", "audio"),
+    ("clip.mp4?audio=false&audio=false", "audio"),
+    ("clip.mp4?width=640", "width"),
+    ("clip.mp4?time=1", "time"),
+    ("animated.gif?audio=false", "audio"),
     ("thumbnails/thumbnail.jpg?time=62", "time"),
     ("thumbnails/thumbnail.jpg?time=2s1m", "time"),
     ("thumbnails/thumbnail.jpg?time=24h1s", "time"),
@@ -431,6 +454,10 @@ fn rejection_describes_the_expected_value() {
         ("storyboard.jpg?format=webp", "is for the tables of a storyboard: an image has one format"),
         ("animated.avif", "must be gif, webp or mp4: AVIF is not supported for animations"),
         ("storyboard.png", "must be jpg, webp, vtt, json or m3u8: PNG is not supported for storyboards"),
+        ("clip.mp4?start=x", "must be seconds from 0 to 86400, such as 1.5"),
+        ("clip.mp4?end=x", "must be seconds from 0 to 86460, such as 1.5"),
+        ("clip.mp4?end=61", "must be 0.25 to 60 seconds after `start`, which defaults to 0"),
+        ("clip.mp4?audio=x", "must be true or false"),
         ("storyboard.vtt?format=x", "must be jpg or webp, the format of the sheet"),
         ("thumbnails/thumbnail.jpg?time=x", "must be a time up to 24h, such as 1m2s"),
         ("thumbnails/thumbnail.jpg?width=x", "must be a number of pixels from 8 to 3840"),
@@ -479,8 +506,9 @@ fn every_parameter_roundtrips() {
                 values.build(parameter.kind, parameter.kind.formats()[0]).unwrap()
             };
             let (without, variant) = (build(&[]), build(&[(parameter.name, &text)]));
+            let default = if parameter.name == "audio" { "true" } else { "false" };
             let is_default =
-                ["preserve", "false"].contains(&text.as_str()) || (parameter.name == "dpr" && text == "1");
+                ["preserve", default].contains(&text.as_str()) || (parameter.name == "dpr" && text == "1");
             let name = variant.file_name();
             assert_eq!(name == without.file_name(), is_default, "{} {text}: {name}", parameter.name);
             assert_eq!(Variant::from_file_name(&name), Some(variant), "{name}");
@@ -518,6 +546,9 @@ fn rejects_other_paths() {
         "/7zzzzzzzzz0123456789abcdef/thumbnail.json",
         "/7zzzzzzzzz0123456789abcdef/animated.jpg",
         "/7zzzzzzzzz0123456789abcdef/storyboard.gif",
+        "/7zzzzzzzzz0123456789abcdef/clip.webm",
+        "/7zzzzzzzzz0123456789abcdef/clip-start_0-end_10.mp4",
+        "/7zzzzzzzzz0123456789abcdef/thumbnails/clip.mp4",
         // The file name in the key is not a URL: an image has one canonical URL.
         "/7zzzzzzzzz0123456789abcdef/thumbnail-width_200.jpg",
         "/7zzzzzzzzz0123456789abcdef/thumbnails/",
@@ -545,6 +576,7 @@ fn on_demand_thumbnail_depends_on_poster() {
         ("thumbnail.jpg?dpr=1&quality=81", None),
         ("animated.gif?width=200", None),
         ("storyboard.jpg", None),
+        ("clip.mp4", None),
     ] {
         let variant = parse(asked).unwrap().unwrap().variant;
         assert_eq!(variant.depends_on_poster(), at.is_some(), "{asked}");
@@ -578,6 +610,8 @@ fn file_names_are_pinned() {
             "storyboard.vtt?asset_start_time=1.5&asset_end_time=60&interval=2.5&format=webp",
             "storyboard-asset_start_time_1.5-asset_end_time_60-interval_2.5.vtt",
         ),
+        ("clip.mp4?start=1.5", "clip-start_1.5-end_11.5.mp4"),
+        ("clip.mp4?end=4&audio=false", "clip-start_0-end_4-audio_false.mp4"),
     ] {
         assert_eq!(parse(url).unwrap().unwrap().variant.file_name(), name);
     }
@@ -619,6 +653,12 @@ fn rejects_noncanonical_file_names() {
         "storyboard-asset_start_time_0.jpg",
         "storyboard-tiles_1.vtt",
         "storyboard-format_webp.vtt",
+        "clip.mp4",
+        "clip-start_1.mp4",
+        "clip-end_10.mp4",
+        "clip-start_0-end_10-audio_true.mp4",
+        "clip-start_0-end_61.mp4",
+        "clip-start_0-end_10.webm",
         "../thumbnail.jpg",
         "thumbnail-width_200/x.jpg",
         "manifest.json",
@@ -884,6 +924,33 @@ proptest! {
     }
 
     #[test]
+    fn clip_name_and_url_roundtrip(
+        start in prop::option::of(0..=86_400_000u64),
+        length in prop::option::of(250..=60_000u64),
+        audio in prop::option::of(any::<bool>()),
+    ) {
+        let end = length.map(|length| start.unwrap_or(0) + length);
+        let pairs: Vec<_> = [
+            start.map(|ms| format!("start={}", number::format_seconds(ms))),
+            end.map(|ms| format!("end={}", number::format_seconds(ms))),
+            audio.map(|audio| format!("audio={audio}")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let request = parse(&format!("clip.mp4?{}", pairs.join("&"))).unwrap().unwrap();
+        prop_assert_eq!(Variant::from_file_name(&request.variant.file_name()), Some(request.variant));
+        let canonical = request.canonical();
+        let again = parse(canonical.strip_prefix(&format!("/{VIDEO}/")).unwrap()).unwrap().unwrap();
+        prop_assert_eq!(&again, &request);
+        prop_assert!(request.variant.is_fixed() && !request.variant.is_default());
+        let start = start.unwrap_or(0);
+        let span_ms = (start, end.unwrap_or(start + 10_000));
+        let clip = ClipParams { span_ms, has_audio: audio != Some(false) };
+        prop_assert_eq!(request.variant.clip(), Some(clip));
+    }
+
+    #[test]
     fn storyboard_name_and_url_roundtrip(
         start in prop::option::of(0..=86_000_000u64),
         length in prop::option::of(1..=400_000u64),
@@ -933,7 +1000,7 @@ proptest! {
     fn never_panics(path in "\\PC{0,40}", query in "\\PC{0,80}|([a-z_]{1,9}=[0-9.a-z]{0,9}&){0,9}") {
         let _ = VariantRequest::parse(&path, Some(&query));
         let _ = VariantRequest::parse(&format!("/{VIDEO}/{path}"), Some(&query));
-        for file in ["thumbnail.jpg", "animated.gif", "storyboard.vtt", "storyboard.m3u8", "thumbnails/thumbnail.gif"] {
+        for file in ["thumbnail.jpg", "animated.gif", "storyboard.vtt", "storyboard.m3u8", "clip.mp4", "thumbnails/thumbnail.gif"] {
             let _ = VariantRequest::parse(&format!("/{VIDEO}/{file}"), Some(&query));
         }
         let _ = Variant::from_file_name(&path);

@@ -40,11 +40,14 @@ pub enum TokenScope {
     Storyboard,
     /// `v`: the source, as it was uploaded.
     Original,
+    /// `c`: a clip. Mux has no such kind.
+    Clip,
 }
 
 impl TokenScope {
     /// All scopes.
-    pub const ALL: [Self; 4] = [Self::Thumbnail, Self::Animation, Self::Storyboard, Self::Original];
+    pub const ALL: [Self; 5] =
+        [Self::Thumbnail, Self::Animation, Self::Storyboard, Self::Original, Self::Clip];
 
     /// The value of `aud` in a token.
     pub fn audience(self) -> &'static str {
@@ -53,6 +56,7 @@ impl TokenScope {
             Self::Animation => "g",
             Self::Storyboard => "s",
             Self::Original => "v",
+            Self::Clip => "c",
         }
     }
 }

@@ -54,6 +54,9 @@ pub fn check_public_variant(variant: Variant, config: &Config) -> Result<(), Pro
         _ if variant.is_default() => return Ok(()),
         PublicVariants::Any if is_public_width(variant, widths) => return Ok(()),
         PublicVariants::Listed if is_listed_variant(variant, widths) => return Ok(()),
+        PublicVariants::Listed if variant.clip().is_some() => {
+            "Without a token, clips are not available.".to_owned()
+        }
         PublicVariants::None => "Without a token, only the default images are available.".to_owned(),
         PublicVariants::Listed if widths.is_empty() => {
             "Without a token, only images without parameters are available.".to_owned()
@@ -237,6 +240,8 @@ mod tests {
             ("animated.gif?fps=10", true, false, false),
             ("animated.gif?max_bytes=20000", true, false, false),
             ("animated.gif?start=1", true, false, false),
+            ("clip.mp4", true, false, false),
+            ("clip.mp4?end=5&audio=false", true, false, false),
         ] {
             let (file, query) = url.split_once('?').unwrap_or((url, ""));
             let path = format!("/{}/{file}", VideoId::new(1, [0; 10]));

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use futures_channel::oneshot;
-use glimpse_contract::{Code, OutputFormat, Problem, VariantRequest, object};
+use glimpse_contract::{Code, Key, OutputFormat, Problem, VariantRequest, object};
 
 use crate::config::Config;
 use crate::context::RequestContext;
@@ -23,9 +23,13 @@ use crate::delivery::storyboard_files;
 use crate::http::cors;
 use crate::http::response::{Reply, ReplyBody};
 use crate::platform::{self, Limiter, Request, Response};
+use crate::s3::client::Bucket;
 
 /// Headers of a cached image that are sent to the client.
 const STORED_HEADERS: [&str; 4] = ["content-type", "etag", "cache-control", "content-length"];
+/// The longest clip that is cached, in bytes: it is read a second time for it, within the time that a Worker has after
+/// its response.
+const MAX_CACHED_CLIP_BYTES: u64 = 32 * 1024 * 1024;
 /// When an entry was stored, in Unix milliseconds.
 const STORED_AT_HEADER: &str = "x-stored-at";
 /// How often a follower checks whether the leader has fetched the image, in milliseconds.
@@ -168,8 +172,39 @@ impl ImageDelivery<'_> {
                 (found, _) => return self.lookup_reply(found),
             }
         }
-        let lookup = self.load_coalesced(false).await;
-        self.lookup_reply(lookup)
+        match self.load_coalesced(false).await {
+            Lookup::Head(head) => self.stream_clip(&head).await.map(Some),
+            lookup => self.lookup_reply(lookup),
+        }
+    }
+
+    /// Responds with a clip from the bucket. Its bytes pass through unread: they may be more than a Worker's memory.
+    async fn stream_clip(&mut self, head: &ImageHead) -> Result<Reply, Problem> {
+        let wanted = self.viewer.wanted;
+        self.viewer.is_private = head.is_private;
+        let outcome = self.evaluate(&head.etag, head.length);
+        let mut reply = self.head_reply(outcome, head);
+        let range = match outcome {
+            ConditionalResponse::Full => None,
+            ConditionalResponse::Partial(first, last) => Some((first, last)),
+            ConditionalResponse::NotModified | ConditionalResponse::Unsatisfiable => return Ok(reply),
+        };
+        let key = Key::Output(wanted.video, wanted.variant);
+        let ctx = self.viewer.ctx;
+        let stream = ctx.bucket().stream_object(&key, &head.etag, range).await?;
+        reply.body = ReplyBody::ResponseBody(stream);
+        // A player begins at the first byte; its other requests find the clip in the cache.
+        if head.length <= MAX_CACHED_CLIP_BYTES && range.is_none_or(|(first, _)| first == 0) {
+            let (wanted, head, request_id) = (wanted.clone(), head.clone(), ctx.request_id.to_owned());
+            let config = ctx.config;
+            platform::wait_until(ctx.context, async move {
+                let bucket = Bucket::new(config, &request_id);
+                if let Ok(stream) = bucket.stream_object(&key, &head.etag, None).await {
+                    store(wanted, &head, ReplyBody::ResponseBody(stream), config).await;
+                }
+            });
+        }
+        Ok(reply)
     }
 
     fn lookup_reply(&mut self, lookup: Lookup) -> Result<Option<Reply>, Problem> {
@@ -304,6 +339,15 @@ impl ImageDelivery<'_> {
             }
             return Ok(reply);
         }
+        if let (ConditionalResponse::Partial(first, last), Some(_)) = (outcome, viewer.wanted.variant.clip())
+        {
+            let url = entry(viewer.ctx.config, viewer.wanted, viewer.is_private);
+            if let Some(part) = platform::cache_get_range(&url, first, last).await {
+                let mut reply = self.image_reply(outcome, self.image_response(headers, &etag, length, "hit"));
+                reply.body = ReplyBody::ResponseBody(part);
+                return Ok(reply);
+            }
+        }
         let bytes = platform::response_bytes(&stored).await;
         let bytes = Bytes::from(bytes.ok_or_else(|| Problem::new(Code::Internal))?);
         Ok(self.respond_with_bytes(headers, &etag, bytes, "hit"))
@@ -352,7 +396,12 @@ impl ImageDelivery<'_> {
             // The receiver is gone if the client has disconnected.
             let _ = sender.send(lookup.clone());
             match lookup {
-                Lookup::Hit(image) => store(wanted, &image, config).await,
+                Lookup::Hit(image) => {
+                    let LoadedImage { etag, bytes, is_private, .. } = image.as_ref();
+                    let (etag, length) = (etag.clone(), bytes.len() as u64);
+                    let head = ImageHead { etag, length, is_private: *is_private };
+                    store(wanted, &head, ReplyBody::Bytes(bytes.clone()), config).await;
+                }
                 Lookup::RenderFailed { problem, is_private } => {
                     cache_failure(&wanted, &problem, is_private, config).await;
                 }
@@ -437,12 +486,12 @@ fn rewrite_storyboard(lookup: Lookup, wanted: &VariantRequest, config: &Config) 
 
 /// Stores an image in the cache of this data center. A revision of another image determines nothing, so it gets no
 /// entry.
-async fn store(wanted: VariantRequest, image: &LoadedImage, config: &Config) {
+async fn store(wanted: VariantRequest, image: &ImageHead, body: ReplyBody, config: &Config) {
     let is_fixed = CachePolicy::from_request(&wanted, &image.etag) == CachePolicy::Immutable;
     let revision = if is_fixed { wanted.revision } else { None };
     let wanted = VariantRequest { revision, ..wanted };
     let now_ms = platform::now_ms();
-    let length = image.bytes.len() as u64;
+    let length = image.length;
     let headers = image_headers(&wanted, &image.etag, length);
     let response = ImageResponse {
         headers,
@@ -454,7 +503,7 @@ async fn store(wanted: VariantRequest, image: &LoadedImage, config: &Config) {
     };
     let stored = response.into_reply(ConditionalResponse::Full);
     let stored = stored.with_header(STORED_AT_HEADER, now_ms.to_string());
-    platform::cache_put(&entry(config, &wanted, image.is_private), stored.headers, image.bytes.clone()).await;
+    platform::cache_put_body(&entry(config, &wanted, image.is_private), stored.headers, body).await;
 }
 
 /// Deletes the entries of these paths from the cache of this data center, and returns how many there were.

@@ -135,7 +135,8 @@ struct VisibleObject {
 }
 
 impl ImageLookup<'_> {
-    /// Loads the image. A private one is read only for an authorized request.
+    /// Loads the image, or the headers of a clip, which is never in memory. A private one is read only for an authorized
+    /// request.
     pub(super) async fn load(&self) -> Lookup {
         into_lookup(self.get_or_render().await)
     }
@@ -152,6 +153,12 @@ impl ImageLookup<'_> {
     async fn get_or_render(&self) -> Result<Lookup, Problem> {
         if is_known_absent(self.wanted.video, self.now_ms) {
             return Ok(self.missing_image(None));
+        }
+        if self.wanted.variant.clip().is_some() {
+            return match self.head_object(self.wanted).await? {
+                Some(head) => Ok(Lookup::Head(head)),
+                None => self.render_image(self.wanted).await,
+            };
         }
         let get = async |shown: &VariantRequest| self.get_object(shown).await;
         let (resolved, image) = self.read_at_poster_time(get).await?;
@@ -303,6 +310,10 @@ impl ImageLookup<'_> {
                 served_from: "render",
                 is_private,
             }))),
+            (RenderResponse::Stored, _) if wanted.variant.clip().is_some() => {
+                let head = self.head_object(wanted).await?;
+                head.map(Lookup::Head).ok_or_else(|| self.bucket().unexpected_status(404))
+            }
             (RenderResponse::Stored, _) => match self.get_object(resolved).await? {
                 Some(image) => Ok(Lookup::Hit(Rc::new(LoadedImage { served_from: "render", ..image }))),
                 None => Err(self.bucket().unexpected_status(404)),

@@ -91,8 +91,15 @@ mod tests {
         let manifest =
             glimpse_contract::Json::parse(manifest.as_bytes()).and_then(|json| Manifest::from_json(&json));
         // The MP4 was made on demand: the manifest of an earlier version does not name it.
-        let keys = ["animated.gif", "animated.mp4", "poster.json", "storyboard.m3u8", "thumbnail-time_1.jpg"]
-            .map(|name| format!("{}{name}", Key::media_prefix(video)));
+        let keys = [
+            "animated.gif",
+            "animated.mp4",
+            "poster.json",
+            "storyboard.m3u8",
+            "thumbnail-time_1.jpg",
+            "clip-start_0-end_10.mp4",
+        ]
+        .map(|name| format!("{}{name}", Key::media_prefix(video)));
         assert_eq!(
             without_id(paths_for_keys(video, &keys, manifest.as_ref())),
             [
@@ -105,6 +112,7 @@ mod tests {
                 "/v/storyboard.m3u8",
                 "/v/storyboard.m3u8?format=webp",
                 "/v/thumbnail.jpg?time=1",
+                "/v/clip.mp4?start=0&end=10",
                 "/v",
                 "/v/meta.json"
             ]

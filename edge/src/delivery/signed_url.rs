@@ -128,6 +128,7 @@ pub fn required_scope(kind: VariantKind) -> TokenScope {
         VariantKind::Thumbnail => TokenScope::Thumbnail,
         VariantKind::Animation => TokenScope::Animation,
         VariantKind::Storyboard => TokenScope::Storyboard,
+        VariantKind::Clip => TokenScope::Clip,
     }
 }
 

@@ -34,18 +34,20 @@ impl DeliveryTokenRequest {
 }
 
 /// The values of `types`, each with its kind of image, if it is one.
-pub const TOKEN_TYPES: [(&str, Option<VariantKind>); 4] = [
+pub const TOKEN_TYPES: [(&str, Option<VariantKind>); 5] = [
     ("thumbnail", Some(VariantKind::Thumbnail)),
     ("animated", Some(VariantKind::Animation)),
     ("storyboard", Some(VariantKind::Storyboard)),
     ("original", None),
+    ("clip", Some(VariantKind::Clip)),
 ];
 
 fn bad_parameter(detail: &str) -> Problem {
     Problem::with_detail(Code::BadParameter, detail)
 }
 
-/// Parses the body; an empty one requests a token of each kind of image.
+/// Parses the body; an empty one requests a token of each kind of image. A clip, which has the video's sound and
+/// resolution, has to be requested.
 ///
 /// # Errors
 /// `bad_parameter`, with the name of the invalid member.
@@ -63,7 +65,7 @@ pub fn parse(body: &[u8]) -> Result<DeliveryTokenRequest, Problem> {
             "types" => {
                 request.types = parse_types(value).ok_or_else(|| {
                     bad_parameter(
-                        "`types` must list some of thumbnail, animated, storyboard and original, each once.",
+                        "`types` must list some of thumbnail, animated, storyboard, original and clip, each once.",
                     )
                 })?;
             }
@@ -249,6 +251,20 @@ mod tests {
             assert_eq!(problem.code, Code::BadParameter);
             assert!(problem.detail.contains("PLAYBACK"), "{}", problem.detail);
         }
+    }
+
+    #[test]
+    fn clip_token_has_to_be_requested() {
+        let one = issue(r#"{"types":["clip"],"parameters":{"start":2,"audio":false}}"#).unwrap();
+        let one = &one["tokens"][0];
+        let short = one["urls"]["clip.mp4"]["short"].as_str().unwrap();
+        assert!(short.contains("/clip.mp4?start=2&end=12&audio=false&expires="), "{short}");
+        let token = UnverifiedToken::parse(one["token"].as_str().unwrap()).unwrap();
+        let claims = DeliveryToken::from_claims(&token.claims().unwrap(), NOW_MS).unwrap();
+        let video = VideoId::new(1, [1; 10]);
+        let scopes = TokenScope::ALL.into_iter().filter(|scope| claims.allows(video, *scope));
+        assert_eq!(scopes.collect::<Vec<_>>(), [TokenScope::Clip]);
+        assert_eq!(claims.query, "start=2&end=12&audio=false");
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(super) fn image_problems() -> Vec<Code> {
 
 pub(super) fn operations() -> Vec<Operation> {
     let mut operations = vec![page(), page_with_slash(), meta(), oembed(), original()];
-    for kind in [VariantKind::Thumbnail, VariantKind::Animation, VariantKind::Storyboard] {
+    for kind in [VariantKind::Thumbnail, VariantKind::Animation, VariantKind::Storyboard, VariantKind::Clip] {
         operations.extend(kind.formats().iter().map(|&format| variant_operation(kind, format)));
     }
     operations.push(stream_operation(VariantKind::Thumbnail, OutputFormat::Jpg));
@@ -158,6 +158,10 @@ fn variant_operation(kind: VariantKind, format: OutputFormat) -> Operation {
                 shape::string_enum(&["jpg", "webp"]),
             )
         }
+        VariantKind::Clip => operation.describe(
+            "Clip",
+            "Up to 60 s of the video with its sound, by default the first 10 s: H.264 is copied without decoding, other codecs are encoded without sound, up to 10 s and 1280 pixels. At most 100000000 bytes.",
+        ),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use glimpse_contract::{Visibility, limits};
+use glimpse_contract::{VariantKind, Visibility, limits};
 use schemars::JsonSchema;
 
 use crate::delivery::token_request::TOKEN_TYPES;
@@ -78,7 +78,8 @@ pub struct CreateDeliveryTokensRequest {
 
 /// The types of files that are images.
 fn image_types() -> Vec<String> {
-    let images = TOKEN_TYPES.into_iter().filter(|(_, kind)| kind.is_some());
+    let is_image = |kind: Option<VariantKind>| kind.is_some_and(|kind| kind != VariantKind::Clip);
+    let images = TOKEN_TYPES.into_iter().filter(|(_, kind)| is_image(*kind));
     images.map(|(word, _)| word.to_owned()).collect()
 }
 

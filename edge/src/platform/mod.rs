@@ -132,6 +132,11 @@ impl FetchResponse {
         response_header(&self.response, name)
     }
 
+    /// The response with its body, which is not read.
+    pub(crate) fn into_inner(self) -> Response {
+        self.response
+    }
+
     /// Cancels the body, so that the server stops sending it.
     pub(crate) async fn discard(self) {
         if let Some(body) = self.response.body() {
@@ -200,9 +205,21 @@ pub(crate) async fn cache_get(url: &str) -> Option<Response> {
 /// Returns the cache entry of this URL, or the cache's 304 if its ETag is among `if_none_match`: then an unneeded body
 /// is not read. <https://developers.cloudflare.com/workers/runtime-apis/cache/#match>
 pub(crate) async fn cache_get_unless(url: &str, if_none_match: Option<&str>) -> Option<Response> {
-    let Some(if_none_match) = if_none_match else { return cache_get(url).await };
+    match if_none_match {
+        Some(etags) => cache_get_with(url, "if-none-match", etags).await,
+        None => cache_get(url).await,
+    }
+}
+
+/// Returns these bytes, both ends included, of the cache entry of this URL, as a response with status 206.
+pub(crate) async fn cache_get_range(url: &str, first: u64, last: u64) -> Option<Response> {
+    let part = cache_get_with(url, "range", &format!("bytes={first}-{last}")).await;
+    part.filter(|part| part.status() == 206)
+}
+
+async fn cache_get_with(url: &str, header: &str, value: &str) -> Option<Response> {
     let headers = web_sys::Headers::new().ok()?;
-    headers.set("if-none-match", if_none_match).ok()?;
+    headers.set(header, value).ok()?;
     let init = web_sys::RequestInit::new();
     init.set_headers(&headers);
     let request = Request::new_with_str_and_init(url, &init).ok()?;
@@ -212,7 +229,16 @@ pub(crate) async fn cache_get_unless(url: &str, if_none_match: Option<&str>) -> 
 
 /// Stores a response under this URL. Best effort: a failure only causes a later cache miss.
 pub(crate) async fn cache_put(url: &str, headers: Vec<(&'static str, String)>, body: Bytes) {
-    let reply = Reply { status: 200, headers, body: crate::http::response::ReplyBody::Bytes(body) };
+    cache_put_body(url, headers, crate::http::response::ReplyBody::Bytes(body)).await;
+}
+
+/// Like [`cache_put`], with any body. That of another response is passed through unread.
+pub(crate) async fn cache_put_body(
+    url: &str,
+    headers: Vec<(&'static str, String)>,
+    body: crate::http::response::ReplyBody,
+) {
+    let reply = Reply { status: 200, headers, body };
     if let (Ok(response), Ok(cache)) = (reply.into_response(false), default_cache()) {
         let _ = JsFuture::from(cache.put_with_str(url, &response)).await;
     }

@@ -3,15 +3,16 @@
 use glimpse_contract::{Code, Grant, Json, Key, Manifest, Owner, Poster, Problem, State, VideoId};
 
 use crate::config::Config;
-use crate::platform::{self, FETCH_TIMEOUT_MS, FetchRequest, FetchResponse, RequestBody};
+use crate::platform::{self, FETCH_TIMEOUT_MS, FetchRequest, FetchResponse, RequestBody, Response};
 use crate::s3::sigv4::SignError;
 use crate::s3::{
     self, CompletedPart, CompletionError, Condition, ListPartsPage, MultipartUploadsPage, ObjectSelection,
     PartId, S3Request, UploadFilter,
 };
 
-/// Timeout of sending the bytes of a video to the storage, in milliseconds: long enough for a slow client connection.
-const UPLOAD_TIMEOUT_MS: u32 = 60 * 60 * 1000;
+/// Timeout of sending the bytes of a video to the storage, or of reading them, in milliseconds: long enough for a slow
+/// client connection.
+const TRANSFER_TIMEOUT_MS: u32 = 60 * 60 * 1000;
 /// The largest JSON document or list page that is read, in bytes.
 const MAX_DOCUMENT_BYTES: usize = 1024 * 1024;
 
@@ -48,6 +49,23 @@ impl<'a> Bucket<'a> {
     /// `GetObject`; `None` if there is no object.
     pub(crate) async fn get_object(&self, key: &Key) -> Result<Option<FetchResponse>, Problem> {
         self.find_object(self.sign(|config, now_ms| s3::get_object(key, config, now_ms))?).await
+    }
+
+    /// `GetObject` of the object with this ETag: these bytes, both ends included, or all of them. The body is not read
+    /// here.
+    pub(crate) async fn stream_object(
+        &self,
+        key: &Key,
+        etag: &str,
+        range: Option<(u64, u64)>,
+    ) -> Result<Response, Problem> {
+        let request = self.sign(|config, now_ms| s3::get_range(key, etag, range, config, now_ms))?;
+        let response = self.send_within(&request, RequestBody::Empty, TRANSFER_TIMEOUT_MS).await?;
+        match response.status {
+            200 | 206 => Ok(response.into_inner()),
+            404 | 412 => Err(Problem::new(Code::NotFound)),
+            status => Err(self.unexpected_status(status)),
+        }
     }
 
     /// `HeadObject`; `None` if there is no object.
@@ -253,6 +271,19 @@ impl<'a> Bucket<'a> {
         request: &S3Request,
         body: RequestBody<'_>,
     ) -> Result<FetchResponse, Problem> {
+        let timeout_ms = match &body {
+            RequestBody::Empty | RequestBody::Text(_) => FETCH_TIMEOUT_MS,
+            RequestBody::Bytes(_) | RequestBody::Stream(_) => TRANSFER_TIMEOUT_MS,
+        };
+        self.send_within(request, body, timeout_ms).await
+    }
+
+    async fn send_within(
+        &self,
+        request: &S3Request,
+        body: RequestBody<'_>,
+        timeout_ms: u32,
+    ) -> Result<FetchResponse, Problem> {
         let headers: Vec<(&str, &str)> = request
             .headers
             .iter()
@@ -260,10 +291,6 @@ impl<'a> Bucket<'a> {
             .filter(|(name, _)| *name != "content-length")
             .map(|(name, value)| (*name, value.as_str()))
             .collect();
-        let timeout_ms = match &body {
-            RequestBody::Empty | RequestBody::Text(_) => FETCH_TIMEOUT_MS,
-            RequestBody::Bytes(_) | RequestBody::Stream(_) => UPLOAD_TIMEOUT_MS,
-        };
         let fetch_request =
             FetchRequest { method: request.method, url: &request.url, headers: &headers, body, timeout_ms };
         platform::fetch(fetch_request).await.map_err(|error| {

@@ -44,6 +44,21 @@ pub fn get_object(key: &Key, config: &Config, now_ms: u64) -> Result<S3Request, 
     RequestBuilder::object("GET", key, config).sign(config, now_ms)
 }
 
+/// Reads the object with this ETag: these bytes, both ends included, or all of them.
+pub fn get_range(
+    key: &Key,
+    etag: &str,
+    range: Option<(u64, u64)>,
+    config: &Config,
+    now_ms: u64,
+) -> Result<S3Request, SignError> {
+    let mut request = RequestBuilder::object("GET", key, config).header("if-match", etag);
+    if let Some((first, last)) = range {
+        request = request.header("range", format!("bytes={first}-{last}"));
+    }
+    request.sign(config, now_ms)
+}
+
 /// Checks whether an object exists, and returns its headers.
 pub fn head_object(key: &Key, config: &Config, now_ms: u64) -> Result<S3Request, SignError> {
     RequestBuilder::object("HEAD", key, config).sign(config, now_ms)

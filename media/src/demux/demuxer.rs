@@ -1,7 +1,10 @@
 //! The interface of all demuxers: the properties of the selected video track, and requests for its samples.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
+use crate::demux::audio::AudioRun;
 use crate::demux::buffer::SparseBuffer;
 use crate::demux::error::ReadError;
 
@@ -167,6 +170,20 @@ pub trait Demuxer: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// The bytes that are missing.
     fn with_verified_keyframes(&self, _buffer: &SparseBuffer) -> Result<Option<Box<dyn Demuxer>>, ReadError> {
+        Ok(None)
+    }
+
+    /// Returns the AAC track that is played with the video, and its samples that sound within a range of milliseconds
+    /// from the start of the presentation, with one sample before them if there is one. The track is the first that is
+    /// enabled and a default; otherwise the first. `None` if there is no AAC.
+    ///
+    /// # Errors
+    /// The bytes that are missing, or the reason why reading cannot continue.
+    fn find_audio(
+        &self,
+        _buffer: &SparseBuffer,
+        _range_ms: Range<u64>,
+    ) -> Result<Option<AudioRun>, ReadError> {
         Ok(None)
     }
 }

@@ -117,15 +117,26 @@ struct Chunk {
 /// # Errors
 /// There is no track or sample, a timescale is 0, or a number does not fit into its field.
 pub fn write_header(tracks: &[MuxTrack]) -> Result<MuxHeader, MuxError> {
+    write_delayed_header(tracks, &[])
+}
+
+/// Like [`write_header`], with tracks that begin after the start of the presentation: `delays_ms` has the milliseconds
+/// of each track, and 0 for those that it does not have.
+///
+/// # Errors
+/// See [`write_header`].
+pub fn write_delayed_header(tracks: &[MuxTrack], delays_ms: &[u32]) -> Result<MuxHeader, MuxError> {
     check(tracks)?;
-    let chunks = interleave(tracks);
+    let chunks = interleave(tracks, delays_ms);
     let data_bytes: u64 =
         tracks.iter().flat_map(|track| &track.samples).map(|sample| u64::from(sample.size)).sum();
     let header = |offset: u64, wide: bool| -> Result<Vec<u8>, MuxError> {
         let mut out = Vec::new();
         write_box(&mut out, *b"ftyp", |out| out.extend_from_slice(b"isom\0\0\x02\0isomiso2avc1mp41"));
         let mut moov = Ok(());
-        write_box(&mut out, *b"moov", |out| moov = moov::write(out, tracks, &chunks, offset, wide));
+        write_box(&mut out, *b"moov", |out| {
+            moov = moov::write(out, (tracks, delays_ms), &chunks, offset, wide);
+        });
         moov?;
         // The size of a box is the length of what was written: it is wrong only if it does not fit.
         if u32::try_from(out.len()).is_err() { Err(MuxError::TooLarge) } else { Ok(out) }
@@ -166,9 +177,14 @@ fn check(tracks: &[MuxTrack]) -> Result<(), MuxError> {
     if u32::try_from(samples).is_err() { Err(MuxError::TooLarge) } else { Ok(()) }
 }
 
+/// The delay of each track, in milliseconds.
+fn delays(delays_ms: &[u32]) -> impl Iterator<Item = u32> {
+    delays_ms.iter().copied().chain(std::iter::repeat(0))
+}
+
 /// Divides the tracks into chunks, by the presentation time of their first sample. The track whose next chunk starts
 /// first is next.
-fn interleave(tracks: &[MuxTrack]) -> Vec<Chunk> {
+fn interleave(tracks: &[MuxTrack], delays_ms: &[u32]) -> Vec<Chunk> {
     struct Cursor {
         sample: usize,
         /// The decoding time of `sample`, in ticks from the start of the presentation.
@@ -176,7 +192,12 @@ fn interleave(tracks: &[MuxTrack]) -> Vec<Chunk> {
     }
     let mut cursors: Vec<Cursor> = tracks
         .iter()
-        .map(|track| Cursor { sample: 0, time: -i128::from(track.edit.map_or(0, |edit| edit.media_time)) })
+        .zip(delays(delays_ms))
+        .map(|(track, delay_ms)| Cursor {
+            sample: 0,
+            time: i128::from(delay_ms) * i128::from(track.timescale) / 1000
+                - i128::from(track.edit.map_or(0, |edit| edit.media_time)),
+        })
         .collect();
     // Times of different timescales are compared without rounding.
     let micros = |track: usize, time: i128| time * 1_000_000 / i128::from(tracks[track].timescale);

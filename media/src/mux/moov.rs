@@ -3,23 +3,27 @@
 use bytes::BufMut as _;
 
 use crate::mux::boxes::{write_box, write_full_box};
-use crate::mux::{Chunk, MuxError, MuxSample, MuxTrack, MuxTrackKind};
+use crate::mux::{Chunk, MuxError, MuxSample, MuxTrack, MuxTrackKind, delays};
 
 /// Ticks per second of the durations of `mvhd`, `tkhd` and `elst`.
 const MOVIE_TIMESCALE: u64 = 1000;
 /// The display matrix of audio tracks and of the movie.
 const IDENTITY_MATRIX: [i32; 9] = [0x1_0000, 0, 0, 0, 0x1_0000, 0, 0, 0, 0x4000_0000];
 
-/// Writes the content of `moov`. `offset` is the position of the first sample in the file, and `wide` whether positions
+/// Writes the content of `moov`: the tracks, and their delays in milliseconds. `offset` is the position of the first sample in the file, and `wide` whether positions
 /// have 64 bits.
 pub(super) fn write(
     out: &mut Vec<u8>,
-    tracks: &[MuxTrack],
+    (tracks, delays_ms): (&[MuxTrack], &[u32]),
     chunks: &[Chunk],
     offset: u64,
     wide: bool,
 ) -> Result<(), MuxError> {
-    let durations: Vec<TrackDurations> = tracks.iter().map(TrackDurations::new).collect::<Result<_, _>>()?;
+    let durations: Vec<TrackDurations> = tracks
+        .iter()
+        .zip(delays(delays_ms))
+        .map(|(track, delay_ms)| TrackDurations::new(track, delay_ms))
+        .collect::<Result<_, _>>()?;
     let movie = durations.iter().map(|duration| duration.movie).max().unwrap_or(0);
     let next_track = tracks.len() as u32 + 1;
     write_timed_box(out, *b"mvhd", 0, movie, |out, version| {
@@ -46,19 +50,24 @@ pub(super) fn write(
 struct TrackDurations {
     /// Of all samples, in ticks of the track.
     media: u64,
-    /// Of what is presented, in ticks of the movie.
+    /// Of what is presented and of the delay before it, in ticks of the movie.
     movie: u64,
+    /// Of the delay, in ticks of the movie.
+    delay: u64,
 }
 
 impl TrackDurations {
-    fn new(track: &MuxTrack) -> Result<Self, MuxError> {
+    fn new(track: &MuxTrack, delay_ms: u32) -> Result<Self, MuxError> {
+        let delay = u64::from(delay_ms) * MOVIE_TIMESCALE / 1000;
         let media = track.samples.iter().map(|sample| u64::from(sample.duration)).sum();
         let ticks = track.edit.map_or(media, |edit| edit.duration);
         // Rounded up, so that the last frame is not cut off.
         let movie = (u128::from(ticks) * u128::from(MOVIE_TIMESCALE)).div_ceil(u128::from(track.timescale));
         let fits = track.edit.is_none_or(|edit| i64::try_from(edit.media_time).is_ok());
         match u64::try_from(movie) {
-            Ok(movie) if fits => Ok(Self { media, movie }),
+            Ok(movie) if fits => {
+                movie.checked_add(delay).map(|movie| Self { media, movie, delay }).ok_or(MuxError::TooLarge)
+            }
             _ => Err(MuxError::TooLarge),
         }
     }
@@ -101,15 +110,20 @@ fn write_trak(
             out.put_u32(side);
         }
     });
-    if let Some(edit) = track.edit {
+    if track.edit.is_some() || durations.delay > 0 {
+        let media_time = track.edit.map_or(0, |edit| edit.media_time);
+        // A media time of -1 presents nothing.
+        let empty = (durations.delay > 0).then_some((durations.delay, u64::MAX));
+        let edits = empty.into_iter().chain([(durations.movie - durations.delay, media_time)]);
         write_box(out, *b"edts", |out| {
-            let largest = durations.movie.max(edit.media_time << 1);
+            let largest = durations.movie.max(media_time << 1);
             write_timed_box(out, *b"elst", 0, largest, |out, version| {
-                out.put_u32(1);
-                put_time(out, version, durations.movie);
-                put_time(out, version, edit.media_time);
-                // Rate 1.0.
-                out.put_u32(0x1_0000);
+                put_counted(out, edits, |out, (duration, media_time)| {
+                    put_time(out, version, duration);
+                    put_time(out, version, media_time);
+                    // Rate 1.0.
+                    out.put_u32(0x1_0000);
+                });
             });
         });
     }

@@ -153,6 +153,24 @@ fn header_has_matrix_edit_and_durations() {
 }
 
 #[test]
+fn delayed_track_begins_with_empty_edit() {
+    let mut track = video(vec![sample(10, 1001); 60]);
+    let elst = |track: &MuxTrack| {
+        let header = write_delayed_header(&[video(vec![sample(1, 1)]), track.clone()], &[0, 250]).unwrap();
+        let moov = find(&header.bytes, "moov").unwrap();
+        let (_, trak) = boxes(moov).into_iter().rfind(|(kind, _)| kind == b"trak").unwrap();
+        assert_eq!(u32_at(find(trak, "tkhd").unwrap(), 20), u32_at(find(moov, "mvhd").unwrap(), 16));
+        let elst = find(trak, "edts/elst").unwrap();
+        let row = |at: usize| (u32_at(elst, at), u32_at(elst, at + 4).cast_signed());
+        assert_eq!(u32_at(elst, 4), 2);
+        [row(8), row(20)]
+    };
+    assert_eq!(elst(&track), [(250, -1), (2002, 0)]);
+    track.edit = Some(Edit { media_time: 2002, duration: 30_030 });
+    assert_eq!(elst(&track), [(250, -1), (1001, 2002)]);
+}
+
+#[test]
 fn tracks_are_interleaved() {
     let audio = MuxTrack {
         kind: MuxTrackKind::Audio,

@@ -118,6 +118,7 @@ impl FfmpegSource {
             (VariantKind::Storyboard, None) => {
                 KindFrames::Storyboard(tiles::storyboard(self, &tile_times, tile_size, None).await?)
             }
+            (VariantKind::Clip, _) => return Err(JobError::internal("a clip is not a default output")),
         };
         exit_status::check_source(self.proxy.first_error())?;
         Ok(frames)

@@ -20,6 +20,7 @@ use crate::frames::native::defaults::fill_tiles;
 use crate::frames::poster_selector::{self, PosterSelection};
 use crate::source::reader::{self, OpenError, RangeReader};
 use crate::store::Store;
+use glimpse_media::clip::{self, ClipError, ClipPlan, ClipRequest};
 use glimpse_media::container::Container;
 use glimpse_media::demux::buffer::SparseBuffer;
 use glimpse_media::demux::demuxer::{Demuxer, DolbyVision, Sample, SampleRequest, SeekMode};
@@ -114,6 +115,20 @@ impl<S: Store> NativeSource<S> {
     async fn decode_range(&mut self, range: FrameRequest, size: Size) -> Result<Bytes, OpenError> {
         let (_, frames) = self.decode_exact(&[range], size, |_| DecodeQuality::Full).await?;
         frames.into_iter().next().ok_or(OpenError::Job(JobError::Rejected(Code::Truncated)))
+    }
+
+    /// Plans a clip whose samples are copied.
+    ///
+    /// # Errors
+    /// The outer error: the index cannot be read. The inner error: why there is no such clip.
+    pub async fn plan_clip(
+        &mut self,
+        request: ClipRequest,
+    ) -> Result<Result<ClipPlan, ClipError>, OpenError> {
+        self.verify_sparse_keyframes().await?;
+        let (demuxer, reader) = (&self.demuxer, &self.reader);
+        let parse = |known: &SparseBuffer| clip::plan(demuxer.as_ref(), known, request);
+        reader.read_until_ready(&mut self.buffer, parse).await
     }
 
     /// The frames of a time span, or of snippets over the whole video, in this size. If all snippets are blank, the

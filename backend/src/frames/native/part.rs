@@ -60,6 +60,7 @@ impl<S: Store> NativeSource<S> {
         let mut ranges = match kind {
             VariantKind::Animation => mp4_writer::byte_ranges(&plan.animation.samples),
             VariantKind::Thumbnail | VariantKind::Storyboard => mp4_writer::byte_ranges(&plan.tiles.samples),
+            VariantKind::Clip => return Err(JobError::internal("a clip is not a default output").into()),
         };
         let first = first_sample(&plan);
         ranges.extend(mp4_writer::byte_ranges(first.as_slice()));
@@ -73,7 +74,9 @@ impl<S: Store> NativeSource<S> {
                 KindFrames::Poster(RgbFrame { rgb: poster.rgb, size: sizes.poster }, poster.at_ms)
             }
             VariantKind::Animation => KindFrames::Animation(self.animation(&plan, &sizes).await?),
-            VariantKind::Storyboard => KindFrames::Storyboard(self.storyboard(&plan, &sizes).await?),
+            VariantKind::Storyboard | VariantKind::Clip => {
+                KindFrames::Storyboard(self.storyboard(&plan, &sizes).await?)
+            }
         };
         Ok((sizes.info, frames))
     }

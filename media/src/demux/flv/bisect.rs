@@ -16,11 +16,11 @@ use crate::demux::reference::{RandomAccess, random_access};
 
 /// How many bytes are fetched ahead while tags are read.
 pub(super) const READ_AHEAD_BYTES: u64 = 256 * 1024;
-const MAX_READ_AHEAD_BYTES: u64 = 4 * 1024 * 1024;
+pub(super) const MAX_READ_AHEAD_BYTES: u64 = 4 * 1024 * 1024;
 /// How far a tag is searched from a position: the window has to contain the largest tag completely.
 const SCAN_WINDOWS: [u64; 2] = [512 * 1024, 2 * 1024 * 1024];
 /// The most bytes that are scanned for tags in one call.
-const MAX_SCAN_BYTES: u64 = 128 << 20;
+pub(super) const MAX_SCAN_BYTES: u64 = 128 << 20;
 /// The precision at which the search stops, in bytes or milliseconds. The rest is read sequentially.
 const WALK_BYTES: u64 = 512 * 1024;
 const WALK_MS: i64 = 1_500;
@@ -32,7 +32,7 @@ const MAX_GUESSES: usize = 10;
 const MAX_SEARCH_BYTES: u64 = 96 << 20;
 const REQUEST_BYTES: Range<u64> = (512 << 10)..(8 << 20);
 /// The most bytes that are read for an exact time.
-const MAX_RUN_BYTES: u64 = 64 << 20;
+pub(super) const MAX_RUN_BYTES: u64 = 64 << 20;
 /// How many earlier positions are tried if there is no keyframe before the requested time, and the first step back in
 /// milliseconds. Each step is twice as long as the one before.
 const MAX_STEPS_BACK: u32 = 4;
@@ -171,7 +171,10 @@ impl FlvSeeker {
     }
 
     /// Finds a tag shortly before a time. `remaining_bytes` is the number of bytes that may still be scanned.
-    fn locate(
+    ///
+    /// # Errors
+    /// The bytes that are missing.
+    pub(super) fn locate(
         &self,
         buffer: &SparseBuffer,
         time: i64,

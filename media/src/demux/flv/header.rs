@@ -10,7 +10,7 @@ use crate::demux::flv::tag::{HEADER_BYTES, Tag, TagType, VIDEO_HEADER_BYTES, Vid
 use crate::demux::flv::{SCANNED_BYTES_PER_STEP, TagPosition};
 
 /// Offset of the first tag: after the header and the size of the previous tag, which is always 0.
-const FIRST_TAG_OFFSET: u64 = 13;
+pub(super) const FIRST_TAG_OFFSET: u64 = 13;
 /// Offset of the header's flags, and the flag for video.
 const FLAGS_OFFSET: u64 = 4;
 const VIDEO_FLAG: u8 = 1;

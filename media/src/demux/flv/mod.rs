@@ -4,13 +4,17 @@
 //! Small files are read completely. In large files, times are found by bisection, since reading can start at any tag.
 //! H.264, HEVC and AV1 are supported; older codecs are left to ffmpeg.
 
+mod audio;
 mod bisect;
 mod header;
 pub mod tag;
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use glimpse_contract::limits;
 
+use crate::demux::audio::AudioRun;
 use crate::demux::buffer::SparseBuffer;
 use crate::demux::demuxer::{Demuxer, IDENTITY_MATRIX, Sample, SampleRequest, Track, nal_length_size};
 use crate::demux::error::ReadError;
@@ -35,6 +39,8 @@ const SCANNED_BYTES_PER_STEP: u64 = 4;
 pub struct Flv {
     track: Track,
     samples: FlvSamples,
+    /// The time at which the presentation starts.
+    start_ms: i64,
 }
 
 #[derive(Debug, Clone)]
@@ -141,7 +147,7 @@ fn open_with_limit(buffer: &SparseBuffer, read_whole_bytes: u64) -> Result<Flv, 
         crop: None,
         dolby_vision: None,
     };
-    Ok(Flv { track, samples })
+    Ok(Flv { track, samples, start_ms: header.start_ms })
 }
 
 /// What was found at the end of a file.
@@ -203,5 +209,13 @@ impl Demuxer for Flv {
             }
             FlvSamples::OnDemand(finder) => buffer.check_budget(finder.find_samples(buffer, requests)),
         }
+    }
+
+    fn find_audio(&self, buffer: &SparseBuffer, range_ms: Range<u64>) -> Result<Option<AudioRun>, ReadError> {
+        let seeker = match &self.samples {
+            FlvSamples::All(_) => None,
+            FlvSamples::OnDemand(seeker) => Some(seeker),
+        };
+        buffer.check_budget(audio::read(buffer, seeker, self.start_ms, range_ms))
     }
 }

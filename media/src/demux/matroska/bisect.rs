@@ -195,7 +195,10 @@ impl MatroskaSeeker<'_> {
     }
 
     /// Finds a cluster shortly before a time.
-    fn bisect(&self, time: i64) -> Result<ClusterPosition, ReadError> {
+    ///
+    /// # Errors
+    /// The bytes that are missing.
+    pub(super) fn bisect(&self, time: i64) -> Result<ClusterPosition, ReadError> {
         let (mut low, mut high) = (self.first_cluster, self.end);
         for round in 0..MAX_ROUNDS {
             let bytes = high.offset.saturating_sub(low.offset);

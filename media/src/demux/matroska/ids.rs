@@ -32,10 +32,15 @@ pub(super) const FLAG_DEFAULT: u32 = 0x88;
 pub(super) const DEFAULT_DURATION: u32 = 0x0023_E383;
 pub(super) const CODEC_ID: u32 = 0x86;
 pub(super) const CODEC_PRIVATE: u32 = 0x63A2;
+pub(super) const CODEC_DELAY: u32 = 0x56AA;
 
 pub(super) const BLOCK_ADDITION_MAPPING: u32 = 0x41E4;
 pub(super) const BLOCK_ADD_ID_TYPE: u32 = 0x41E7;
 pub(super) const BLOCK_ADD_ID_EXTRA_DATA: u32 = 0x41ED;
+
+pub(super) const AUDIO: u32 = 0xE1;
+pub(super) const SAMPLING_FREQUENCY: u32 = 0xB5;
+pub(super) const CHANNELS: u32 = 0x9F;
 
 pub(super) const VIDEO: u32 = 0xE0;
 pub(super) const FLAG_INTERLACED: u32 = 0x9A;

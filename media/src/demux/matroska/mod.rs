@@ -4,6 +4,7 @@
 //! is read completely if it is small; otherwise it is searched for clusters. Nothing is recursive, and memory use is
 //! proportional to the buffered bytes.
 
+mod audio;
 mod bisect;
 mod block;
 mod cluster;
@@ -22,14 +23,18 @@ mod timestamps;
 mod track;
 mod video;
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use glimpse_contract::{Code, limits};
 
+use crate::demux::audio::AudioRun;
 use crate::demux::budget::PARSED_BYTES_PER_STEP;
 use crate::demux::buffer::SparseBuffer;
 use crate::demux::demuxer::{Demuxer, Sample, SampleRequest, SeekMode, Track, nal_length_size};
 use crate::demux::error::{ReadError, collect_missing};
 use crate::demux::index::{VERIFY_ALL_BYTES, VERIFY_HEAD_BYTES};
+use crate::demux::matroska::audio::AacTrack;
 use crate::demux::matroska::cluster::{BlockFrame, ClusterContext, ClusterEvent, ClusterReader};
 use crate::demux::matroska::codec::Codec;
 use crate::demux::matroska::cue_seek::MatroskaSeeker;
@@ -64,6 +69,7 @@ const MAX_CUE_DISTANCE_SECS: i64 = 30;
 pub struct Matroska {
     track: Track,
     codec: Codec,
+    aac: Option<AacTrack>,
     context: ClusterContext,
     reorder_depth: usize,
     keyframe_bytes: u64,
@@ -184,6 +190,7 @@ fn open_with_limits(buffer: &SparseBuffer, limits: ReadAllLimits) -> Result<Matr
             dolby_vision: selected.dolby_vision,
         },
         codec: selected.codec,
+        aac: selected.aac,
         context,
         reorder_depth: selected.codec.reorder_depth(),
         keyframe_bytes: first_keyframe_bytes(&first_frames.frames),
@@ -416,15 +423,17 @@ impl Demuxer for Matroska {
         }
         merge_missing(buffer, self.find_in_large_file(buffer, requests))
     }
+
+    fn find_audio(&self, buffer: &SparseBuffer, range_ms: Range<u64>) -> Result<Option<AudioRun>, ReadError> {
+        let Some(aac) = &self.aac else { return Ok(None) };
+        merge_missing(buffer, aac.find_samples(&self.seeker(buffer), self.index.is_some(), range_ms))
+            .map(Some)
+    }
 }
 
 impl Matroska {
-    fn find_in_large_file(
-        &self,
-        buffer: &SparseBuffer,
-        requests: &[SampleRequest],
-    ) -> Result<Vec<Vec<Sample>>, ReadError> {
-        let seeker = MatroskaSeeker {
+    fn seeker<'a>(&'a self, buffer: &'a SparseBuffer) -> MatroskaSeeker<'a> {
+        MatroskaSeeker {
             buffer,
             context: self.context,
             cues: &self.cues,
@@ -432,7 +441,15 @@ impl Matroska {
             end: self.end,
             reorder_depth: self.reorder_depth,
             keyframe_bytes: self.keyframe_bytes,
-        };
+        }
+    }
+
+    fn find_in_large_file(
+        &self,
+        buffer: &SparseBuffer,
+        requests: &[SampleRequest],
+    ) -> Result<Vec<Vec<Sample>>, ReadError> {
+        let seeker = self.seeker(buffer);
         let mut missing = Vec::new();
         let mut runs = vec![Vec::new(); requests.len()];
         let mut unresolved = Vec::new();

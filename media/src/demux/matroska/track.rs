@@ -5,6 +5,7 @@ use glimpse_contract::{Code, limits};
 
 use crate::demux::demuxer::DolbyVision;
 use crate::demux::error::ReadError;
+use crate::demux::matroska::audio::{self, AacTrack, AudioElement};
 use crate::demux::matroska::codec::{self, Codec};
 use crate::demux::matroska::ebml::{children, parse_string, parse_uint};
 use crate::demux::matroska::ids;
@@ -37,6 +38,8 @@ pub(super) struct SelectedTrack {
     pub(super) has_audio: bool,
     /// Its Dolby Vision configuration, if there is one.
     pub(super) dolby_vision: Option<DolbyVision>,
+    /// The AAC track that is played with it, if there is one.
+    pub(super) aac: Option<AacTrack>,
 }
 
 #[derive(Debug, Default)]
@@ -49,6 +52,8 @@ struct TrackEntry {
     codec_private: Bytes,
     default_duration: u64,
     video: VideoElement,
+    audio: AudioElement,
+    codec_delay: u64,
     encodings: Vec<ContentEncoding>,
     dolby_vision: Option<DolbyVision>,
 }
@@ -108,7 +113,23 @@ pub(super) fn select(tracks: &Bytes) -> Result<SelectedTrack, ReadError> {
         prefix,
         has_audio,
         dolby_vision: selected.dolby_vision,
+        aac: select_aac(&entries),
     })
+}
+
+/// Selects the AAC track that players play: enabled, and with the default flag; the first of equal ones.
+fn select_aac(entries: &[TrackEntry]) -> Option<AacTrack> {
+    let audio = entries.iter().filter(|entry| entry.kind == AUDIO && entry.encodings.is_empty());
+    let tracks = audio.filter_map(|entry| {
+        let aac = AacTrack::new(
+            (entry.number, &entry.codec_id),
+            &entry.codec_private,
+            &entry.audio,
+            (entry.default_duration, entry.codec_delay),
+        )?;
+        Some((entry, aac))
+    });
+    tracks.min_by_key(|(entry, _)| (entry.is_disabled, entry.is_not_default)).map(|(_, aac)| aac)
 }
 
 /// The codec of the first video track, by its `CodecID`.
@@ -165,6 +186,8 @@ fn parse_entry(tracks: &Bytes, body: &[u8]) -> Result<TrackEntry, ReadError> {
             ids::CODEC_PRIVATE => entry.codec_private = tracks.slice_ref(body),
             ids::DEFAULT_DURATION => entry.default_duration = parse_uint(body),
             ids::VIDEO => entry.video = video::parse(body),
+            ids::AUDIO => entry.audio = audio::parse(body),
+            ids::CODEC_DELAY => entry.codec_delay = parse_uint(body),
             ids::BLOCK_ADDITION_MAPPING => {
                 entry.dolby_vision = entry.dolby_vision.or(parse_dolby_vision(body));
             }
@@ -322,6 +345,29 @@ mod tests {
         assert_eq!((track.codec, track.has_audio, track.default_duration), (Codec::Vp9, true, 256));
         assert_eq!(select_from(&tracks[..2]).unwrap().codec, Codec::Mjpeg);
         assert!(!select_from(&tracks[..2]).unwrap().has_audio);
+    }
+
+    #[test]
+    fn selects_audio_that_players_play() {
+        let off = element(ids::FLAG_ENABLED, &[0]);
+        let no_default = element(ids::FLAG_DEFAULT, &[0]);
+        let numbered = |number: u8, codec: &str, more: &[u8]| {
+            let config = element(ids::CODEC_PRIVATE, &[0x12, 0x10]);
+            track(2, codec, &[&element(ids::TRACK_NUMBER, &[number]), &config[..], more].concat())
+        };
+        let zlib =
+            content_encodings(&[element(ids::COMPRESSION, &element(ids::COMPRESSION_ALGORITHM, &[0]))]);
+        for (name, tracks, expected) in [
+            ("none", vec![], None),
+            ("the first", vec![numbered(3, "A_AAC", &[]), numbered(4, "A_AAC", &[])], Some(3)),
+            ("the default", vec![numbered(3, "A_AAC", &no_default), numbered(4, "A_AAC", &[])], Some(4)),
+            ("the enabled one", vec![numbered(3, "A_AAC", &off), numbered(4, "A_AAC", &no_default)], Some(4)),
+            ("only AAC", vec![numbered(3, "A_OPUS", &[]), numbered(4, "A_AAC", &no_default)], Some(4)),
+            ("not compressed", vec![numbered(3, "A_AAC", &zlib)], None),
+        ] {
+            let tracks = [vec![track(1, "V_VP9", &[])], tracks].concat();
+            assert_eq!(select_from(&tracks).unwrap().aac.map(|aac| aac.number), expected, "{name}");
+        }
     }
 
     #[test]

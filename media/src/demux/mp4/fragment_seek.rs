@@ -95,7 +95,10 @@ impl FragmentSeeker {
     }
 
     /// Finds a fragment that starts at or before `from`, further back with each increment of `back`.
-    fn locate(
+    ///
+    /// # Errors
+    /// The bytes that are missing.
+    pub(super) fn locate(
         &self,
         buffer: &SparseBuffer,
         from: i64,

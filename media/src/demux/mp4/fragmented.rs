@@ -62,6 +62,7 @@ pub(super) fn read(
     let [mut span] = spans[..] else {
         return Err(ReadError::Unsupported("edit list with several spans"));
     };
+    let declared_start = span.media_start;
     let sample_table = sample_table::parse(track_box.stbl, &movie_box.entry_indices, buffer)?;
     let mut leading_samples = FragmentSamples {
         index: sample_table.index,
@@ -85,7 +86,8 @@ pub(super) fn read(
         }
         let audio_end_tick = audio_end(buffer, first, movie_box, span, MAX_BOXES)?;
         let track_samples = build_samples(leading_samples, &[span], track_box, buffer)?;
-        return Ok(Some(TrackSamples { audio_end: audio_end_tick, ..track_samples }));
+        let clock_start = span.media_start.saturating_sub(declared_start);
+        return Ok(Some(TrackSamples { audio_end: audio_end_tick, clock_start, ..track_samples }));
     }
     let leading_indexes =
         top_level.preceding.iter().filter(|(kind, _)| kind == b"sidx").map(|(_, place)| place.clone());
@@ -135,7 +137,8 @@ pub(super) fn read(
         span,
         end_time: until,
     }));
-    Ok(Some(TrackSamples { samples, video_end, audio_end: audio_end_tick, fps }))
+    let clock_start = span.media_start.saturating_sub(declared_start);
+    Ok(Some(TrackSamples { samples, video_end, audio_end: audio_end_tick, fps, clock_start }))
 }
 
 fn is_valid_index(buffer: &SparseBuffer, access_point: Option<&AccessPoint>) -> Result<bool, ReadError> {
@@ -222,12 +225,19 @@ fn audio_end(
 }
 
 /// The position of the first fragment, and the segment indexes before it.
-struct FirstFragment {
-    offset: u64,
+pub(super) struct FirstFragment {
+    pub(super) offset: u64,
     segment_indexes: Vec<Range<u64>>,
 }
 
-fn find_first_fragment(buffer: &SparseBuffer, from: u64) -> Result<Option<FirstFragment>, ReadError> {
+/// Finds the first fragment after the movie, which ends at `from`; `None` if there is none.
+///
+/// # Errors
+/// The bytes that are missing.
+pub(super) fn find_first_fragment(
+    buffer: &SparseBuffer,
+    from: u64,
+) -> Result<Option<FirstFragment>, ReadError> {
     let (mut at, mut segment_indexes) = (from, Vec::new());
     for _ in 0..MAX_LEADING_BOXES {
         let Some(head) = header_at(buffer, at, PEEK_BYTES)? else { break };

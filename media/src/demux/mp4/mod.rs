@@ -4,6 +4,8 @@
 //! The cost of parsing is bounded by the size of the file: declared sizes are limited to the available bytes, nesting
 //! is followed to a fixed depth without recursion, and other files are never opened.
 
+mod audio;
+mod audio_entry;
 mod boxes;
 mod codec;
 mod edit_list;
@@ -16,14 +18,19 @@ mod sample_table;
 mod top_level;
 mod track_fragment;
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use glimpse_contract::{Code, limits};
 
+use crate::demux::aac;
+use crate::demux::audio::AudioRun;
 use crate::demux::budget::PARSED_BYTES_PER_STEP;
 use crate::demux::buffer::SparseBuffer;
 use crate::demux::demuxer::{Demuxer, Sample, SampleRequest, Track};
 use crate::demux::error::{ReadError, collect_missing};
 use crate::demux::index::{EditedIndex, PresentedSpan, SampleIndex};
+use crate::demux::mp4::audio::MovieLocation;
 use crate::demux::mp4::fragment_seek::{FragmentScan, FragmentSeeker};
 use crate::demux::mp4::track_fragment::FragmentSamples;
 use crate::mux::boxes::write_box;
@@ -33,6 +40,8 @@ use crate::mux::boxes::write_box;
 pub struct Mp4 {
     track: Track,
     samples: Mp4Samples,
+    /// The movie, from which the audio track is read on request.
+    movie: MovieLocation,
 }
 
 /// The known samples.
@@ -62,7 +71,7 @@ fn read(buffer: &SparseBuffer) -> Result<Mp4, ReadError> {
         Some(extends) => fragmented::read(buffer, &top_level, &movie_box, extends)?,
         None => None,
     };
-    let TrackSamples { samples, video_end: video_end_tick, audio_end: audio_end_tick, fps } =
+    let TrackSamples { samples, video_end: video_end_tick, audio_end: audio_end_tick, fps, clock_start } =
         match track_samples {
             Some(found) => found,
             None => read_progressive(buffer, &movie_box)?,
@@ -122,7 +131,8 @@ fn read(buffer: &SparseBuffer) -> Result<Mp4, ReadError> {
         track.display_size =
             [scale_to_full(width, first.width, crop.width), scale_to_full(height, first.height, crop.height)];
     }
-    let mut mp4 = Mp4 { track, samples };
+    let movie = MovieLocation { moov: top_level.moov, is_truncated: top_level.is_truncated, clock_start };
+    let mut mp4 = Mp4 { track, samples, movie };
     let has_keyframes = match &mp4.samples {
         Mp4Samples::All(index) => index.has_keys(),
         Mp4Samples::Edited(edited) => edited.has_keys(),
@@ -170,6 +180,13 @@ pub(super) fn write_sample_entry(codec: &str, [width, height]: [u16; 2], record:
     bytes.windows(4).any(|word| word == configuration).then_some(bytes)
 }
 
+/// Builds the sample entry of an AAC stream with this `AudioSpecificConfig`; `None` if it is invalid.
+pub(super) fn write_audio_entry(config: &[u8]) -> Option<Bytes> {
+    let aac = aac::parse(config)?;
+    let entry = audio_entry::AacEntry { object_type: audio_entry::MPEG4_AUDIO, config, aac };
+    Some(entry.to_bytes())
+}
+
 /// The samples of a file, and values that are computed from them.
 struct TrackSamples {
     samples: Mp4Samples,
@@ -177,6 +194,8 @@ struct TrackSamples {
     video_end: i64,
     audio_end: i64,
     fps: f64,
+    /// The time of a stream's clock at which the presentation starts, in ticks; 0 for other files.
+    clock_start: i64,
 }
 
 /// Frames per second, for `count` frames in `ticks`.
@@ -243,6 +262,7 @@ fn build_samples(
             samples: Mp4Samples::All(Box::new(index)),
             audio_end: 0,
             fps,
+            clock_start: 0,
         });
     }
     let edited = EditedIndex::new(index, spans.to_vec(), last, buffer)?;
@@ -251,6 +271,7 @@ fn build_samples(
         samples: Mp4Samples::Edited(Box::new(edited)),
         audio_end: 0,
         fps,
+        clock_start: 0,
     })
 }
 
@@ -317,5 +338,13 @@ impl Demuxer for Mp4 {
         } else {
             Err(ReadError::from_missing_ranges(missing))
         })
+    }
+
+    fn find_audio(&self, buffer: &SparseBuffer, range_ms: Range<u64>) -> Result<Option<AudioRun>, ReadError> {
+        let seeker = match &self.samples {
+            Mp4Samples::Fragments(seeker) => Some(&**seeker),
+            Mp4Samples::All(_) | Mp4Samples::Edited(_) => None,
+        };
+        buffer.check_budget(audio::read(buffer, &self.movie, (self.track.timescale, seeker), range_ms))
     }
 }

@@ -2,8 +2,10 @@
 
 use glimpse_contract::{Code, limits};
 
+use crate::demux::audio::AudioTrack;
 use crate::demux::demuxer::IDENTITY_MATRIX;
 use crate::demux::error::ReadError;
+use crate::demux::mp4::audio_entry;
 use crate::demux::mp4::boxes::{BoxReader, child, children, marked_children};
 use crate::demux::mp4::codec;
 use crate::demux::mp4::edit_list;
@@ -29,6 +31,8 @@ pub(super) struct MovieBox<'a> {
     pub(super) has_audio: bool,
     /// The enabled audio tracks.
     pub(super) audio_tracks: Vec<TrackBox<'a>>,
+    /// The AAC track that is played with the video: the first enabled one, otherwise the first.
+    pub(super) aac_track: Option<AacTrackBox<'a>>,
     /// Duration in ticks of the movie, from its header; 0 if unspecified.
     pub(super) duration: u64,
     /// Delay before the first sample of all tracks, in ticks of the movie; 0 if it is short enough to be a pause rather
@@ -84,6 +88,35 @@ pub(super) struct TrackBox<'a> {
     self_contained: Vec<bool>,
 }
 
+/// An AAC track.
+#[derive(Debug, Clone)]
+pub(super) struct AacTrackBox<'a> {
+    pub(super) track_box: TrackBox<'a>,
+    pub(super) track: AudioTrack,
+    /// For each sample description, whether it has the configuration of the track: 0, or `None`.
+    pub(super) entry_indices: Vec<Option<u16>>,
+}
+
+impl<'a> AacTrackBox<'a> {
+    /// Parses the sample descriptions of an audio track; `None` if none of them is AAC.
+    fn parse(track_box: &TrackBox<'a>) -> Option<Self> {
+        let body = child(track_box.stbl, *b"stsd").and_then(|body| body.get(8..))?;
+        let entries: Vec<_> = children(body)
+            .take(MAX_DESCRIPTIONS)
+            .map(|(kind, body)| audio_entry::parse(kind, body, &track_box.self_contained))
+            .collect();
+        let first = entries.iter().flatten().next()?;
+        Some(Self {
+            track_box: track_box.clone(),
+            track: AudioTrack { timescale: track_box.timescale, sample_entry: first.to_bytes() },
+            entry_indices: entries
+                .iter()
+                .map(|entry| entry.as_ref().filter(|entry| *entry == first).map(|_| 0))
+                .collect(),
+        })
+    }
+}
+
 impl TrackBox<'_> {
     /// Whether its first sample description is motion JPEG.
     fn is_motion_jpeg(&self) -> bool {
@@ -122,6 +155,9 @@ pub(super) fn parse(moov: &[u8], is_truncated: bool) -> Result<MovieBox<'_>, Rea
     let chapters: Vec<u32> = traks.iter().flat_map(|trak| trak.chapters.clone()).collect();
     let timescales = traks.iter().map(|trak| (trak.id, trak.timescale)).collect();
     let audio_tracks = traks.iter().filter(|trak| trak.is_audio && trak.is_enabled).cloned().collect();
+    let aac_tracks = traks.iter().filter(|trak| trak.is_audio).filter_map(AacTrackBox::parse);
+    // The first of equal ones is used.
+    let aac_track = aac_tracks.min_by_key(|aac| (!aac.track_box.is_enabled, !aac.track_box.is_in_movie));
     traks.retain(|trak| trak.is_video && !chapters.contains(&trak.id));
     let extends = child(moov, *b"mvex").map(parse_mvex);
     // The sort is stable: the first of equal tracks wins. Empty tracks come last, unless fragments fill them; then, in
@@ -157,6 +193,7 @@ pub(super) fn parse(moov: &[u8], is_truncated: bool) -> Result<MovieBox<'_>, Rea
             matrix,
             has_audio,
             audio_tracks,
+            aac_track,
             duration,
             start_delay: wait,
             extends,

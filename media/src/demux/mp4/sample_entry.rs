@@ -216,7 +216,7 @@ fn is_hevc_configuration(body: &[u8]) -> bool {
 }
 
 /// The object type and the decoder configuration in an elementary stream descriptor: ISO 14496-1, 7.2.6.
-fn parse_esds(body: &[u8]) -> Option<(u8, &[u8])> {
+pub(super) fn parse_esds(body: &[u8]) -> Option<(u8, &[u8])> {
     let mut fields = BoxReader(body);
     fields.version_and_flags()?;
     let mut stream = BoxReader(read_tag(&mut fields, 3)?);
@@ -268,7 +268,7 @@ fn write_esds(out: &mut Vec<u8>, object_type: u8, configuration: &[u8]) {
     write_tag(out, 3, &stream);
 }
 
-fn write_tag(out: &mut Vec<u8>, tag: u8, body: &[u8]) {
+pub(super) fn write_tag(out: &mut Vec<u8>, tag: u8, body: &[u8]) {
     let length = body.len();
     out.push(tag);
     out.extend([21, 14, 7].map(|shift| (length >> shift) as u8 & 0x7f | 0x80));
