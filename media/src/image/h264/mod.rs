@@ -80,7 +80,9 @@ pub fn encode<F: AsRef<[u8]>>(
     let encoder = Encoder::new(configure(coded_size, options.qp))
         .map_err(|error| ImageError::Encoder(format!("H.264: {error:?}")))?;
     let mut stream = stream::Stream::default();
-    for group in groups(&selected) {
+    let mut rest = selected.as_slice();
+    while !rest.is_empty() {
+        let group = &rest[..rest.len().min(GROUP_FRAMES)];
         let planes: Vec<YuvFrame> = group
             .iter()
             .map(|frame| {
@@ -91,9 +93,20 @@ pub fn encode<F: AsRef<[u8]>>(
                 }
             })
             .collect();
-        let units =
+        let mut count = group.len();
+        let mut units =
             encoder.encode_all(&planes).map_err(|error| ImageError::Encoder(format!("H.264: {error:?}")))?;
-        stream.append(&units, group.len())?;
+        // The next group begins with a keyframe. Two in a row would need different identifiers, so a cut at the last
+        // frame begins the next group.
+        if group.len() < rest.len()
+            && group.len() > 1
+            && units.last().is_some_and(|unit| stream::is_key(unit))
+        {
+            units.pop();
+            count -= 1;
+        }
+        stream.append(&units, count)?;
+        rest = &rest[count..];
     }
     mp4::write(&stream, coded_size, &frame_times(frames.len(), fps, frame_step))
 }
@@ -130,13 +143,6 @@ fn configure(size: Size, qp: u8) -> EncoderConfig {
     config.min_keyint = MIN_KEYFRAME_DISTANCE;
     config.scenecut = SCENE_CUT;
     config
-}
-
-/// Divides frames into groups of about equal size: a last group of one frame would be two keyframes in a row, which
-/// need different identifiers.
-fn groups<T>(frames: &[T]) -> impl Iterator<Item = &[T]> {
-    let count = frames.len().div_ceil(GROUP_FRAMES).max(1);
-    frames.chunks(frames.len().div_ceil(count).max(1))
 }
 
 /// The times of every `frame_step`-th of `count` frames, in ticks, and the end of the last one.

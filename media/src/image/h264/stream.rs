@@ -88,6 +88,11 @@ impl Stream {
     }
 }
 
+/// Whether decoding can start at this access unit.
+pub(super) fn is_key(access_unit: &[u8]) -> bool {
+    split_units(access_unit).any(|unit| unit.first().is_some_and(|first| first & 0x1f == KEY_SLICE))
+}
+
 fn unexpected(what: &str) -> ImageError {
     ImageError::Encoder(format!("H.264: unexpected {what}"))
 }
