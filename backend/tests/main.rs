@@ -26,6 +26,7 @@ mod render;
 mod repeat;
 mod sizes;
 mod steps;
+mod stills;
 mod streams;
 mod tracks;
 mod webhook;

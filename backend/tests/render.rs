@@ -237,6 +237,9 @@ async fn each_kind_and_format_has_requested_size() {
         ("thumbnail-width_50-height_50-fit_mode_smartcrop.webp", OutputFormat::Webp, 50, 50, 1),
         ("thumbnail-width_500-height_50-fit_mode_stretch-flip_v_true.jpg", OutputFormat::Jpg, 500, 50, 1),
         ("thumbnail-width_500-height_500-fit_mode_pad.jpg", OutputFormat::Jpg, 500, 500, 1),
+        ("thumbnail.avif", OutputFormat::Avif, 320, 180, 1),
+        ("thumbnail-width_101-blur_8-quality_60-play_true.avif", OutputFormat::Avif, 101, 57, 1),
+        ("thumbnail-width_200-blur_100-play_true.png", OutputFormat::Png, 200, 113, 1),
         ("animated-start_1-end_2-width_100-fps_10.gif", OutputFormat::Gif, 100, 56, 10),
         ("animated-height_90.webp", OutputFormat::Webp, 160, 90, 10),
     ] {
@@ -452,14 +455,18 @@ async fn refusal_expires_when_video_is_reprocessed() {
 
 /// It is refused by its size alone, before the source is opened, and the message contains the limit.
 #[tokio::test]
-async fn rejects_png_with_too_many_pixels() {
+async fn rejects_too_many_pixels_of_png_and_avif() {
     let square = Source { width: 7680, height: 7680, duration_ms: 8_000, ..Source::default() };
     let scene = RenderFixture::with_manifest(&Manifest { source: square, ..manifest() }).await;
-    for name in ["thumbnail-width_3840.png", "thumbnail-width_3840-height_3840-fit_mode_pad.png"] {
+    for (name, limit) in [
+        ("thumbnail-width_3840.png", "8294400 pixels, as in 3840x2160"),
+        ("thumbnail-width_3840-height_3840-fit_mode_pad.png", "8294400 pixels, as in 3840x2160"),
+        ("thumbnail-width_2560.avif", "3686400 pixels, as in 2560x1440"),
+    ] {
         let answer = scene.render(name).await.result.unwrap();
         let body = answer["body"].as_str().unwrap();
         assert_eq!(answer["statusCode"], 400, "{answer}");
-        assert!(body.contains("bad_parameter") && body.contains("8294400 pixels"), "{body}");
+        assert!(body.contains("bad_parameter") && body.contains(limit), "{body}");
     }
     assert_eq!((scene.open_count(), scene.stored_names()), (0, Vec::new()));
     let wide = Source { width: 7680, height: 4320, duration_ms: 8_000, ..Source::default() };

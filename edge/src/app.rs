@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 
 use futures_util::future::{LocalBoxFuture, ready};
-use glimpse_contract::{Code, Problem, TRACEPARENT, TraceId};
+use glimpse_contract::{Code, OutputFormat, Problem, TRACEPARENT, TraceId};
 use worker::{Context, Env};
 
 use crate::auth::authenticate::authenticate;
@@ -40,11 +40,15 @@ pub(crate) async fn respond(request: &Request, env: &Env, context: &Context, req
     };
     let ctx = RequestContext { config, env, context, request_id, now_ms: platform::now_ms() };
     let url = request.url();
-    let incoming = IncomingRequest::parse(request, &url);
+    let mut incoming = IncomingRequest::parse(request, &url, config);
     if incoming.method == "OPTIONS" {
         return incoming.preflight(config);
     }
-    let reply = incoming.handle(&ctx).await.unwrap_or_else(|problem| problem_reply(&problem, request_id));
+    let mut reply = incoming.respond(&ctx).await;
+    // The other formats would be refused, too, without credentials or outside of the range.
+    if reply.status >= 400 && !matches!(reply.status, 401 | 416) && incoming.replace_avif(config) {
+        reply = incoming.respond(&ctx).await;
+    }
     incoming.finish(reply, config)
 }
 
@@ -66,7 +70,7 @@ struct IncomingRequest<'a> {
 }
 
 impl<'a> IncomingRequest<'a> {
-    fn parse(request: &'a Request, url: &'a str) -> Self {
+    fn parse(request: &'a Request, url: &'a str, config: &Config) -> Self {
         let (path, query) = split_url(url);
         let is_api = route::is_api(path);
         let (token, sent_path) = route::split_token(path);
@@ -75,7 +79,7 @@ impl<'a> IncomingRequest<'a> {
             method: request.method(),
             token,
             sent_path,
-            negotiated_path: delivery::negotiate_path(sent_path, || platform::header(request, "accept")),
+            negotiated_path: negotiate(request, sent_path, &config.negotiated_formats),
             query,
             is_api,
             origin: is_api.then(|| platform::header(request, "origin")).flatten(),
@@ -84,6 +88,23 @@ impl<'a> IncomingRequest<'a> {
 
     fn path(&self) -> &str {
         self.negotiated_path.as_deref().unwrap_or(self.sent_path)
+    }
+
+    /// Negotiates again without AVIF, if it was negotiated: the image may exceed its limits, or the deployment may
+    /// render no image, or not for this caller. WebP and JPEG posters always exist.
+    fn replace_avif(&mut self, config: &Config) -> bool {
+        let is_avif = self.negotiated_path.as_ref().is_some_and(|path| path.ends_with(".avif"));
+        if is_avif {
+            let others = config.negotiated_formats.iter().copied();
+            let others: Vec<_> = others.filter(|format| *format != OutputFormat::Avif).collect();
+            self.negotiated_path = negotiate(self.request, self.sent_path, &others);
+        }
+        is_avif
+    }
+
+    async fn respond(&self, ctx: &RequestContext<'_>) -> Reply {
+        let reply = Box::pin(self.handle(ctx)).await;
+        reply.unwrap_or_else(|problem| problem_reply(&problem, ctx.request_id))
     }
 
     /// The response to a preflight request of a browser.
@@ -245,6 +266,11 @@ impl<'a> IncomingRequest<'a> {
         }
         reply
     }
+}
+
+/// The path with the format that the request's `Accept` selects, if it is negotiable.
+fn negotiate(request: &Request, path: &str, formats: &[OutputFormat]) -> Option<String> {
+    delivery::negotiate_path(path, formats, || platform::header(request, "accept"))
 }
 
 /// The future of a response. Each handler is a separate state machine behind a pointer: nested, as `async` does by

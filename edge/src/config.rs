@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-use glimpse_contract::{Visibility, limits};
+use glimpse_contract::{OutputFormat, Visibility, limits};
 use thiserror::Error;
 
 use crate::auth::{DeliveryKeys, JwtIssuer, JwtKeys, Oidc, Secret, UploadKeys, parse_jwks};
+use crate::delivery::parse_formats;
 use crate::s3::sigv4::{Credentials, S3Bucket};
 
 /// The largest body that Cloudflare passes to a Worker on its Free and Pro plans, in bytes,
@@ -38,6 +39,8 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// The widths in pixels in which all callers may have images rendered; any width if it is empty.
     pub public_widths: Vec<u32>,
+    /// The formats of thumbnails whose URL has no extension, by preference.
+    pub negotiated_formats: Vec<OutputFormat>,
     /// The images that anonymous callers may request.
     pub public_variants: PublicVariants,
     /// The daily limit of new images of one video that are rendered for anonymous callers.
@@ -176,6 +179,7 @@ impl Config {
         let visibility = reader.visibility();
         let allows_post_policy = reader.post_policy();
         let public_widths = reader.public_widths();
+        let negotiated_formats = reader.negotiated_formats();
         let public_variants = reader.public_variants();
         let public_variants_per_day = reader.public_variants_per_day();
         if !reader.errors.is_empty() {
@@ -190,6 +194,7 @@ impl Config {
             oidc,
             allowed_origins,
             public_widths,
+            negotiated_formats,
             public_variants,
             public_variants_per_day,
             upload_keys,
@@ -332,6 +337,13 @@ impl<F: Fn(&str) -> Option<String>> ConfigReader<F> {
         });
         widths.collect::<Option<Vec<u32>>>().unwrap_or_else(|| {
             self.push_error(NAME, "must be numbers of pixels from 8 to 3840, separated by commas");
+            Vec::new()
+        })
+    }
+
+    fn negotiated_formats(&mut self) -> Vec<OutputFormat> {
+        parse_formats(self.get("NEGOTIATE").as_deref()).unwrap_or_else(|| {
+            self.push_error("NEGOTIATE", "must be jpeg and any of avif and webp, separated by commas");
             Vec::new()
         })
     }
@@ -490,6 +502,7 @@ mod tests {
         assert_eq!(audiences, ["glimpse", "https://app.example"]);
         assert_eq!(config.max_upload_bytes, limits::MAX_SINGLE_UPLOAD_BYTES);
         assert!(config.public_widths.is_empty());
+        assert_eq!(config.negotiated_formats, [OutputFormat::Webp, OutputFormat::Jpg]);
         assert_eq!((config.public_variants, config.public_variants_per_day), (PublicVariants::Any, 200));
         assert_eq!(
             example_config_with(&[("PUBLIC_VARIANTS", "listed")]).public_variants,
@@ -535,6 +548,8 @@ mod tests {
             ("UPLOAD_EXPIRES_SECS", "1h"),
             ("UPLOAD_EXPIRES_SECS", "3601"),
             ("S3_POST_POLICY", "false"),
+            ("NEGOTIATE", "avif,webp"),
+            ("NEGOTIATE", "jpeg,gif"),
             ("PUBLIC_WIDTHS", "320,wide"),
             ("PUBLIC_WIDTHS", "320,7"),
             ("PUBLIC_WIDTHS", "3841"),

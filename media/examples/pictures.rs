@@ -2,8 +2,8 @@
 //! measures the CPU time of its processes.
 //!
 //! - `pictures formats` prints the formats of each kind, one line per kind.
-//! - `pictures encode KIND FORMAT WIDTHxHEIGHT RAW OUT` encodes all frames of RAW as an `animation` of 15 frames per
-//!   second, or its first frame as a `thumbnail`.
+//! - `pictures encode KIND FORMAT WIDTHxHEIGHT RAW OUT [QUALITY]` encodes all frames of RAW as an `animation` of 15 frames
+//!   per second, or its first frame as a `thumbnail`, of which only the latter has a quality.
 //! - `pictures decode WEBP COUNT RAW` decodes an animated WebP as COUNT frames at 15 frames per second: ffmpeg before
 //!   version 8 does not.
 //! - `pictures compare WIDTHxHEIGHT RAW OTHER_RAW [--ssim]` prints the mean SSIM and SSIMULACRA2 of all frames; with
@@ -29,16 +29,24 @@ fn main() -> anyhow::Result<()> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
         ["formats"] => print_formats(),
-        ["encode", kind, format, size, raw, out] => {
-            let format = parse_format(format)?;
-            let size = parse_size(size)?;
+        ["encode", kind, format, size, raw, out, ref rest @ ..] => {
+            let (format, size) = (parse_format(format)?, parse_size(size)?);
             let frames = read_frames(raw, size)?;
-            let input = match kind {
-                "animation" => EncoderInput::Animation { frames: &frames, size, fps: FPS, max_bytes: None },
-                "thumbnail" => EncoderInput::Thumbnail { frame: &frames[0], size },
-                _ => bail!("unknown kind {kind}"),
+            let encoded = match (kind, rest) {
+                ("animation", []) => {
+                    let frames = &frames;
+                    image::encode(
+                        format,
+                        EncoderInput::Animation { frames, size, fps: FPS, max_bytes: None },
+                    )?
+                }
+                ("thumbnail", []) => image::encode_requested_thumbnail(format, &frames[0], size, None)?,
+                ("thumbnail", [quality]) => {
+                    image::encode_requested_thumbnail(format, &frames[0], size, Some(quality.parse()?))?
+                }
+                _ => bail!("no {kind} with {rest:?}"),
             };
-            Ok(fs::write(out, image::encode(format, input)?)?)
+            Ok(fs::write(out, encoded)?)
         }
         ["decode", webp, count, raw] => Ok(fs::write(raw, decode_webp(&fs::read(webp)?, count.parse()?)?)?),
         ["compare", size, raw, other, ref rest @ ..] => {

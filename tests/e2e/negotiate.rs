@@ -9,6 +9,38 @@ async fn get(url: &str, accept: &str) -> ApiResponse {
     fetch(Method::GET, url, &[("accept", accept)]).await
 }
 
+#[tokio::test]
+async fn negotiates_avif_and_falls_back() {
+    let vars = [("NEGOTIATE", "avif,webp,jpeg"), ("PUBLIC_VARIANTS", "listed"), ("PUBLIC_WIDTHS", "160")];
+    let vars = vars.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let stack = Stack::start(Options { vars, ..Options::default() }).await;
+    let ann = ApiClient::new(&stack, "ann");
+    let video = ann.upload("a.mp4", "video/mp4", media::clip(2, "320x240")).await;
+    assert_eq!(ann.wait_for_outcome(&video).await["state"], "ready");
+    let at = |file: &str| format!("{}/{video}/{file}", stack.edge);
+
+    let chrome = "image/avif,image/webp,*/*;q=0.8";
+    for (file, accept, kind) in [
+        ("thumbnail?width=160", chrome, "image/avif"),
+        ("thumbnail?width=160", chrome, "image/avif"),
+        ("thumbnail?width=160", "image/webp,*/*", "image/webp"),
+        ("thumbnail", chrome, "image/avif"),
+    ] {
+        let answer = get(&at(file), accept).await;
+        assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, kind), "{file} {accept}");
+        assert_eq!(answer.header("vary"), "Accept", "{file}");
+    }
+    // Without its source, an image that was not rendered before cannot be rendered: the poster is in its place.
+    let other = ann.upload("b.mp4", "video/mp4", media::clip(2, "320x240")).await;
+    assert_eq!(ann.wait_for_outcome(&other).await["state"], "ready");
+    for source in stack.cloud.store().list("uploads/") {
+        stack.cloud.store().delete(&source).await.unwrap();
+    }
+    let answer = get(&format!("{}/{other}/thumbnail", stack.edge), chrome).await;
+    assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, "image/webp"));
+    assert_eq!(get(&format!("{}/{other}/thumbnail.avif", stack.edge), "*/*").await.code(), "source_gone");
+}
+
 /// Rows D3 and F19 of docs/threat-model.md.
 #[tokio::test]
 async fn negotiates_format_and_redirects_owner_to_source() {

@@ -23,7 +23,7 @@ use crate::lambda::metrics::{self, MetricRecord, Subject, metric};
 use crate::render::http::{OnDemandRequest, RenderTarget};
 use crate::store::{PutCondition, PutOptions, Store, StoreError};
 use glimpse_media::image::header::ImageError;
-use glimpse_media::image::{self, EncoderInput, resize};
+use glimpse_media::image::{self, EncoderInput, blur, play_button, resize};
 use glimpse_media::size::Size;
 
 /// The maximum size of a manifest, in bytes.
@@ -210,7 +210,11 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
             Some(_) => Err(JobError::Rejected(Code::TimedOut).into()),
             None => Err(JobError::internal("the invocation ended before the work was done").into()),
         };
-        let encoded = timeout_at(encode_deadline.unwrap_or(deadline), make_image(&source, variant)).await;
+        let encoded = timeout_at(
+            encode_deadline.unwrap_or(deadline),
+            make_image(&source, variant, manifest.source.duration_ms),
+        )
+        .await;
         let bytes = match encoded.unwrap_or_else(timeout_error) {
             Ok(bytes) => bytes,
             Err(error) => {
@@ -293,22 +297,32 @@ fn check_time(variant: Variant, duration_ms: u64) -> Result<(), Problem> {
     }
 }
 
-/// Rejects a PNG that is too large to be rendered and served on each request.
+/// Rejects a PNG or AVIF that is too large to be rendered and served on each request.
 fn check_pixels(variant: Variant, manifest: &Manifest) -> Result<(), Problem> {
-    let Some(still) = variant.thumbnail().filter(|_| variant.format() == OutputFormat::Png) else {
+    let (Some(still), Some((max_pixels, largest))) = (variant.thumbnail(), pixel_limit(variant.format()))
+    else {
         return Ok(());
     };
     let display_size = Size { width: manifest.source.width, height: manifest.source.height };
     let Size { width, height } = resize::thumbnail_geometry(display_size, &still).size;
-    if u64::from(width) * u64::from(height) <= limits::MAX_PNG_PIXELS {
+    if u64::from(width) * u64::from(height) <= max_pixels {
         return Ok(());
     }
     let detail = format!(
-        "A PNG of {width}x{height} is too large: at most {} pixels, as in 3840x2160. Request a smaller image, or \
-         JPEG or WebP.",
-        limits::MAX_PNG_PIXELS
+        "A {} of {width}x{height} is too large: at most {max_pixels} pixels, as in {largest}. Request a smaller \
+         image, or JPEG or WebP.",
+        variant.format().extension().to_uppercase()
     );
     Err(Problem::with_detail(Code::BadParameter, detail))
+}
+
+/// The maximum number of pixels in this format, if it has one, and an example of a size.
+fn pixel_limit(format: OutputFormat) -> Option<(u64, &'static str)> {
+    match format {
+        OutputFormat::Png => Some((limits::MAX_PNG_PIXELS, "3840x2160")),
+        OutputFormat::Avif => Some((limits::MAX_AVIF_PIXELS, "2560x1440")),
+        _ => None,
+    }
 }
 
 pub fn check_within_duration(name: &str, at_ms: u64, duration_ms: u64) -> Result<(), Problem> {
@@ -319,9 +333,13 @@ pub fn check_within_duration(name: &str, at_ms: u64, duration_ms: u64) -> Result
     Err(Problem::with_detail(Code::BadParameter, detail))
 }
 
-async fn make_image<C: FrameSource>(source: &C, variant: Variant) -> Result<Bytes, RenderError> {
+async fn make_image<C: FrameSource>(
+    source: &C,
+    variant: Variant,
+    duration_ms: u64,
+) -> Result<Bytes, RenderError> {
     let bytes = if let Some(still) = variant.thumbnail() {
-        make_thumbnail(source, still, variant.format()).await?
+        make_thumbnail(source, still, variant.format(), duration_ms).await?
     } else if let Some(moving) = variant.animation() {
         make_animation(source, moving, variant.format()).await?
     } else {
@@ -342,12 +360,20 @@ async fn make_thumbnail<C: FrameSource>(
     source: &C,
     still: ThumbnailParams,
     format: OutputFormat,
+    duration_ms: u64,
 ) -> Result<Bytes, RenderError> {
     let framing = resize::thumbnail_geometry(source.display_size(), &still);
     let (frame, decoded) = source.frame_at(still.time_ms, framing.decode_size).await?;
     let encode = move || {
-        let frame = framing.apply(frame, decoded)?;
-        image::encode(format, EncoderInput::Thumbnail { frame: &frame, size: framing.size })
+        let size = framing.size;
+        let mut frame = framing.apply(frame, decoded)?;
+        if let Some(radius) = still.blur {
+            frame = blur::blur(&frame, size, radius)?.into();
+        }
+        if still.has_play_button {
+            frame = play_button::draw(&frame, size, duration_ms)?.into();
+        }
+        image::encode_requested_thumbnail(format, &frame, size, still.quality)
     };
     let bytes = spawn_blocking(encode).await.map_err(JobError::internal)?;
     bytes.map_err(|error| JobError::internal(error).into())

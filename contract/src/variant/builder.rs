@@ -33,14 +33,20 @@ impl ParameterValues {
     /// The requested variant in canonical form.
     pub(super) fn build(self, kind: VariantKind, format: OutputFormat) -> Result<Variant, BadParameter> {
         let params = match kind {
-            VariantKind::Thumbnail => VariantParams::Thumbnail(self.thumbnail()),
+            VariantKind::Thumbnail => VariantParams::Thumbnail(self.thumbnail(format)?),
             VariantKind::Animation => VariantParams::Animation(self.animation()?),
             VariantKind::Storyboard => VariantParams::Storyboard,
         };
         Ok(Variant { params, format })
     }
 
-    fn thumbnail(self) -> ThumbnailParams {
+    fn thumbnail(mut self, format: OutputFormat) -> Result<ThumbnailParams, BadParameter> {
+        self.apply_dpr()?;
+        let default_quality = format.default_quality();
+        if self.quality.is_some() && default_quality.is_none() {
+            return Err(BadParameter::new("quality", "is not supported for PNG, which is lossless".into()));
+        }
+        let quality = self.quality.map(|quality| quality as u8).filter(|own| Some(*own) != default_quality);
         // Without both sides the aspect ratio is never changed, so every mode equals `Preserve`.
         let is_box = self.width.is_some() && self.height.is_some();
         let bounds = self.bounds(limits::THUMBNAIL_WIDTH, limits::MAX_THUMBNAIL_SIDE);
@@ -51,12 +57,32 @@ impl ParameterValues {
             Some(270) => 3,
             _ => 0,
         };
-        ThumbnailParams {
+        Ok(ThumbnailParams {
             time_ms: self.time_ms,
             bounds,
             fit: fit.copied().unwrap_or(Fit::Preserve),
             orientation: Orientation::new(quarters, self.flip_v == Some(1), self.flip_h == Some(1)),
+            blur: self.blur.map(|radius| radius as u8),
+            quality,
+            has_play_button: self.play == Some(1),
+        })
+    }
+
+    /// Multiplies width and height, or the default width, by `dpr`.
+    fn apply_dpr(&mut self) -> Result<(), BadParameter> {
+        let Some(hundredths) = self.dpr_hundredths.take() else { return Ok(()) };
+        if self.width.is_none() && self.height.is_none() {
+            self.width = Some(limits::THUMBNAIL_WIDTH.into());
         }
+        for side in [&mut self.width, &mut self.height].into_iter().flatten() {
+            *side = (*side * hundredths + 50) / 100;
+            if *side > limits::MAX_THUMBNAIL_SIDE.into() {
+                let why =
+                    format!("must not enlarge a side to more than {} pixels", limits::MAX_THUMBNAIL_SIDE);
+                return Err(BadParameter::new("dpr", why.into()));
+            }
+        }
+        Ok(())
     }
 
     fn animation(self) -> Result<AnimationParams, BadParameter> {
@@ -93,7 +119,7 @@ impl ParameterValues {
     }
 
     fn from_thumbnail(still: ThumbnailParams) -> Self {
-        let ThumbnailParams { time_ms, bounds, fit, orientation } = still;
+        let ThumbnailParams { time_ms, bounds, fit, orientation, blur, quality, has_play_button } = still;
         let has_mode = fit != Fit::Preserve;
         let (width, height) = if has_mode {
             (Some(bounds.width), Some(bounds.height))
@@ -109,6 +135,9 @@ impl ParameterValues {
             rotate: (degrees != 0).then_some(degrees.into()),
             flip_v: flip_v.then_some(1),
             flip_h: flip_h.then_some(1),
+            blur: blur.map(u64::from),
+            quality: quality.map(u64::from),
+            play: has_play_button.then_some(1),
             ..Self::default()
         }
     }

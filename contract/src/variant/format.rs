@@ -1,5 +1,6 @@
 //! Kinds of images, and the output formats of each kind.
 
+use crate::limits;
 use crate::variant::expectation;
 
 /// The kind of an image.
@@ -28,6 +29,8 @@ pub enum OutputFormat {
     Vtt,
     /// JSON, `application/json`: a storyboard table for programs.
     Json,
+    /// AVIF, `image/avif`.
+    Avif,
 }
 
 impl VariantKind {
@@ -48,7 +51,9 @@ impl VariantKind {
     /// The supported formats of the kind.
     pub fn formats(self) -> &'static [OutputFormat] {
         match self {
-            Self::Thumbnail => &[OutputFormat::Jpg, OutputFormat::Png, OutputFormat::Webp],
+            Self::Thumbnail => {
+                &[OutputFormat::Jpg, OutputFormat::Png, OutputFormat::Webp, OutputFormat::Avif]
+            }
             Self::Animation => &[OutputFormat::Gif, OutputFormat::Webp],
             Self::Storyboard => {
                 &[OutputFormat::Jpg, OutputFormat::Webp, OutputFormat::Vtt, OutputFormat::Json]
@@ -62,11 +67,8 @@ impl VariantKind {
     }
 
     /// The supported formats, as an error message, if other services serve this extension and Glimpse does not.
-    ///
-    /// The layer has no encoder for AVIF or H.264: no suitably licensed encoder is small enough.
     pub(super) fn unsupported_format(self, extension: &str) -> Option<String> {
         let reason = match (self, extension) {
-            (Self::Thumbnail, "avif") => ": AVIF is not supported for thumbnails",
             (Self::Animation, "mp4") => ": MP4 is not supported for animations",
             (Self::Animation, "avif") => ": AVIF is not supported for animations",
             (Self::Storyboard, "png") => ": PNG is not supported for storyboards",
@@ -79,7 +81,8 @@ impl VariantKind {
 
 impl OutputFormat {
     /// All formats.
-    pub const ALL: [Self; 6] = [Self::Jpg, Self::Png, Self::Gif, Self::Webp, Self::Vtt, Self::Json];
+    pub const ALL: [Self; 7] =
+        [Self::Jpg, Self::Png, Self::Gif, Self::Webp, Self::Vtt, Self::Json, Self::Avif];
 
     /// The file name extension, without the dot.
     pub fn extension(self) -> &'static str {
@@ -90,6 +93,17 @@ impl OutputFormat {
             Self::Webp => "webp",
             Self::Vtt => "vtt",
             Self::Json => "json",
+            Self::Avif => "avif",
+        }
+    }
+
+    /// The quality of thumbnails without the parameter `quality`, from 1 to 100; `None` if the format has none.
+    pub fn default_quality(self) -> Option<u8> {
+        match self {
+            Self::Jpg => Some(limits::JPEG_QUALITY),
+            Self::Webp => Some(limits::WEBP_QUALITY),
+            Self::Avif => Some(limits::AVIF_QUALITY),
+            _ => None,
         }
     }
 
@@ -102,6 +116,7 @@ impl OutputFormat {
             Self::Webp => "image/webp",
             Self::Vtt => "text/vtt; charset=utf-8",
             Self::Json => "application/json",
+            Self::Avif => "image/avif",
         }
     }
 }

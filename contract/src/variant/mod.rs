@@ -75,6 +75,12 @@ pub struct ThumbnailParams {
     pub fit: Fit,
     /// The orientation. It is applied before the fit, so that the box is that of the delivered image.
     pub orientation: Orientation,
+    /// The standard deviation of a Gaussian blur, in pixels of the image.
+    pub blur: Option<u8>,
+    /// The quality of the encoder, 1 to 100; `None` for the format's default.
+    pub quality: Option<u8>,
+    /// Whether a play button and the length of the video are drawn in.
+    pub has_play_button: bool,
 }
 
 /// Parameters of an animation.
@@ -116,6 +122,9 @@ impl ThumbnailParams {
         bounds: Bounds::from_width(limits::THUMBNAIL_WIDTH, limits::MAX_THUMBNAIL_SIDE),
         fit: Fit::Preserve,
         orientation: Orientation::NONE,
+        blur: None,
+        quality: None,
+        has_play_button: false,
     };
 }
 

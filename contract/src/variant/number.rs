@@ -27,6 +27,17 @@ pub(super) fn format_seconds(ms: u64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
+/// Parses a number with at most two decimals into hundredths.
+pub(super) fn parse_hundredths(text: &str) -> Option<u64> {
+    let decimals = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+    parse_seconds(text).filter(|_| decimals <= 2).map(|thousandths| thousandths / 10)
+}
+
+/// Formats hundredths as a number, without trailing zeros.
+pub(super) fn format_hundredths(hundredths: u64) -> String {
+    format_seconds(hundredths * 10)
+}
+
 /// Parses a time in Cloudflare Stream's notation (`1h2m3.5s`, each part at most once) into milliseconds.
 pub(super) fn parse_clock(text: &str) -> Option<u64> {
     let mut rest = text;
@@ -86,6 +97,28 @@ mod tests {
         ] {
             assert_eq!(parse_seconds(text), expected, "{text:?}");
         }
+    }
+
+    #[test]
+    fn parses_hundredths_strictly() {
+        for (text, expected) in [
+            ("1", Some(100)),
+            ("1.5", Some(150)),
+            ("1.50", Some(150)),
+            ("2.25", Some(225)),
+            ("0.01", Some(1)),
+            ("1.500", None),
+            ("1.005", None),
+            ("1.", None),
+            (".5", None),
+            ("01", None),
+            ("1e0", None),
+            ("-1", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_hundredths(text), expected, "{text:?}");
+        }
+        assert_eq!([100, 150, 225].map(format_hundredths), ["1", "1.5", "2.25"]);
     }
 
     #[test]

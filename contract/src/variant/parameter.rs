@@ -38,6 +38,13 @@ pub enum ParameterType {
         /// What is counted, in the plural.
         unit: &'static str,
     },
+    /// A number with at most two decimals, parsed as hundredths.
+    Hundredths {
+        /// The minimum, in hundredths.
+        min: u64,
+        /// The maximum, in hundredths.
+        max: u64,
+    },
     /// One of several words.
     Words {
         /// The words, each with the number that represents it.
@@ -48,7 +55,7 @@ pub enum ParameterType {
 }
 
 /// All parameters. Those of one kind are in the order of the canonical text, which is part of keys and URLs.
-pub const PARAMETERS: [Parameter; 13] = [
+pub const PARAMETERS: [Parameter; 17] = [
     Parameter {
         kind: VariantKind::Thumbnail,
         name: "time",
@@ -100,6 +107,34 @@ pub const PARAMETERS: [Parameter; 13] = [
         value: BOOL,
         description: "Flip horizontally.",
         field: |values| &mut values.flip_h,
+    },
+    Parameter {
+        kind: VariantKind::Thumbnail,
+        name: "blur",
+        value: ParameterType::Integer { min: 1, max: limits::MAX_BLUR as u64, unit: "pixels" },
+        description: "Radius of a Gaussian blur in pixels of the image: its standard deviation, as in CSS.",
+        field: |values| &mut values.blur,
+    },
+    Parameter {
+        kind: VariantKind::Thumbnail,
+        name: "quality",
+        value: ParameterType::Integer { min: 1, max: 100, unit: "percent" },
+        description: "Quality of the encoder; not for PNG.",
+        field: |values| &mut values.quality,
+    },
+    Parameter {
+        kind: VariantKind::Thumbnail,
+        name: "play",
+        value: BOOL,
+        description: "Draw a play button and the length of the video.",
+        field: |values| &mut values.play,
+    },
+    Parameter {
+        kind: VariantKind::Thumbnail,
+        name: "dpr",
+        value: ParameterType::Hundredths { min: 100, max: limits::MAX_DPR_HUNDREDTHS },
+        description: "Factor for width and height, for screens with more than one pixel per CSS pixel.",
+        field: |values| &mut values.dpr_hundredths,
     },
     Parameter {
         kind: VariantKind::Animation,
@@ -182,6 +217,11 @@ pub(super) struct ParameterValues {
     pub(super) rotate: Option<u64>,
     pub(super) flip_v: Option<u64>,
     pub(super) flip_h: Option<u64>,
+    pub(super) blur: Option<u64>,
+    pub(super) quality: Option<u64>,
+    pub(super) play: Option<u64>,
+    /// Never part of the canonical text: it is applied to width and height.
+    pub(super) dpr_hundredths: Option<u64>,
     pub(super) start_ms: Option<u64>,
     pub(super) end_ms: Option<u64>,
     pub(super) fps: Option<u64>,
@@ -223,6 +263,9 @@ impl ParameterType {
             Self::Integer { min, max, .. } => {
                 number::parse_u64(text).filter(|value| (min..=max).contains(value))
             }
+            Self::Hundredths { min, max } => {
+                number::parse_hundredths(text).filter(|value| (min..=max).contains(value))
+            }
             Self::Words { words, .. } => {
                 words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value)
             }
@@ -233,6 +276,7 @@ impl ParameterType {
         match self {
             Self::Seconds { .. } => number::format_seconds(value),
             Self::Integer { .. } => value.to_string(),
+            Self::Hundredths { .. } => number::format_hundredths(value),
             Self::Words { words, .. } => {
                 let word = words.iter().find(|(_, number)| *number == value);
                 word.map(|(word, _)| *word).unwrap_or_default().to_owned()
@@ -248,6 +292,10 @@ impl ParameterType {
             }
             Self::Integer { min, max, unit } => {
                 format!("must be a number of {unit} from {min} to {max}").into()
+            }
+            Self::Hundredths { min, max } => {
+                let [min, max] = [min, max].map(number::format_hundredths);
+                format!("must be a number from {min} to {max} with at most two decimals").into()
             }
             Self::Words { words, note } => {
                 let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();

@@ -12,6 +12,9 @@ const EQUIVALENT_URLS: &[(&str, &str)] = &[
     ("thumbnail.jpg", "thumbnail.jpg"),
     ("thumbnail.png", "thumbnail.png"),
     ("thumbnail.webp", "thumbnail.webp"),
+    ("thumbnail.avif", "thumbnail.avif"),
+    ("thumbnail.avif?quality=55&dpr=2", "thumbnail.avif?width=1280"),
+    ("thumbnail.avif?quality=80", "thumbnail.avif?quality=80"),
     ("animated.gif", "animated.gif"),
     ("animated.webp", "animated.webp"),
     ("storyboard.jpg", "storyboard.jpg"),
@@ -111,6 +114,38 @@ const EQUIVALENT_URLS: &[(&str, &str)] = &[
     ("thumbnail.jpg?rotate=270&flip_v=true", "thumbnail.jpg?rotate=90&flip_h=true"),
     ("thumbnail.jpg?rotate=270&flip_v=true&flip_h=true", "thumbnail.jpg?rotate=90"),
     ("thumbnail.jpg?rotate=90&flip_v=true&flip_h=true", "thumbnail.jpg?rotate=270"),
+    // Effects and quality.
+    ("thumbnail.jpg?blur=1", "thumbnail.jpg?blur=1"),
+    ("thumbnail.png?blur=100", "thumbnail.png?blur=100"),
+    ("thumbnail.jpg?quality=81", "thumbnail.jpg"),
+    ("thumbnail.webp?quality=81", "thumbnail.webp?quality=81"),
+    ("thumbnail.webp?quality=80", "thumbnail.webp"),
+    ("thumbnail.jpg?quality=100", "thumbnail.jpg?quality=100"),
+    ("thumbnail.jpg?play=true", "thumbnail.jpg?play=true"),
+    ("thumbnail.jpg?play=false", "thumbnail.jpg"),
+    (
+        "thumbnail.jpg?play=true&quality=60&blur=8&width=320",
+        "thumbnail.jpg?width=320&blur=8&quality=60&play=true",
+    ),
+    // Device pixel ratios.
+    ("thumbnail.jpg?dpr=1", "thumbnail.jpg"),
+    ("thumbnail.jpg?dpr=1.00", "thumbnail.jpg"),
+    ("thumbnail.jpg?dpr=2", "thumbnail.jpg?width=1280"),
+    ("thumbnail.jpg?dpr=3", "thumbnail.jpg?width=1920"),
+    ("thumbnail.jpg?width=320&dpr=2", "thumbnail.jpg"),
+    ("thumbnail.jpg?dpr=1.5&width=320", "thumbnail.jpg?width=480"),
+    ("thumbnail.jpg?dpr=1.50&width=320", "thumbnail.jpg?width=480"),
+    ("thumbnail.jpg?dpr=1.25&width=321", "thumbnail.jpg?width=401"),
+    ("thumbnail.jpg?dpr=1.01&width=50", "thumbnail.jpg?width=51"),
+    ("thumbnail.jpg?dpr=1.01&width=49", "thumbnail.jpg?width=49"),
+    ("thumbnail.jpg?dpr=2&height=200", "thumbnail.jpg?height=400"),
+    ("thumbnail.jpg?dpr=2&height=1920", "thumbnail.jpg?width=3840"),
+    (
+        "thumbnail.jpg?dpr=2&width=200&height=100&fit_mode=crop",
+        "thumbnail.jpg?width=400&height=200&fit_mode=crop",
+    ),
+    ("thumbnail.jpg?dpr=3&width=1280", "thumbnail.jpg?width=3840"),
+    ("thumbnail.jpg?dpr=2&blur=8&width=160", "thumbnail.jpg?width=320&blur=8"),
     // All parameters, in any order.
     (
         "thumbnail.webp?flip_h=true&rotate=90&fit_mode=crop&height=300&width=400&time=2.250&v=00000000",
@@ -210,6 +245,29 @@ const REJECTED_URLS: &[(&str, &str)] = &[
     ("thumbnail.jpg?flip_v=1", "flip_v"),
     ("thumbnail.jpg?flip_h", "flip_h"),
     ("thumbnail.jpg?flip_h=TRUE", "flip_h"),
+    ("thumbnail.jpg?blur=0", "blur"),
+    ("thumbnail.jpg?blur=101", "blur"),
+    ("thumbnail.jpg?blur=1.5", "blur"),
+    ("thumbnail.jpg?quality=0", "quality"),
+    ("thumbnail.jpg?quality=101", "quality"),
+    ("thumbnail.jpg?quality=080", "quality"),
+    ("thumbnail.png?quality=80", "quality"),
+    ("thumbnail.jpg?play=1", "play"),
+    ("thumbnail.jpg?play", "play"),
+    ("thumbnail.jpg?dpr=0.99", "dpr"),
+    ("thumbnail.jpg?dpr=3.01", "dpr"),
+    ("thumbnail.jpg?dpr=1.500", "dpr"),
+    ("thumbnail.jpg?dpr=2x", "dpr"),
+    ("thumbnail.jpg?dpr=1&dpr=1", "dpr"),
+    ("thumbnail.jpg?width=1281&dpr=3", "dpr"),
+    ("thumbnail.jpg?width=320&height=3000&dpr=1.5", "dpr"),
+    ("animated.gif?blur=8", "blur"),
+    ("animated.gif?quality=80", "quality"),
+    ("animated.gif?dpr=2", "dpr"),
+    ("animated.gif?play=true", "play"),
+    ("storyboard.jpg?dpr=2", "dpr"),
+    ("thumbnails/thumbnail.jpg?dpr=2", "dpr"),
+    ("thumbnails/thumbnail.jpg?blur=2", "blur"),
     ("thumbnail.jpg?start=1", "start"),
     ("thumbnail.jpg?fps=15", "fps"),
     ("thumbnail.jpg?token=x", "token"),
@@ -220,8 +278,7 @@ const REJECTED_URLS: &[(&str, &str)] = &[
     ("thumbnail.jpg?%76=0123abcd", "76"),
     ("thumbnail.jpg?<script>=1", "script"),
     ("thumbnail.jpg?=1", ""),
-    ("thumbnail.avif", "format"),
-    ("thumbnail.avif?width=1", "format"),
+    ("thumbnail.avif?width=1", "width"),
     ("animated.mp4", "format"),
     ("animated.avif", "format"),
     ("storyboard.png", "format"),
@@ -308,6 +365,12 @@ fn rejection_describes_the_expected_value() {
         ("thumbnail.jpg?rotate=x", "must be 90, 180 or 270: degrees clockwise"),
         ("thumbnail.jpg?flip_v=x", "must be true or false"),
         ("thumbnail.jpg?flip_h=x", "must be true or false"),
+        ("thumbnail.jpg?blur=x", "must be a number of pixels from 1 to 100"),
+        ("thumbnail.jpg?quality=x", "must be a number of percent from 1 to 100"),
+        ("thumbnail.png?quality=80", "is not supported for PNG, which is lossless"),
+        ("thumbnail.jpg?play=x", "must be true or false"),
+        ("thumbnail.jpg?dpr=x", "must be a number from 1 to 3 with at most two decimals"),
+        ("thumbnail.jpg?width=3840&dpr=1.01", "must not enlarge a side to more than 3840 pixels"),
         ("thumbnail.jpg?start=1", "is not supported for this kind of image"),
         ("thumbnail.jpg?x=1", "is unknown"),
         ("thumbnail.jpg?width=8&width=8", "is repeated"),
@@ -320,7 +383,6 @@ fn rejection_describes_the_expected_value() {
         ("animated.gif?fps=x", "must be a number of frames per second from 1 to 30"),
         ("animated.gif?max_bytes=x", "must be a number of bytes from 10000 to 16777216"),
         ("storyboard.jpg?width=8", "is not supported for this kind of image"),
-        ("thumbnail.avif", "must be jpg, png or webp: AVIF is not supported for thumbnails"),
         ("animated.mp4", "must be gif or webp: MP4 is not supported for animations"),
         ("animated.avif", "must be gif or webp: AVIF is not supported for animations"),
         ("storyboard.png", "must be jpg, webp, vtt or json: PNG is not supported for storyboards"),
@@ -347,6 +409,7 @@ fn every_parameter_roundtrips() {
         let samples: Vec<String> = match parameter.value {
             ParameterType::Seconds { max_ms } => vec![number::format_seconds(max_ms)],
             ParameterType::Integer { min, max, .. } => vec![min.to_string(), max.to_string()],
+            ParameterType::Hundredths { min, max } => [min, max].map(number::format_hundredths).into(),
             ParameterType::Words { words, .. } => words.iter().map(|(word, _)| (*word).to_owned()).collect(),
         };
         let same =
@@ -371,7 +434,8 @@ fn every_parameter_roundtrips() {
                 values.build(parameter.kind, parameter.kind.formats()[0]).unwrap()
             };
             let (without, variant) = (build(&[]), build(&[(parameter.name, &text)]));
-            let is_default = ["preserve", "false"].contains(&text.as_str());
+            let is_default =
+                ["preserve", "false"].contains(&text.as_str()) || (parameter.name == "dpr" && text == "1");
             let name = variant.file_name();
             assert_eq!(name == without.file_name(), is_default, "{} {text}: {name}", parameter.name);
             assert_eq!(Variant::from_file_name(&name), Some(variant), "{name}");
@@ -427,8 +491,13 @@ fn on_demand_thumbnail_depends_on_poster() {
         ("thumbnail.jpg", None),
         ("thumbnail.webp", None),
         ("thumbnail.png", Some("thumbnail-time_1.5.png")),
+        ("thumbnail.avif", Some("thumbnail-time_1.5.avif")),
         ("thumbnail.jpg?width=200", Some("thumbnail-time_1.5-width_200.jpg")),
         ("thumbnail.jpg?width=200&time=3", None),
+        ("thumbnail.jpg?play=true", Some("thumbnail-time_1.5-play_true.jpg")),
+        ("thumbnail.jpg?blur=8&quality=60", Some("thumbnail-time_1.5-blur_8-quality_60.jpg")),
+        ("thumbnail.jpg?dpr=2", Some("thumbnail-time_1.5-width_1280.jpg")),
+        ("thumbnail.jpg?dpr=1&quality=81", None),
         ("animated.gif?width=200", None),
         ("storyboard.jpg", None),
     ] {
@@ -453,6 +522,10 @@ fn file_names_are_pinned() {
             "animated.webp?start=1&width=160&fps=10&max_bytes=500000",
             "animated-start_1-end_6-width_160-fps_10-max_bytes_500000.webp",
         ),
+        (
+            "thumbnail.webp?width=320&blur=8&quality=60&play=true",
+            "thumbnail-width_320-blur_8-quality_60-play_true.webp",
+        ),
         ("storyboard.vtt", "storyboard.vtt"),
     ] {
         assert_eq!(parse(url).unwrap().unwrap().variant.file_name(), name);
@@ -466,7 +539,7 @@ fn rejects_noncanonical_file_names() {
         ".jpg",
         "thumbnail",
         "thumbnail.gif",
-        "thumbnail.avif",
+        "animated.avif",
         "thumbnail-.jpg",
         "thumbnail-width.jpg",
         "thumbnail-width_.jpg",
@@ -481,6 +554,12 @@ fn rejects_noncanonical_file_names() {
         "thumbnail-fit_mode_crop.jpg",
         "thumbnail-width_200-fit_mode_crop.jpg",
         "thumbnail-width_200-height_400.jpg",
+        "thumbnail-dpr_2.jpg",
+        "thumbnail-width_200-dpr_1.jpg",
+        "thumbnail-quality_81.jpg",
+        "thumbnail-quality_60.png",
+        "thumbnail-play_false.jpg",
+        "thumbnail-quality_60-blur_8.jpg",
         "animated-start_1.gif",
         "animated-start_1-end_20.gif",
         "storyboard-width_200.jpg",
@@ -540,6 +619,19 @@ impl ParameterText {
     }
 }
 
+/// Texts of the parameters that select the frame: time, sides, fit, rotation and flips.
+type ThumbnailTexts = (
+    Option<&'static str>,
+    Option<u32>,
+    Option<u32>,
+    Option<&'static str>,
+    Option<&'static str>,
+    Option<&'static str>,
+    Option<&'static str>,
+);
+/// Texts of blur, quality, play and dpr.
+type EffectTexts = (Option<&'static str>, Option<&'static str>, Option<&'static str>, Option<&'static str>);
+
 /// Few values, so that two requests are often equivalent.
 fn thumbnails() -> impl Strategy<Value = ParameterText> {
     let time = prop::option::of(prop::sample::select(vec!["0", "0.0", "1", "1.000", "1.5", "1.50"]));
@@ -547,8 +639,21 @@ fn thumbnails() -> impl Strategy<Value = ParameterText> {
     let fit = prop::option::of(prop::sample::select(vec!["preserve", "stretch", "crop", "smartcrop", "pad"]));
     let rotate = prop::option::of(prop::sample::select(vec!["90", "180", "270"]));
     let flip = || prop::option::of(prop::sample::select(vec!["true", "false"]));
-    (time, side(), side(), fit, rotate, flip(), flip(), any::<prop::sample::Index>()).prop_map(
-        |(time, width, height, fit, rotate, flip_v, flip_h, first)| {
+    let option = |values: Vec<&'static str>| prop::option::weighted(0.25, prop::sample::select(values));
+    let effects = (
+        option(vec!["1", "8"]),
+        option(vec!["60", "80", "81"]),
+        option(vec!["true", "false"]),
+        option(vec!["1", "1.00", "1.5", "2", "2.0", "3"]),
+    );
+    let frame = (time, side(), side(), fit, rotate, flip(), flip());
+    let is_within_limit = |(frame, effects): &(ThumbnailTexts, EffectTexts)| {
+        let dpr: f64 = effects.3.map_or(1.0, |text| text.parse().unwrap());
+        [frame.1, frame.2].into_iter().flatten().all(|side| f64::from(side) * dpr <= 3840.0)
+    };
+    let requests = (frame, effects).prop_filter("too large", is_within_limit);
+    (requests, any::<prop::sample::Index>()).prop_map(
+        |(((time, width, height, fit, rotate, flip_v, flip_h), (blur, quality, play, dpr)), first)| {
             let mut pairs: Vec<_> = [
                 ("time", time.map(str::to_owned)),
                 ("width", width.map(|side| side.to_string())),
@@ -557,6 +662,10 @@ fn thumbnails() -> impl Strategy<Value = ParameterText> {
                 ("rotate", rotate.map(str::to_owned)),
                 ("flip_v", flip_v.map(str::to_owned)),
                 ("flip_h", flip_h.map(str::to_owned)),
+                ("blur", blur.map(str::to_owned)),
+                ("quality", quality.map(str::to_owned)),
+                ("play", play.map(str::to_owned)),
+                ("dpr", dpr.map(str::to_owned)),
             ]
             .into_iter()
             .filter_map(|(name, value)| Some((name, value?)))
@@ -578,11 +687,20 @@ struct ImageEffect {
     sizes: Vec<(u64, u64)>,
     mode: String,
     corners: [[u8; 3]; 3],
+    blur: Option<String>,
+    /// That of a JPEG.
+    quality: u32,
+    has_play_button: bool,
 }
 
 fn effect(parameters: &ParameterText) -> ImageEffect {
     let time_ms = parameters.get("time").map(|text| (text.parse::<f64>().unwrap() * 1000.0).round() as u64);
-    let (width, height) = (parameters.number("width"), parameters.number("height"));
+    let dpr: f64 = parameters.get("dpr").map_or(1.0, |text| text.parse().unwrap());
+    let scale = |side: u32| (f64::from(side) * dpr).round() as u32;
+    let (mut width, height) = (parameters.number("width").map(scale), parameters.number("height").map(scale));
+    if width.is_none() && height.is_none() {
+        width = Some(scale(640));
+    }
     let mode = match (width, height, parameters.get("fit_mode")) {
         (Some(_), Some(_), Some(mode)) => mode,
         _ => "preserve",
@@ -629,7 +747,15 @@ fn effect(parameters: &ParameterText) -> ImageEffect {
     } else {
         vec![(u64::from(most_wide), u64::from(most_high))]
     };
-    ImageEffect { moment: time_ms, sizes, mode: mode.to_owned(), corners }
+    ImageEffect {
+        moment: time_ms,
+        sizes,
+        mode: mode.to_owned(),
+        corners,
+        blur: parameters.get("blur").map(str::to_owned),
+        quality: parameters.number("quality").unwrap_or(81),
+        has_play_button: parameters.get("play") == Some("true"),
+    }
 }
 
 proptest! {

@@ -4,7 +4,7 @@ use glimpse_contract::VariantRequest;
 
 use crate::config::Config;
 use crate::delivery::cache_policy::check_public_variant;
-use crate::delivery::negotiate::negotiate_path;
+use crate::delivery::negotiate::is_negotiable;
 use crate::delivery::signed_url::{UrlCredential, parse_credential};
 use crate::http::route::{self, PublicRoute, Route};
 
@@ -30,8 +30,7 @@ pub fn public_cache_key(method: &str, path: &str, query: Option<&str>, config: &
     let has_credential = !matches!(parse_credential(query.unwrap_or_default()), Ok(UrlCredential::Absent));
     let is_restricted = has_credential || route::is_api(path) || route::split_token(path).0.is_some();
     // A response that depends on `Accept` has `Vary`, and is not stored.
-    if method != "GET" || is_restricted || route::is_document(path) || negotiate_path(path, || None).is_some()
-    {
+    if method != "GET" || is_restricted || route::is_document(path) || is_negotiable(path) {
         return None;
     }
     match route::route(method, path, query) {

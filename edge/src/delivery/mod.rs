@@ -28,6 +28,6 @@ pub use crate::delivery::conditional::{Conditional, ConditionalResponse, evaluat
 pub(crate) use crate::delivery::download::download;
 pub(crate) use crate::delivery::handler::{purge, serve};
 pub(crate) use crate::delivery::lookup::{is_known_absent, remember_absent, set_poster};
-pub use crate::delivery::negotiate::negotiate_path;
+pub use crate::delivery::negotiate::{negotiate_path, parse_formats};
 pub use crate::delivery::purge::{paths_for_keys, poster_paths};
 pub use crate::delivery::recent::TtlSet;

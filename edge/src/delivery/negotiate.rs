@@ -1,24 +1,63 @@
 //! Content negotiation: the image format of URLs without an extension, RFC 9110, section 12.5.1. Pure.
 
-/// The path with the extension that `Accept` selects, for `/{video}/thumbnail` and `/{video}/animated`; `None` for
-/// every other path. The header selects nothing but the extension, so the cache key needs only the format.
-pub fn negotiate_path(path: &str, accept: impl FnOnce() -> Option<String>) -> Option<String> {
-    let (_, file) = path.strip_prefix('/')?.split_once('/')?;
-    let (fallback, kind) = match file {
-        "thumbnail" => (".jpg", "image/jpeg"),
-        "animated" => (".gif", "image/gif"),
-        _ => return None,
-    };
-    let takes_webp = accept().is_some_and(|accept| is_webp_preferred(&accept, kind));
-    Some([path, if takes_webp { ".webp" } else { fallback }].concat())
+use glimpse_contract::OutputFormat;
+
+/// The formats of a thumbnail that can be negotiated, with their names in `NEGOTIATE`.
+const STILL_FORMATS: [(&str, OutputFormat); 3] =
+    [("avif", OutputFormat::Avif), ("webp", OutputFormat::Webp), ("jpeg", OutputFormat::Jpg)];
+/// The formats of an animation, by preference.
+const MOVING_FORMATS: [OutputFormat; 2] = [OutputFormat::Webp, OutputFormat::Gif];
+
+/// The formats of a thumbnail, by preference; without `NEGOTIATE`, WebP and JPEG.
+///
+/// `None` if a word is unknown or repeated, or JPEG is missing, which every client supports.
+pub fn parse_formats(text: Option<&str>) -> Option<Vec<OutputFormat>> {
+    let mut formats = Vec::new();
+    for word in text.unwrap_or("webp,jpeg").split(',') {
+        let (_, format) = STILL_FORMATS.iter().find(|(name, _)| *name == word.trim())?;
+        if formats.contains(format) {
+            return None;
+        }
+        formats.push(*format);
+    }
+    formats.contains(&OutputFormat::Jpg).then_some(formats)
 }
 
-/// Whether the client accepts WebP at least as much as the universal format. `image/*` and `*/*` do not count as WebP:
-/// clients without WebP send them.
-fn is_webp_preferred(accept: &str, plain: &str) -> bool {
-    let (webp, is_named) = quality_of_type(accept, "image/webp");
-    let (plain, _) = quality_of_type(accept, plain);
-    webp > 0 && (plain == 0 || (is_named && webp >= plain))
+/// Whether the format of this path is negotiated: `/{video}/thumbnail` and `/{video}/animated`.
+pub(super) fn is_negotiable(path: &str) -> bool {
+    let file = path.strip_prefix('/').and_then(|path| path.split_once('/')).map(|(_, file)| file);
+    matches!(file, Some("thumbnail" | "animated"))
+}
+
+/// The path with the extension that `Accept` selects among these formats of a thumbnail; `None` if the path is not
+/// negotiable. The header selects nothing but the extension, so the cache key needs only the format.
+pub fn negotiate_path(
+    path: &str,
+    still_formats: &[OutputFormat],
+    accept: impl FnOnce() -> Option<String>,
+) -> Option<String> {
+    if !is_negotiable(path) {
+        return None;
+    }
+    let formats = if path.ends_with("/animated") { &MOVING_FORMATS } else { still_formats };
+    let format = preferred_format(&accept().unwrap_or_default(), formats);
+    Some([path, ".", format.extension()].concat())
+}
+
+/// The format that the client accepts most, among equal ones the first. `image/*` and `*/*` do not count as WebP or
+/// AVIF unless the universal format is excluded: clients without them send these ranges.
+fn preferred_format(accept: &str, formats: &[OutputFormat]) -> OutputFormat {
+    let is_plain = |format: OutputFormat| matches!(format, OutputFormat::Jpg | OutputFormat::Gif);
+    let plain = formats.iter().copied().find(|format| is_plain(*format)).unwrap_or(OutputFormat::Jpg);
+    let (plain_quality, _) = quality_of_type(accept, plain.content_type());
+    let mut best = (plain, 0);
+    for &format in formats {
+        let (quality, is_named) = quality_of_type(accept, format.content_type());
+        if quality > best.1 && (is_named || is_plain(format) || plain_quality == 0) {
+            best = (format, quality);
+        }
+    }
+    best.0
 }
 
 /// The quality of a type, in thousandths, and whether the header contains its name. The most specific range counts.
@@ -69,6 +108,43 @@ mod tests {
 
     use super::*;
 
+    fn negotiate(path: &str, formats: Option<&str>, accept: Option<&str>) -> Option<String> {
+        negotiate_path(path, &parse_formats(formats).unwrap(), || accept.map(str::to_owned))
+    }
+
+    #[test]
+    fn avif_is_picked_if_configured() {
+        const CHROME: &str = "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8";
+        for (formats, accept, extension) in [
+            (None, CHROME, "webp"),
+            (Some("avif,webp,jpeg"), CHROME, "avif"),
+            (Some("webp, avif, jpeg"), CHROME, "webp"),
+            (Some("avif,jpeg"), CHROME, "avif"),
+            (Some("jpeg"), CHROME, "jpg"),
+            (Some("jpeg,webp,avif"), CHROME, "jpg"),
+            (Some("jpeg,webp,avif"), "image/webp,*/*;q=0.8", "webp"),
+            (Some("avif,webp,jpeg"), "image/webp,*/*", "webp"),
+            (Some("avif,webp,jpeg"), "image/*", "jpg"),
+            (Some("avif,webp,jpeg"), "", "jpg"),
+            (Some("avif,webp,jpeg"), "image/avif;q=0,image/webp", "webp"),
+            (Some("avif,webp,jpeg"), "image/avif;q=0.8,image/webp;q=0.9", "webp"),
+            (Some("avif,webp,jpeg"), "image/avif;q=0.5,image/webp;q=0.5,image/jpeg;q=0.6", "jpg"),
+            (Some("avif,webp,jpeg"), "image/*,image/jpeg;q=0", "avif"),
+            (Some("avif,webp,jpeg"), "image/avif;q=x", "jpg"),
+        ] {
+            let path = negotiate("/v/thumbnail", formats, Some(accept));
+            assert_eq!(path.unwrap(), format!("/v/thumbnail.{extension}"), "{formats:?} {accept:?}");
+        }
+    }
+
+    #[test]
+    fn rejects_invalid_lists() {
+        for text in ["", ",", "avif", "avif,webp", "webp,jpeg,webp", "AVIF,jpeg", "png,jpeg", "jpg", "jpeg,"]
+        {
+            assert_eq!(parse_formats(Some(text)), None, "{text:?}");
+        }
+    }
+
     #[test]
     fn picks_preferred_format() {
         for (accept, extension) in [
@@ -104,10 +180,10 @@ mod tests {
             (Some("text/html"), "jpg"),
             (Some("image/webpx"), "jpg"),
         ] {
-            let path = negotiate_path("/v/thumbnail", || accept.map(str::to_owned));
+            let path = negotiate("/v/thumbnail", None, accept);
             assert_eq!(path.as_deref(), Some(format!("/v/thumbnail.{extension}").as_str()), "{accept:?}");
         }
-        let animated = |accept: &str| negotiate_path("/v/animated", || Some(accept.to_owned())).unwrap();
+        let animated = |accept: &str| negotiate("/v/animated", Some("jpeg"), Some(accept)).unwrap();
         assert_eq!(
             (animated("image/webp").as_str(), animated("*/*").as_str()),
             ("/v/animated.webp", "/v/animated.gif")
@@ -116,7 +192,6 @@ mod tests {
 
     #[test]
     fn only_thumbnail_and_animated_are_negotiable() {
-        let is_negotiable = |path| negotiate_path(path, || None).is_some();
         for path in [
             "/v/storyboard",
             "/v/thumbnail/",
@@ -133,7 +208,7 @@ mod tests {
     proptest! {
         #[test]
         fn never_panics(accept in "[ -~]{0,60}|[a-z/*,;=q0-9. ]{0,60}") {
-            let path = negotiate_path("/v/thumbnail", || Some(accept.clone())).unwrap();
+            let path = negotiate("/v/thumbnail", None, Some(&accept)).unwrap();
             let is_named = accept.to_ascii_lowercase().contains("image/");
             prop_assert!(path == "/v/thumbnail.jpg" || (is_named && path == "/v/thumbnail.webp"));
         }

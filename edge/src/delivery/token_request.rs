@@ -1,6 +1,8 @@
 //! Parses requests for delivery tokens, and issues the tokens and links. Pure.
 
-use glimpse_contract::{Code, Json, Problem, VariantKind, VariantRequest, VideoId, limits, object};
+use glimpse_contract::{
+    Code, Json, OutputFormat, Problem, VariantKind, VariantRequest, VideoId, limits, object,
+};
 
 use crate::auth::{DeliveryKeys, TokenScope, scalar_to_string};
 use crate::delivery::signed_url::{required_scope, signed_path};
@@ -116,7 +118,9 @@ pub fn issue_tokens(
     let mut tokens = Vec::new();
     for (word, kind) in TOKEN_TYPES.into_iter().filter(|(word, _)| request.types.contains(word)) {
         let targets = link_targets(video, kind, &request.query)?;
-        let (scope, parameters) = match (kind, targets.first()) {
+        // The format in which no value is the default: a token is valid for all of them.
+        let longest = targets.iter().max_by_key(|(_, _, parameters)| parameters.len());
+        let (scope, parameters) = match (kind, longest) {
             (Some(kind), Some((_, _, parameters))) => (required_scope(kind), parameters.clone()),
             _ => (TokenScope::Original, Vec::new()),
         };
@@ -154,11 +158,14 @@ fn link_targets(video: VideoId, kind: Option<VariantKind>, query: &str) -> Resul
         .map(|format| {
             let file = format!("{}.{}", kind.as_str(), format.extension());
             let wanted = VariantRequest::parse(&format!("/{video}/{file}"), Some(query));
-            let wanted = wanted
-                .ok_or_else(|| Problem::new(Code::Internal))?
-                .map_err(|wrong| bad_parameter(&format!("The parameter `{}` {}.", wrong.name, wrong.why)))?;
-            Ok((file, signed_path(&wanted), wanted.variant.parameters()))
+            match wanted.ok_or_else(|| Problem::new(Code::Internal))? {
+                Ok(wanted) => Ok(Some((file, signed_path(&wanted), wanted.variant.parameters()))),
+                // A quality is for the other formats.
+                Err(wrong) if wrong.name == "quality" && *format == OutputFormat::Png => Ok(None),
+                Err(wrong) => Err(bad_parameter(&format!("The parameter `{}` {}.", wrong.name, wrong.why))),
+            }
         })
+        .filter_map(Result::transpose)
         .collect()
 }
 

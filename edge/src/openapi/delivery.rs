@@ -141,7 +141,7 @@ fn variant_operation(kind: VariantKind, format: OutputFormat) -> Operation {
     );
     match kind {
         VariantKind::Thumbnail => operation
-            .describe("Thumbnail", "Without parameters, the poster: the best frame, up to 640 pixels wide. Without an extension, `Accept` selects the format. A PNG has at most 8294400 pixels (3840x2160). An image that cannot be rendered is rejected for a day without another attempt, after a timeout for ten minutes."),
+            .describe("Thumbnail", "Without parameters, the poster: the best frame, up to 640 pixels wide. Without an extension, `Accept` selects the format. A PNG has at most 8294400 pixels (3840x2160), an AVIF 3686400 (2560x1440). An image that cannot be rendered is rejected for a day without another attempt, after a timeout for ten minutes."),
         VariantKind::Animation => operation
             .describe("Animation", "Without parameters, snippets of the whole video, up to 320 pixels wide; otherwise any clip of up to 10 s."),
         VariantKind::Storyboard => {

@@ -76,11 +76,21 @@ pub(super) fn seconds(max: u64) -> Value {
     json!({ "type": "number", "minimum": 0, "maximum": max })
 }
 
+/// A number with at most two decimals, in hundredths.
+fn hundredths(min: u64, max: u64) -> Value {
+    let number = |hundredths: u64| match hundredths % 100 {
+        0 => json!(hundredths / 100),
+        _ => json!(hundredths as f64 / 100.0),
+    };
+    json!({ "type": "number", "minimum": number(min), "maximum": number(max), "multipleOf": 0.01 })
+}
+
 /// The values of an image parameter.
 pub(super) fn parameter(value: ParameterType) -> Value {
     match value {
         ParameterType::Seconds { max_ms } => seconds(max_ms / 1000),
         ParameterType::Integer { min, max, .. } => integer(min, max),
+        ParameterType::Hundredths { min, max } => hundredths(min, max),
         ParameterType::Words { words, .. } => {
             string_enum(&words.iter().map(|(word, _)| *word).collect::<Vec<_>>())
         }

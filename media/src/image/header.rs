@@ -103,6 +103,7 @@ pub fn parse(format: OutputFormat, bytes: &[u8]) -> Option<ImageHeader> {
         OutputFormat::Gif => parse_gif(bytes),
         OutputFormat::Webp => parse_webp(bytes),
         OutputFormat::Png => parse_png(bytes),
+        OutputFormat::Avif => parse_avif(bytes),
         OutputFormat::Vtt | OutputFormat::Json => None,
     }
 }
@@ -152,6 +153,52 @@ fn parse_png(bytes: &[u8]) -> Option<ImageHeader> {
             return (at == bytes.len()).then_some(ImageHeader { size: size?, frames: 1 });
         }
     }
+}
+
+/// A still AVIF: `ftyp` of the brand `avif`, `meta` with the size of one image (`ispe`), and `mdat`, which end with the
+/// file, <https://aomediacodec.github.io/av1-avif/>.
+fn parse_avif(bytes: &[u8]) -> Option<ImageHeader> {
+    let mut size = None;
+    let mut has_data = false;
+    let mut first = true;
+    for (kind, content) in boxes(bytes)? {
+        match kind {
+            b"ftyp" => (first && content.starts_with(b"avif")).then_some(())?,
+            _ if first => return None,
+            // Version and flags come before the boxes in it.
+            b"meta" => size = Some(avif_size(content.get(4..)?)?),
+            b"mdat" => has_data = !content.is_empty(),
+            _ => {}
+        }
+        first = false;
+    }
+    size.filter(|_| has_data).map(|size| ImageHeader { size, frames: 1 })
+}
+
+/// The size in the only `ispe` of a `meta` box's content.
+fn avif_size(meta: &[u8]) -> Option<Size> {
+    let child = |boxes: &[(&[u8], &[u8])], wanted: &[u8]| {
+        let mut found = boxes.iter().filter(|(kind, _)| *kind == wanted).map(|(_, content)| content.to_vec());
+        found.next().filter(|_| found.next().is_none())
+    };
+    let properties = child(&boxes(meta)?, b"iprp")?;
+    let container = child(&boxes(&properties)?, b"ipco")?;
+    let extents = child(&boxes(&container)?, b"ispe")?;
+    let side = |at: usize| Some(u32::from_be_bytes(extents.get(at..at + 4)?.try_into().ok()?));
+    Some(Size { width: side(4)?, height: side(8)? })
+}
+
+/// The types and contents of ISO BMFF boxes, which must fill the bytes exactly.
+fn boxes(bytes: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
+    let mut found = Vec::new();
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let length = u32::from_be_bytes(rest.get(..4)?.try_into().ok()?) as usize;
+        let (kind, content) = (rest.get(4..8)?, rest.get(8..length)?);
+        found.push((kind, content));
+        rest = &rest[length..];
+    }
+    Some(found)
 }
 
 fn parse_gif(bytes: &[u8]) -> Option<ImageHeader> {
@@ -276,6 +323,7 @@ mod tests {
                 (OutputFormat::Gif, b"GIF89a"),
                 (OutputFormat::Webp, b"RIFF\x08\0\0\0WEBP"),
                 (OutputFormat::Png, b"\x89PNG\r\n\x1a\n"),
+                (OutputFormat::Avif, b"\0\0\0\x0cftypavif"),
             ] {
                 let _ = parse(format, &[magic, &tail, b"\xff\xd9"].concat());
                 let _ = parse(format, &[magic, &tail, b";"].concat());

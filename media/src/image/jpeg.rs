@@ -1,6 +1,7 @@
 //! Encodes frames as JPEG. Does no IO.
 
 use bytes::Bytes;
+use glimpse_contract::limits;
 use jpeg_encoder::{ChromaSubsamplingMethod, ColorType, Encoder, QuantizationTableType, SamplingFactor};
 
 use crate::image::header::{self, ImageError};
@@ -24,7 +25,7 @@ pub const QUANTIZATION_TABLE: [u16; 64] = [
 ];
 
 /// Quality for posters, from 1 to 100.
-pub const POSTER_QUALITY: u8 = 81;
+pub const POSTER_QUALITY: u8 = limits::JPEG_QUALITY;
 /// Quality for storyboard sheets.
 pub const SHEET_QUALITY: u8 = 75;
 

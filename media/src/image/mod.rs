@@ -1,12 +1,14 @@
 //! Image encoders, resizing, scoring of frames, and checks of encoder output. Does no IO.
 
 use bytes::Bytes;
-use glimpse_contract::OutputFormat;
+use glimpse_contract::{OutputFormat, limits};
 
 use crate::image::header::ImageError;
 use crate::image::storyboard::Sheet;
 use crate::size::Size;
 
+pub mod avif;
+pub mod blur;
 pub mod dolby_vision;
 pub mod gif;
 pub mod header;
@@ -14,6 +16,7 @@ pub mod icc;
 pub mod jpeg;
 pub mod palette;
 pub mod placeholder;
+pub mod play_button;
 pub mod png;
 pub mod resize;
 pub mod score;
@@ -52,7 +55,7 @@ pub enum EncoderInput<'a> {
 /// fails.
 pub fn encode(format: OutputFormat, input: EncoderInput<'_>) -> Result<Bytes, ImageError> {
     let (bytes, size) = match input {
-        EncoderInput::Thumbnail { frame, size } => (encode_thumbnail(format, frame, size)?, size),
+        EncoderInput::Thumbnail { frame, size } => (encode_thumbnail(format, frame, size, None)?, size),
         EncoderInput::Animation { frames, size, fps, max_bytes } => {
             (encode_animation(format, frames, size, fps, max_bytes)?, size)
         }
@@ -60,7 +63,7 @@ pub fn encode(format: OutputFormat, input: EncoderInput<'_>) -> Result<Bytes, Im
     };
     match format {
         OutputFormat::Vtt | OutputFormat::Json => Ok(bytes),
-        OutputFormat::Jpg | OutputFormat::Png | OutputFormat::Gif | OutputFormat::Webp => {
+        _ => {
             // To keep within a limit of bytes, an animation may also have been scaled down.
             let may_shrink = matches!(input, EncoderInput::Animation { max_bytes: Some(_), .. });
             verify(format, bytes, size, may_shrink)
@@ -68,12 +71,38 @@ pub fn encode(format: OutputFormat, input: EncoderInput<'_>) -> Result<Bytes, Im
     }
 }
 
-fn encode_thumbnail(format: OutputFormat, frame: &[u8], size: Size) -> Result<Bytes, ImageError> {
+/// Encodes a requested thumbnail from a raw `rgb24` frame, and checks its header. Unlike [`encode`], in all formats of
+/// thumbnails: programs that only encode default outputs do not link the encoder of AVIF.
+///
+/// `quality` is from 1 to 100; `None` is the format's default.
+///
+/// # Errors
+/// The frame is not of its size, thumbnails do not have this format, or the encoder fails.
+pub fn encode_requested_thumbnail(
+    format: OutputFormat,
+    frame: &[u8],
+    size: Size,
+    quality: Option<u8>,
+) -> Result<Bytes, ImageError> {
+    let bytes = match format {
+        OutputFormat::Avif => avif::encode(frame, size, quality.unwrap_or(limits::AVIF_QUALITY))?,
+        _ => encode_thumbnail(format, frame, size, quality)?,
+    };
+    verify(format, bytes, size, false)
+}
+
+fn encode_thumbnail(
+    format: OutputFormat,
+    frame: &[u8],
+    size: Size,
+    quality: Option<u8>,
+) -> Result<Bytes, ImageError> {
+    let quality = quality.or(format.default_quality()).unwrap_or(100);
     match format {
-        OutputFormat::Jpg => jpeg::encode(frame, size, jpeg::POSTER_QUALITY),
+        OutputFormat::Jpg => jpeg::encode(frame, size, quality),
         OutputFormat::Png => png::encode(frame, size),
-        OutputFormat::Webp => webp::encode(frame, size, webp::POSTER_QUALITY),
-        OutputFormat::Gif | OutputFormat::Vtt | OutputFormat::Json => Err(unsupported(format)),
+        OutputFormat::Webp => webp::encode(frame, size, f32::from(quality)),
+        _ => Err(unsupported(format)),
     }
 }
 
@@ -89,9 +118,7 @@ fn encode_animation(
         (OutputFormat::Gif, Some(max_bytes)) => gif::encode_within(frames, size, fps, max_bytes),
         (OutputFormat::Webp, None) => webp::encode_animation(frames, size, fps, webp::HIGH_QUALITY),
         (OutputFormat::Webp, Some(max_bytes)) => webp::encode_animation_within(frames, size, fps, max_bytes),
-        (OutputFormat::Jpg | OutputFormat::Png | OutputFormat::Vtt | OutputFormat::Json, _) => {
-            Err(unsupported(format))
-        }
+        _ => Err(unsupported(format)),
     }
 }
 
@@ -101,7 +128,7 @@ fn encode_storyboard(format: OutputFormat, sheet: &Sheet) -> Result<Bytes, Image
         OutputFormat::Webp => webp::encode(&sheet.frame, sheet.size, webp::SHEET_QUALITY),
         OutputFormat::Vtt => Ok(sheet.tile_map.to_webvtt(SHEET_FILE_NAME).into()),
         OutputFormat::Json => Ok(sheet.tile_map.to_json(SHEET_FILE_NAME).into()),
-        OutputFormat::Png | OutputFormat::Gif => Err(unsupported(format)),
+        _ => Err(unsupported(format)),
     }
 }
 
@@ -153,12 +180,34 @@ mod tests {
             (VariantKind::Storyboard, EncoderInput::Storyboard(&sheet)),
         ] {
             for format in OutputFormat::ALL {
-                let encoded = encode(format, input);
+                let encoded = match input {
+                    EncoderInput::Thumbnail { frame, size } => {
+                        encode_requested_thumbnail(format, frame, size, None)
+                    }
+                    _ => encode(format, input),
+                };
                 assert_eq!(
                     encoded.is_ok(),
                     kind.formats().contains(&format),
                     "{kind:?} {format:?}: {encoded:?}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn quality_of_thumbnails_changes_bytes() {
+        let size = Size { width: 64, height: 36 };
+        let frame: Vec<u8> =
+            (0..size.frame_bytes() as u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        for format in [OutputFormat::Jpg, OutputFormat::Webp, OutputFormat::Avif] {
+            let encode = |quality| encode_requested_thumbnail(format, &frame, size, quality).unwrap();
+            let sizes = [1, 25, 50, 75, 100].map(|quality| encode(Some(quality)).len());
+            assert!(sizes.is_sorted() && sizes[0] * 2 < sizes[4], "{format:?} {sizes:?}");
+            assert_eq!(encode(None), encode(format.default_quality()), "{format:?}");
+            if format != OutputFormat::Avif {
+                let default = super::encode(format, EncoderInput::Thumbnail { frame: &frame, size });
+                assert_eq!(default.unwrap(), encode(None), "{format:?}");
             }
         }
     }

@@ -46,7 +46,7 @@ enum FitAction {
 
 /// The geometry of a still image of a video with this display size.
 pub fn thumbnail_geometry(display_size: Size, still: &ThumbnailParams) -> Geometry {
-    let ThumbnailParams { time_ms: _, bounds, fit, orientation } = *still;
+    let ThumbnailParams { bounds, fit, orientation, .. } = *still;
     let oriented = if orientation.swaps_width_and_height() { swap_sides(display_size) } else { display_size };
     let box_size = Size { width: bounds.width, height: bounds.height };
     let (decode_size, size, action) = match fit {

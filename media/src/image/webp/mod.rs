@@ -7,6 +7,7 @@ mod animation;
 mod riff;
 
 use bytes::Bytes;
+use glimpse_contract::limits;
 use webp::{Encoder, PixelLayout, WebPConfig};
 
 use crate::image::header::{self, ImageError};
@@ -19,7 +20,7 @@ use crate::size::Size;
 /// The longest side (RFC 9649, section 2.5: 14 bits).
 pub const MAX_SIDE: u16 = 16_383;
 /// Quality for posters, from 0 to 100.
-pub const POSTER_QUALITY: f32 = 80.0;
+pub const POSTER_QUALITY: f32 = limits::WEBP_QUALITY as f32;
 /// Quality for storyboard sheets.
 pub const SHEET_QUALITY: f32 = 70.0;
 
