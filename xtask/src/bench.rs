@@ -23,11 +23,18 @@ pub(crate) enum Bench {
     Edge,
     /// Image delivery at the edge: hits, misses, on-demand images. `bench/edge/deliver.mjs` lists the arguments.
     Deliver,
+    /// The image encoders against others, in bytes, quality and CPU time. `media/bench --help` lists the arguments.
+    Pictures,
 }
 
 impl Bench {
-    pub(crate) const ALL: [(&str, Self); 4] =
-        [("engine", Self::Engine), ("layer", Self::Layer), ("edge", Self::Edge), ("deliver", Self::Deliver)];
+    pub(crate) const ALL: [(&str, Self); 5] = [
+        ("engine", Self::Engine),
+        ("layer", Self::Layer),
+        ("edge", Self::Edge),
+        ("deliver", Self::Deliver),
+        ("pictures", Self::Pictures),
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         Self::ALL.iter().find(|(_, bench)| *bench == self).map_or("", |(name, _)| name)
@@ -111,6 +118,7 @@ fn bench_command(project: &Project, tools: &Toolset, bench: Bench, is_smoke: boo
         Bench::Layer => python("layer/bench")?,
         Bench::Edge => return Ok(node("bench/edge/edge.mjs")),
         Bench::Deliver => node("bench/edge/deliver.mjs"),
+        Bench::Pictures => python("media/bench")?,
     };
     let reference = tools.reference()?;
     command
@@ -132,6 +140,7 @@ fn cargo_packages(bench: Bench) -> &'static [&'static str] {
     match bench {
         Bench::Engine => &["--package", "glimpse-backend", "--package", "glimpse-media", "--examples"],
         Bench::Deliver => &["--package", "glimpse-local", "--package", "glimpse-backend", "--bins"],
+        Bench::Pictures => &["--package", "glimpse-media", "--examples"],
         Bench::Layer | Bench::Edge => &[],
     }
 }
@@ -169,6 +178,7 @@ mod tests {
                 Bench::Layer => "layer/bench",
                 Bench::Edge => "bench/edge/edge.mjs",
                 Bench::Deliver => "bench/edge/deliver.mjs",
+                Bench::Pictures => "media/bench",
             };
             assert!(project.read(file).unwrap().contains("smoke"), "{file} has no smoke mode");
         }

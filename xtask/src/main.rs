@@ -38,8 +38,8 @@ cargo xtask COMMAND
   check                 the fast checks of `test`: import cycles, formatting, lints on both targets, documentation
   build [part…]         build edge, page and native (default: all three), if their inputs have changed
   openapi               generate the API's OpenAPI document, docs/openapi.json, from the code
-  bench WHAT [args]     set up, then benchmark engine, layer, edge or deliver against alternatives; prints commands and
-                        tables; with --smoke, runs everything once with small inputs and prints no figures
+  bench WHAT [args]     set up, then benchmark engine, layer, edge, deliver or pictures against alternatives; prints
+                        commands and tables; with --smoke, runs everything once with small inputs and prints no figures
   package [arch…]       build and package a release for x86_64, arm64 or (default) both
   deploy --origin URL   package, then deploy the AWS stack, then the Worker; --dry-run needs no account
                         [--allow-origin URL]… [--stack NAME] [--region REGION] [--arch ARCH] [--parameter NAME=VALUE]…

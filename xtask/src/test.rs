@@ -182,6 +182,7 @@ fn smoke_suite_name(bench: Bench) -> &'static str {
         Bench::Layer => "bench layer",
         Bench::Edge => "bench edge",
         Bench::Deliver => "bench deliver",
+        Bench::Pictures => "bench pictures",
     }
 }
 
