@@ -170,9 +170,25 @@ fn schema_generators() -> (SchemaGenerator, SchemaGenerator) {
 
 /// The document as text, as it is stored and served.
 pub fn document_text() -> String {
-    let mut text = serde_json::to_string_pretty(&document()).expect("the document can be serialized");
-    text.push('\n');
+    let pretty = serde_json::to_string_pretty(&document()).expect("the document can be serialized");
+    let mut text = String::with_capacity(pretty.len());
+    let mut lines = pretty.lines().peekable();
+    while let Some(line) = lines.next() {
+        text.push_str(line);
+        // A reference takes one line instead of three.
+        if line.ends_with('{') && lines.peek().is_some_and(|next| is_only_reference(next)) {
+            for part in lines.by_ref().take(2) {
+                text.extend([" ", part.trim_start()]);
+            }
+        }
+        text.push('\n');
+    }
     text
+}
+
+/// Whether this line is the only member of an object, and a reference.
+fn is_only_reference(line: &str) -> bool {
+    line.trim_start().starts_with("\"$ref\":") && !line.ends_with(',')
 }
 
 /// The codes of all operations and videos.
