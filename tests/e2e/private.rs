@@ -471,7 +471,7 @@ async fn api_issues_links_and_tokens_for_owner() {
             }
         }
     }
-    assert_eq!(url_count, 20, "three thumbnails, two animations, five storyboard files, in two forms");
+    assert_eq!(url_count, 24, "four thumbnails, three animations, five storyboard files, in two forms");
     let one =
         ask(json!({ "types": ["animated"], "parameters": { "start": 1, "end": 2, "width": 160 } })).await;
     let links = one.json()["tokens"][0]["urls"]["animated.gif"].clone();

@@ -96,9 +96,10 @@ fn encoded_size(display_size: Size, length_ms: u64) -> Size {
 
 /// The error of the encoder. A build without an encoder of H.264 copies clips only.
 fn encoder_error(error: &ImageError) -> RenderError {
-    let ImageError::Encoder(why) = error else { return JobError::internal(error).into() };
-    tracing::warn!(why, "could not encode a clip");
-    let detail = "The samples of this video cannot be copied into a clip, and they could not be encoded.";
+    if !matches!(error, ImageError::NoEncoder(_)) {
+        return JobError::internal(error).into();
+    }
+    let detail = "The samples of this video cannot be copied into a clip, and this deployment has no encoder of H.264.";
     Problem::with_detail(Code::UnsupportedCodec, detail).into()
 }
 
