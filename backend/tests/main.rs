@@ -17,6 +17,7 @@ mod decoder;
 mod demux_flv;
 mod demux_matroska;
 mod demux_mp4;
+mod encoded_clip;
 mod golden;
 mod hostile;
 mod media;
