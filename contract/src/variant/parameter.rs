@@ -15,8 +15,6 @@ pub struct Parameter {
     pub name: &'static str,
     /// The values.
     pub value: ParameterType,
-    /// One sentence for the API's documentation.
-    pub description: &'static str,
     /// The parsed value among those of a request.
     field: fn(&mut ParameterValues) -> &mut Option<u64>,
 }
@@ -60,28 +58,24 @@ pub const PARAMETERS: [Parameter; 25] = [
         kind: VariantKind::Thumbnail,
         name: "time",
         value: ParameterType::Seconds { max_ms: limits::MAX_DURATION_MS },
-        description: "The time, in seconds.",
         field: |values| &mut values.time_ms,
     },
     Parameter {
         kind: VariantKind::Thumbnail,
         name: "width",
         value: side(limits::MAX_THUMBNAIL_SIDE),
-        description: "Width in pixels.",
         field: |values| &mut values.width,
     },
     Parameter {
         kind: VariantKind::Thumbnail,
         name: "height",
         value: side(limits::MAX_THUMBNAIL_SIDE),
-        description: "Height in pixels.",
         field: |values| &mut values.height,
     },
     Parameter {
         kind: VariantKind::Thumbnail,
         name: "fit_mode",
         value: ParameterType::Words { words: &FIT_WORDS, note: "" },
-        description: "How the frame is fitted to width and height.",
         field: |values| &mut values.fit,
     },
     Parameter {
@@ -91,77 +85,61 @@ pub const PARAMETERS: [Parameter; 25] = [
             words: &[("90", 90), ("180", 180), ("270", 270)],
             note: ": degrees clockwise",
         },
-        description: "Degrees clockwise.",
         field: |values| &mut values.rotate,
     },
     Parameter {
         kind: VariantKind::Thumbnail,
         name: "flip_v",
         value: BOOL,
-        description: "Flip vertically.",
         field: |values| &mut values.flip_v,
     },
     Parameter {
         kind: VariantKind::Thumbnail,
         name: "flip_h",
         value: BOOL,
-        description: "Flip horizontally.",
         field: |values| &mut values.flip_h,
     },
     Parameter {
         kind: VariantKind::Thumbnail,
         name: "blur",
         value: ParameterType::Integer { min: 1, max: limits::MAX_BLUR as u64, unit: "pixels" },
-        description: "Radius of a Gaussian blur in pixels of the image: its standard deviation, as in CSS.",
         field: |values| &mut values.blur,
     },
     Parameter {
         kind: VariantKind::Thumbnail,
         name: "quality",
         value: ParameterType::Integer { min: 1, max: 100, unit: "percent" },
-        description: "Quality of the encoder; not for PNG.",
         field: |values| &mut values.quality,
     },
-    Parameter {
-        kind: VariantKind::Thumbnail,
-        name: "play",
-        value: BOOL,
-        description: "Draw a play button and the length of the video.",
-        field: |values| &mut values.play,
-    },
+    Parameter { kind: VariantKind::Thumbnail, name: "play", value: BOOL, field: |values| &mut values.play },
     Parameter {
         kind: VariantKind::Thumbnail,
         name: "dpr",
         value: ParameterType::Hundredths { min: 100, max: limits::MAX_DPR_HUNDREDTHS },
-        description: "Factor for width and height, for screens with more than one pixel per CSS pixel.",
         field: |values| &mut values.dpr_hundredths,
     },
     Parameter {
         kind: VariantKind::Animation,
         name: "start",
         value: ParameterType::Seconds { max_ms: limits::MAX_DURATION_MS },
-        description: "Start of the clip, in seconds.",
         field: |values| &mut values.start_ms,
     },
     Parameter {
         kind: VariantKind::Animation,
         name: "end",
         value: ParameterType::Seconds { max_ms: limits::MAX_DURATION_MS + limits::MAX_SPAN_MS },
-        description: "End of the clip, in seconds: 0.25 to 10 after the start.",
         field: |values| &mut values.end_ms,
     },
     Parameter {
         kind: VariantKind::Animation,
         name: "width",
         value: side(limits::MAX_ANIMATION_SIDE),
-        description: "Width in pixels.",
         field: |values| &mut values.width,
     },
     Parameter {
         kind: VariantKind::Animation,
         name: "height",
         value: side(limits::MAX_ANIMATION_SIDE),
-        description: "Height in pixels.",
         field: |values| &mut values.height,
     },
     Parameter {
@@ -172,7 +150,6 @@ pub const PARAMETERS: [Parameter; 25] = [
             max: limits::MAX_ANIMATION_FPS as u64,
             unit: "frames per second",
         },
-        description: "The maximum frame rate.",
         field: |values| &mut values.fps,
     },
     Parameter {
@@ -183,21 +160,18 @@ pub const PARAMETERS: [Parameter; 25] = [
             max: limits::MAX_MAX_BYTES,
             unit: "bytes",
         },
-        description: "The maximum size in bytes.",
         field: |values| &mut values.max_bytes,
     },
     Parameter {
         kind: VariantKind::Storyboard,
         name: "asset_start_time",
         value: ParameterType::Seconds { max_ms: limits::MAX_DURATION_MS },
-        description: "Start of the part that is shown, in seconds. The times in the tables count from it.",
         field: |values| &mut values.start_ms,
     },
     Parameter {
         kind: VariantKind::Storyboard,
         name: "asset_end_time",
         value: ParameterType::Seconds { max_ms: limits::MAX_DURATION_MS },
-        description: "End of the part that is shown, in seconds.",
         field: |values| &mut values.end_ms,
     },
     Parameter {
@@ -208,45 +182,78 @@ pub const PARAMETERS: [Parameter; 25] = [
             max: limits::MAX_TILES as u64,
             unit: "tiles",
         },
-        description: "The number of tiles; not together with `interval`.",
         field: |values| &mut values.tiles,
     },
     Parameter {
         kind: VariantKind::Storyboard,
         name: "interval",
         value: ParameterType::Seconds { max_ms: limits::MAX_DURATION_MS },
-        description: "Seconds from one tile to the next, at least 0.1; not together with `tiles`.",
         field: |values| &mut values.interval_ms,
     },
     Parameter {
         kind: VariantKind::Storyboard,
         name: "width",
         value: side(limits::MAX_TILE_WIDTH),
-        description: "Width of one tile in pixels.",
         field: |values| &mut values.width,
     },
     Parameter {
         kind: VariantKind::Clip,
         name: "start",
         value: ParameterType::Seconds { max_ms: limits::MAX_DURATION_MS },
-        description: "Start of the clip, in seconds.",
         field: |values| &mut values.start_ms,
     },
     Parameter {
         kind: VariantKind::Clip,
         name: "end",
         value: ParameterType::Seconds { max_ms: limits::MAX_DURATION_MS + limits::MAX_CLIP_MS },
-        description: "End of the clip, in seconds: 0.25 to 60 after the start; 10 after it by default.",
         field: |values| &mut values.end_ms,
     },
-    Parameter {
-        kind: VariantKind::Clip,
-        name: "audio",
-        value: BOOL,
-        description: "Whether the clip has the video's sound.",
-        field: |values| &mut values.audio,
-    },
+    Parameter { kind: VariantKind::Clip, name: "audio", value: BOOL, field: |values| &mut values.audio },
 ];
+
+impl Parameter {
+    /// One sentence for the API's documentation. Not a member of the table, so that the Worker does not contain it.
+    pub fn description(&self) -> Option<&'static str> {
+        Some(match (self.kind, self.name) {
+            (VariantKind::Thumbnail, "time") => "The time, in seconds.",
+            (VariantKind::Thumbnail, "width") => "Width in pixels.",
+            (VariantKind::Thumbnail, "height") => "Height in pixels.",
+            (VariantKind::Thumbnail, "fit_mode") => "How the frame is fitted to width and height.",
+            (VariantKind::Thumbnail, "rotate") => "Degrees clockwise.",
+            (VariantKind::Thumbnail, "flip_v") => "Flip vertically.",
+            (VariantKind::Thumbnail, "flip_h") => "Flip horizontally.",
+            (VariantKind::Thumbnail, "blur") => {
+                "Radius of a Gaussian blur in pixels of the image: its standard deviation, as in CSS."
+            }
+            (VariantKind::Thumbnail, "quality") => "Quality of the encoder; not for PNG.",
+            (VariantKind::Thumbnail, "play") => "Draw a play button and the length of the video.",
+            (VariantKind::Thumbnail, "dpr") => {
+                "Factor for width and height, for screens with more than one pixel per CSS pixel."
+            }
+            (VariantKind::Animation, "start") => "Start of the clip, in seconds.",
+            (VariantKind::Animation, "end") => "End of the clip, in seconds: 0.25 to 10 after the start.",
+            (VariantKind::Animation, "width") => "Width in pixels.",
+            (VariantKind::Animation, "height") => "Height in pixels.",
+            (VariantKind::Animation, "fps") => "The maximum frame rate.",
+            (VariantKind::Animation, "max_bytes") => "The maximum size in bytes.",
+            (VariantKind::Storyboard, "asset_start_time") => {
+                "Start of the part that is shown, in seconds. The times in the tables count from it."
+            }
+            (VariantKind::Storyboard, "asset_end_time") => "End of the part that is shown, in seconds.",
+            (VariantKind::Storyboard, "tiles") => "The number of tiles; not together with `interval`.",
+            (VariantKind::Storyboard, "interval") => {
+                "Seconds from one tile to the next, at least 0.1; not together with `tiles`."
+            }
+            (VariantKind::Storyboard, "width") => "Width of one tile in pixels.",
+            (VariantKind::Clip, "start") => "Start of the clip, in seconds.",
+            (VariantKind::Clip, "end") => {
+                "End of the clip, in seconds: 0.25 to 60 after the start; 10 after it by default."
+            }
+            (VariantKind::Clip, "audio") => "Whether the clip has the video's sound.",
+            _ => return None,
+        })
+    }
+}
 
 /// The words of `fit_mode`, each with the position of its mode in [`Fit::ALL`].
 const FIT_WORDS: [(&str, u64); Fit::ALL.len()] = {

@@ -856,6 +856,14 @@ fn effect(parameters: &ParameterText) -> ImageEffect {
     }
 }
 
+#[test]
+fn every_parameter_is_described() {
+    for parameter in &PARAMETERS {
+        let description = parameter.description().unwrap_or_else(|| panic!("{}", parameter.name));
+        assert!(description.ends_with('.'), "{description}");
+    }
+}
+
 proptest! {
     // Many requests are compared pairwise, so that enough pairs are equivalent.
     #![proptest_config(ProptestConfig::with_cases(128))]

@@ -136,7 +136,7 @@ fn variant_operation(kind: VariantKind, format: OutputFormat) -> Operation {
         operation,
         |operation, parameter| {
             let schema = shape::parameter(parameter.value);
-            operation.query_parameter(parameter.name, parameter.description, schema)
+            operation.query_parameter(parameter.name, parameter.description().unwrap_or_default(), schema)
         },
     );
     match kind {
