@@ -249,6 +249,7 @@ mod tests {
             prefix: Bytes::new(),
             has_audio: false,
             dolby_vision: None,
+            aac: None,
         };
         write(&track, has_start_codes)
     }
