@@ -1,6 +1,6 @@
 //! Plans the sound of a clip: AAC frames with the clock of the source.
 
-use crate::clip::{ClipTrack, Span};
+use crate::clip::{ClipTrack, MAX_SAMPLE_TICKS, Span, sample_ticks};
 use crate::demux::audio::{AudioRun, AudioSample};
 use crate::mux::{Edit, MuxSample, MuxTrack, MuxTrackKind};
 
@@ -34,18 +34,15 @@ pub(super) fn plan(run: AudioRun, span: Span) -> Option<ClipTrack> {
 /// The samples with the times from each to the next.
 fn mux_samples(samples: &[AudioSample]) -> Vec<MuxSample> {
     let next = samples.iter().skip(1).map(|next| Some(next.pts)).chain([None]);
-    samples
-        .iter()
-        .zip(next)
-        .map(|(sample, next)| MuxSample {
-            size: sample.size,
-            duration: next.map_or(sample.duration, |next| {
-                u32::try_from(next.saturating_sub(sample.pts).max(0)).unwrap_or(u32::MAX)
-            }),
-            composition_offset: 0,
-            is_sync: true,
-        })
-        .collect()
+    let timed = samples.iter().zip(next).map(|(sample, next)| MuxSample {
+        size: sample.size,
+        duration: next.map_or(sample.duration.min(MAX_SAMPLE_TICKS), |next| {
+            sample_ticks(next.saturating_sub(sample.pts))
+        }),
+        composition_offset: 0,
+        is_sync: true,
+    });
+    timed.collect()
 }
 
 #[cfg(test)]
@@ -71,7 +68,7 @@ mod tests {
 
     /// The first source, the delay, and the edit of a clip.
     fn planned(times: &[i64], start_ms: u64, end_ms: u64) -> Option<(u64, u32, Edit)> {
-        let span = Span { start_ms, end_ms, duration: 0, timescale: 1000 };
+        let span = Span { start_ms, end_ms, duration: 99_000, timescale: 1000 };
         let clip = plan(run(times), span)?;
         assert_eq!(clip.sources.len(), clip.track.samples.len());
         Some((clip.sources.first()?.start, clip.delay_ms, clip.track.edit?))
@@ -96,7 +93,7 @@ mod tests {
         assert_eq!(planned(&times, 0, 500), None);
         // A pause in the source lasts as long in the clip.
         assert_eq!(planned(&times, 550, 1000), Some((250_000, 75, edit(5000, 1000))));
-        let clip = plan(run(&times), Span { start_ms: 0, end_ms: 1000, duration: 0, timescale: 1 }).unwrap();
+        let clip = plan(run(&times), Span { start_ms: 0, end_ms: 1000, duration: 99, timescale: 1 }).unwrap();
         let durations: Vec<u32> = clip.track.samples.iter().map(|sample| sample.duration).collect();
         assert_eq!(durations, [1000, 5000, 1000]);
     }

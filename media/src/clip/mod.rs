@@ -10,6 +10,7 @@ mod video;
 use std::ops::Range;
 
 use bytes::Bytes;
+use glimpse_contract::limits;
 use thiserror::Error;
 
 use crate::demux::buffer::SparseBuffer;
@@ -139,7 +140,7 @@ struct Span {
     start_ms: u64,
     /// Rounded up.
     end_ms: u64,
-    /// Duration of the video, in ticks of `timescale`; 0 if unknown.
+    /// Duration of the video, in ticks of `timescale`.
     duration: i64,
     timescale: u32,
 }
@@ -147,17 +148,18 @@ struct Span {
 impl Span {
     /// The requested part of a video; `None` if nothing is shown in it.
     fn new(track: &Track, request: ClipRequest) -> Option<Self> {
-        let duration_ms = u64::try_from(track.duration)
-            .ok()
-            .filter(|duration| *duration > 0)
-            .map(|duration| (u128::from(duration) * 1000).div_ceil(u128::from(track.timescale.max(1))));
-        let duration_ms = duration_ms.map_or(u64::MAX, |ms| u64::try_from(ms).unwrap_or(u64::MAX));
+        let timescale = track.timescale.max(1);
+        let duration = if track.duration > 0 { track.duration } else { track.video_end };
+        let most = i128::from(limits::MAX_DURATION_MS) * i128::from(timescale) / 1000;
+        let duration = if duration > 0 { duration } else { i64::try_from(most).unwrap_or(i64::MAX) };
+        let duration_ms = (u128::from(duration.unsigned_abs()) * 1000).div_ceil(u128::from(timescale));
+        let duration_ms = u64::try_from(duration_ms).unwrap_or(u64::MAX);
         let end_ms = request.end_ms.min(duration_ms);
         (request.start_ms < end_ms).then_some(Self {
             start_ms: request.start_ms,
             end_ms,
-            duration: track.duration,
-            timescale: track.timescale.max(1),
+            duration,
+            timescale,
         })
     }
 
@@ -169,10 +171,7 @@ impl Span {
     /// The end, in ticks of this timescale: at most the duration of the video, which is no whole number of milliseconds.
     fn end(&self, timescale: u32) -> i64 {
         let end = rescale(self.end_ms, timescale, 1000);
-        match u64::try_from(self.duration) {
-            Ok(duration) if duration > 0 => end.min(rescale(duration, timescale, self.timescale)),
-            _ => end,
-        }
+        end.min(rescale(self.duration.unsigned_abs(), timescale, self.timescale))
     }
 }
 
@@ -180,6 +179,14 @@ impl Span {
 fn rescale(ticks: u64, to: u32, from: u32) -> i64 {
     let from = u128::from(from.max(1));
     i64::try_from((u128::from(ticks) * u128::from(to) + from / 2) / from).unwrap_or(i64::MAX)
+}
+
+/// The longest duration of a sample: readers take greater numbers for negative ones.
+const MAX_SAMPLE_TICKS: u32 = i32::MAX.cast_unsigned();
+
+/// The duration of a sample that is this long.
+fn sample_ticks(ticks: i64) -> u32 {
+    u32::try_from(ticks.max(0)).unwrap_or(MAX_SAMPLE_TICKS).min(MAX_SAMPLE_TICKS)
 }
 
 /// Writes the header of a clip, and puts the samples of its tracks in order.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::clip::{ClipError, ClipTrack, ReencodeReason, Span};
+use crate::clip::{ClipError, ClipTrack, ReencodeReason, Span, sample_ticks};
 use crate::demux::buffer::SparseBuffer;
 use crate::demux::demuxer::{Demuxer, Sample, SampleRequest, SeekMode, Track};
 use crate::demux::error::ReadError;
@@ -99,7 +99,8 @@ fn check_run(track: &Track, run: &[Sample], from: i64, until: i64) -> Result<(),
         return Err(ClipError::Reencode(ReencodeReason::Edits));
     }
     let shown = run.iter().map(|sample| sample.pts).max().unwrap_or(0);
-    let begins_late = first.pts > from && first.pts > track.video_start;
+    // The first frame of a Flash video is shown later than the video starts.
+    let begins_late = first.dts > from && first.pts > track.video_start;
     if !first.is_key || begins_late {
         return Err(ClipError::Reencode(ReencodeReason::Keyframes));
     }
@@ -148,7 +149,7 @@ fn playable_entry(entry: &Bytes) -> Result<Bytes, ReencodeReason> {
     let kind = entry.get(4..8).ok_or(ReencodeReason::Format)?;
     let kind = match kind {
         // Without parameter sets in the record, they are in the samples: ISO 14496-15, 5.3.3.
-        b"avc1" if sets & 31 == 0 => *b"avc3",
+        b"avc1" if sets % 32 == 0 => *b"avc3",
         b"avc1" | b"H264" | b"h264" | b"X264" | b"x264" => *b"avc1",
         b"avc3" => *b"avc3",
         _ => return Err(ReencodeReason::Format),
@@ -214,7 +215,7 @@ fn mux_samples(track: &Track, run: &[Sample], from: i64, (start, end): (i64, i64
             let offset = presented(sample).saturating_sub(sample.dts).saturating_add(shift);
             MuxSample {
                 size: sample.size,
-                duration: u32::try_from(duration.max(0)).unwrap_or(u32::MAX),
+                duration: sample_ticks(duration),
                 composition_offset: i32::try_from(offset).unwrap_or(i32::MAX),
                 is_sync: sample.is_key,
             }
@@ -317,9 +318,9 @@ mod tests {
     /// The presentation times of a clip in ticks, and its end.
     fn shown(film: &Film, start_ms: u64, end_ms: u64) -> (Vec<i64>, i64) {
         let plan = plan_clip(film, start_ms, end_ms).unwrap();
-        let file = [&plan.header[..], &[0, 0, 0, 2, 0x65, 0x88].repeat(film.run.len())].concat();
-        let mut buffer = SparseBuffer::new(file.len() as u64);
-        buffer.insert(0, &file.into());
+        let bytes = [&plan.header[..], &[0, 0, 0, 2, 0x65, 0x88].repeat(film.run.len())].concat();
+        let mut buffer = SparseBuffer::new(bytes.len() as u64);
+        buffer.insert(0, &bytes.into());
         let clip = mp4::open(&buffer).unwrap();
         assert_eq!(clip.track().display_size, [160 << 16, 90 << 16]);
         (clip.all_samples().unwrap().map(|sample| sample.pts).collect(), clip.track().duration)

@@ -158,9 +158,9 @@ fn delayed_track_begins_with_empty_edit() {
     let elst = |track: &MuxTrack| {
         let header = write_delayed_header(&[video(vec![sample(1, 1)]), track.clone()], &[0, 250]).unwrap();
         let moov = find(&header.bytes, "moov").unwrap();
-        let (_, trak) = boxes(moov).into_iter().rfind(|(kind, _)| kind == b"trak").unwrap();
-        assert_eq!(u32_at(find(trak, "tkhd").unwrap(), 20), u32_at(find(moov, "mvhd").unwrap(), 16));
-        let elst = find(trak, "edts/elst").unwrap();
+        let (_, second) = boxes(moov).into_iter().rfind(|(kind, _)| kind == b"trak").unwrap();
+        assert_eq!(u32_at(find(second, "tkhd").unwrap(), 20), u32_at(find(moov, "mvhd").unwrap(), 16));
+        let elst = find(second, "edts/elst").unwrap();
         let row = |at: usize| (u32_at(elst, at), u32_at(elst, at + 4).cast_signed());
         assert_eq!(u32_at(elst, 4), 2);
         [row(8), row(20)]

@@ -11,6 +11,7 @@ use crate::demux::error::ReadError;
 use crate::demux::index::{PresentedSpan, SampleIndex};
 use crate::demux::mp4::fragment_seek::{self, FragmentScan, FragmentSeeker, MAX_BOXES};
 use crate::demux::mp4::movie::{self, AacTrackBox, MovieBox};
+use crate::demux::mp4::top_level::{PEEK_BYTES, header_at};
 use crate::demux::mp4::track_fragment::{FragmentContext, FragmentSamples};
 use crate::demux::mp4::{edit_list, fragmented, sample_table};
 
@@ -93,8 +94,9 @@ pub(super) fn read(
         }
     }
     // Each span looks at every sample.
-    let lookups = (samples.index.len() as u64).saturating_mul(spans.len() as u64);
-    buffer.budget().spend(lookups.saturating_mul(STEPS_PER_SAMPLE))?;
+    for _ in &spans {
+        buffer.budget().spend(samples.index.len() as u64 * STEPS_PER_SAMPLE)?;
+    }
     let samples = presented_samples(&samples.index, samples.last_duration, &spans, &range);
     Ok(Some(AudioRun { track: aac.track.clone(), samples }))
 }
@@ -139,10 +141,10 @@ impl FragmentSearch<'_> {
             |ticks: i64| ticks.saturating_add(span.media_start).saturating_sub(span.presentation_start);
         let from = video_time(range_ms.start.saturating_sub(LEAD_MS));
         let until = video_time(range_ms.end.saturating_add(LAG_MS));
-        let mut scan = FragmentScan::default();
+        let mut scans = FragmentScan::default();
         let mut back = 0;
         loop {
-            let start = self.seeker.locate(self.buffer, from, SeekMode::Exact, back, &mut scan)?;
+            let start = self.seeker.locate(self.buffer, from, SeekMode::Exact, back, &mut scans)?;
             let is_first = start.offset <= self.seeker.first.offset;
             let time = u64::try_from(start.media_time).unwrap_or(0);
             let mut samples = if is_first {
@@ -173,7 +175,11 @@ impl FragmentSearch<'_> {
     ) -> Result<(), ReadError> {
         for _ in 0..MAX_BOXES {
             let is_complete = !samples.index.is_empty() && samples.next_dts >= until_dts;
-            let video_time = fragment_seek::fragment_time(self.buffer, at, &self.seeker.context)?;
+            let Some(head) = header_at(self.buffer, at, PEEK_BYTES)? else { break };
+            let video_time = match &head.kind {
+                b"moof" => fragment_seek::fragment_time(self.buffer, at, &self.seeker.context)?,
+                _ => None,
+            };
             if is_complete || video_time.is_some_and(|time| time >= video_until) {
                 break;
             }

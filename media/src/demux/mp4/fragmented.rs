@@ -62,7 +62,6 @@ pub(super) fn read(
     let [mut span] = spans[..] else {
         return Err(ReadError::Unsupported("edit list with several spans"));
     };
-    let declared_start = span.media_start;
     let sample_table = sample_table::parse(track_box.stbl, &movie_box.entry_indices, buffer)?;
     let mut leading_samples = FragmentSamples {
         index: sample_table.index,
@@ -86,7 +85,7 @@ pub(super) fn read(
         }
         let audio_end_tick = audio_end(buffer, first, movie_box, span, MAX_BOXES)?;
         let track_samples = build_samples(leading_samples, &[span], track_box, buffer)?;
-        let clock_start = span.media_start.saturating_sub(declared_start);
+        let clock_start = span.media_start.saturating_sub(spans[0].media_start);
         return Ok(Some(TrackSamples { audio_end: audio_end_tick, clock_start, ..track_samples }));
     }
     let leading_indexes =
@@ -137,7 +136,7 @@ pub(super) fn read(
         span,
         end_time: until,
     }));
-    let clock_start = span.media_start.saturating_sub(declared_start);
+    let clock_start = span.media_start.saturating_sub(spans[0].media_start);
     Ok(Some(TrackSamples { samples, video_end, audio_end: audio_end_tick, fps, clock_start }))
 }
 
