@@ -202,11 +202,11 @@ struct Reference {
 
 impl Reference {
     fn new(folder: &Path, name: &str, source: Vec<u8>) -> Self {
-        let file = folder.join(name);
-        std::fs::write(&file, &source).unwrap();
+        let path = folder.join(name);
+        std::fs::write(&path, &source).unwrap();
         let film = Film::open(source).unwrap_or_else(|fault| panic!("{name}: {fault:?}"));
-        let found = frames(&file);
-        let sync = sync(&flashes(&file, &found), &beeps(&file));
+        let found = frames(&path);
+        let sync = sync(&flashes(&path, &found), &beeps(&path));
         let frame = (found.last().unwrap().0 - found[0].0) / (found.len() - 1) as f64;
         Self { name: name.to_owned(), film, frames: found, sync, frame }
     }
@@ -380,12 +380,12 @@ fn rotation_and_pixel_aspect_are_kept() {
     }
     let wide = make_film(folder.path(), "wide.mkv", (4, "25", 48_000), "-g 25 -vf setsar=4/3");
     let clip = Film::open(wide).unwrap().cut(1300, 2900);
-    let file = folder.path().join("wide-clip.mp4");
-    std::fs::write(&file, clip.bytes).unwrap();
+    let path = folder.path().join("wide-clip.mp4");
+    std::fs::write(&path, clip.bytes).unwrap();
     let output = Command::new(reference_program("ffprobe"))
         .args(["-v", "error", "-select_streams", "v", "-show_entries", "stream=sample_aspect_ratio"])
         .args(["-of", "csv=p=0"])
-        .arg(&file)
+        .arg(&path)
         .output()
         .unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), "4:3");
@@ -484,11 +484,11 @@ fn f10_clips_of_real_and_hostile_files_end() {
             // Real files give clips that decode. Some of them are damaged, and say so when they are decoded as a whole.
             if is_good && end_ms - start_ms < 60_000 {
                 let clip = film.cut(start_ms, end_ms);
-                let file = folder.path().join("clip.mp4");
-                std::fs::write(&file, clip.bytes).unwrap();
+                let cut = folder.path().join("clip.mp4");
+                std::fs::write(&cut, clip.bytes).unwrap();
                 let output = Command::new(reference_program("ffmpeg"))
                     .args(["-nostdin", "-v", "error", "-i"])
-                    .arg(&file)
+                    .arg(&cut)
                     .args(["-f", "null", "-"])
                     .output()
                     .unwrap();
