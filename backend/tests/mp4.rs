@@ -1,5 +1,6 @@
 //! Compares the MP4s of animations with their frames, by a full ffmpeg: content, times, colors, and no warnings.
 #![cfg(feature = "h264")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
 use std::path::Path;
 use std::process::{Command, Stdio};

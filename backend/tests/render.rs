@@ -144,7 +144,7 @@ impl FrameSource for FakeFrameSource {
     async fn plan_clip(&self, request: ClipRequest) -> Result<Result<ClipPlan, ClipError>, JobError> {
         self.0.clip_requests.lock().unwrap().push(request);
         let error = *self.0.clip_error.lock().unwrap();
-        let ranges = vec![0..self.0.clip_bytes.load(Ordering::Relaxed)];
+        let ranges: Vec<_> = std::iter::once(0..self.0.clip_bytes.load(Ordering::Relaxed)).collect();
         let total_bytes = ranges[0].end + CLIP_HEADER.len() as u64;
         let ClipRequest { start_ms, end_ms, has_audio } = request;
         let header = Bytes::from_static(CLIP_HEADER);

@@ -157,17 +157,7 @@ impl Config {
             reader.push_error("JWT_ISSUER", "or OIDC_ISSUER must be set: otherwise no caller can sign in");
         }
 
-        let mut allowed_origins = parse_list(&reader.get("ALLOWED_ORIGINS").unwrap_or_default());
-        // Browsers send origins in lower case.
-        for origin in &mut allowed_origins {
-            origin.make_ascii_lowercase();
-        }
-        if !allowed_origins.iter().all(|origin| is_origin(origin) || is_app_origin(origin)) {
-            reader.push_error(
-                "ALLOWED_ORIGINS",
-                "must be origins such as https://app.example or capacitor://localhost, separated by commas",
-            );
-        }
+        let allowed_origins = reader.allowed_origins();
         let max_upload_bytes = reader.number(
             "MAX_UPLOAD_BYTES",
             limits::MAX_SINGLE_UPLOAD_BYTES,
@@ -331,6 +321,21 @@ impl<F: Fn(&str) -> Option<String>> ConfigReader<F> {
             self.push_error("DEFAULT_VISIBILITY", "must be public or signed");
             Visibility::Signed
         })
+    }
+
+    fn allowed_origins(&mut self) -> Vec<String> {
+        let mut origins = parse_list(&self.get("ALLOWED_ORIGINS").unwrap_or_default());
+        // Browsers send origins in lower case.
+        for origin in &mut origins {
+            origin.make_ascii_lowercase();
+        }
+        if !origins.iter().all(|origin| is_origin(origin) || is_app_origin(origin)) {
+            self.push_error(
+                "ALLOWED_ORIGINS",
+                "must be origins such as https://app.example or capacitor://localhost, separated by commas",
+            );
+        }
+        origins
     }
 
     fn playback(&mut self) -> Playback {

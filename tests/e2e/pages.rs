@@ -7,7 +7,7 @@ use e2e::stack::{Options, Stack};
 use e2e::{eventually, media};
 use glimpse_contract::VideoId;
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 const CACHE_CONTROL: &str = "public, max-age=300, stale-while-revalidate=86400";
 

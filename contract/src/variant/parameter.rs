@@ -213,6 +213,7 @@ pub const PARAMETERS: [Parameter; 25] = [
 
 impl Parameter {
     /// One sentence for the API's documentation. Not a member of the table, so that the Worker does not contain it.
+    #[expect(clippy::match_same_arms, reason = "each parameter has a row")]
     pub fn description(&self) -> Option<&'static str> {
         Some(match (self.kind, self.name) {
             (VariantKind::Thumbnail, "time") => "The time, in seconds.",

@@ -88,7 +88,7 @@ fn any_number_of_frames_is_encoded() {
         let bytes = encode(&film(SIZE, count), SIZE, 15.0, HIGH_QUALITY).unwrap();
         let (times, keys) = sample_times(&bytes);
         assert_eq!(times.len(), count);
-        assert_eq!(*times.last().unwrap(), (count as i64 - 1) * 6000, "{count}");
+        assert_eq!(*times.last().unwrap(), (i64::try_from(count).unwrap() - 1) * 6000, "{count}");
         assert!(keys.windows(2).all(|pair| pair[1] - pair[0] > 6000), "{count}: {keys:?}");
     }
 }
