@@ -5,7 +5,8 @@ use glimpse_contract::{ClipParams, Code, OutputFormat, Problem, limits};
 use tokio::task::spawn_blocking;
 
 use crate::error::JobError;
-use crate::render::service::{FrameSource, RenderError};
+use crate::render::service::{FrameSource, OpenFrameSource, RenderError, RenderService};
+use crate::store::Store;
 use glimpse_media::clip::{ClipError, ClipRequest};
 use glimpse_media::image::header::ImageError;
 use glimpse_media::image::{self, EncoderInput};
@@ -21,31 +22,35 @@ const MAX_ENCODED_FPS: f64 = 30.0;
 /// and the encoder this stays below 600 MB.
 const MAX_FRAME_BYTES: f64 = 300e6;
 
-/// Makes a clip of a video with this frame rate, as a whole in memory: at most [`limits::MAX_CLIP_BYTES`].
-///
-/// # Errors
-/// `bad_parameter` for a clip that is too long or too large, or any error that prevents reading the video.
-pub(super) async fn make_clip<C: FrameSource>(
-    source: &C,
-    clip: ClipParams,
-    duration_ms: u64,
-) -> Result<Bytes, RenderError> {
-    let (start_ms, end_ms) = clip.span_ms;
-    let request = ClipRequest { start_ms, end_ms, has_audio: clip.has_audio };
-    match source.plan_clip(request).await? {
-        Ok(plan) => {
-            check_bytes(plan.total_bytes)?;
-            Ok(source.read_clip(&plan).await?)
-        }
-        Err(ClipError::Empty) => Err(bad_parameter("The parameter `start` is after the end of the video.")),
-        Err(ClipError::TooLarge) => Err(bad_parameter(&format!(
-            "The clip is too large: the limit is {} bytes. Request a shorter one.",
-            limits::MAX_CLIP_BYTES
-        ))),
-        Err(ClipError::Reencode(reason)) => {
-            tracing::debug!(%reason, "the clip is encoded");
-            let end_ms = if duration_ms > 0 { end_ms.min(duration_ms) } else { end_ms };
-            encode_clip(source, (start_ms, end_ms)).await
+impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
+    /// Makes a clip of a video with this frame rate, as a whole in memory: at most [`limits::MAX_CLIP_BYTES`].
+    ///
+    /// # Errors
+    /// `bad_parameter` for a clip that is too long or too large, or any error that prevents reading the video.
+    pub(super) async fn make_clip(
+        source: &C::Source,
+        clip: ClipParams,
+        duration_ms: u64,
+    ) -> Result<Bytes, RenderError> {
+        let (start_ms, end_ms) = clip.span_ms;
+        let request = ClipRequest { start_ms, end_ms, has_audio: clip.has_audio };
+        match source.plan_clip(request).await? {
+            Ok(plan) => {
+                check_bytes(plan.total_bytes)?;
+                Ok(source.read_clip(&plan).await?)
+            }
+            Err(ClipError::Empty) => {
+                Err(bad_parameter("The parameter `start` is after the end of the video."))
+            }
+            Err(ClipError::TooLarge) => Err(bad_parameter(&format!(
+                "The clip is too large: the limit is {} bytes. Request a shorter one.",
+                limits::MAX_CLIP_BYTES
+            ))),
+            Err(ClipError::Reencode(reason)) => {
+                tracing::debug!(%reason, "the clip is encoded");
+                let end_ms = if duration_ms > 0 { end_ms.min(duration_ms) } else { end_ms };
+                encode_clip(source, (start_ms, end_ms)).await
+            }
         }
     }
 }

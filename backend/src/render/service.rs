@@ -19,7 +19,6 @@ use tracing::{info, warn};
 use crate::error::JobError;
 use crate::lambda::Invocation;
 use crate::lambda::metrics::{self, MetricRecord, Subject, metric};
-use crate::render::clip::make_clip;
 use crate::render::http::{OnDemandRequest, RenderTarget};
 use crate::store::{PutCondition, PutOptions, Store, StoreError};
 use glimpse_media::clip::{ClipError, ClipPlan, ClipRequest};
@@ -235,7 +234,13 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
             Some(_) => Err(JobError::Rejected(Code::TimedOut).into()),
             None => Err(JobError::internal("the invocation ended before the work was done").into()),
         };
-        let image = make_image(&source, variant, board, manifest.source.duration_ms);
+        let duration_ms = manifest.source.duration_ms;
+        let image = async {
+            match variant.clip() {
+                Some(clip) => Self::make_clip(&source, clip, duration_ms).await,
+                None => make_image(&source, variant, board, duration_ms).await,
+            }
+        };
         let encoded = timeout_at(encode_deadline.unwrap_or(deadline), image).await;
         let bytes = match encoded.unwrap_or_else(timeout_error) {
             Ok(bytes) => bytes,
@@ -396,9 +401,6 @@ async fn make_image<C: FrameSource>(
     board: Option<StoryboardPlan>,
     duration_ms: u64,
 ) -> Result<Bytes, RenderError> {
-    if let Some(clip) = variant.clip() {
-        return make_clip(source, clip, duration_ms).await;
-    }
     let bytes = if let Some(still) = variant.thumbnail() {
         make_thumbnail(source, still, variant.format(), duration_ms).await?
     } else if let Some(moving) = variant.animation() {

@@ -211,7 +211,7 @@ pub fn probe(input: Input<'_>) -> Vec<String> {
     args
 }
 
-/// Like [`probe`], but ffprobe searches up to [`FAR_PROBE_BYTES`] for the headers of every stream, and not about five
+/// Like [`probe`], but ffprobe searches up to `FAR_PROBE_BYTES` for the headers of every stream, and not about five
 /// seconds: in a transport stream, a frame ends only where the next one begins or at the end of the file.
 pub fn probe_far(input: Input<'_>) -> Vec<String> {
     let far = ["-probesize".into(), FAR_PROBE_BYTES.to_string(), "-analyzeduration".into(), "100000M".into()];
