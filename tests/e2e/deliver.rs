@@ -105,7 +105,7 @@ async fn picture_is_served_from_cache() {
 
     for (path, status, code) in [
         ("thumbnail.jpg?time=01", 400, "bad_parameter"),
-        ("thumbnail.avif", 400, "bad_parameter"),
+        ("animated.avif", 400, "bad_parameter"),
         ("thumbnail.jpg?width=640&width=640", 400, "bad_parameter"),
         ("thumbnail.gif", 404, "not_found"),
         ("thumbnail.jpg/x.css", 404, "not_found"),

@@ -95,7 +95,7 @@ async fn workflow_matches_queue_and_ignores_duplicates() {
     assert!(stack.cloud.invocations().is_empty(), "the queue's function did not run");
     assert_eq!(ann.get(&format!("/{video}/thumbnail.jpg")).await.status, 200);
     let by_workflow = output_etags(&stack, &video);
-    assert_eq!(by_workflow.len(), 8);
+    assert_eq!(by_workflow.len(), 9);
     let steps = ["probe", "poster", "animation", "storyboard", "publish"]
         .map(|step| stack.cloud.step(step).unwrap().invocations());
     assert!(steps.iter().all(|step| step.len() == 1), "each step once");
@@ -312,7 +312,7 @@ async fn video_deleted_while_processing_stays_deleted() {
     stack.cloud.fault_injector().add(staged);
     let video = ann.upload("a.mp4", "video/mp4", media::clip(2, "320x240")).await;
     eventually("all outputs are staged", LIMIT, || async {
-        (stack.cloud.store().list(&format!("work/{video}/")).len() == 8).then_some(())
+        (stack.cloud.store().list(&format!("work/{video}/")).len() == 9).then_some(())
     })
     .await;
     assert_eq!(ann.call(Method::DELETE, &format!("/api/videos/{video}"), None).await.status, 200);
