@@ -137,7 +137,7 @@ async function story() {
     await tab.mouse.move(2, 2);
     await page.eventually("it rests", async () => (await tab.locator(".moving").count()) === 0);
     await screen().click();
-    page.expectEqual(await tab.locator("video").count(), 0, "films");
+    page.expectEqual(await tab.locator("#player > video").count(), 0, "films");
     await screen().click();
   });
 
