@@ -15,7 +15,7 @@ const MAX_PARTS = 10_000;
 const EXPIRES_SECS = 900;
 const ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz";
 const PICTURES = [
-  "animated.gif", "animated.webp", "storyboard.jpg", "storyboard.json", "storyboard.vtt", "storyboard.webp",
+  "animated.gif", "animated.mp4", "animated.webp", "storyboard.jpg", "storyboard.json", "storyboard.vtt", "storyboard.webp",
   "thumbnail.jpg", "thumbnail.webp",
 ];
 const TYPES = new Set([
