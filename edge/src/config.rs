@@ -78,7 +78,7 @@ pub enum PublicVariants {
 /// Who may play and download an uploaded file, beside the owner of its video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Playback {
-    /// Nobody.
+    /// No other caller.
     Owner,
     /// The bearer of a token for the file.
     Token,

@@ -172,7 +172,7 @@ fn check(tracks: &[MuxTrack]) -> Result<(), MuxError> {
             return Err(MuxError::NoTimescale);
         }
     }
-    // The identifiers of tracks and the numbers of samples have 32 bits. Nobody has that many.
+    // The identifiers of tracks and the numbers of samples have 32 bits.
     let samples: usize = tracks.iter().map(|track| track.samples.len()).sum();
     if u32::try_from(samples).is_err() { Err(MuxError::TooLarge) } else { Ok(()) }
 }
