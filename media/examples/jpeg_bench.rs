@@ -5,6 +5,9 @@
 //! ffmpeg's `mjpeg -q:v 3` is the reference; the bytes of the other encoders are interpolated between the two qualities
 //! around its SSIM.
 
+#[path = "support/ssim.rs"]
+mod ssim;
+
 use std::fs;
 use std::io::{Write as _, stdout};
 use std::process::{Command, Stdio};
@@ -14,6 +17,7 @@ use anyhow::bail;
 use glimpse_media::image::{icc, jpeg};
 use glimpse_media::size::Size;
 use jpeg_encoder::{ChromaSubsamplingMethod, ColorType, Encoder, QuantizationTableType, SamplingFactor};
+use ssim::channel_ssim;
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 
@@ -156,36 +160,10 @@ fn judge<B: AsRef<[u8]>>(frames: &[&[u8]], pictures: &[B], size: Size) -> anyhow
         bytes += picture.len() as f64;
         let pixels =
             JpegDecoder::new(ZCursor::new(picture)).decode().map_err(|error| anyhow::anyhow!("{error:?}"))?;
-        sum += (0..3).map(|channel| ssim(frame, &pixels, size, channel)).sum::<f64>() / 3.0;
+        sum += (0..3).map(|channel| channel_ssim(frame, &pixels, size, channel)).sum::<f64>() / 3.0;
     }
     let count = frames.len() as f64;
     Ok((bytes / count, sum / count))
-}
-
-/// The structural similarity of one channel, in windows of 8x8 pixels every four (doi.org/10.1109/TIP.2003.819861).
-fn ssim(one: &[u8], other: &[u8], size: Size, channel: usize) -> f64 {
-    let (width, height) = (size.width as usize, size.height as usize);
-    let (mut total, mut count) = (0.0, 0.0);
-    for top in (0..height - 7).step_by(4) {
-        for left in (0..width - 7).step_by(4) {
-            let mut sums = [0_u64; 5];
-            for y in top..top + 8 {
-                for x in left..left + 8 {
-                    let at = (y * width + x) * 3 + channel;
-                    let (a, b) = (u64::from(one[at]), u64::from(other[at]));
-                    for (sum, more) in sums.iter_mut().zip([a, b, a * a, b * b, a * b]) {
-                        *sum += more;
-                    }
-                }
-            }
-            let [a, b, aa, bb, ab] = sums.map(|sum| sum as f64 / 64.0);
-            let (c1, c2) = (6.5025, 58.5225);
-            total += (2.0 * a * b + c1) * (2.0 * (ab - a * b) + c2)
-                / ((a * a + b * b + c1) * (aa - a * a + bb - b * b + c2));
-            count += 1.0;
-        }
-    }
-    total / count
 }
 
 /// The number of bytes at which a curve of (bytes, SSIM) reaches an SSIM.
