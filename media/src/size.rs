@@ -31,6 +31,17 @@ impl Size {
         }
         Self { width: scale_side(self.width, max_height, self.height), height: max_height }
     }
+
+    /// This size with a width of this percentage, and the same aspect ratio. Never scaled up; at least one pixel per
+    /// side.
+    #[must_use]
+    pub fn scale_by_percent(self, percent: u32) -> Self {
+        if percent >= 100 {
+            self
+        } else {
+            self.scale_to_fit((self.width.saturating_mul(percent) / 100).max(1))
+        }
+    }
 }
 
 impl Default for Size {

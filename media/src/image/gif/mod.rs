@@ -147,11 +147,7 @@ impl<'a, F: AsRef<[u8]>> GifSource<'a, F> {
 
     fn write(&self, options: &LossyOptions) -> Result<Bytes, ImageError> {
         let palette = self.histogram.palette(options.colors.clamp(2, 255));
-        let scaled_size = if options.scale_percent >= 100 {
-            self.size
-        } else {
-            self.size.scale_to_fit((self.size.width.saturating_mul(options.scale_percent) / 100).max(1))
-        };
+        let scaled_size = self.size.scale_by_percent(options.scale_percent);
         let (width, height) = header::check_size(scaled_size, u16::MAX)?;
         let mut screen = LogicalScreen::new(scaled_size, &palette, options);
         let schedule = timing::schedule(self.frames.len(), self.fps, options.frame_step);

@@ -69,11 +69,7 @@ pub fn encode<F: AsRef<[u8]>>(
 ) -> Result<Bytes, ImageError> {
     header::check_frames(frames, size)?;
     header::check_size(size, MAX_SIDE)?;
-    let scaled_size = if options.scale_percent >= 100 {
-        size
-    } else {
-        size.scale_to_fit((size.width.saturating_mul(options.scale_percent) / 100).max(1))
-    };
+    let scaled_size = size.scale_by_percent(options.scale_percent);
     let coded_size = encoded_size(OutputFormat::Mp4, scaled_size);
     let frame_step = options.frame_step.max(1);
     let selected: Vec<&[u8]> = frames.iter().step_by(frame_step).map(AsRef::as_ref).collect();

@@ -64,8 +64,7 @@ pub fn encode_animation<F: AsRef<[u8]> + Sync>(
     header::check_size(size, MAX_SIDE)?;
     let selected: Vec<&[u8]> = frames.iter().step_by(options.frame_step.max(1)).map(AsRef::as_ref).collect();
     let durations_ms = frame_durations_ms(frames.len(), fps, options.frame_step);
-    let scaled_size =
-        if options.scale_percent >= 100 { size } else { scale_by_percent(size, options.scale_percent) };
+    let scaled_size = size.scale_by_percent(options.scale_percent);
     if scaled_size == size {
         return write_webp(&selected, &durations_ms, size, options.quality);
     }
@@ -83,10 +82,6 @@ pub fn encode_animation_within<F: AsRef<[u8]> + Sync>(
     max_bytes: usize,
 ) -> Result<Bytes, ImageError> {
     header::encode_within(&QUALITY_LADDER, max_bytes, |options| encode_animation(frames, size, fps, *options))
-}
-
-fn scale_by_percent(size: Size, percent: u32) -> Size {
-    size.scale_to_fit((size.width.saturating_mul(percent) / 100).max(1))
 }
 
 /// The durations in milliseconds of every `frame_step`-th of `count` frames. Their sum is the duration of all frames.
