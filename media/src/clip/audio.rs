@@ -25,8 +25,8 @@ pub(super) fn plan(run: AudioRun, span: Span) -> Option<ClipTrack> {
             sample_entry: run.track.sample_entry,
             samples: mux_samples(samples),
             edit: Some(edit),
+            delay_ms: u32::try_from(delay_ms).ok()?,
         },
-        delay_ms: u32::try_from(delay_ms).ok()?,
         sources: samples.iter().map(|sample| sample.offset..sample.offset + u64::from(sample.size)).collect(),
     })
 }
@@ -71,7 +71,7 @@ mod tests {
         let span = Span { start_ms, end_ms, duration: 99_000, timescale: 1000 };
         let clip = plan(run(times), span)?;
         assert_eq!(clip.sources.len(), clip.track.samples.len());
-        Some((clip.sources.first()?.start, clip.delay_ms, clip.track.edit?))
+        Some((clip.sources.first()?.start, clip.track.delay_ms, clip.track.edit?))
     }
 
     #[test]

@@ -50,13 +50,11 @@ pub struct ClipPlan {
 
 /// A track of a clip, and where its samples are in the source.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClipTrack {
+struct ClipTrack {
     /// The track for the writer of MP4 files.
-    pub track: MuxTrack,
-    /// How many milliseconds after the start of the clip it begins.
-    pub delay_ms: u32,
+    track: MuxTrack,
     /// The bytes of each sample in the source.
-    pub sources: Vec<Range<u64>>,
+    sources: Vec<Range<u64>>,
 }
 
 /// Why there is no clip of the requested part.
@@ -110,22 +108,16 @@ pub fn plan(
         Ok(picture) => picture,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    let sound = if request.has_audio { plan_audio(demuxer, buffer, request)? } else { None };
-    let tracks: Vec<ClipTrack> = [Some(picture), sound].into_iter().flatten().collect();
-    Ok(assemble(&tracks, span).map_err(|_| ClipError::TooLarge))
+    let sound = if request.has_audio { plan_audio(demuxer, buffer, span)? } else { None };
+    Ok(assemble([Some(picture), sound].into_iter().flatten(), span).map_err(|_| ClipError::TooLarge))
 }
 
-/// Plans the sound of a clip, for a clip whose frames are encoded. `None` if nothing can be copied: there is no AAC
-/// track, or nothing sounds in the part.
-///
-/// # Errors
-/// The bytes that are missing, or the reason why reading cannot continue.
-pub fn plan_audio(
+/// Plans the sound of a clip. `None` if nothing can be copied: there is no AAC track, or nothing sounds in the part.
+fn plan_audio(
     demuxer: &dyn Demuxer,
     buffer: &SparseBuffer,
-    request: ClipRequest,
+    span: Span,
 ) -> Result<Option<ClipTrack>, ReadError> {
-    let Some(span) = Span::new(demuxer.track(), request) else { return Ok(None) };
     let run = match demuxer.find_audio(buffer, span.start_ms..span.end_ms) {
         // The audio is not read natively, but the video is.
         Err(ReadError::Unsupported(_)) => None,
@@ -190,12 +182,12 @@ fn sample_ticks(ticks: i64) -> u32 {
 }
 
 /// Writes the header of a clip, and puts the samples of its tracks in order.
-fn assemble(tracks: &[ClipTrack], span: Span) -> Result<ClipPlan, MuxError> {
-    let mux_tracks: Vec<MuxTrack> = tracks.iter().map(|track| track.track.clone()).collect();
-    let delays_ms: Vec<u32> = tracks.iter().map(|track| track.delay_ms).collect();
-    let header = mux::write_delayed_header(&mux_tracks, &delays_ms)?;
+fn assemble(tracks: impl Iterator<Item = ClipTrack>, span: Span) -> Result<ClipPlan, MuxError> {
+    let (tracks, sources): (Vec<MuxTrack>, Vec<Vec<Range<u64>>>) =
+        tracks.map(|ClipTrack { track, sources }| (track, sources)).unzip();
+    let header = mux::write_header(&tracks)?;
     let sources =
-        header.order.iter().filter_map(|index| tracks.get(index.track)?.sources.get(index.sample).cloned());
+        header.order.iter().filter_map(|index| sources.get(index.track)?.get(index.sample).cloned());
     let mut ranges: Vec<Range<u64>> = Vec::new();
     for source in sources {
         match ranges.last_mut() {

@@ -62,8 +62,8 @@ pub(super) fn plan(
             sample_entry,
             samples,
             edit: Some(edit),
+            delay_ms: 0,
         },
-        delay_ms: 0,
         sources: run.iter().map(|sample| sample.offset..sample.offset + u64::from(sample.size)).collect(),
     }))
 }

@@ -27,6 +27,8 @@ pub struct MuxTrack {
     pub samples: Vec<MuxSample>,
     /// The part that is presented; `None` for all of it.
     pub edit: Option<Edit>,
+    /// Time from the start of the presentation to the start of the track, in milliseconds.
+    pub delay_ms: u32,
 }
 
 /// The kind of a track.
@@ -117,17 +119,8 @@ struct Chunk {
 /// # Errors
 /// There is no track or sample, a timescale is 0, or a number does not fit into its field.
 pub fn write_header(tracks: &[MuxTrack]) -> Result<MuxHeader, MuxError> {
-    write_delayed_header(tracks, &[])
-}
-
-/// Like [`write_header`], with tracks that begin after the start of the presentation: `delays_ms` has the milliseconds
-/// of each track, and 0 for those that it does not have.
-///
-/// # Errors
-/// See [`write_header`].
-pub fn write_delayed_header(tracks: &[MuxTrack], delays_ms: &[u32]) -> Result<MuxHeader, MuxError> {
     check(tracks)?;
-    let chunks = interleave(tracks, delays_ms);
+    let chunks = interleave(tracks);
     let data_bytes: u64 =
         tracks.iter().flat_map(|track| &track.samples).map(|sample| u64::from(sample.size)).sum();
     let header = |offset: u64, wide: bool| -> Result<Vec<u8>, MuxError> {
@@ -135,7 +128,7 @@ pub fn write_delayed_header(tracks: &[MuxTrack], delays_ms: &[u32]) -> Result<Mu
         write_box(&mut out, *b"ftyp", |out| out.extend_from_slice(b"isom\0\0\x02\0isomiso2avc1mp41"));
         let mut moov = Ok(());
         write_box(&mut out, *b"moov", |out| {
-            moov = moov::write(out, (tracks, delays_ms), &chunks, offset, wide);
+            moov = moov::write(out, tracks, &chunks, offset, wide);
         });
         moov?;
         // The size of a box is the length of what was written: it is wrong only if it does not fit.
@@ -177,14 +170,9 @@ fn check(tracks: &[MuxTrack]) -> Result<(), MuxError> {
     if u32::try_from(samples).is_err() { Err(MuxError::TooLarge) } else { Ok(()) }
 }
 
-/// The delay of each track, in milliseconds.
-fn delays(delays_ms: &[u32]) -> impl Iterator<Item = u32> {
-    delays_ms.iter().copied().chain(std::iter::repeat(0))
-}
-
 /// Divides the tracks into chunks, by the presentation time of their first sample. The track whose next chunk starts
 /// first is next.
-fn interleave(tracks: &[MuxTrack], delays_ms: &[u32]) -> Vec<Chunk> {
+fn interleave(tracks: &[MuxTrack]) -> Vec<Chunk> {
     struct Cursor {
         sample: usize,
         /// The decoding time of `sample`, in ticks from the start of the presentation.
@@ -192,10 +180,9 @@ fn interleave(tracks: &[MuxTrack], delays_ms: &[u32]) -> Vec<Chunk> {
     }
     let mut cursors: Vec<Cursor> = tracks
         .iter()
-        .zip(delays(delays_ms))
-        .map(|(track, delay_ms)| Cursor {
+        .map(|track| Cursor {
             sample: 0,
-            time: i128::from(delay_ms) * i128::from(track.timescale) / 1000
+            time: i128::from(track.delay_ms) * i128::from(track.timescale) / 1000
                 - i128::from(track.edit.map_or(0, |edit| edit.media_time)),
         })
         .collect();

@@ -3,27 +3,23 @@
 use bytes::BufMut as _;
 
 use crate::mux::boxes::{write_box, write_full_box};
-use crate::mux::{Chunk, MuxError, MuxSample, MuxTrack, MuxTrackKind, delays};
+use crate::mux::{Chunk, MuxError, MuxSample, MuxTrack, MuxTrackKind};
 
 /// Ticks per second of the durations of `mvhd`, `tkhd` and `elst`.
 const MOVIE_TIMESCALE: u64 = 1000;
 /// The display matrix of audio tracks and of the movie.
 const IDENTITY_MATRIX: [i32; 9] = [0x1_0000, 0, 0, 0, 0x1_0000, 0, 0, 0, 0x4000_0000];
 
-/// Writes the content of `moov`: the tracks, and their delays in milliseconds. `offset` is the position of the first sample in the file, and `wide` whether positions
+/// Writes the content of `moov`. `offset` is the position of the first sample in the file, and `wide` whether positions
 /// have 64 bits.
 pub(super) fn write(
     out: &mut Vec<u8>,
-    (tracks, delays_ms): (&[MuxTrack], &[u32]),
+    tracks: &[MuxTrack],
     chunks: &[Chunk],
     offset: u64,
     wide: bool,
 ) -> Result<(), MuxError> {
-    let durations: Vec<TrackDurations> = tracks
-        .iter()
-        .zip(delays(delays_ms))
-        .map(|(track, delay_ms)| TrackDurations::new(track, delay_ms))
-        .collect::<Result<_, _>>()?;
+    let durations: Vec<TrackDurations> = tracks.iter().map(TrackDurations::new).collect::<Result<_, _>>()?;
     let movie = durations.iter().map(|duration| duration.movie).max().unwrap_or(0);
     let next_track = tracks.len() as u32 + 1;
     write_timed_box(out, *b"mvhd", 0, movie, |out, version| {
@@ -57,8 +53,8 @@ struct TrackDurations {
 }
 
 impl TrackDurations {
-    fn new(track: &MuxTrack, delay_ms: u32) -> Result<Self, MuxError> {
-        let delay = u64::from(delay_ms) * MOVIE_TIMESCALE / 1000;
+    fn new(track: &MuxTrack) -> Result<Self, MuxError> {
+        let delay = u64::from(track.delay_ms) * MOVIE_TIMESCALE / 1000;
         let media = track.samples.iter().map(|sample| u64::from(sample.duration)).sum();
         let ticks = track.edit.map_or(media, |edit| edit.duration);
         // Rounded up, so that the last frame is not cut off.

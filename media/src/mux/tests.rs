@@ -15,7 +15,7 @@ fn video(samples: Vec<MuxSample>) -> MuxTrack {
         matrix: [0, 0x1_0000, 0, -0x1_0000, 0, 0, 0, 0, 0x4000_0000],
     };
     let sample_entry = Bytes::from_static(SAMPLE_ENTRY);
-    MuxTrack { kind, timescale: 30_000, sample_entry, samples, edit: None }
+    MuxTrack { kind, timescale: 30_000, sample_entry, samples, edit: None, delay_ms: 0 }
 }
 
 fn sample(size: u32, duration: u32) -> MuxSample {
@@ -154,9 +154,9 @@ fn header_has_matrix_edit_and_durations() {
 
 #[test]
 fn delayed_track_begins_with_empty_edit() {
-    let mut track = video(vec![sample(10, 1001); 60]);
+    let mut track = MuxTrack { delay_ms: 250, ..video(vec![sample(10, 1001); 60]) };
     let elst = |track: &MuxTrack| {
-        let header = write_delayed_header(&[video(vec![sample(1, 1)]), track.clone()], &[0, 250]).unwrap();
+        let header = write_header(&[video(vec![sample(1, 1)]), track.clone()]).unwrap();
         let moov = find(&header.bytes, "moov").unwrap();
         let (_, second) = boxes(moov).into_iter().rfind(|(kind, _)| kind == b"trak").unwrap();
         assert_eq!(u32_at(find(second, "tkhd").unwrap(), 20), u32_at(find(moov, "mvhd").unwrap(), 16));
@@ -178,6 +178,7 @@ fn tracks_are_interleaved() {
         sample_entry: Bytes::from_static(SAMPLE_ENTRY),
         samples: vec![sample(300, 1024); 94],
         edit: None,
+        delay_ms: 0,
     };
     let header = write_header(&[video(vec![sample(9000, 1001); 60]), audio]).unwrap();
     let mut turns = header.order.iter().map(|index| index.track).collect::<Vec<_>>();

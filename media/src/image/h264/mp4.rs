@@ -61,6 +61,7 @@ pub(super) fn write(stream: &Stream, size: Size, times: &[u64]) -> Result<Bytes,
         sample_entry: sample_entry(size, &sequence_set, &stream.picture_set).into(),
         samples,
         edit: (delay > 0).then_some(Edit { media_time: delay, duration }),
+        delay_ms: 0,
     };
     let header = mux::write_header(&[track]).map_err(|error| ImageError::Encoder(error.to_string()))?;
     let mut bytes = Vec::with_capacity(header.total_bytes as usize);
