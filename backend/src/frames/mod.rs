@@ -11,6 +11,7 @@ pub mod time_budget;
 
 use bytes::Bytes;
 
+use crate::error::JobError;
 use glimpse_media::probe::MediaInfo;
 use glimpse_media::size::Size;
 
@@ -41,6 +42,11 @@ pub struct StoryboardFrames {
     pub frames: Vec<Bytes>,
     /// Their size.
     pub size: Size,
+}
+
+/// The error of a clip, which is not made of the frames of default outputs.
+fn no_default_frames() -> JobError {
+    JobError::internal("a clip is not a default output")
 }
 
 /// The frames of all default outputs.

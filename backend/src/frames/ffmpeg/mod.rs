@@ -18,7 +18,7 @@ use crate::frames::decoder::{Decoder, DecoderInput, FrameFormat, Priority};
 use crate::frames::exit_status;
 use crate::frames::ffmpeg::single_pass::FullScan;
 use crate::frames::ffmpeg::timestamps::TimelineSegment;
-use crate::frames::{DecodedFrames, KindFrames, animation_fps};
+use crate::frames::{self, DecodedFrames, KindFrames, animation_fps};
 use crate::source::proxy::SourceProxy;
 use crate::source::reader::{self, IoStats};
 use glimpse_media::container::{self, Container};
@@ -118,7 +118,7 @@ impl FfmpegSource {
             (VariantKind::Storyboard, None) => {
                 KindFrames::Storyboard(tiles::storyboard(self, &tile_times, tile_size, None).await?)
             }
-            (VariantKind::Clip, _) => return Err(JobError::internal("a clip is not a default output")),
+            (VariantKind::Clip, _) => return Err(frames::no_default_frames()),
         };
         exit_status::check_source(self.proxy.first_error())?;
         Ok(frames)

@@ -9,7 +9,7 @@ use crate::frames::decoder::Priority;
 use crate::frames::native::defaults::{Candidate, DecodeSizes, DefaultsPlan, fill_tiles};
 use crate::frames::native::{NativeSource, are_blank, resize, snippet_frames};
 use crate::frames::poster_selector::PosterSelection;
-use crate::frames::{AnimationFrames, KindFrames, RgbFrame, StoryboardFrames};
+use crate::frames::{self, AnimationFrames, KindFrames, RgbFrame, StoryboardFrames};
 use crate::source::reader::OpenError;
 use crate::store::Store;
 use glimpse_media::excerpt::ExcerptSample;
@@ -60,7 +60,7 @@ impl<S: Store> NativeSource<S> {
         let mut ranges = match kind {
             VariantKind::Animation => mp4_writer::byte_ranges(&plan.animation.samples),
             VariantKind::Thumbnail | VariantKind::Storyboard => mp4_writer::byte_ranges(&plan.tiles.samples),
-            VariantKind::Clip => return Err(JobError::internal("a clip is not a default output").into()),
+            VariantKind::Clip => return Err(frames::no_default_frames().into()),
         };
         let first = first_sample(&plan);
         ranges.extend(mp4_writer::byte_ranges(first.as_slice()));
@@ -74,9 +74,8 @@ impl<S: Store> NativeSource<S> {
                 KindFrames::Poster(RgbFrame { rgb: poster.rgb, size: sizes.poster }, poster.at_ms)
             }
             VariantKind::Animation => KindFrames::Animation(self.animation(&plan, &sizes).await?),
-            VariantKind::Storyboard | VariantKind::Clip => {
-                KindFrames::Storyboard(self.storyboard(&plan, &sizes).await?)
-            }
+            VariantKind::Storyboard => KindFrames::Storyboard(self.storyboard(&plan, &sizes).await?),
+            VariantKind::Clip => return Err(frames::no_default_frames().into()),
         };
         Ok((sizes.info, frames))
     }
