@@ -6,7 +6,7 @@ use bytes::Bytes;
 use crate::demux::demuxer::{Crop, DolbyVision};
 use crate::demux::mp4::boxes::{BoxReader, FourCc, children};
 use crate::demux::mp4::codec;
-use crate::mux::boxes::write_box;
+use crate::mux::boxes::{write_box, write_visual_entry};
 
 /// The longest codec configuration that is copied, in bytes: parameter sets of real encoders are smaller than 1 KiB.
 const MAX_CONFIGURATION: usize = 64 * 1024;
@@ -43,16 +43,7 @@ impl VisualSampleEntry {
     /// Serializes the whole box.
     pub(super) fn to_bytes(&self) -> Bytes {
         let mut out = Vec::with_capacity(self.child_boxes.len() + 128);
-        write_box(&mut out, self.kind, |out| {
-            out.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 1]);
-            out.extend_from_slice(&[0; 16]);
-            out.extend_from_slice(&self.width.to_be_bytes());
-            out.extend_from_slice(&self.height.to_be_bytes());
-            // 72 dots per inch in both directions; no data; one frame per sample; no name.
-            out.extend_from_slice(&[0, 0x48, 0, 0, 0, 0x48, 0, 0, 0, 0, 0, 0, 0, 1]);
-            out.extend_from_slice(&[0; 32]);
-            out.extend_from_slice(&self.depth.to_be_bytes());
-            out.extend_from_slice(&[0xff, 0xff]);
+        write_visual_entry(&mut out, self.kind, [self.width, self.height], self.depth, |out| {
             out.extend_from_slice(&self.child_boxes);
         });
         out.into()

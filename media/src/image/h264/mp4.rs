@@ -6,7 +6,7 @@ use crate::demux::demuxer::IDENTITY_MATRIX;
 use crate::image::h264::sps::{self, StreamRate};
 use crate::image::h264::stream::Stream;
 use crate::image::header::ImageError;
-use crate::mux::boxes::write_box;
+use crate::mux::boxes::{write_box, write_visual_entry};
 use crate::mux::{self, Edit, MuxSample, MuxTrack, MuxTrackKind};
 use crate::size::Size;
 
@@ -83,20 +83,9 @@ fn reordered_frames(stream: &Stream) -> u32 {
 /// `avc1`: ISO 14496-12, 12.1.3, with the configuration (ISO 14496-15, 5.3.3), the colors and the shape of pixels.
 fn sample_entry(size: Size, sequence_set: &[u8], picture_set: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    write_box(&mut out, *b"avc1", |out| {
-        out.put_bytes(0, 6);
-        out.put_u16(1);
-        out.put_bytes(0, 16);
-        out.put_u16(size.width as u16);
-        out.put_u16(size.height as u16);
-        // 72 pixels per inch, one frame per sample, no name, 24 bits of color.
-        out.put_u32(0x48_0000);
-        out.put_u32(0x48_0000);
-        out.put_u32(0);
-        out.put_u16(1);
-        out.put_bytes(0, 32);
-        out.put_u16(24);
-        out.put_i16(-1);
+    let sides = [size.width, size.height].map(|side| side as u16);
+    // 24 bits of color.
+    write_visual_entry(&mut out, *b"avc1", sides, 24, |out| {
         write_box(out, *b"avcC", |out| {
             out.put_u8(1);
             // Profile, constraints and level, as in the sequence parameter set.
