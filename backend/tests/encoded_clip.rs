@@ -1,6 +1,7 @@
 //! Clips of sources whose samples cannot be copied: they are decoded, encoded as H.264 with the sound of the source, and
 //! stored.
 
+#![cfg(feature = "h264")]
 #![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
 use std::path::{Path, PathBuf};
