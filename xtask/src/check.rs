@@ -60,25 +60,18 @@ pub(crate) fn run_one(name: &'static str, command: &mut Command) -> Result<Suite
 /// Clippy must belong to the toolchain whose standard library it reads. The system's Rust has no Clippy: there, only
 /// the compiler's warnings are checked.
 fn wasm_lints(project: &Project, tools: &Toolset) -> Command {
-    let mut command = match &tools.wasm {
+    let mut command = tools.wasm.cargo(project);
+    match &tools.wasm {
+        // In the target folder of the other lints, whose macros and build scripts it uses.
         Toolchain::Active => {
-            let mut command = project.cargo();
             command.args(["clippy", "--package", "glimpse-edge", "--target", TARGET, "--", "-Dwarnings"]);
-            command
         }
-        Toolchain::Custom(folder) => {
-            let mut command = Command::new(folder.join("bin/cargo"));
-            command.current_dir(&project.root).args([
-                "check",
-                "--package",
-                "glimpse-edge",
-                "--target",
-                TARGET,
-            ]);
+        // Two compilers in one target folder would invalidate each other's outputs.
+        Toolchain::Custom(_) => {
+            command.args(["check", "--package", "glimpse-edge", "--target", TARGET]);
             command.env("RUSTFLAGS", "-Dwarnings");
-            command
+            command.env("CARGO_TARGET_DIR", project.target.join("wasm-build"));
         }
-    };
-    tools.wasm.apply(&mut command).env("CARGO_TARGET_DIR", project.target.join("wasm-build"));
+    }
     command
 }

@@ -13,20 +13,25 @@ mod doctor;
 mod fingerprint;
 mod openapi;
 mod package;
+mod parallel;
 mod path_remap;
+mod progress;
 mod project;
 mod run;
 mod setup;
 mod summary;
 mod test;
 mod version;
+mod worker;
 
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
+use crate::build::BuildPlan;
 use crate::project::Project;
 use crate::setup::Purpose;
+use crate::worker::Optimization;
 
 const HELP: &str = "\
 cargo xtask COMMAND
@@ -94,8 +99,12 @@ fn run_verb(arguments: &[String]) -> Result<ExitCode> {
                 return Ok(ExitCode::SUCCESS);
             }
             let project = Project::discover()?;
-            let tools = setup::run(&project, Purpose::Build)?;
-            build::run(&project, &tools, &parts, &uploads)?;
+            let plan = BuildPlan {
+                components: &parts,
+                connect_src: &uploads,
+                optimization: Optimization::Size,
+            };
+            build::set_up_and_run(&project, Purpose::Build, &plan)?;
             Ok(ExitCode::SUCCESS)
         }
         "dev" => dev::run(&Project::discover()?, rest),

@@ -11,12 +11,13 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 
 use crate::bench::{self, Bench};
-use crate::build::{self, Component};
+use crate::build::{self, BuildPlan, Component};
 use crate::check;
 use crate::project::Project;
-use crate::run::{self, LoggedStep};
+use crate::run;
 use crate::setup::{self, Purpose, Toolset};
 use crate::summary::{self, SuiteResult, TestCounts};
+use crate::worker::Optimization;
 
 pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     let Arguments { package, filters } = Arguments::parse(arguments)?;
@@ -35,7 +36,7 @@ struct Package {
 }
 
 /// All packages. The end-to-end tests also need the page, the Worker and the Lambdas.
-const PACKAGES: [Package; 8] = [
+const PACKAGES: [Package; 9] = [
     Package { name: "glimpse-contract", purpose: None },
     Package { name: "glimpse-media", purpose: None },
     Package { name: "glimpse-edge", purpose: None },
@@ -43,6 +44,7 @@ const PACKAGES: [Package; 8] = [
     Package { name: "glimpse-local", purpose: None },
     Package { name: "glimpse-doctor", purpose: None },
     Package { name: "xtask", purpose: None },
+    Package { name: "xtask-wasm", purpose: None },
     Package { name: "e2e", purpose: Some(Purpose::Test) },
 ];
 
@@ -80,14 +82,14 @@ impl Arguments {
 
 /// Runs the tests of one package, after setting up only what they need.
 fn run_package(project: &Project, package: Package, filters: &[String]) -> Result<ExitCode> {
-    let tools = package.purpose.map(|purpose| setup::run(project, purpose)).transpose()?;
+    let tools = match package.purpose {
+        None => None,
+        Some(Purpose::Test) => Some(set_up_and_build(project)?),
+        Some(purpose) => Some(setup::run(project, purpose)?),
+    };
     let mut command = project.cargo();
     command.args(["test", "--package", package.name, "--no-fail-fast", "--"]).args(filters);
     if let Some(tools) = &tools {
-        if package.purpose == Some(Purpose::Test) {
-            build::run(project, tools, &[Component::Page, Component::Edge], &build::ConnectSrc::Loopback)?;
-            build_tests(project)?;
-        }
         set_tool_env(project, tools, &mut command)?;
     }
     let suite = run_tests(package.name, filters, &mut command)?;
@@ -100,9 +102,7 @@ fn run_package(project: &Project, package: Package, filters: &[String]) -> Resul
 fn run_all(project: &Project, filters: &[String]) -> Result<ExitCode> {
     // The build of the tests may replace this program's file: then its path could not be found later.
     let program = env::current_exe().context("cannot find the path of this program")?;
-    let tools = setup::run(project, Purpose::Test)?;
-    build::run(project, &tools, &[Component::Page, Component::Edge], &build::ConnectSrc::Loopback)?;
-    build_tests(project)?;
+    let tools = set_up_and_build(project)?;
 
     let mut outcomes = Vec::new();
     if filters.is_empty() {
@@ -142,13 +142,15 @@ fn run_tests(name: &'static str, filters: &[String], command: &mut Command) -> R
     Ok(SuiteResult::from_tests(name, counts, has_passed, !filters.is_empty(), started.elapsed()))
 }
 
-/// Builds all tests, and the programs that the end-to-end tests start. One cargo command builds both: with two
-/// selections of packages, cargo would build the shared packages twice, once with each selection's features.
-fn build_tests(project: &Project) -> Result<()> {
-    LoggedStep::new("local cloud, Lambdas and tests", project.log_path("tests")).run(
-        project.cargo().args(["test", "--workspace", "--no-run"]),
-        "Fix the errors above, then run this again.",
-    )
+/// Sets up everything, and builds what the tests use: page, Worker, all tests, and the programs that the end-to-end
+/// tests start.
+fn set_up_and_build(project: &Project) -> Result<Toolset> {
+    let plan = BuildPlan {
+        components: &[Component::Page, Component::Edge, Component::Tests],
+        connect_src: &build::ConnectSrc::Loopback,
+        optimization: Optimization::Size,
+    };
+    build::set_up_and_run(project, Purpose::Test, &plan)
 }
 
 /// The unit tests and the end-to-end tests. Environment variables contain the paths of the programs that they start.

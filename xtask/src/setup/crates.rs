@@ -2,48 +2,28 @@
 
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::project::Project;
 use crate::run::{self, LoggedStep};
 use crate::setup::Purpose;
-use crate::version::{self, Version};
+use crate::version::Version;
 
 /// A tool.
 struct CrateTool {
     package: &'static str,
     program: &'static str,
-    version: ToolVersion,
+    version: Version,
     /// The tool is part of this setup and of the following ones.
     purpose: Purpose,
 }
 
-/// The required version of a tool.
-enum ToolVersion {
-    /// The version of this crate in Cargo.lock.
-    OfCrate(&'static str),
-    Fixed(Version),
-}
-
-const TOOLS: [CrateTool; 3] = [
-    CrateTool {
-        package: "worker-build",
-        program: "worker-build",
-        version: ToolVersion::OfCrate("worker"),
-        purpose: Purpose::Build,
-    },
-    // The format between the macro and the tool changes with every release.
-    CrateTool {
-        package: "wasm-bindgen-cli",
-        program: "wasm-bindgen",
-        version: ToolVersion::OfCrate("wasm-bindgen"),
-        purpose: Purpose::Build,
-    },
+const TOOLS: [CrateTool; 1] = [
     // Checks the licenses of dependencies.
     CrateTool {
         package: "cargo-deny",
         program: "cargo-deny",
-        version: ToolVersion::Fixed(Version(0, 20, 2)),
+        version: Version(0, 20, 2),
         purpose: Purpose::Test,
     },
 ];
@@ -52,19 +32,13 @@ const ADVICE: &str =
     "Check that the crate registry is reachable (`cargo update --dry-run`), then run this again.";
 
 pub(super) fn ensure(project: &Project, purpose: Purpose) -> Result<()> {
-    let lock = project.read("Cargo.lock")?;
     let mut has_built = false;
     for tool in TOOLS.iter().filter(|tool| purpose >= tool.purpose) {
-        let version = match tool.version {
-            ToolVersion::OfCrate(name) => version::locked_version(&lock, name)
-                .with_context(|| format!("Cargo.lock does not contain exactly one version of {name}"))?,
-            ToolVersion::Fixed(version) => version,
-        };
-        if installed_version(project, tool) == Some(version) {
-            run::print_ok(tool.program, version);
+        if installed_version(project, tool) == Some(tool.version) {
+            run::print_ok(tool.program, tool.version);
             continue;
         }
-        install_tool(project, tool, version)?;
+        install_tool(project, tool)?;
         has_built = true;
     }
     if has_built {
@@ -80,7 +54,8 @@ fn installed_version(project: &Project, tool: &CrateTool) -> Option<Version> {
     Version::find_in(&version_output)
 }
 
-fn install_tool(project: &Project, tool: &CrateTool, version: Version) -> Result<()> {
+fn install_tool(project: &Project, tool: &CrateTool) -> Result<()> {
+    let version = tool.version;
     let title = format!("{} {version}", tool.package);
     let install = |locked: bool| {
         let mut command = project.cargo();
