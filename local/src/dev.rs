@@ -67,7 +67,12 @@ pub(crate) async fn run(settings: DevSettings) -> anyhow::Result<()> {
     }
     if let Some(script) = &settings.ffmpeg_build {
         print_line("  ffmpeg is being built: videos wait until it is there\n")?;
-        tokio::spawn(build_ffmpeg(settings.clone(), script.clone(), cloud.watchdog().clone(), function_ready));
+        tokio::spawn(build_ffmpeg(
+            settings.clone(),
+            script.clone(),
+            cloud.watchdog().clone(),
+            function_ready,
+        ));
     }
     let exit = tokio::select! {
         () = signals.wait() => None,

@@ -1,8 +1,6 @@
 //! `cargo xtask build`: builds the Worker (`worker`), the page with esbuild, and the programs of the local cloud in the
 //! dev profile. Worker and page are skipped if their inputs have not changed.
 
-use std::path::Path;
-
 use anyhow::{Context as _, Result, bail};
 use lexopt::{Arg, Parser, ValueExt as _};
 
@@ -101,11 +99,6 @@ impl BuildPlan<'_> {
         let native: Lane<'_> = Box::new(|| self.compile_native(project, worker.is_some()));
         let Some(worker) = &worker else { return native() };
         let edge: Lane<'_> = Box::new(|| worker.compile());
-        if worker.shares_target() {
-            // Cargo would let one of them wait.
-            native()?;
-            return edge();
-        }
         parallel::run(vec![native, edge])
     }
 
@@ -143,16 +136,6 @@ impl BuildPlan<'_> {
         }
         Ok(())
     }
-}
-
-/// Whether a build output of every component exists, even if it is outdated. `checkout` is the working directory:
-/// wrangler runs in the checkout. Cargo tracks the inputs of the native component, so it must always run.
-pub(crate) fn are_built(components: &[Component], checkout: &Path) -> bool {
-    components.iter().all(|part| match part {
-        Component::Page => checkout.join("web/dist").exists(),
-        Component::Edge => worker::is_built(checkout),
-        Component::Native | Component::Tests => false,
-    })
 }
 
 fn build_page(project: &Project, connect_src: &ConnectSrc) -> Result<()> {

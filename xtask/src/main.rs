@@ -92,18 +92,9 @@ fn run_verb(arguments: &[String]) -> Result<ExitCode> {
         }
         "build" => {
             let (parts, uploads) = build::parse_arguments(rest)?;
-            // The tests start wrangler many times, and wrangler runs this as its build command at each start.
-            if std::env::var_os("GLIMPSE_PREBUILT").is_some_and(|value| value == "1")
-                && build::are_built(&parts, &std::env::current_dir()?)
-            {
-                return Ok(ExitCode::SUCCESS);
-            }
             let project = Project::discover()?;
-            let plan = BuildPlan {
-                components: &parts,
-                connect_src: &uploads,
-                optimization: Optimization::Size,
-            };
+            let plan =
+                BuildPlan { components: &parts, connect_src: &uploads, optimization: Optimization::Size };
             build::set_up_and_run(&project, Purpose::Build, &plan)?;
             Ok(ExitCode::SUCCESS)
         }

@@ -15,7 +15,8 @@ const MAX_LINE_CHARS: usize = 100;
 /// Maximum length in characters of the last output line of a step.
 const MAX_TAIL_CHARS: usize = 60;
 
-static BOARD: Mutex<Board> = Mutex::new(Board { running: Vec::new(), times: Vec::new(), next_id: 0, drawn_at: None });
+static BOARD: Mutex<Board> =
+    Mutex::new(Board { running: Vec::new(), times: Vec::new(), next_id: 0, drawn_at: None });
 
 /// The running steps.
 struct Board {

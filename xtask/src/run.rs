@@ -317,7 +317,11 @@ mod tests {
             }
         };
         assert!(exit.status.success());
-        assert!(!cfg!(target_os = "linux") || exit.cpu.unwrap() > Duration::from_millis(20), "{:?}", exit.cpu);
+        assert!(
+            !cfg!(target_os = "linux") || exit.cpu.unwrap() > Duration::from_millis(20),
+            "{:?}",
+            exit.cpu
+        );
     }
 
     #[test]

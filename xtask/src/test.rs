@@ -256,7 +256,7 @@ fn set_tool_env(project: &Project, tools: &Toolset, command: &mut Command) -> Re
         .env("GLIMPSE_REFERENCE_FFMPEG", &reference.ffmpeg)
         .env("GLIMPSE_REFERENCE_FFPROBE", &reference.ffprobe)
         .env("GLIMPSE_NODE", project.npm_program("node"))
-        // wrangler's build command is `cargo xtask build`, which then does nothing.
+        // wrangler's build command then does nothing.
         .env("GLIMPSE_PREBUILT", "1")
         .env("WRANGLER_SEND_METRICS", "false");
     if let Ok(test) = tools.test() {

@@ -92,7 +92,10 @@ fn system_programs(project: &Project) -> Result<Option<MediaTools>> {
     let stamp = project.cache.join("system-ffmpeg-stamp");
     if !fingerprint::is_fresh(&stamp, inputs) {
         let mut verify = Command::new(python);
-        verify.current_dir(&project.root).args(["-u", "layer/verify", "--programs"]).args([&ffmpeg, &ffprobe]);
+        verify
+            .current_dir(&project.root)
+            .args(["-u", "layer/verify", "--programs"])
+            .args([&ffmpeg, &ffprobe]);
         // The samples are sufficient; a folder of videos can take minutes.
         verify.env_remove("GLIMPSE_MEDIA");
         let title = format!("samples with the system's ffmpeg {version}");
