@@ -30,7 +30,9 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
         .arg("--ffmpeg")
         .arg(&media.ffmpeg)
         .arg("--ffprobe")
-        .arg(&media.ffprobe);
+        .arg(&media.ffprobe)
+        // wrangler then starts faster the next time.
+        .env("NODE_COMPILE_CACHE", project.target.join("node-compile-cache"));
     if let Some(script) = &media.build {
         command.arg("--ffmpeg-build").arg(script).env("GLIMPSE_TOOLS_DIR", &project.cache);
     }

@@ -3,6 +3,7 @@
 
 #![expect(clippy::print_stdout, reason = "a command-line program prints its output")]
 
+mod background;
 mod bench;
 mod build;
 mod check;

@@ -201,6 +201,37 @@ pub(crate) fn stream(command: &mut Command, mut on_line: impl FnMut(&str)) -> Re
     }
 }
 
+/// The same command at a low priority: it gets the processor when nothing else needs it.
+pub(crate) fn with_low_priority(command: &Command) -> Command {
+    let mut low = Command::new("nice");
+    low.args(["-n", "19"]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => low.env(name, value),
+            None => low.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        low.current_dir(folder);
+    }
+    low
+}
+
+/// Runs `command` without any output, which is written to `log`. Returns whether the command succeeded.
+pub(crate) fn run_silently(command: &mut Command, log: &Path) -> Result<bool> {
+    if let Some(folder) = log.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    }
+    let file = File::create(log).with_context(|| format!("cannot write the log {}", log.display()))?;
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(file.try_clone()?)
+        .stderr(file)
+        .status()
+        .with_context(|| format!("cannot start {}", program_name(command)))?;
+    Ok(status.success())
+}
+
 /// Starts `command` with stdout and stderr in one pipe, so that their lines stay in order, and a thread that reads it.
 fn spawn(command: &mut Command, log: Option<File>) -> io::Result<(Child, Receiver<String>)> {
     let (reader, writer) = io::pipe()?;
@@ -301,6 +332,16 @@ mod tests {
         let failure = step.try_run(&mut shell_command(script)).unwrap().unwrap_err();
         assert!(failure.reason.contains("exit status: 3"), "{failure:?}");
         assert!(failure.tail.ends_with("line 30") && !failure.tail.contains("line 18\n"), "{failure:?}");
+        fs::remove_file(log).unwrap();
+    }
+
+    #[test]
+    fn low_priority_keeps_environment_and_output() {
+        let log = std::env::temp_dir().join(format!("xtask-run-low-{}.log", std::process::id()));
+        let mut command = shell_command("echo $VALUE; pwd; nice; exit 1");
+        command.env("VALUE", "kept").current_dir("/");
+        assert!(!run_silently(&mut with_low_priority(&command), &log).unwrap());
+        assert_eq!(fs::read_to_string(&log).unwrap(), "kept\n/\n19\n");
         fs::remove_file(log).unwrap();
     }
 

@@ -6,10 +6,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::background::{Background, Suite};
 use crate::bench::{self, Bench};
 use crate::build::{self, BuildPlan, Component};
 use crate::check;
@@ -104,28 +107,15 @@ fn run_all(project: &Project, filters: &[String]) -> Result<ExitCode> {
     let program = env::current_exe().context("cannot find the path of this program")?;
     let tools = set_up_and_build(project)?;
 
-    let mut outcomes = Vec::new();
-    if filters.is_empty() {
-        outcomes.extend(check::run_all(project, &tools)?);
-    }
     remove_call_log(project)?;
-    outcomes.push(run_tests("tests", filters, &mut rust_tests(project, &tools, filters)?)?);
-    outcomes.push(run_tests("browser", filters, &mut browser_tests(project, &tools, filters)?)?);
-    if filters.is_empty() {
-        outcomes.push(run_tests("layer", filters, &mut layer_checks(project, &tools)?)?);
-        for (_, bench) in Bench::ALL {
-            outcomes.push(check::run_one(
-                smoke_suite_name(bench),
-                &mut bench::smoke_command(project, &tools, bench)?,
-            )?);
-        }
-        outcomes.push(check::run_one("layer publishable", &mut layer_publish_check(project))?);
-        outcomes.push(run_tests("template", filters, &mut template_checks(project, &tools)?)?);
-        let origin = ["--origin", "https://video.example.com"];
-        outcomes.push(check::run_one("deployable", dry_run_command(&program, "deploy").args(origin))?);
-        outcomes.push(check::run_one("destroyable", &mut dry_run_command(&program, "destroy"))?);
-        outcomes.push(check::run_one("licenses", &mut license_check(project))?);
-    }
+    let outcomes = if filters.is_empty() {
+        run_every_suite(project, &tools, &program)?
+    } else {
+        vec![
+            run_tests("tests", filters, &mut rust_tests(project, &tools, filters)?)?,
+            run_tests("browser", filters, &mut browser_tests(project, &tools, filters)?)?,
+        ]
+    };
 
     run::print_heading("summary");
     let has_failed = outcomes.iter().any(SuiteResult::has_failed);
@@ -133,12 +123,70 @@ fn run_all(project: &Project, filters: &[String]) -> Result<ExitCode> {
     Ok(if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
+/// Runs every check and test suite. The checks that only compile run beside the tests, and the checks of the template
+/// beside the other suites: at a low priority, so that they use the time in which the others wait.
+fn run_every_suite(project: &Project, tools: &Toolset, program: &Path) -> Result<Vec<SuiteResult>> {
+    let mut outcomes = check::run_quick(project)?;
+    let cargo_checks = check::cargo_checks(project, tools)
+        .map(|(name, command)| Suite { name, command, has_counts: false })
+        .into();
+    let template = Suite { name: "template", command: template_checks(project, tools)?, has_counts: true };
+    thread::scope(|scope| {
+        let (start_checks, are_tests_built) = mpsc::channel();
+        let checks = Background::spawn(scope, project, are_tests_built, cargo_checks);
+        let mut start_checks = Some(start_checks);
+        let on_line = |line: &str| {
+            // Before, cargo locks the target folder, and would let one command wait for the other.
+            if line.contains("Running") {
+                start_checks.take();
+            }
+        };
+        let tests = run_tests_with("tests", &[], &mut rust_tests(project, tools, &[])?, on_line)?;
+        // If the tests could not be built.
+        start_checks.take();
+        let (start_template, are_calls_logged) = mpsc::channel::<()>();
+        let template = Background::spawn(scope, project, are_calls_logged, vec![template]);
+        drop(start_template);
+        let mut others = vec![
+            run_tests("browser", &[], &mut browser_tests(project, tools, &[])?)?,
+            run_tests("layer", &[], &mut layer_checks(project, tools)?)?,
+        ];
+        for (_, bench) in Bench::ALL {
+            let mut command = bench::smoke_command(project, tools, bench)?;
+            others.push(check::run_one(smoke_suite_name(bench), &mut command)?);
+        }
+        others.push(check::run_one("layer publishable", &mut layer_publish_check(project))?);
+        let origin = ["--origin", "https://video.example.com"];
+        others.push(check::run_one("deployable", dry_run_command(program, "deploy").args(origin))?);
+        others.push(check::run_one("destroyable", &mut dry_run_command(program, "destroy"))?);
+        others.push(check::run_one("licenses", &mut license_check(project))?);
+        outcomes.extend(checks.finish()?);
+        outcomes.push(tests);
+        outcomes.extend(others);
+        outcomes.extend(template.finish()?);
+        Ok(outcomes)
+    })
+}
+
 /// Runs one test suite, shows its output and counts its tests.
 fn run_tests(name: &'static str, filters: &[String], command: &mut Command) -> Result<SuiteResult> {
+    run_tests_with(name, filters, command, |_| {})
+}
+
+/// Like [`run_tests`], and calls `on_line` for each line of output.
+fn run_tests_with(
+    name: &'static str,
+    filters: &[String],
+    command: &mut Command,
+    mut on_line: impl FnMut(&str),
+) -> Result<SuiteResult> {
     run::print_heading(name);
     let started = Instant::now();
     let mut counts = TestCounts::default();
-    let has_passed = run::stream(command, |line| counts.add_line(line))?;
+    let has_passed = run::stream(command, |line| {
+        counts.add_line(line);
+        on_line(line);
+    })?;
     Ok(SuiteResult::from_tests(name, counts, has_passed, !filters.is_empty(), started.elapsed()))
 }
 
@@ -258,7 +306,9 @@ fn set_tool_env(project: &Project, tools: &Toolset, command: &mut Command) -> Re
         .env("GLIMPSE_NODE", project.npm_program("node"))
         // wrangler's build command then does nothing.
         .env("GLIMPSE_PREBUILT", "1")
-        .env("WRANGLER_SEND_METRICS", "false");
+        .env("WRANGLER_SEND_METRICS", "false")
+        // Node keeps compiled code here: wrangler, which is started many times, then starts in two thirds of the time.
+        .env("NODE_COMPILE_CACHE", project.target.join("node-compile-cache"));
     if let Ok(test) = tools.test() {
         command.env("GLIMPSE_CHROMIUM", &test.chromium).env("GLIMPSE_PYTHON", &test.python);
     }
