@@ -159,7 +159,6 @@ fn run_every_suite(project: &Project, tools: &Toolset, program: &Path) -> Result
         let origin = ["--origin", "https://video.example.com"];
         others.push(check::run_one("deployable", dry_run_command(program, "deploy").args(origin))?);
         others.push(check::run_one("destroyable", &mut dry_run_command(program, "destroy"))?);
-        others.push(check::run_one("licenses", &mut license_check(project))?);
         outcomes.extend(checks.finish()?);
         outcomes.push(tests);
         outcomes.extend(others);
@@ -328,13 +327,6 @@ fn set_media_env(command: &mut Command) -> Result<()> {
 fn dry_run_command(program: &Path, verb: &str) -> Command {
     let mut command = Command::new(program);
     command.args([verb, "--dry-run"]).env("GLIMPSE_PREBUILT", "1");
-    command
-}
-
-/// Checks the packages of Cargo.lock against the licenses that deny.toml allows.
-fn license_check(project: &Project) -> Command {
-    let mut command = Command::new(project.tool("cargo-deny"));
-    command.current_dir(&project.root).args(["--locked", "check", "licenses", "bans"]);
     command
 }
 

@@ -34,7 +34,7 @@ mod tests {
         const CASES: &[(&str, Option<Version>)] = &[
             ("v20.20.2", Some(Version(20, 20, 2))),
             ("wasm-bindgen 0.2.130", Some(Version(0, 2, 130))),
-            ("cargo-deny 0.20.2\n", Some(Version(0, 20, 2))),
+            ("wrangler 4.156.0\n", Some(Version(4, 156, 0))),
             ("rustc 1.95.0 (59807616e 2026-04-14)", Some(Version(1, 95, 0))),
             ("cargo 1.97.0-nightly (abc 2026-05-01)", Some(Version(1, 97, 0))),
             ("GNU ld 2.40", Some(Version(2, 40, 0))),

@@ -1,7 +1,6 @@
 //! `cargo xtask setup`: installs the tools that are needed to build, run and test Glimpse. Each module first checks
 //! whether its tools exist, so that a second run only checks.
 
-mod crates;
 mod layer;
 mod node;
 mod python;
@@ -146,11 +145,8 @@ pub(crate) fn run_beside(
     }
     let programs = system::ensure(project, &programs_needed)?;
     let (mut wasm, mut media, mut reference, mut test) = (None, None, None, None);
-    let mut lanes: Vec<Lane<'_>> = vec![
-        Box::new(|| node::ensure(project)),
-        Box::new(|| work(wasm.insert(wasm::ensure(project)?))),
-        Box::new(|| crates::ensure(project, purpose)),
-    ];
+    let mut lanes: Vec<Lane<'_>> =
+        vec![Box::new(|| node::ensure(project)), Box::new(|| work(wasm.insert(wasm::ensure(project)?)))];
     if let [_, _, python, chromium, ..] = programs.as_slice() {
         lanes.push(Box::new(|| {
             let deploy_tools = DeployTools {
