@@ -27,6 +27,8 @@ const THUMB_BUDGET_BYTES = 3_000;
 /** The budget of the uploader, after gzip: mostly Uppy's core and its S3 plugin. It is loaded when idle. */
 const UPLOADER_BUDGET_BYTES = 24_000;
 const SRC = fileURLToPath(new URL("src/", import.meta.url));
+/** The elements of the npm package. */
+const ELEMENTS = fileURLToPath(new URL("../clients/js/src/elements/", import.meta.url));
 /** The API description: a static file, while the Worker serves the other paths of `/api`. */
 const OPENAPI = fileURLToPath(new URL("../docs/openapi.json", import.meta.url));
 const STATIC = ["favicon.svg", "icon-180.png"];
@@ -103,7 +105,7 @@ async function bundle(dist, entries, plugins = []) {
 
 /** Bundles a script or style sheet that other pages load from a fixed URL. */
 async function fixed(dist, entry, file, format) {
-  await build({ entryPoints: [`${SRC}${entry}`], bundle: true, minify: true, format, target: TARGET, outfile: join(dist, file), logLevel: "warning" });
+  await build({ entryPoints: [entry], bundle: true, minify: true, format, target: TARGET, outfile: join(dist, file), logLevel: "warning" });
   return file;
 }
 
@@ -161,8 +163,8 @@ const [uploader, motion] = later.names;
 const first = await bundle(dist, ["main.js", "style.css"], [loadLater({ "uppy.js": uploader, "card-motion.js": motion })]);
 const [script, style] = first.names;
 // The watch page may be framed from an opaque origin, where a module would not load.
-const watch = [await fixed(dist, "watch-page.js", "watch.js", "iife"), await fixed(dist, "watch.css", "watch.css")];
-const thumb = [await fixed(dist, "glimpse-thumb.js", "glimpse-thumb.js", "esm")];
+const watch = [await fixed(dist, `${SRC}watch-page.js`, "watch.js", "iife"), await fixed(dist, `${SRC}watch.css`, "watch.css")];
+const thumb = [await fixed(dist, `${ELEMENTS}thumb.js`, "glimpse-thumb.js", "esm")];
 await writeFile(join(dist, "licences.txt"), await licences([...first.inputs, ...later.inputs]));
 const html = await readFile(`${SRC}index.html`, "utf8");
 await writeFile(join(dist, "index.html"), html.replace("main.js", `/${script}`).replace("style.css", `/${style}`));

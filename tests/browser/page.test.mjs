@@ -11,7 +11,7 @@ import { snippet } from "../../web/src/copy-buttons.js";
 import { ago, bytes, duration, initials, timeLeft } from "../../web/src/format.js";
 import { fingerprint } from "../../web/src/resume-store.js";
 import { matchesPartSizes, needsMultipart, partSize, partBytes } from "../../web/src/multipart.js";
-import { decode } from "../../web/src/thumbhash.js";
+import { decode } from "../../clients/js/src/elements/thumbhash.js";
 import { describeUploadError, createSpeedMeter } from "../../web/src/upload-errors.js";
 import { framesOfGif, framesOfWebp } from "./page-helpers.mjs";
 
