@@ -5,14 +5,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { acceptAttribute, typeNames, describeLimits, validateFile, typeOf } from "../../web/src/file-validation.js";
+import { acceptAttribute, typeNames, describeLimits, validateFile, typeOf } from "../../clients/js/src/elements/files.js";
 import { Problem } from "../../web/src/api.js";
 import { snippet } from "../../web/src/copy-buttons.js";
-import { ago, bytes, duration, initials, timeLeft } from "../../web/src/format.js";
+import { bytes, timeLeft } from "../../clients/js/src/elements/format.js";
+import { createSpeedMeter } from "../../clients/js/src/elements/speed.js";
+import { ago, duration, initials } from "../../web/src/format.js";
 import { fingerprint } from "../../web/src/resume-store.js";
 import { matchesPartSizes, needsMultipart, partSize, partBytes } from "../../web/src/multipart.js";
 import { decode } from "../../clients/js/src/elements/thumbhash.js";
-import { describeUploadError, createSpeedMeter } from "../../web/src/upload-errors.js";
+import { describeUploadError } from "../../web/src/upload-errors.js";
 import { framesOfGif, framesOfWebp } from "./page-helpers.mjs";
 
 function check(decide, cases) {

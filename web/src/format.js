@@ -1,27 +1,11 @@
-// Formats numbers, times and names: pure, no DOM.
+// Formats times and names: pure, no DOM. Sizes and lists: `format.js` of the npm package.
 
-const UNITS = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"];
 const AGES = [
   [60, 1, "second"],
   [3600, 60, "minute"],
   [86_400, 3600, "hour"],
   [7 * 86_400, 86_400, "day"],
 ];
-
-/** A number of bytes in decimal units, as in file managers: `12.4 MB`. */
-export function bytes(count) {
-  let power = 0;
-  while (count >= 999.5 && power < UNITS.length - 1) {
-    count /= 1000;
-    power += 1;
-  }
-  return new Intl.NumberFormat("en", {
-    style: "unit",
-    unit: UNITS[power],
-    unitDisplay: power === 0 ? "long" : "short",
-    maximumFractionDigits: power < 2 || count >= 100 ? 0 : 1,
-  }).format(count);
-}
 
 /** A duration in milliseconds, as in players: `0:07`, `1:02:03`. */
 export function duration(ms) {
@@ -30,14 +14,6 @@ export function duration(ms) {
   const hours = Math.floor(seconds / 3600);
   const minutes = Math.floor(seconds / 60) % 60;
   return hours > 0 ? `${hours}:${two(minutes)}:${two(seconds % 60)}` : `${minutes}:${two(seconds % 60)}`;
-}
-
-/** The remaining time of an upload, as text. */
-export function timeLeft(seconds) {
-  if (seconds < 1.5) return "about a second left";
-  if (seconds < 60) return `${Math.round(seconds)} s left`;
-  if (seconds < 3600) return `${Math.round(seconds / 60)} min left`;
-  return `${(seconds / 3600).toFixed(1)} h left`;
 }
 
 /** The age of something; if older than a week, its date. Both in Unix milliseconds. */
@@ -51,9 +27,6 @@ export function ago(then, now) {
   }
   return new Intl.DateTimeFormat("en", { dateStyle: "medium" }).format(then);
 }
-
-/** `A, B and C` */
-export const list = (words) => new Intl.ListFormat("en-GB", { type: "conjunction" }).format(words);
 
 /** Up to two initials of a user. */
 export function initials(name) {

@@ -1,6 +1,6 @@
 // The page: sign-in state, the uploads, and the gallery.
 
-import { acceptAttribute, describeLimits } from "./file-validation.js";
+import { acceptAttribute, describeLimits } from "../../clients/js/src/elements/files.js";
 import * as api from "./api.js";
 import { refreshAges } from "./card.js";
 import { announce, byId } from "./dom.js";

@@ -2,7 +2,7 @@
 
 import { action, actions, age, errorMessage, redraw, setBody, setMedia, setState, placeholderIcon } from "./card.js";
 import { h } from "./dom.js";
-import { bytes, timeLeft } from "./format.js";
+import { bytes, timeLeft } from "../../clients/js/src/elements/format.js";
 
 /**
  * @typedef {{ name: string, size: number }} Named the known properties of a file

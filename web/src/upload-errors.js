@@ -2,9 +2,6 @@
 
 import { Problem } from "./api.js";
 
-/** The time window of the speed measurement, in milliseconds. */
-const SPEED_WINDOW_MS = 4000;
-
 const EXPIRED = "The permission to upload has expired. Try again to get a new one.";
 const DAMAGED = "The file was damaged in transit, or it has changed. Try again.";
 const BUSY = "Storage is busy. Try again in a moment.";
@@ -92,15 +89,4 @@ export async function describeUploadError(error, file) {
   }
   console.error(error);
   return { message: "Something went wrong in this page. Try again.", isRetryable: true };
-}
-
-/** Computes the speed (bytes per second, 0 until known) over the last few seconds from the bytes sent so far. */
-export function createSpeedMeter() {
-  const samples = [];
-  return (sent, now) => {
-    samples.push([sent, now]);
-    while (samples.length > 2 && now - samples[0][1] > SPEED_WINDOW_MS) samples.shift();
-    const [firstSent, firstTime] = samples[0];
-    return now - firstTime < 250 ? 0 : (sent - firstSent) / ((now - firstTime) / 1000);
-  };
 }

@@ -1,14 +1,15 @@
 // Manages the uploads of chosen files: check, queue, send, pause, retry, resume.
 
-import { acceptAttribute, validateFile, typeOf } from "./file-validation.js";
+import { acceptAttribute, validateFile, typeOf } from "../../clients/js/src/elements/files.js";
 import * as api from "./api.js";
 import { confirmAction, newCard, removeCard } from "./card.js";
 import { announce, byId } from "./dom.js";
-import { bytes } from "./format.js";
+import { bytes } from "../../clients/js/src/elements/format.js";
 import * as resumeStore from "./resume-store.js";
 import { matchesPartSizes, needsMultipart, partSize, partBytes } from "./multipart.js";
 import { createTotalProgress } from "./upload-progress.js";
-import { OFFLINE, describeUploadError, createSpeedMeter } from "./upload-errors.js";
+import { createSpeedMeter } from "../../clients/js/src/elements/speed.js";
+import { OFFLINE, describeUploadError } from "./upload-errors.js";
 import * as uploadCard from "./upload-card.js";
 
 /** The number of concurrent uploads. More would only slow down each of them. */

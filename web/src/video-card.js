@@ -3,7 +3,7 @@
 import { action, actions, age, errorMessage, redraw, setBody, setMedia, setState, placeholderIcon } from "./card.js";
 import { copyButtons, traceIdRow } from "./copy-buttons.js";
 import { h } from "./dom.js";
-import { bytes } from "./format.js";
+import { bytes } from "../../clients/js/src/elements/format.js";
 import { showCacheStatus } from "./cache-status.js";
 import { thumbnailView } from "./thumbnail-view.js";
 

@@ -1,0 +1,29 @@
+// Formats sizes, remaining times and lists: pure, no DOM.
+
+const UNITS = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"];
+
+/** A number of bytes in decimal units, as in file managers: `12.4 MB`. */
+export function bytes(count) {
+  let power = 0;
+  while (count >= 999.5 && power < UNITS.length - 1) {
+    count /= 1000;
+    power += 1;
+  }
+  return new Intl.NumberFormat("en", {
+    style: "unit",
+    unit: UNITS[power],
+    unitDisplay: power === 0 ? "long" : "short",
+    maximumFractionDigits: power < 2 || count >= 100 ? 0 : 1,
+  }).format(count);
+}
+
+/** The remaining time of an upload, as text. */
+export function timeLeft(seconds) {
+  if (seconds < 1.5) return "about a second left";
+  if (seconds < 60) return `${Math.round(seconds)} s left`;
+  if (seconds < 3600) return `${Math.round(seconds / 60)} min left`;
+  return `${(seconds / 3600).toFixed(1)} h left`;
+}
+
+/** `A, B and C` */
+export const list = (words) => new Intl.ListFormat("en-GB", { type: "conjunction" }).format(words);
