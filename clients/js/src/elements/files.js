@@ -1,4 +1,4 @@
-// Checks the type and size of a file before its upload, by the Worker's limits.
+// Checks the type and size of a file before its upload, by the Worker's limits. Its texts are English by default.
 
 import { bytes, list } from "./format.js";
 
@@ -50,16 +50,35 @@ const DISPLAY_NAMES = new Map([
 /** The number of named types before the rest becomes "others". */
 const MAX_NAMES = 4;
 
-/** The types as text: `MP4, MOV, WebM, MKV and 10 other kinds`. */
-export function typeNames(types) {
+/** The texts of this module. Sizes and types arrive as formatted texts. */
+export const FILE_MESSAGES = {
+  limits: (types, size, many) => `${types}, up to ${size}${many ? " each" : ""}`,
+  otherTypes: (count) => `${count} other kinds`,
+  typeTitle: "Type not allowed",
+  type: (types, type) => `Only ${types} can be uploaded here, and this is ${type}.`,
+  notVideoTitle: "Not a video",
+  notVideo: (type) => `Only videos can be uploaded, and this is ${type}.`,
+  emptyTitle: "Empty file",
+  empty: "This file is empty.",
+  largeTitle: "Too large",
+  large: (size, most) => `This file has ${size}. At most ${most} can be uploaded.`,
+};
+
+/** @typedef {{ messages?: typeof FILE_MESSAGES, locale?: string }} Texts `locale` is a language tag */
+
+/** The types as text: `MP4, MOV, WebM, MKV and 10 other kinds`. @param {Texts} [texts] */
+export function typeNames(types, { messages = FILE_MESSAGES, locale } = {}) {
   const names = [...DISPLAY_NAMES].filter(([type]) => types.includes(type)).map(([, name]) => name);
   if (names.length === 0) return types.join(", ");
-  if (names.length <= MAX_NAMES + 1) return list(names);
-  return list([...names.slice(0, MAX_NAMES), `${names.length - MAX_NAMES} other kinds`]);
+  if (names.length <= MAX_NAMES + 1) return list(names, locale);
+  return list([...names.slice(0, MAX_NAMES), messages.otherTypes(names.length - MAX_NAMES)], locale);
 }
 
-/** The limits as text, shown before a file is chosen. */
-export const describeLimits = ({ types, max_upload_bytes }) => `${typeNames(types)}, up to ${bytes(max_upload_bytes)} each`;
+/** The limits as text, shown before a file is chosen. @param {Texts & { many?: boolean }} [texts] */
+export function describeLimits({ types, max_upload_bytes }, { many = true, ...texts } = {}) {
+  const { messages = FILE_MESSAGES, locale } = texts;
+  return messages.limits(typeNames(types, texts), bytes(max_upload_bytes, locale), many);
+}
 
 /** The type by the file name extension; undefined if the extension is unknown. */
 function typeFromName(name) {
@@ -81,27 +100,30 @@ const KNOWN_TYPES = new Set(Object.values(BY_EXTENSION));
 const UNKNOWN_TYPES = new Set(["", "application/octet-stream"]);
 
 /** Two sizes as texts that differ. */
-function distinctSizes(a, b) {
-  const words = [bytes(a), bytes(b)];
-  return words[0] === words[1] ? [a, b].map((count) => `${count.toLocaleString("en")} bytes`) : words;
+function distinctSizes(a, b, locale) {
+  const texts = [bytes(a, locale), bytes(b, locale)];
+  return texts[0] === texts[1] ? [a, b].map((count) => `${count.toLocaleString(locale ?? "en")} bytes`) : texts;
 }
 
-/** The reason why a file cannot be uploaded, as `{ code, title, message }`; null if it can. */
-export function validateFile(file, limits) {
+/**
+ * The reason why a file cannot be uploaded, as `{ code, title, message }`; null if it can.
+ * @param {File} file @param {{ types: string[], max_upload_bytes: number }} limits @param {Texts} [texts]
+ */
+export function validateFile(file, limits, texts = {}) {
+  const { messages = FILE_MESSAGES, locale } = texts;
   const guess = typeFromName(file.name);
   if (typeOf(file, limits.types)) {
     // An allowed type.
   } else if (KNOWN_TYPES.has(file.type) || guess) {
-    const message = `Only ${typeNames(limits.types)} can be uploaded here, and this is ${KNOWN_TYPES.has(file.type) ? file.type : guess}.`;
-    return { code: "type_not_allowed", title: "Type not allowed", message };
+    const message = messages.type(typeNames(limits.types, texts), KNOWN_TYPES.has(file.type) ? file.type : guess);
+    return { code: "type_not_allowed", title: messages.typeTitle, message };
   } else if (!file.type.startsWith("video/") && !UNKNOWN_TYPES.has(file.type)) {
-    return { code: "type_not_allowed", title: "Not a video", message: `Only videos can be uploaded, and this is ${file.type}.` };
+    return { code: "type_not_allowed", title: messages.notVideoTitle, message: messages.notVideo(file.type) };
   }
-  if (file.size === 0) return { code: "empty", title: "Empty file", message: "This file is empty." };
+  if (file.size === 0) return { code: "empty", title: messages.emptyTitle, message: messages.empty };
   if (file.size > limits.max_upload_bytes) {
-    const [has, most] = distinctSizes(file.size, limits.max_upload_bytes);
-    const message = `This file has ${has}. At most ${most} can be uploaded.`;
-    return { code: "too_large", title: "Too large", message };
+    const message = messages.large(...distinctSizes(file.size, limits.max_upload_bytes, locale));
+    return { code: "too_large", title: messages.largeTitle, message };
   }
   return null;
 }
