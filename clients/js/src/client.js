@@ -1,8 +1,7 @@
-// The client of the API: one method for each route.
+// The calls of the API: one method for each route.
 
 import { GlimpseError, errorOf, parseJson, unreachable } from "./error.js";
 import { events, isSettled } from "./events.js";
-import { Upload } from "./upload.js";
 
 /** The timeout of a response, in milliseconds. */
 const TIMEOUT_MS = 30_000;
@@ -75,8 +74,8 @@ function queryOf(parameters) {
   return pairs.length > 0 ? `?${new URLSearchParams(pairs.map(([name, value]) => [name, String(value)]))}` : "";
 }
 
-/** A deployment of Glimpse, and the caller's credential. */
-export class Glimpse {
+/** A deployment of Glimpse and the caller's credential, without uploads: a page can load those when they are needed. */
+export class Api {
   /** @type {GlimpseOptions["token"]} */
   #token;
   /** @type {string | undefined} */
@@ -204,18 +203,10 @@ export class Glimpse {
     };
   }
 
-  /**
-   * Uploads a file: up to 16 MiB in one request, larger ones in parts, several at once. It starts immediately.
-   * @param {Blob & { name?: string }} file a `File` or `Blob`; in Node.js, `await openAsBlob(path)` of `node:fs`
-   * @param {UploadOptions} [options]
-   */
-  upload(file, { token, ...options } = {}) {
-    return new Upload(token === undefined ? this : this.at(this.base, token), file, options);
-  }
-
-  /** A client of another URL of the same deployment, such as an upload token's. @param {string} url @param {GlimpseOptions["token"]} [token] */
+  /** A client of another URL of the same deployment, such as an upload token's. @param {string} url @param {GlimpseOptions["token"]} [token] @returns {this} */
   at(url, token) {
-    return new Glimpse({ url, token, fetch: this.fetch });
+    const Client = /** @type {any} */ (this.constructor);
+    return new Client({ url, token, fetch: this.fetch });
   }
 
   /** The caller, and the limits of its uploads. @param {CallOptions} [options] @returns {Promise<Me>} */

@@ -17,7 +17,7 @@ export const isSettled = ({ state }) => state === "ready" || state === "rejected
 /**
  * The video at each event, until its outcome is known. The server ends the stream every half minute; then it is opened
  * again, after the last event.
- * @param {import("./client.js").Glimpse} client @param {string} path of the video @param {{ signal?: AbortSignal }} [options]
+ * @param {import("./client.js").Api} client @param {string} path of the video @param {{ signal?: AbortSignal }} [options]
  * @returns {AsyncGenerator<Video, void>}
  */
 export async function* events(client, path, { signal } = {}) {

@@ -1,6 +1,6 @@
 // The package's main entry: the client of the API, uploads, and the URLs of images.
 
-export { Glimpse } from "./client.js";
+export { Glimpse } from "./glimpse.js";
 export { GlimpseError } from "./error.js";
 export { Upload } from "./upload.js";
 export { needsParts, partBytes, partSize } from "./parts.js";

@@ -78,7 +78,7 @@ export class Upload {
   /** @type {Promise<void> | undefined} */
   #signing;
 
-  /** @param {import("./client.js").Glimpse} client @param {Blob & { name?: string }} file @param {UploadOptions} options */
+  /** @param {import("./client.js").Api} client @param {Blob & { name?: string }} file @param {UploadOptions} options */
   constructor(client, file, options) {
     this.#client = client;
     this.#file = file;
