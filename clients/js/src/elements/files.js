@@ -93,6 +93,13 @@ export function typeOf(file, types) {
   return types.includes(guess) ? guess : undefined;
 }
 
+/** Those of the types that an `accept` attribute allows, as of an input: types, `video/*` and extensions; all without one. */
+export function acceptedTypes(types, accept) {
+  const tokens = (accept ?? "").split(",").map((token) => token.trim().toLowerCase()).filter(Boolean);
+  const fits = (type, token) => (token.startsWith(".") ? typeFromName(`x${token}`) === type : token === type || (token.endsWith("/*") && type.startsWith(token.slice(0, -1))));
+  return tokens.length > 0 ? types.filter((type) => tokens.some((token) => fits(type, token))) : types;
+}
+
 /** Types with a display name. */
 const KNOWN_TYPES = new Set(Object.values(BY_EXTENSION));
 

@@ -17,7 +17,6 @@ export const MESSAGES = {
   choose: (many) => (many ? "choose files" : "choose a file"),
   /** States of a file. */
   waiting: "waiting",
-  connecting: "connecting",
   finishing: "finishing",
   offline: "offline, continues by itself",
   paused: "paused",
@@ -34,6 +33,7 @@ export const MESSAGES = {
   resume: "Resume",
   cancel: "Cancel",
   retry: "Try again",
+  chooseFile: "Choose the file",
   discard: "Discard",
   remove: "Remove",
   reload: "Try again",
@@ -41,6 +41,7 @@ export const MESSAGES = {
   manyTitle: "Too many files",
   many: (most) => (most === 1 ? "Only one file can be uploaded here." : `At most ${most} files can be uploaded here.`),
   folder: "A folder cannot be uploaded: drop the videos that are in it.",
+  otherTitle: "Another file",
   otherFile: (name) => `${name} is not the original file.`,
   /** Failures. `error` is a `GlimpseError`; its message is an English sentence for people. */
   failedTitle: "Not uploaded",
