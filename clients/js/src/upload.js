@@ -103,6 +103,11 @@ export class Upload {
     return [...this.#partial.values()].reduce((sum, bytes) => sum + bytes, this.#kept);
   }
 
+  /** The number of bytes that need not be sent again: those of finished parts. */
+  get kept() {
+    return this.#kept;
+  }
+
   /** Stops sending; finished parts are kept. */
   pause() {
     if (this.#hasEnded || this.#isPaused) return;
