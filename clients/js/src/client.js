@@ -240,7 +240,9 @@ export class Api {
 
   /** Whether the Worker is running; rejects if it is not. @param {CallOptions} [options] @returns {Promise<void>} */
   async health(options) {
-    await this.request("GET", "/health", { ...options, base: this.origin, isStream: true });
+    /** @type {Response} */
+    const response = await this.request("GET", "/health", { ...options, base: this.origin, isStream: true });
+    await response.body?.cancel();
   }
 
   /** The deployment's OpenAPI document. @param {CallOptions} [options] @returns {Promise<any>} */

@@ -63,7 +63,7 @@ async function* parse(body) {
       const blocks = text.split("\n\n");
       text = blocks.pop() ?? "";
       for (const block of blocks) {
-        const fields = Object.fromEntries(block.split("\n").map((line) => line.split(/: ?(.*)/, 2)));
+        const fields = Object.fromEntries(block.split("\n").map((line) => line.split(/: ?([^]*)/, 2)));
         if (fields.data) yield { id: fields.id, data: fields.data };
       }
     }

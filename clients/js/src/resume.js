@@ -29,23 +29,26 @@ const MIN_AGE_MS = 60_000;
 /** @param {any} upload @returns {upload is PendingUpload} */
 const isPendingUpload = (upload) => typeof upload?.key === "string" && typeof upload.size === "number" && typeof upload.fingerprint === "string";
 
+/** @returns {PendingUpload[]} */
+function read() {
+  try {
+    const records = Object.entries(JSON.parse(localStorage.getItem(STORAGE_KEY) ?? "{}"));
+    return records.map(([uploadId, record]) => ({ ...record, uploadId })).filter(isPendingUpload);
+  } catch {
+    return [];
+  }
+}
+
 /**
  * Records in the browser's `localStorage`. It may be full or disabled: then nothing is recorded.
  * @type {UploadStore & { list(): PendingUpload[], clearNames(): void }}
  */
 export const localStore = {
-  list() {
-    try {
-      const records = Object.entries(JSON.parse(localStorage.getItem(STORAGE_KEY) ?? "{}"));
-      return records.map(([uploadId, record]) => ({ ...record, uploadId })).filter(isPendingUpload);
-    } catch {
-      return [];
-    }
-  },
-  save: (upload) => write([...localStore.list().filter(({ uploadId }) => uploadId !== upload.uploadId), upload]),
-  remove: (uploadId) => write(localStore.list().filter((upload) => upload.uploadId !== uploadId)),
+  list: read,
+  save: (upload) => write([...read().filter(({ uploadId }) => uploadId !== upload.uploadId), upload]),
+  remove: (uploadId) => write(read().filter((upload) => upload.uploadId !== uploadId)),
   /** Removes file names, for example at sign-out; files can be identified without them. */
-  clearNames: () => write(localStore.list().map((upload) => ({ ...upload, name: null }))),
+  clearNames: () => write(read().map((upload) => ({ ...upload, name: null }))),
 };
 
 /** @param {PendingUpload[]} uploads */

@@ -120,7 +120,7 @@ export class Upload {
   resume() {
     if (this.#hasEnded || !this.#isPaused) return;
     this.#isPaused = false;
-    this.#setState(isOnline() ? "sending" : "offline");
+    this.#setState("sending");
     this.#interrupt();
   }
 
@@ -155,6 +155,7 @@ export class Upload {
     const { signal } = this.#options;
     const change = () => this.#interrupt();
     const abort = () => void this.abort(signal?.reason).catch(() => {});
+    // A request may notice a lost connection after minutes, or never.
     globalThis.addEventListener?.("online", change);
     globalThis.addEventListener?.("offline", change);
     signal?.addEventListener("abort", abort);
@@ -208,12 +209,14 @@ export class Upload {
     this.#options.onProgress?.({ sent: this.sent, total: this.total });
   }
 
-  /** Waits while the upload is paused or the browser is offline. */
+  /** Waits until something changes. @returns {Promise<void>} */
+  #change() {
+    return new Promise((wake) => this.#waiting.push(wake));
+  }
+
+  /** Waits while the upload is paused. */
   async #gate() {
-    while (!this.#hasEnded && (this.#isPaused || !isOnline())) {
-      this.#setState(this.#isPaused ? "paused" : "offline");
-      await /** @type {Promise<void>} */ (new Promise((wake) => this.#waiting.push(wake)));
-    }
+    while (!this.#hasEnded && this.#isPaused) await this.#change();
     if (this.#hasEnded) throw this.#end;
     this.#setState("sending");
   }
@@ -232,6 +235,11 @@ export class Upload {
       } catch (error) {
         if (signal.aborted) continue;
         if (!(error instanceof GlimpseError)) throw error;
+        if (error.code === "unreachable" && !isOnline()) {
+          this.#setState("offline");
+          await this.#change();
+          continue;
+        }
         // An expired signature: the next attempt has another one.
         if (error.code === "storage" && error.status === 403 && (forbidden += 1) <= MAX_FORBIDDEN) continue;
         const isTransient = error.isTransient || ["BadDigest", "RequestTimeout", "IncompleteBody"].includes(error.storageCode ?? "");
@@ -453,7 +461,7 @@ export class Upload {
   }
 }
 
-/** Only browsers know that they are offline. */
+/** Whether requests may succeed. Only browsers know that they are offline. */
 const isOnline = () => globalThis.navigator?.onLine !== false;
 
 /** @param {unknown} error @param {number} status */
