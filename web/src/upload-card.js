@@ -47,7 +47,7 @@ function showFrame(card, frame, percent) {
 export function showRefused(card, file, problem, dismiss) {
   setState(card, "refused");
   setMedia(card, placeholderIcon("film"));
-  const rest = [errorMessage(problem.title, problem.message), actions(action("Dismiss", file.name, "dismiss", dismiss))];
+  const rest = [errorMessage("Refused", problem.message), actions(action("Dismiss", file.name, "dismiss", dismiss))];
   setBody(card, { name: file.name, meta: [bytes(file.size)], rest });
 }
 

@@ -2,51 +2,13 @@
 
 import { bytes, list } from "./format.js";
 
-/** Types by file name extension that browsers do not know, or name differently than the Worker. */
-const BY_EXTENSION = {
-  "3g2": "video/3gpp2",
-  "3gp": "video/3gpp",
-  asf: "video/x-ms-asf",
-  avi: "video/x-msvideo",
-  divx: "video/divx",
-  flv: "video/x-flv",
-  gif: "image/gif",
-  m2ts: "video/mp2t",
-  m2v: "video/mpeg",
-  m4v: "video/x-m4v",
-  mkv: "video/x-matroska",
-  mov: "video/quicktime",
-  mp4: "video/mp4",
-  mpeg: "video/mpeg",
-  mpg: "video/mpeg",
-  mts: "video/mp2t",
-  mxf: "application/mxf",
-  ogg: "video/ogg",
-  ogv: "video/ogg",
-  qt: "video/quicktime",
-  ts: "video/mp2t",
-  vob: "video/mpeg",
-  webm: "video/webm",
-  wmv: "video/x-ms-wmv",
-};
-
-/** Display names of the types, common ones first. */
-const DISPLAY_NAMES = new Map([
-  ["video/mp4", "MP4"],
-  ["video/quicktime", "MOV"],
-  ["video/webm", "WebM"],
-  ["video/x-matroska", "MKV"],
-  ["video/x-msvideo", "AVI"],
-  ["video/x-m4v", "M4V"],
-  ["video/mpeg", "MPEG"],
-  ["video/mp2t", "MTS"],
-  ["video/x-ms-wmv", "WMV"],
-  ["video/x-flv", "FLV"],
-  ["video/3gpp", "3GP"],
-  ["video/ogg", "Ogg"],
-  ["application/mxf", "MXF"],
-  ["image/gif", "GIF"],
-]);
+/**
+ * The types, common ones first: each with the file name extensions that browsers do not know, or name differently than
+ * the Worker. The first extension is the name of the type, if it has capital letters.
+ */
+const TYPES = "video/mp4=MP4 video/quicktime=MOV,qt video/webm=WebM video/x-matroska=MKV video/x-msvideo=AVI video/x-m4v=M4V video/mpeg=MPEG,mpg,m2v,vob video/mp2t=MTS,m2ts,ts video/x-ms-wmv=WMV video/x-flv=FLV video/3gpp=3GP video/ogg=Ogg,ogv application/mxf=MXF image/gif=GIF video/3gpp2=3g2 video/x-ms-asf=asf video/divx=divx"
+  .split(" ")
+  .map((entry) => entry.split(/[=,]/));
 /** The number of named types before the rest becomes "others". */
 const MAX_NAMES = 4;
 
@@ -54,24 +16,18 @@ const MAX_NAMES = 4;
 export const FILE_MESSAGES = {
   limits: (types, size, many) => `${types}, up to ${size}${many ? " each" : ""}`,
   otherTypes: (count) => `${count} other kinds`,
-  typeTitle: "Type not allowed",
   type: (types, type) => `Only ${types} can be uploaded here, and this is ${type}.`,
-  notVideoTitle: "Not a video",
-  notVideo: (type) => `Only videos can be uploaded, and this is ${type}.`,
-  emptyTitle: "Empty file",
   empty: "This file is empty.",
-  largeTitle: "Too large",
-  large: (size, most) => `This file has ${size}. At most ${most} can be uploaded.`,
+  large: (most) => `This file is larger than ${most}.`,
 };
 
 /** @typedef {{ messages?: typeof FILE_MESSAGES, locale?: string }} Texts `locale` is a language tag */
 
 /** The types as text: `MP4, MOV, WebM, MKV and 10 other kinds`. @param {Texts} [texts] */
 export function typeNames(types, { messages = FILE_MESSAGES, locale } = {}) {
-  const names = [...DISPLAY_NAMES].filter(([type]) => types.includes(type)).map(([, name]) => name);
-  if (names.length === 0) return types.join(", ");
-  if (names.length <= MAX_NAMES + 1) return list(names, locale);
-  return list([...names.slice(0, MAX_NAMES), messages.otherTypes(names.length - MAX_NAMES)], locale);
+  const names = TYPES.filter(([type, name]) => types.includes(type) && /[A-Z]/.test(name)).map(([, name]) => name);
+  const others = names.length > MAX_NAMES + 1 ? names.splice(MAX_NAMES).length : 0;
+  return names.length > 0 ? list(others ? [...names, messages.otherTypes(others)] : names, locale) : types.join(", ");
 }
 
 /** The limits as text, shown before a file is chosen. @param {Texts & { many?: boolean }} [texts] */
@@ -82,8 +38,8 @@ export function describeLimits({ types, max_upload_bytes }, { many = true, ...te
 
 /** The type by the file name extension; undefined if the extension is unknown. */
 function typeFromName(name) {
-  const extension = /\.([a-z0-9]+)\s*$/i.exec(name)?.[1].toLowerCase() ?? "";
-  return Object.hasOwn(BY_EXTENSION, extension) ? BY_EXTENSION[extension] : undefined;
+  const extension = /\.([a-z0-9]+)\s*$/i.exec(name)?.[1].toLowerCase();
+  return TYPES.find(([, ...names]) => names.some((one) => one.toLowerCase() === extension))?.[0];
 }
 
 /** The type to declare for a file; undefined if no allowed one fits. */
@@ -100,43 +56,23 @@ export function acceptedTypes(types, accept) {
   return tokens.length > 0 ? types.filter((type) => tokens.some((token) => fits(type, token))) : types;
 }
 
-/** Types with a display name. */
-const KNOWN_TYPES = new Set(Object.values(BY_EXTENSION));
-
-/** Declared types of files that may be videos anyway: the Worker and the backend detect the real type. */
-const UNKNOWN_TYPES = new Set(["", "application/octet-stream"]);
-
-/** Two sizes as texts that differ. */
-function distinctSizes(a, b, locale) {
-  const texts = [bytes(a, locale), bytes(b, locale)];
-  return texts[0] === texts[1] ? [a, b].map((count) => `${count.toLocaleString(locale ?? "en")} bytes`) : texts;
-}
-
 /**
- * The reason why a file cannot be uploaded, as `{ code, title, message }`; null if it can.
+ * The reason why a file cannot be uploaded, as `{ code, message }`; undefined if it can.
  * @param {File} file @param {{ types: string[], max_upload_bytes: number }} limits @param {Texts} [texts]
  */
-export function validateFile(file, limits, texts = {}) {
+export function validateFile(file, { types, max_upload_bytes }, texts = {}) {
   const { messages = FILE_MESSAGES, locale } = texts;
-  const guess = typeFromName(file.name);
-  if (typeOf(file, limits.types)) {
-    // An allowed type.
-  } else if (KNOWN_TYPES.has(file.type) || guess) {
-    const message = messages.type(typeNames(limits.types, texts), KNOWN_TYPES.has(file.type) ? file.type : guess);
-    return { code: "type_not_allowed", title: messages.typeTitle, message };
-  } else if (!file.type.startsWith("video/") && !UNKNOWN_TYPES.has(file.type)) {
-    return { code: "type_not_allowed", title: messages.notVideoTitle, message: messages.notVideo(file.type) };
-  }
-  if (file.size === 0) return { code: "empty", title: messages.emptyTitle, message: messages.empty };
-  if (file.size > limits.max_upload_bytes) {
-    const message = messages.large(...distinctSizes(file.size, limits.max_upload_bytes, locale));
-    return { code: "too_large", title: messages.largeTitle, message };
-  }
-  return null;
+  const { size, type } = file;
+  const known = TYPES.some(([one]) => one === type) ? type : typeFromName(file.name);
+  // The Worker and the backend detect the type of a video that has no known one.
+  const isOther = known || !/^(video\/.*|application\/octet-stream)?$/.test(type);
+  if (isOther && !typeOf(file, types)) return { code: "type_not_allowed", message: messages.type(typeNames(types, texts), known || type) };
+  if (size === 0) return { code: "empty", message: messages.empty };
+  if (size > max_upload_bytes) return { code: "too_large", message: messages.large(bytes(max_upload_bytes, locale)) };
 }
 
 /** The types for the file chooser. */
 export function acceptAttribute(types) {
-  const extensions = Object.keys(BY_EXTENSION).filter((extension) => types.includes(BY_EXTENSION[extension]));
-  return [...types, ...extensions.map((extension) => `.${extension}`)].join(",");
+  const extensions = TYPES.filter(([type]) => types.includes(type)).flatMap(([, ...names]) => names.map((name) => `.${name.toLowerCase()}`));
+  return [...types, ...extensions].join();
 }

@@ -1,15 +1,15 @@
 // A row of <glimpse-uploader>: the first frame of a file, its name, its progress or its error, and its buttons.
 
-import { h, icon } from "./dom.js";
+import { ICONS, h, icon } from "./dom.js";
 import { bytes } from "./format.js";
 
 /**
  * @typedef {"waiting" | "uploading" | "paused" | "done" | "error" | "refused" | "unfinished"} State
- * @typedef {{ file?: File, name: string, size: number, sent: number, speed: number, state: State, offline?: boolean,
- *   problem?: { title: string, message: string }, row?: ReturnType<typeof createRow> }} Item
+ * @typedef {{ file?: File, name: string, size: number, sent: number, speed: number, state: State, isOffline?: boolean,
+ *   problem?: string, row?: ReturnType<typeof createRow> }} Item
  */
 
-/** The buttons of each state, in the order of the focus. */
+/** The buttons of each state, in the order of the focus. Those with an icon do not show their label. */
 const BUTTONS = {
   waiting: ["cancel"],
   uploading: ["pause", "cancel"],
@@ -19,92 +19,79 @@ const BUTTONS = {
   refused: ["remove"],
   unfinished: ["chooseFile", "discard"],
 };
-const ICONS = { pause: "pause", resume: "resume", cancel: "cross", remove: "cross" };
 
-/** The first frame of a local file; it removes itself if the browser cannot play the file. */
-function localFrame(file) {
-  const url = URL.createObjectURL(file);
-  const video = h("video", { preload: "metadata", tabindex: "-1", "aria-hidden": "true" });
-  const release = () => (video.remove(), video.removeAttribute("src"), URL.revokeObjectURL(url));
-  video.muted = video.playsInline = true;
-  video.addEventListener("error", release, { once: true });
-  video.src = `${url}#t=0.5`;
-  return { video, release };
+/** Shows the first frame of a local file, if the browser can play it; the returned function releases the file. */
+function showFrame(frame, file) {
+  const src = URL.createObjectURL(file);
+  const video = h("video", { src: `${src}#t=0.5`, muted: true, preload: "metadata", onerror: () => video.remove() });
+  frame.append(video);
+  return () => URL.revokeObjectURL(src);
 }
 
 /**
- * @param {Item} item
- * @param {{ messages: typeof import("./messages.js").MESSAGES, locale?: string, act: (what: string) => void }} host `act` is called with the name of the pressed button
+ * @param {Item} item @param {{ messages: typeof import("./messages.js").MESSAGES, locale?: string }} texts
+ * @param {(what: string) => void} act is called with the name of the pressed button
  */
-export function createRow(item, { messages, locale, act }) {
+export function createRow(item, { messages, locale }, act) {
+  const box = (tag, name, properties, ...children) => h(tag, { className: name, part: name, ...properties }, ...children);
+  const named = (what) => messages.named(what, item.name);
   const size = (count) => bytes(count, locale);
-  const frame = h("div", { class: "frame", part: "frame" }, icon("film"));
-  const status = h("p", { class: "small status", part: "status" });
-  const bar = h("progress", { part: "progress", max: "1", value: "0", "aria-label": messages.progressLabel(item.name) });
-  const name = h("p", { class: "name", part: "name", dir: "auto", title: item.name }, item.name);
-  const actions = h("div", { class: "actions", part: "actions" });
-  const message = h("p", { class: "message", part: "message" });
-  const element = h("li", { class: "item", tabindex: "-1" }, frame, h("div", { class: "body" }, name, status, bar), actions, message);
-  let local;
+  const frame = box("div", "frame", { "aria-hidden": "true" }, icon("film"));
+  const status = h("p", { className: "small", part: "status" });
+  const bar = h("progress", { part: "progress", "aria-label": named(messages.progress) });
+  const actions = box("div", "actions");
+  const message = box("p", "message");
+  const element = h("li", { className: "box" }, frame, box("div", "body", {}, box("p", "name", { dir: "auto", title: item.name }, item.name), status, bar), actions, message);
+  let release;
   let shown;
 
   function button(what) {
     const label = messages[what];
-    const attributes = { type: "button", part: `button ${what}`, "data-action": what, "aria-label": `${label}: ${item.name}`, onclick: () => act(what) };
-    return ICONS[what]
-      ? h("button", { ...attributes, title: label }, icon(ICONS[what]))
-      : h("button", { ...attributes, class: "text" }, label);
+    const properties = { type: "button", className: what in ICONS ? "icon" : "", part: `button ${what}`, title: label, "aria-label": named(label), onclick: () => act(what) };
+    return h("button", properties, what in ICONS ? icon(what) : label);
   }
 
-  function text() {
+  /** The texts below the name. */
+  function texts() {
     const { state, sent, speed } = item;
     const whole = size(item.size);
-    if (state === "done") return messages.done;
-    if (state === "waiting") return `${whole} · ${messages.waiting}`;
-    if (["refused", "error"].includes(state) || !item.size) return item.size ? whole : "";
-    const parts = [messages.sent(size(Math.min(sent, item.size)), whole)];
-    if (state === "paused") parts.push(messages.paused);
-    else if (state === "uploading" && item.offline) parts.push(messages.offline);
-    else if (state === "uploading" && sent >= item.size) return `${whole} · ${messages.finishing}`;
-    else if (state === "uploading" && speed > 0) parts.push(messages.speed(size(speed)), messages.left((item.size - sent) / speed));
-    return parts.join(" · ");
+    if (state === "done") return [messages.done];
+    if (state === "waiting") return [whole, messages.waiting];
+    if (item.problem) return [whole];
+    if (sent >= item.size) return [whole, messages.finishing];
+    const progress = [messages.sent(size(sent), whole)];
+    if (state === "paused") progress.push(messages.paused);
+    else if (item.isOffline) progress.push(messages.offline);
+    else if (speed > 0) progress.push(messages.left((item.size - sent) / speed));
+    return progress;
   }
 
-  /** Shows the progress; cheap. */
-  function progress() {
-    bar.value = item.size > 0 ? Math.min(1, item.sent / item.size) : 0;
-    status.lastChild?.remove();
-    status.append(text());
-  }
-
-  return {
+  const row = {
     element,
-    progress,
+    /** Shows the progress. */
+    progress() {
+      bar.value = item.sent / item.size || 0;
+      status.replaceChildren(item.state === "done" ? icon("done") : "", ` ${texts().join(" · ")}`);
+    },
     /** Shows the state. The focus stays in the row if one of its buttons had it. */
     draw() {
       const { state, problem } = item;
-      if (!local && item.file && ["waiting", "uploading", "paused"].includes(state)) {
-        local = localFrame(item.file);
-        frame.append(local.video);
-      }
-      element.dataset.state = state;
-      element.setAttribute("part", `item ${state}`);
-      bar.hidden = !["waiting", "uploading", "paused", "unfinished"].includes(state);
-      message.hidden = !problem && state !== "unfinished";
-      message.replaceChildren(...(problem ? [h("strong", {}, `${problem.title}. `), problem.message] : [messages.unfinished]));
-      status.replaceChildren(...(state === "done" ? [icon("check")] : []), "");
-      progress();
-      const buttons = BUTTONS[state].filter((what) => what !== "retry" || item.canRetry);
-      if (String(buttons) === shown) return;
-      const focused = actions.contains(element.getRootNode().activeElement);
-      shown = String(buttons);
-      actions.replaceChildren(...buttons.map(button));
-      if (focused) actions.firstChild.focus({ preventScroll: true });
+      if (item.upload || state === "waiting") release ??= showFrame(frame, item.file);
+      element.part = `item ${state}`;
+      bar.hidden = problem || state === "done";
+      message.textContent = problem || (state === "unfinished" ? messages.unfinished : "");
+      row.progress();
+      if (state === shown) return;
+      const isFocused = actions.contains(element.getRootNode().activeElement);
+      shown = state;
+      actions.replaceChildren(...BUTTONS[state].map(button));
+      if (isFocused) actions.firstChild.focus({ preventScroll: true });
     },
     /** Removes the row and releases the file. */
     remove() {
-      local?.release();
+      release?.();
       element.remove();
     },
   };
+  return row;
 }

@@ -4,7 +4,7 @@
 //   <glimpse-uploader url="https://video.example.com/u/eyJ…" multiple></glimpse-uploader>
 
 import { Glimpse } from "../glimpse.js";
-import { defaultStore, fingerprint, lockedUploads } from "../resume.js";
+import { defaultStore, lockedUploads } from "../resume.js";
 import { Base, define, sharedSheet } from "./base.js";
 import { h, icon } from "./dom.js";
 import { acceptAttribute, acceptedTypes, describeLimits, typeOf, validateFile } from "./files.js";
@@ -16,24 +16,13 @@ import { STYLE } from "./uploader-style.js";
 
 /** The number of files that are sent at once by default. Each of them is sent in up to three parts at once. */
 const DEFAULT_PARALLEL = 2;
-/** Properties that a framework may set before the element is defined. */
-const PROPERTIES = ["client", "options", "messages"];
 /** States of files that are being sent, or will be. */
 const ACTIVE = ["waiting", "uploading", "paused"];
-/** Statuses that a retry does not change: the file is too large, or its type is not allowed. */
-const PERMANENT = [413, 415, 422];
+/** States of files that are not uploaded by themselves any more. */
+const SETTLED = ["done", "error", "refused"];
 const style = sharedSheet(STYLE);
 
 const sum = (items, valueOf) => items.reduce((all, item) => all + valueOf(item), 0);
-/** Only drags with files are handled: text and links can be dragged as usual. */
-const hasFiles = ({ dataTransfer }) => dataTransfer?.types.includes("Files");
-
-/** The files of a drop, and whether there were folders among them. */
-function filesOf(transfer) {
-  const items = [...transfer.items].filter(({ kind }) => kind === "file");
-  const isFolder = (item) => item.webkitGetAsEntry?.()?.isDirectory;
-  return { files: items.filter((item) => !isFolder(item)).map((item) => item.getAsFile()).filter(Boolean), folders: items.some(isFolder) };
-}
 
 /**
  * Attributes: `url` of the deployment, or of an upload token (default: the page's origin), `token`, `accept`, `multiple`,
@@ -60,16 +49,16 @@ export class GlimpseUploader extends Base {
   /** The outcomes since the last `complete`. */
   #done = [];
   #failed = [];
-  /** The elements of the shadow tree by name. */
-  #parts = {};
+  /** The elements of the shadow tree. */
+  #parts;
 
   /** The client of the uploads; by default one for `url` and `token`. @returns {Glimpse} */
   get client() {
-    return this.#client ?? (this.#ownClient ??= new Glimpse({ url: this.getAttribute("url") || location.origin, token: this.getAttribute("token") || undefined }));
+    return this.#client ?? (this.#ownClient ??= new Glimpse({ url: this.#attribute("url") ?? location.origin, token: this.#attribute("token") }));
   }
   set client(client) {
-    this.#client = client ?? undefined;
-    this.#reload();
+    this.#client = client;
+    this.#load();
   }
 
   /** Options of every upload, see `UploadOptions`; they have precedence over attributes. */
@@ -80,7 +69,7 @@ export class GlimpseUploader extends Base {
     this.#options = options ?? {};
   }
 
-  /** Texts that replace the English ones. */
+  /** The texts; those that are set replace the English ones. */
   get messages() {
     return this.#messages;
   }
@@ -91,11 +80,12 @@ export class GlimpseUploader extends Base {
 
   /** The files in the list. */
   get files() {
-    return [...this.#items].map(({ file, name, size, sent, state, video, error }) => ({ file, name, size, sent, state, video, error }));
+    return [...this.#items].map(({ row, ...item }) => item);
   }
 
   connectedCallback() {
-    for (const name of PROPERTIES) {
+    // Properties that were set before the element was defined.
+    for (const name of ["client", "options", "messages"]) {
       if (!Object.hasOwn(this, name)) continue;
       const value = this[name];
       delete this[name];
@@ -103,24 +93,22 @@ export class GlimpseUploader extends Base {
     }
     this.#root.adoptedStyleSheets = [style()];
     this.#abort = new AbortController();
-    const { signal } = this.#abort;
-    addEventListener("beforeunload", (event) => this.#with("waiting", "uploading").length > 0 && event.preventDefault(), { signal });
+    addEventListener("beforeunload", (event) => this.#with("waiting", "uploading").length > 0 && event.preventDefault(), this.#abort);
     this.#build();
-    this.#reload();
+    this.#load();
   }
 
   disconnectedCallback() {
-    const { signal } = this.#abort;
     this.#abort.abort();
     // A framework may only have moved the element. Otherwise nothing is sent unseen; what is stored can be resumed.
-    queueMicrotask(() => signal === this.#abort.signal && this.pause());
+    queueMicrotask(() => this.isConnected || this.pause());
   }
 
   attributeChangedCallback(name, before, now) {
-    if (before === now || !this.isConnected || !this.#abort) return;
+    if (before === now) return;
     if (name === "url" || name === "token") {
       this.#ownClient = undefined;
-      this.#reload();
+      this.#load();
     } else {
       this.#build();
     }
@@ -128,209 +116,169 @@ export class GlimpseUploader extends Base {
 
   /** Opens the file chooser. Browsers allow it only in the handler of a user's action. */
   browse() {
-    if (!this.hasAttribute("disabled")) this.#parts.input.click();
+    this.#parts.choose.click();
   }
 
-  /** Adds files, as if they were dropped. @param {Iterable<File>} files */
+  /** Adds files, as if they were dropped. Resolves once they are in the list. @param {Iterable<File>} files */
   async add(files) {
+    files = [...files];
     const limits = await this.#loading;
-    if (!limits || this.hasAttribute("disabled")) return;
-    const texts = this.#texts;
-    if (this.#most === 1) for (const item of this.#with("done", "error", "refused")) this.#remove(item);
+    if (!limits || this.#isDisabled) return;
+    if (this.#most === 1) this.clear();
     for (const file of files) {
-      const unfinished = await this.#unfinishedOf(file);
-      if (unfinished) {
-        this.#restart(unfinished, file);
-        continue;
-      }
       const isFull = this.#with(...ACTIVE, "done").length >= this.#most;
-      const problem =
-        validateFile(file, this.#allowed(limits), texts) ??
-        (isFull ? { code: "too_many_files", title: this.#messages.manyTitle, message: this.#messages.many(this.#most) } : undefined);
-      const item = { file, name: file.name, size: file.size, sent: 0, speed: 0, state: problem ? "refused" : "waiting", problem };
+      const problem = validateFile(file, this.#allowed(limits), this.#texts) ?? (isFull ? { code: "too_many_files", message: this.#messages.many(this.#most) } : undefined);
+      const { name, size } = file;
+      const item = { file, name, size, sent: 0, state: "waiting" };
       this.#insert(item);
-      if (!problem) continue;
-      item.error = Object.assign(new Error(problem.message), { code: problem.code });
-      this.#say(this.#messages.saidRefused(item.name, problem.message));
-      this.#emit("upload-error", { file, error: item.error });
+      if (problem) this.#fail(item, "refused", Object.assign(new Error(problem.message), problem));
     }
     this.#next();
   }
 
   /** Pauses all files that are being sent. */
   pause() {
-    for (const item of this.#with("uploading")) this.#pause(item);
+    this.#with("uploading").forEach(this.#pause);
   }
 
   /** Resumes all paused files. */
   resume() {
-    for (const item of this.#with("paused")) this.#resume(item);
+    this.#with("paused").forEach(this.#resume);
   }
 
   /** Cancels all files that are not uploaded yet. */
   cancel() {
-    for (const item of this.#with(...ACTIVE)) this.#cancel(item);
+    this.#with(...ACTIVE).forEach(this.#cancel);
   }
 
   /** Removes the files from the list that are uploaded, failed or refused. */
   clear() {
-    for (const item of this.#with("done", "error", "refused")) this.#remove(item);
+    this.#with(...SETTLED).forEach(this.#remove);
   }
 
-  get #locale() {
-    return this.lang || undefined;
-  }
-
-  get #texts() {
-    return { messages: this.#messages, locale: this.#locale, many: this.#most > 1 };
+  get #isDisabled() {
+    return this.hasAttribute("disabled");
   }
 
   /** The number of files that may be in the list. */
   get #most() {
-    return this.hasAttribute("multiple") ? Number(this.getAttribute("max-files")) || Infinity : 1;
+    return this.hasAttribute("multiple") ? Number(this.#attribute("max-files") ?? Infinity) : 1;
   }
 
+  get #texts() {
+    return { messages: this.#messages, locale: this.lang || undefined, many: this.#most > 1 };
+  }
+
+  #attribute = (name) => this.getAttribute(name) || undefined;
   #with = (...states) => [...this.#items].filter(({ state }) => states.includes(state));
   /** The limits, with the types that `accept` allows. */
-  #allowed = (limits) => ({ ...limits, types: acceptedTypes(limits.types, this.getAttribute("accept")) });
+  #allowed = (limits) => ({ ...limits, types: acceptedTypes(limits.types, this.#attribute("accept")) });
+  #store = () => (this.#options.store === undefined ? defaultStore() : this.#options.store);
 
   #emit(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail, bubbles: true, composed: true }));
   }
 
-  /** Announces a sentence to screen readers. The same sentence twice is announced twice. */
-  #say(sentence) {
-    const { live } = this.#parts;
-    live.textContent = live.textContent === sentence ? `${sentence}\u00a0` : sentence;
+  /** Announces to screen readers what happened to a file. */
+  #say(item, what) {
+    this.#parts.live.textContent = this.#messages.named(item.name, what);
   }
 
   /** Asks for the limits. */
-  #reload() {
-    if (!this.#abort || this.#abort.signal.aborted) return;
+  #load = () => {
+    if (!this.#abort) return;
     this.#limits = undefined;
-    for (const item of this.#with("unfinished")) this.#remove(item);
+    this.#with("unfinished").forEach(this.#remove);
     const loading = (this.#loading = (async () => {
       // A framework sets several attributes one after another.
       await undefined;
-      if (this.#loading !== loading) return this.#loading;
+      let limits;
       let error;
-      const limits = await this.client.me().then(
-        (me) => me.limits,
-        (failure) => void (error = failure),
-      );
+      if (this.#loading === loading) {
+        try {
+          ({ limits } = await this.client.me());
+        } catch (failure) {
+          error = failure;
+        }
+      }
       if (this.#loading !== loading) return this.#loading;
       this.#limits = limits;
-      this.#notice(error && this.#messages.failed(error), () => this.#reload());
+      this.#notice(error && this.#messages.failed(error), this.#load);
       this.#drawZone();
       if (limits) void this.#offerUnfinished(loading);
       return limits;
     })());
-  }
+  };
 
   /** Lists the uploads that were interrupted by a reload or a crash, if the server still has their parts. */
   async #offerUnfinished(loading) {
-    const { client, options } = this;
-    const store = options.store === undefined ? defaultStore() : options.store;
-    if (!store || options.resume === false) return;
+    const { client } = this;
+    const store = this.#options.resume === false ? null : this.#store();
     const isLocked = await lockedUploads();
-    for (const record of await store.list()) {
+    for (const record of (await store?.list()) ?? []) {
       if ((record.url ?? client.origin) !== client.origin || isLocked(record.uploadId)) continue;
       // An upload of another user, or one that is gone, is not offered.
       const parts = await client.uploads.parts(record).catch(() => undefined);
       if (this.#loading !== loading) return;
-      if (!parts) continue;
       const { name, size } = record;
-      this.#insert({ name: name ?? "", size, sent: sum(parts, ({ Size }) => Size), speed: 0, state: "unfinished", record });
+      if (parts) this.#insert({ name: name ?? "", size, sent: sum(parts, ({ Size }) => Size), state: "unfinished", record });
     }
   }
 
-  /** The unfinished upload of this file, if there is one. */
-  async #unfinishedOf(file) {
-    const items = this.#with("unfinished").filter(({ size }) => size === file.size);
-    const print = items.length > 0 ? await fingerprint(file).catch(() => "") : "";
-    return items.find(({ record }) => record.fingerprint === print);
-  }
-
-  /** Sends the missing parts of an unfinished upload. */
-  #restart(item, file) {
-    Object.assign(item, { file, name: item.name || file.name, state: "waiting", problem: undefined });
-    this.#draw(item, true);
-  }
-
-  /** Lets the user choose the file of an unfinished upload. */
-  #chooseAgain(item) {
-    const { again } = this.#parts;
-    again.value = "";
-    again.onchange = async () => {
-      const [file] = again.files;
-      if ((await this.#unfinishedOf(file)) === item) {
-        this.#restart(item, file);
-        this.#next();
-        return;
-      }
-      const message = this.#messages.otherFile(file.name);
-      item.problem = { title: this.#messages.otherTitle, message };
-      this.#draw(item);
-      this.#say(message);
-    };
-    again.click();
-  }
-
-  #discard(item) {
-    const { client, options } = this;
-    const { record } = item;
+  #discard = async (item) => {
     this.#remove(item);
-    void client.uploads.abort(record).then(
-      () => (options.store ?? defaultStore()).remove(record.uploadId),
-      (error) => this.#notice(this.#messages.failed(error)),
-    );
-  }
+    try {
+      await this.client.uploads.abort(item.record);
+      await this.#store().remove(item.record.uploadId);
+    } catch (error) {
+      this.#notice(this.#messages.failed(error));
+    }
+  };
 
   /** Builds the shadow tree. */
   #build() {
     if (!this.#abort) return;
-    const messages = this.#messages;
-    const many = this.#most > 1;
-    const open = () => this.#parts.input.click();
-    const input = h("input", { type: "file", hidden: true, multiple: many, onchange: () => (this.#take([...input.files]), (input.value = "")) });
-    const choose = h("button", { type: "button", class: "choose", part: "choose", "aria-describedby": "limits" }, messages.choose(many));
-    const limits = h("p", { class: "small", part: "limits", id: "limits" });
-    const drop = h("div", { class: "drop", part: "dropzone", onclick: (event) => event.target !== input && !choose.disabled && open() },
-      icon("upload"), h("div", {}, h("p", { part: "title" }, h("span", { class: "mouse" }, `${messages.drop(many)} `), choose), limits), input);
-    const notice = h("div", { class: "notice", part: "notice", role: "alert", hidden: true });
-    const title = h("strong");
-    const numbers = h("span", { class: "small" });
-    const bar = h("progress", { part: "progress", max: "1", value: "0", "aria-label": messages.totalLabel });
-    const total = h("div", { class: "total", part: "total", hidden: true }, title, numbers, bar);
-    const again = h("input", { type: "file", hidden: true });
-    const list = h("ul", { class: "list", part: "list", role: "list", "aria-label": messages.list });
-    const live = h("p", { class: "hidden", role: "status" });
-    const group = h("div", { part: "container", role: "group", "aria-label": messages.label }, drop, notice, total, list, again, live);
-    this.#parts = { input, again, choose, limits, drop, notice, title, numbers, bar, total, list, live, group };
-    this.#listen(group);
-    this.#root.replaceChildren(group);
+    const { drop, choose, list, label } = this.#messages;
+    const { many } = this.#texts;
+    const parts = (this.#parts = {
+      input: h("input", { type: "file", hidden: true, multiple: many, onchange: ({ target }) => (this.#take([...target.files]), (target.value = "")) }),
+      choose: h("button", { type: "button", className: "choose", part: "choose", "aria-describedby": "limits" }, choose(many)),
+      limits: h("p", { className: "small", part: "limits", id: "limits" }),
+      notice: h("div", { className: "box notice", part: "notice", role: "alert", hidden: true }),
+      total: h("div", { className: "box total", part: "total", hidden: true }),
+      list: h("ul", { part: "list", role: "list", "aria-label": list }),
+      live: h("p", { className: "live", role: "status" }),
+    });
+    const open = ({ target }) => target !== parts.input && !parts.choose.disabled && parts.input.click();
+    const title = h("p", { part: "title" }, h("span", { className: "mouse" }, drop(many), " "), parts.choose);
+    const zone = h("div", { className: "box drop", part: "dropzone", onclick: open }, icon("upload"), h("div", {}, title, parts.limits), parts.input);
+    parts.group = h("div", { part: "container", role: "group", "aria-label": label }, zone, parts.notice, parts.total, parts.list, parts.live);
+    this.#listen(parts.group);
+    this.#root.replaceChildren(parts.group);
     for (const item of this.#items) this.#draw(item, true);
     this.#drawZone();
     this.#drawTotal();
   }
 
+  /** Takes files that are dragged here. Other drags, of text and links, work as usual. */
   #listen(group) {
     let depth = 0;
-    const over = (on) => group.classList.toggle("over", on && !this.#parts.choose.disabled);
-    const on = (type, act) => group.addEventListener(type, (event) => hasFiles(event) && act(event));
-    on("dragenter", (event) => (event.preventDefault(), over((depth += 1) > 0)));
-    on("dragleave", () => over((depth -= 1) > 0));
-    on("dragover", (event) => {
-      event.preventDefault();
-      event.dataTransfer.dropEffect = this.#parts.choose.disabled ? "none" : "copy";
-    });
-    on("drop", (event) => {
-      event.preventDefault();
-      depth = 0;
-      over(false);
-      const { files, folders } = filesOf(event.dataTransfer);
-      this.#notice(folders && this.#messages.folder);
-      this.#take(files);
+    const on = (type, act) =>
+      group.addEventListener(type, (event) => {
+        if (!event.dataTransfer?.types.includes("Files")) return;
+        event.preventDefault();
+        depth = act(event) ?? depth;
+        group.classList.toggle("over", depth > 0 && !this.#parts.choose.disabled);
+      });
+    on("dragover", () => {});
+    on("dragenter", () => depth + 1);
+    on("dragleave", () => depth - 1);
+    on("drop", ({ dataTransfer }) => {
+      const items = [...dataTransfer.items].filter(({ kind }) => kind === "file");
+      const isFolder = (item) => item.webkitGetAsEntry?.()?.isDirectory;
+      this.#notice(items.some(isFolder) && this.#messages.folder);
+      this.#take(items.filter((item) => !isFolder(item)).map((item) => item.getAsFile()));
+      return 0;
     });
   }
 
@@ -342,157 +290,157 @@ export class GlimpseUploader extends Base {
   #notice(text, retry) {
     const { notice } = this.#parts;
     notice.hidden = !text;
-    notice.replaceChildren(...(text ? [text] : []), ...(text && retry ? [h("button", { type: "button", class: "text", part: "button reload", onclick: retry }, this.#messages.reload)] : []));
+    notice.replaceChildren(text || "", retry ? h("button", { type: "button", part: "button", onclick: retry }, this.#messages.retry) : "");
   }
 
   #drawZone() {
-    const { choose, drop, limits, input, again } = this.#parts;
+    const { choose, limits, input } = this.#parts;
     const known = this.#limits && this.#allowed(this.#limits);
-    const isOff = !known || this.hasAttribute("disabled");
-    choose.disabled = isOff;
-    drop.classList.toggle("off", this.hasAttribute("disabled"));
+    choose.disabled = !known || this.#isDisabled;
     limits.textContent = known ? describeLimits(known, this.#texts) : "\u00a0";
-    if (known) input.accept = again.accept = acceptAttribute(known.types);
+    if (known) input.accept = acceptAttribute(known.types);
   }
 
   #insert(item) {
     this.#items.add(item);
-    this.#draw(item);
+    this.#draw(item, true);
   }
 
-  #draw(item, again = false) {
-    if (again) item.row.remove();
-    if (again || !item.row) {
-      item.row = createRow(item, { messages: this.#messages, locale: this.#locale, act: (what) => this.#act(item, what) });
-      this.#parts.list.append(item.row.element);
+  /** Draws a row; a new one if its texts may have changed. */
+  #draw(item, isNew) {
+    if (isNew) {
+      const acts = { pause: this.#pause, resume: this.#resume, cancel: this.#cancel, remove: this.#remove, retry: this.#retry, discard: this.#discard, chooseFile: () => this.browse() };
+      const row = createRow(item, this.#texts, (what) => acts[what](item));
+      if (item.row?.element.isConnected) item.row.element.replaceWith(row.element);
+      else this.#parts.list.append(row.element);
+      item.row?.remove();
+      item.row = row;
     }
     item.row.draw();
   }
 
   #drawTotal() {
-    const { title, numbers, bar, total } = this.#parts;
+    const { total } = this.#parts;
+    const { sent: sentOf, left, total: totalOf, named, progress } = this.#messages;
+    const { locale } = this.#texts;
     const active = this.#with(...ACTIVE);
     const all = [...this.#done, ...active];
     total.hidden = active.length === 0 || all.length < 2;
     if (active.length === 0) this.#speed = createSpeedMeter();
     if (total.hidden) return;
     const size = sum(all, (item) => item.size);
-    const sent = sum(all, (item) => Math.min(item.sent, item.size));
+    const sent = sum(all, (item) => item.sent);
     const speed = this.#speed(sent, performance.now());
-    const texts = [this.#messages.sent(bytes(sent, this.#locale), bytes(size, this.#locale))];
-    if (speed > 0) texts.push(this.#messages.left((size - sent) / speed));
-    title.textContent = this.#messages.total(this.#done.length, all.length);
-    numbers.textContent = texts.join(" · ");
-    bar.value = sent / size;
-  }
-
-  #act(item, what) {
-    if (what === "pause") this.#pause(item);
-    else if (what === "resume") this.#resume(item);
-    else if (what === "cancel") this.#cancel(item);
-    else if (what === "remove") this.#remove(item);
-    else if (what === "chooseFile") this.#chooseAgain(item);
-    else if (what === "discard") this.#discard(item);
-    else if (what === "retry") {
-      Object.assign(item, { state: "waiting", problem: undefined, error: undefined });
-      this.#draw(item);
-      this.#next();
-    }
+    const title = totalOf(this.#done.length, all.length);
+    const numbers = [sentOf(bytes(sent, locale), bytes(size, locale)), ...(speed > 0 ? [left((size - sent) / speed)] : [])].join(" · ");
+    total.replaceChildren(h("strong", {}, title), h("span", { className: "small" }, numbers), h("progress", { part: "progress", value: sent / size, "aria-label": named(progress, title) }));
   }
 
   /** Starts waiting files, as many as may be sent at once; reports the end of all. */
   #next() {
-    let free = (Number(this.getAttribute("parallel")) || DEFAULT_PARALLEL) - this.#with("uploading").length;
+    let free = Number(this.#attribute("parallel") ?? DEFAULT_PARALLEL) - this.#with("uploading").length;
     for (const item of this.#with("waiting")) if (free-- > 0) void this.#run(item);
     this.#drawTotal();
-    if (this.#with(...ACTIVE).length > 0 || this.#done.length + this.#failed.length === 0) return;
     const [done, failed] = [this.#done, this.#failed];
+    if (this.#with(...ACTIVE).length > 0 || done.length + failed.length === 0) return;
     this.#done = [];
     this.#failed = [];
-    if (done.length > 1) this.#say(this.#messages.saidAll(done.length));
     this.#emit("complete", { videos: done.map(({ video }) => video), failed: failed.map(({ file }) => file) });
   }
 
   async #run(item) {
     const { file } = item;
+    const options = this.#options;
     const speed = createSpeedMeter();
-    const attribute = (name) => this.getAttribute(name) || undefined;
     item.state = "uploading";
     const upload = (item.upload = this.client.upload(file, {
-      type: typeOf(file, this.#limits.types),
-      visibility: attribute("visibility"),
-      externalId: attribute("external-id"),
-      ...this.#options,
+      type: typeOf(file, this.#limits?.types ?? []),
+      visibility: this.#attribute("visibility"),
+      externalId: this.#attribute("external-id"),
+      ...options,
       onProgress: (progress) => {
-        this.#options.onProgress?.(progress);
+        options.onProgress?.(progress);
+        // It may be an unfinished upload, whatever the name of its file is.
+        for (const one of this.#with("unfinished")) if (one.record.uploadId === upload.multipart?.uploadId) this.#remove(one);
         item.sent = progress.sent;
-        item.speed = speed(progress.sent, performance.now());
+        item.speed = speed(item.sent, performance.now());
         item.row.progress();
         this.#drawTotal();
         this.#emit("upload-progress", { file, ...progress });
       },
       onState: (state) => {
-        this.#options.onState?.(state);
-        item.offline = state === "offline";
+        options.onState?.(state);
+        item.isOffline = state === "offline";
         item.row.progress();
       },
     }));
     this.#draw(item);
-    this.#say(this.#messages.saidStarted(item.name));
     this.#emit("upload-start", { file, upload });
     try {
-      item.video = await upload.finished;
+      item.video = await upload;
       Object.assign(item, { state: "done", sent: item.size });
       this.#done.push(item);
-      this.#say(this.#messages.saidDone(item.name));
+      this.#draw(item);
+      this.#say(item, this.#messages.done);
+      this.#emit("upload-success", { file, video: item.video });
     } catch (error) {
       // A canceled file is no longer in the list.
       if (!this.#items.has(item)) return;
-      const message = this.#messages.failed(error);
-      Object.assign(item, { state: "error", error, canRetry: !PERMANENT.includes(error.status), problem: { title: this.#messages.failedTitle, message } });
       this.#failed.push(item);
-      this.#say(this.#messages.saidFailed(item.name, message));
+      this.#fail(item, "error", error);
     }
-    this.#draw(item);
-    if (item.error) this.#emit("upload-error", { file, error: item.error });
-    else this.#emit("upload-success", { file, video: item.video });
     this.#next();
   }
 
-  #pause(item) {
+  #fail(item, state, error) {
+    Object.assign(item, { state, error, problem: this.#messages.failed(error) });
+    this.#draw(item);
+    this.#say(item, item.problem);
+    this.#emit("upload-error", { file: item.file, error });
+  }
+
+  #pause = (item) => {
     item.state = "paused";
     item.upload.pause();
+    item.sent = item.upload.kept;
     this.#draw(item);
-    this.#say(this.#messages.saidPaused(item.name));
+    this.#say(item, this.#messages.paused);
     this.#next();
-  }
+  };
 
-  #resume(item) {
+  #resume = (item) => {
     item.state = "uploading";
     item.upload.resume();
     this.#draw(item);
-    this.#say(this.#messages.saidResumed(item.name));
-    this.#drawTotal();
-  }
+    this.#say(item, this.#messages.resumed);
+    this.#next();
+  };
 
-  #cancel(item) {
+  #retry = (item) => {
+    Object.assign(item, { state: "waiting", problem: undefined, error: undefined });
+    this.#failed = this.#failed.filter((one) => one !== item);
+    this.#draw(item);
+    this.#next();
+  };
+
+  #cancel = (item) => {
     this.#remove(item);
     // Parts that cannot be deleted now are deleted by the bucket's lifecycle rule.
     item.upload?.abort().catch(() => {});
-    this.#say(this.#messages.saidCanceled(item.name));
+    this.#say(item, this.#messages.canceled);
     this.#emit("upload-cancel", { file: item.file });
     this.#next();
-  }
+  };
 
   /** Removes a row; the focus moves to the next one, or to the file chooser. */
-  #remove(item) {
+  #remove = (item) => {
     const { element } = item.row;
-    const focused = element.contains(this.#root.activeElement);
+    const isFocused = element.contains(this.#root.activeElement);
     const neighbor = element.nextElementSibling ?? element.previousElementSibling;
     this.#items.delete(item);
     item.row.remove();
-    if (focused) (neighbor?.querySelector("button") ?? this.#parts.choose).focus({ preventScroll: true });
-  }
+    if (isFocused) (neighbor?.querySelector("button") ?? this.#parts.choose).focus({ preventScroll: true });
+  };
 }
 
 define("glimpse-uploader", GlimpseUploader);
