@@ -27,7 +27,7 @@ const THUMB_BUDGET_BYTES = 3_000;
 /** The budget of the uploads, after gzip. They are loaded when idle. */
 const UPLOADS_BUDGET_BYTES = 12_500;
 /** The budget of <glimpse-uploader> with the client, after gzip: other sites load it. */
-const UPLOADER_ELEMENT_BUDGET_BYTES = 14_000;
+const UPLOADER_ELEMENT_BUDGET_BYTES = 12_288;
 const SRC = fileURLToPath(new URL("src/", import.meta.url));
 /** The elements of the npm package. */
 const ELEMENTS = fileURLToPath(new URL("../clients/js/src/elements/", import.meta.url));

@@ -1,15 +1,18 @@
 // Builds each example, starts its server, uploads a file with <glimpse-uploader> in a browser, waits for the poster, and
-// looks again after a reload.
+// looks again after a reload. Before, it does the same with the snippet of docs/uploads.md.
 //
 //   GLIMPSE_EDGE_URL=http://localhost:8787 GLIMPSE_TOKEN=eyJ… GLIMPSE_CLIP=clip.mp4 PORT=5173 node tests/browser/examples.mjs
 //
 // The deployment must allow http://127.0.0.1:$PORT as an origin. GLIMPSE_SCREENSHOTS names a folder for screenshots.
 
 import { execFileSync, spawn } from "node:child_process";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
+import { createServer } from "node:http";
 import { basename, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+
+import { Glimpse } from "@glimpse-video/client";
 
 import { bundle } from "../../examples/shared/build.mjs";
 import * as page from "./page-helpers.mjs";
@@ -111,8 +114,34 @@ async function tryExample(browser, example, earlier) {
   }
 }
 
+/** Uploads with the few lines of the documentation: the page logs the id of the video. */
+async function trySnippet(browser) {
+  const [, snippet] = /```html uploader\n([^]*?)```/.exec(readFileSync(here("../../docs/uploads.md"), "utf8"));
+  const owner = new Glimpse({ url, token });
+  const { url: tokenUrl } = await owner.uploadTokens.create();
+  const html = `<!doctype html><link rel="icon" href="data:,">${snippet.replace("https://video.example.com/u/eyJ…", tokenUrl).replaceAll("https://video.example.com", url)}`;
+  const server = createServer((_, response) => response.writeHead(200, { "content-type": "text/html" }).end(html));
+  await new Promise((resolve) => server.listen(Number(port), "127.0.0.1", resolve));
+  const tab = await browser.newPage();
+  try {
+    await tab.goto(`http://127.0.0.1:${port}/`);
+    await tab.locator("glimpse-uploader [part=choose]:enabled").waitFor();
+    const logged = tab.waitForEvent("console", { timeout: READY_MS });
+    await drop(tab, clip);
+    const id = (await logged).text();
+    page.expectEqual((await owner.videos.wait(id)).state, "ready", "the state of the video");
+    await owner.videos.delete(id);
+    console.log("ok - the snippet of docs/uploads.md");
+  } finally {
+    await tab.close();
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  }
+}
+
 const browser = await page.launch();
 try {
+  await trySnippet(browser);
   let videos = 0;
   for (const example of ["html", "react", "vue", "svelte", "next"]) {
     await tryExample(browser, example, videos);

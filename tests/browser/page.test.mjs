@@ -6,14 +6,14 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { acceptAttribute, typeNames, describeLimits, validateFile, typeOf } from "../../clients/js/src/elements/files.js";
+import { bytes } from "../../clients/js/src/elements/format.js";
+import { decode } from "../../clients/js/src/elements/thumbhash.js";
 import { GlimpseError } from "../../clients/js/src/error.js";
 import { needsParts, partBytes, partSize } from "../../clients/js/src/parts.js";
 import { fingerprint } from "../../clients/js/src/resume.js";
 import { snippet } from "../../web/src/copy-buttons.js";
-import { bytes, timeLeft } from "../../clients/js/src/elements/format.js";
-import { createSpeedMeter } from "../../clients/js/src/elements/speed.js";
-import { ago, duration, initials } from "../../web/src/format.js";
-import { decode } from "../../clients/js/src/elements/thumbhash.js";
+import { ago, duration, initials, timeLeft } from "../../web/src/format.js";
+import { createSpeedMeter } from "../../web/src/speed.js";
 import { describeUploadError } from "../../web/src/upload-errors.js";
 import { framesOfGif, framesOfWebp } from "./page-helpers.mjs";
 

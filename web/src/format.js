@@ -16,6 +16,14 @@ export function duration(ms) {
   return hours > 0 ? `${hours}:${two(minutes)}:${two(seconds % 60)}` : `${minutes}:${two(seconds % 60)}`;
 }
 
+/** The remaining time of an upload, as text. */
+export function timeLeft(seconds) {
+  if (seconds < 1.5) return "about a second left";
+  if (seconds < 60) return `${Math.round(seconds)} s left`;
+  if (seconds < 3600) return `${Math.round(seconds / 60)} min left`;
+  return `${(seconds / 3600).toFixed(1)} h left`;
+}
+
 /** The age of something; if older than a week, its date. Both in Unix milliseconds. */
 export function ago(then, now) {
   const seconds = Math.max(0, (now - then) / 1000);

@@ -1,8 +1,9 @@
 // The card of a file until it is a video: refused, waiting, uploading, paused, interrupted, unfinished.
 
+import { bytes } from "../../clients/js/src/elements/format.js";
 import { action, actions, age, errorMessage, redraw, setBody, setMedia, setState, placeholderIcon } from "./card.js";
 import { h } from "./dom.js";
-import { bytes, timeLeft } from "../../clients/js/src/elements/format.js";
+import { timeLeft } from "./format.js";
 
 /**
  * @typedef {{ name: string, size: number }} Named the known properties of a file

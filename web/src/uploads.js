@@ -3,15 +3,15 @@
 
 import { acceptAttribute, validateFile, typeOf } from "../../clients/js/src/elements/files.js";
 import { bytes } from "../../clients/js/src/elements/format.js";
-import { createSpeedMeter } from "../../clients/js/src/elements/speed.js";
 import { needsParts } from "../../clients/js/src/parts.js";
 import { fingerprint as fingerprintOf, localStore, lockedUploads, removeStale } from "../../clients/js/src/resume.js";
 import { Upload } from "../../clients/js/src/upload.js";
 import { confirmAction, newCard, removeCard } from "./card.js";
 import { announce, byId } from "./dom.js";
 import { glimpse } from "./glimpse.js";
-import { createTotalProgress } from "./upload-progress.js";
+import { createSpeedMeter } from "./speed.js";
 import { describeUploadError } from "./upload-errors.js";
+import { createTotalProgress } from "./upload-progress.js";
 import * as uploadCard from "./upload-card.js";
 
 /** The number of concurrent uploads. More would only slow down each of them. */

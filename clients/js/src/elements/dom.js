@@ -6,7 +6,6 @@ const CROSS = "m7 7 10 10M17 7 7 17";
 /** Icons on a grid of 24 units, drawn as lines. */
 export const ICONS = {
   upload: "M12 16V5M7 10l5-5 5 5M4 15v4h16v-4",
-  film: "M4 6h16v12H4zM10 9v6l5-3z",
   pause: "M9 6v12M15 6v12",
   resume: "M8 6v12l10-6z",
   cancel: CROSS,

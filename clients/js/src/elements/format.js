@@ -1,4 +1,4 @@
-// Formats sizes, remaining times and lists: pure, no DOM.
+// Formats sizes and lists: pure, no DOM.
 
 const UNITS = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"];
 
@@ -15,14 +15,6 @@ export function bytes(count, locale = "en") {
     unitDisplay: power === 0 ? "long" : "short",
     maximumFractionDigits: power < 2 || count >= 100 ? 0 : 1,
   }).format(count);
-}
-
-/** The remaining time of an upload, as text. */
-export function timeLeft(seconds) {
-  if (seconds < 1.5) return "about a second left";
-  if (seconds < 60) return `${Math.round(seconds)} s left`;
-  if (seconds < 3600) return `${Math.round(seconds / 60)} min left`;
-  return `${(seconds / 3600).toFixed(1)} h left`;
 }
 
 /** `A, B and C` */

@@ -44,24 +44,29 @@ export interface UploaderEvents {
 
 /** The texts of `<glimpse-uploader>`. Sizes and types arrive as formatted texts. */
 export interface UploaderMessages {
+  /** The accessible names of the element and of its list of files. */
   label: string;
   list: string;
+  /** The drop zone. On a screen without a mouse only `choose` is shown. */
   drop: (many: boolean) => string;
   choose: (many: boolean) => string;
   limits: (types: string, size: string, many: boolean) => string;
   otherTypes: (count: number) => string;
+  /** States of a file. */
   waiting: string;
   finishing: string;
   offline: string;
   paused: string;
+  resumed: string;
+  canceled: string;
   done: string;
   unfinished: string;
   sent: (sent: string, size: string) => string;
-  speed: (size: string) => string;
-  left: (seconds: number) => string;
   total: (done: number, all: number) => string;
-  totalLabel: string;
-  progressLabel: (name: string) => string;
+  /** The name of a progress bar or a button, and an announcement of screen readers. */
+  named: (what: string, name: string) => string;
+  progress: string;
+  /** Buttons. */
   pause: string;
   resume: string;
   cancel: string;
@@ -69,30 +74,13 @@ export interface UploaderMessages {
   chooseFile: string;
   discard: string;
   remove: string;
-  reload: string;
-  typeTitle: string;
+  /** Refused files. */
   type: (types: string, type: string) => string;
-  notVideoTitle: string;
-  notVideo: (type: string) => string;
-  emptyTitle: string;
   empty: string;
-  largeTitle: string;
-  large: (size: string, most: string) => string;
-  manyTitle: string;
+  large: (most: string) => string;
   many: (most: number) => string;
-  folder: string;
-  otherTitle: string;
-  otherFile: (name: string) => string;
-  failedTitle: string;
+  /** Failures: the text for an error, also for those of refused files. */
   failed: (error: Error) => string;
-  saidStarted: (name: string) => string;
-  saidPaused: (name: string) => string;
-  saidResumed: (name: string) => string;
-  saidCanceled: (name: string) => string;
-  saidDone: (name: string) => string;
-  saidRefused: (name: string, why: string) => string;
-  saidFailed: (name: string, why: string) => string;
-  saidAll: (count: number) => string;
 }
 
 /** The English texts. */

@@ -1,7 +1,6 @@
 // The texts of <glimpse-uploader> in English. An app replaces any of them: `uploader.messages = { cancel: "Abbrechen" }`.
 
 import { FILE_MESSAGES } from "./files.js";
-import { timeLeft } from "./format.js";
 
 /** The texts. Sizes arrive as formatted texts, in the language of the element (`lang`). */
 export const MESSAGES = {
@@ -22,7 +21,6 @@ export const MESSAGES = {
   done: "uploaded",
   unfinished: "Unfinished: choose the file again to resume it.",
   sent: (sent, size) => `${sent} of ${size}`,
-  left: timeLeft,
   total: (done, all) => `${done} of ${all} files uploaded`,
   /** The name of a progress bar or a button, and an announcement of screen readers. */
   named: (what, name) => `${what}: ${name}`,
@@ -37,7 +35,6 @@ export const MESSAGES = {
   remove: "Remove",
   /** Refused files; the other reasons are in `FILE_MESSAGES`. */
   many: (most) => (most === 1 ? "Only one file can be uploaded here." : `At most ${most} files can be uploaded here.`),
-  folder: "A folder cannot be uploaded: drop the videos that are in it.",
   /** Failures. `error` is a `GlimpseError`; its message is an English sentence for people. */
   failed: (error) => error.message,
 };

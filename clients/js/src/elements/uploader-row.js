@@ -1,11 +1,11 @@
-// A row of <glimpse-uploader>: the first frame of a file, its name, its progress or its error, and its buttons.
+// A row of <glimpse-uploader>: the name of a file, its progress or its error, and its buttons.
 
 import { ICONS, h, icon } from "./dom.js";
 import { bytes } from "./format.js";
 
 /**
  * @typedef {"waiting" | "uploading" | "paused" | "done" | "error" | "refused" | "unfinished"} State
- * @typedef {{ file?: File, name: string, size: number, sent: number, speed: number, state: State, isOffline?: boolean,
+ * @typedef {{ file?: File, name: string, size: number, sent: number, state: State, isOffline?: boolean,
  *   problem?: string, row?: ReturnType<typeof createRow> }} Item
  */
 
@@ -20,29 +20,18 @@ const BUTTONS = {
   unfinished: ["chooseFile", "discard"],
 };
 
-/** Shows the first frame of a local file, if the browser can play it; the returned function releases the file. */
-function showFrame(frame, file) {
-  const src = URL.createObjectURL(file);
-  const video = h("video", { src: `${src}#t=0.5`, muted: true, preload: "metadata", onerror: () => video.remove() });
-  frame.append(video);
-  return () => URL.revokeObjectURL(src);
-}
-
 /**
  * @param {Item} item @param {{ messages: typeof import("./messages.js").MESSAGES, locale?: string }} texts
  * @param {(what: string) => void} act is called with the name of the pressed button
  */
 export function createRow(item, { messages, locale }, act) {
-  const box = (tag, name, properties, ...children) => h(tag, { className: name, part: name, ...properties }, ...children);
   const named = (what) => messages.named(what, item.name);
   const size = (count) => bytes(count, locale);
-  const frame = box("div", "frame", { "aria-hidden": "true" }, icon("film"));
-  const status = h("p", { className: "small", part: "status" });
+  const status = h("p", { part: "status" });
   const bar = h("progress", { part: "progress", "aria-label": named(messages.progress) });
-  const actions = box("div", "actions");
-  const message = box("p", "message");
-  const element = h("li", { className: "box" }, frame, box("div", "body", {}, box("p", "name", { dir: "auto", title: item.name }, item.name), status, bar), actions, message);
-  let release;
+  const actions = h("div", { part: "actions" });
+  const message = h("p", { part: "message" });
+  const element = h("li", { className: "box" }, h("div", { part: "body" }, h("p", { part: "name", dir: "auto", title: item.name }, item.name), status, bar), actions, message);
   let shown;
 
   function button(what) {
@@ -53,7 +42,7 @@ export function createRow(item, { messages, locale }, act) {
 
   /** The texts below the name. */
   function texts() {
-    const { state, sent, speed } = item;
+    const { state, sent } = item;
     const whole = size(item.size);
     if (state === "done") return [messages.done];
     if (state === "waiting") return [whole, messages.waiting];
@@ -62,7 +51,6 @@ export function createRow(item, { messages, locale }, act) {
     const progress = [messages.sent(size(sent), whole)];
     if (state === "paused") progress.push(messages.paused);
     else if (item.isOffline) progress.push(messages.offline);
-    else if (speed > 0) progress.push(messages.left((item.size - sent) / speed));
     return progress;
   }
 
@@ -76,7 +64,6 @@ export function createRow(item, { messages, locale }, act) {
     /** Shows the state. The focus stays in the row if one of its buttons had it. */
     draw() {
       const { state, problem } = item;
-      if (item.upload || state === "waiting") release ??= showFrame(frame, item.file);
       element.part = `item ${state}`;
       bar.hidden = problem || state === "done";
       message.textContent = problem || (state === "unfinished" ? messages.unfinished : "");
@@ -86,11 +73,6 @@ export function createRow(item, { messages, locale }, act) {
       shown = state;
       actions.replaceChildren(...BUTTONS[state].map(button));
       if (isFocused) actions.firstChild.focus({ preventScroll: true });
-    },
-    /** Removes the row and releases the file. */
-    remove() {
-      release?.();
-      element.remove();
     },
   };
   return row;

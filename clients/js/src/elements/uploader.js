@@ -10,7 +10,6 @@ import { h, icon } from "./dom.js";
 import { acceptAttribute, acceptedTypes, describeLimits, typeOf, validateFile } from "./files.js";
 import { bytes } from "./format.js";
 import { MESSAGES } from "./messages.js";
-import { createSpeedMeter } from "./speed.js";
 import { createRow } from "./uploader-row.js";
 import { STYLE } from "./uploader-style.js";
 
@@ -21,8 +20,6 @@ const ACTIVE = ["waiting", "uploading", "paused"];
 /** States of files that are not uploaded by themselves any more. */
 const SETTLED = ["done", "error", "refused"];
 const style = sharedSheet(STYLE);
-
-const sum = (items, valueOf) => items.reduce((all, item) => all + valueOf(item), 0);
 
 /**
  * Attributes: `url` of the deployment, or of an upload token (default: the page's origin), `token`, `accept`, `multiple`,
@@ -45,7 +42,6 @@ export class GlimpseUploader extends Base {
   /** The limits of this caller, once they are known, and the request for them. */
   #limits;
   #loading;
-  #speed;
   /** The outcomes since the last `complete`. */
   #done = [];
   #failed = [];
@@ -80,7 +76,7 @@ export class GlimpseUploader extends Base {
 
   /** The files in the list. */
   get files() {
-    return [...this.#items].map(({ row, ...item }) => item);
+    return [...this.#items];
   }
 
   connectedCallback() {
@@ -213,26 +209,23 @@ export class GlimpseUploader extends Base {
   /** Lists the uploads that were interrupted by a reload or a crash, if the server still has their parts. */
   async #offerUnfinished(loading) {
     const { client } = this;
-    const store = this.#options.resume === false ? null : this.#store();
+    const store = this.#store();
     const isLocked = await lockedUploads();
     for (const record of (await store?.list()) ?? []) {
-      if ((record.url ?? client.origin) !== client.origin || isLocked(record.uploadId)) continue;
+      if (record.url !== client.origin || isLocked(record.uploadId)) continue;
       // An upload of another user, or one that is gone, is not offered.
       const parts = await client.uploads.parts(record).catch(() => undefined);
       if (this.#loading !== loading) return;
       const { name, size } = record;
-      if (parts) this.#insert({ name: name ?? "", size, sent: sum(parts, ({ Size }) => Size), state: "unfinished", record });
+      if (parts) this.#insert({ name: name ?? "", size, sent: parts.reduce((sum, { Size }) => sum + Size, 0), state: "unfinished", record });
     }
   }
 
-  #discard = async (item) => {
+  /** Aborts an unfinished upload. If that fails, it is listed again after a reload. */
+  #discard = (item) => {
+    const { record } = item;
     this.#remove(item);
-    try {
-      await this.client.uploads.abort(item.record);
-      await this.#store().remove(item.record.uploadId);
-    } catch (error) {
-      this.#notice(this.#messages.failed(error));
-    }
+    this.client.uploads.abort(record).then(() => this.#store().remove(record.uploadId), () => {});
   };
 
   /** Builds the shadow tree. */
@@ -241,20 +234,20 @@ export class GlimpseUploader extends Base {
     const { drop, choose, list, label } = this.#messages;
     const { many } = this.#texts;
     const parts = (this.#parts = {
-      input: h("input", { type: "file", hidden: true, multiple: many, onchange: ({ target }) => (this.#take([...target.files]), (target.value = "")) }),
-      choose: h("button", { type: "button", className: "choose", part: "choose", "aria-describedby": "limits" }, choose(many)),
-      limits: h("p", { className: "small", part: "limits", id: "limits" }),
-      notice: h("div", { className: "box notice", part: "notice", role: "alert", hidden: true }),
-      total: h("div", { className: "box total", part: "total", hidden: true }),
-      list: h("ul", { part: "list", role: "list", "aria-label": list }),
+      input: h("input", { type: "file", hidden: true, multiple: many, onchange: ({ target }) => (this.#take(target.files), (target.value = "")) }),
+      choose: h("button", { type: "button", part: "choose", "aria-describedby": "limits" }, choose(many)),
+      limits: h("p", { part: "limits", id: "limits" }),
+      notice: h("div", { className: "box", part: "notice", role: "alert", hidden: true }),
+      total: h("div", { className: "box", part: "total", hidden: true }),
+      list: h("ul", { part: "list", "aria-label": list }),
       live: h("p", { className: "live", role: "status" }),
     });
     const open = ({ target }) => target !== parts.input && !parts.choose.disabled && parts.input.click();
     const title = h("p", { part: "title" }, h("span", { className: "mouse" }, drop(many), " "), parts.choose);
     const zone = h("div", { className: "box drop", part: "dropzone", onclick: open }, icon("upload"), h("div", {}, title, parts.limits), parts.input);
-    parts.group = h("div", { part: "container", role: "group", "aria-label": label }, zone, parts.notice, parts.total, parts.list, parts.live);
-    this.#listen(parts.group);
-    this.#root.replaceChildren(parts.group);
+    const group = h("div", { part: "container", role: "group", "aria-label": label }, zone, parts.notice, parts.total, parts.list, parts.live);
+    this.#listen(group);
+    this.#root.replaceChildren(group);
     for (const item of this.#items) this.#draw(item, true);
     this.#drawZone();
     this.#drawTotal();
@@ -262,24 +255,15 @@ export class GlimpseUploader extends Base {
 
   /** Takes files that are dragged here. Other drags, of text and links, work as usual. */
   #listen(group) {
-    let depth = 0;
-    const on = (type, act) =>
+    for (const type of ["dragenter", "dragover", "dragleave", "drop"]) {
       group.addEventListener(type, (event) => {
-        if (!event.dataTransfer?.types.includes("Files")) return;
+        const { types, files } = event.dataTransfer;
+        if (!types.includes("Files")) return;
         event.preventDefault();
-        depth = act(event) ?? depth;
-        group.classList.toggle("over", depth > 0 && !this.#parts.choose.disabled);
+        group.className = type !== "drop" && type !== "dragleave" && !this.#parts.choose.disabled ? "over" : "";
+        if (type === "drop") this.#take(files);
       });
-    on("dragover", () => {});
-    on("dragenter", () => depth + 1);
-    on("dragleave", () => depth - 1);
-    on("drop", ({ dataTransfer }) => {
-      const items = [...dataTransfer.items].filter(({ kind }) => kind === "file");
-      const isFolder = (item) => item.webkitGetAsEntry?.()?.isDirectory;
-      this.#notice(items.some(isFolder) && this.#messages.folder);
-      this.#take(items.filter((item) => !isFolder(item)).map((item) => item.getAsFile()));
-      return 0;
-    });
+    }
   }
 
   /** Files that a user dropped or chose. */
@@ -311,29 +295,27 @@ export class GlimpseUploader extends Base {
     if (isNew) {
       const acts = { pause: this.#pause, resume: this.#resume, cancel: this.#cancel, remove: this.#remove, retry: this.#retry, discard: this.#discard, chooseFile: () => this.browse() };
       const row = createRow(item, this.#texts, (what) => acts[what](item));
-      if (item.row?.element.isConnected) item.row.element.replaceWith(row.element);
-      else this.#parts.list.append(row.element);
-      item.row?.remove();
+      this.#parts.list.append(row.element);
+      item.row?.element.remove();
       item.row = row;
     }
     item.row.draw();
   }
 
+  /** Shows the progress of several files together. */
   #drawTotal() {
     const { total } = this.#parts;
-    const { sent: sentOf, left, total: totalOf, named, progress } = this.#messages;
-    const { locale } = this.#texts;
+    const { messages, locale } = this.#texts;
     const active = this.#with(...ACTIVE);
     const all = [...this.#done, ...active];
+    const [size, sent] = ["size", "sent"].map((name) => all.reduce((sum, item) => sum + item[name], 0));
+    const title = messages.total(this.#done.length, all.length);
     total.hidden = active.length === 0 || all.length < 2;
-    if (active.length === 0) this.#speed = createSpeedMeter();
-    if (total.hidden) return;
-    const size = sum(all, (item) => item.size);
-    const sent = sum(all, (item) => item.sent);
-    const speed = this.#speed(sent, performance.now());
-    const title = totalOf(this.#done.length, all.length);
-    const numbers = [sentOf(bytes(sent, locale), bytes(size, locale)), ...(speed > 0 ? [left((size - sent) / speed)] : [])].join(" · ");
-    total.replaceChildren(h("strong", {}, title), h("span", { className: "small" }, numbers), h("progress", { part: "progress", value: sent / size, "aria-label": named(progress, title) }));
+    total.replaceChildren(
+      h("strong", {}, title),
+      h("span", { part: "status" }, messages.sent(bytes(sent, locale), bytes(size, locale))),
+      h("progress", { part: "progress", value: sent / size || 0, "aria-label": messages.named(messages.progress, title) }),
+    );
   }
 
   /** Starts waiting files, as many as may be sent at once; reports the end of all. */
@@ -351,7 +333,6 @@ export class GlimpseUploader extends Base {
   async #run(item) {
     const { file } = item;
     const options = this.#options;
-    const speed = createSpeedMeter();
     item.state = "uploading";
     const upload = (item.upload = this.client.upload(file, {
       type: typeOf(file, this.#limits?.types ?? []),
@@ -363,7 +344,6 @@ export class GlimpseUploader extends Base {
         // It may be an unfinished upload, whatever the name of its file is.
         for (const one of this.#with("unfinished")) if (one.record.uploadId === upload.multipart?.uploadId) this.#remove(one);
         item.sent = progress.sent;
-        item.speed = speed(item.sent, performance.now());
         item.row.progress();
         this.#drawTotal();
         this.#emit("upload-progress", { file, ...progress });
@@ -438,7 +418,7 @@ export class GlimpseUploader extends Base {
     const isFocused = element.contains(this.#root.activeElement);
     const neighbor = element.nextElementSibling ?? element.previousElementSibling;
     this.#items.delete(item);
-    item.row.remove();
+    element.remove();
     if (isFocused) (neighbor?.querySelector("button") ?? this.#parts.choose).focus({ preventScroll: true });
   };
 }
