@@ -7,7 +7,7 @@ import { events, isSettled } from "./events.js";
 const TIMEOUT_MS = 30_000;
 
 /**
- * @typedef {import("./openapi.js").components["schemas"]} Schemas
+ * @typedef {import("../types/openapi.js").components["schemas"]} Schemas
  * @typedef {Schemas["Video"]} Video a video, as its owner sees it
  * @typedef {Schemas["VideoStatus"]} VideoStatus a video, as the holder of an upload token sees it
  * @typedef {Schemas["MeResponse"]} Me

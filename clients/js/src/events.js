@@ -9,7 +9,7 @@ const RECONNECT_MS = 1000;
 /** After this many failed attempts in a row the error is thrown. */
 const MAX_FAILURES = 5;
 
-/** @typedef {import("./openapi.js").components["schemas"]["Video"]} Video */
+/** @typedef {import("../types/openapi.js").components["schemas"]["Video"]} Video */
 
 /** Whether the outcome of a video is known. @param {{ state: string }} video */
 export const isSettled = ({ state }) => state === "ready" || state === "rejected" || state === "failed";

@@ -85,7 +85,7 @@ export async function signUrl(url, { kid, secret, ...lifetime }) {
  * @returns {Promise<string>}
  * @throws {RangeError} for a parameter that the type does not have
  */
-export function deliveryToken(video, { type, parameters = {}, kid, secret, ...lifetime }) {
+export async function deliveryToken(video, { type, parameters = {}, kid, secret, ...lifetime }) {
   const id = typeof video === "string" ? video : video.id;
   if (type === "original" && Object.keys(parameters).length > 0) throw new RangeError("The original takes no parameters.");
   const claims = type === "original" ? {} : Object.fromEntries(canonicalParameters(type, undefined, parameters));

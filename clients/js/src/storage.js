@@ -1,6 +1,6 @@
 // Sends bytes to storage with a presigned request.
 
-import { GlimpseError, retryAfterOf } from "./error.js";
+import { GlimpseError, retryAfterOf, unreadable } from "./error.js";
 
 /** A request without progress for this long is given up, in milliseconds. */
 const STALLED_MS = 60_000;
@@ -46,7 +46,7 @@ async function connectionError(body, cause) {
   try {
     await body.slice(0, 1).arrayBuffer();
   } catch (error) {
-    return new GlimpseError(0, "unreadable", "The file was moved, changed or cannot be read. Choose it again.", { cause: error });
+    return unreadable(error);
   }
   return new GlimpseError(0, "unreachable", "The connection to storage was lost. Try again.", { cause });
 }

@@ -1,6 +1,6 @@
 // The upload of one file: in one request or in parts, with retries, pause, and resumption by fingerprint.
 
-import { GlimpseError } from "./error.js";
+import { GlimpseError, unreadable } from "./error.js";
 import { needsParts, partBytes, partSize } from "./parts.js";
 import { base64, defaultStore, fingerprint, lockUpload } from "./resume.js";
 import { sleep } from "./sleep.js";
@@ -290,7 +290,7 @@ export class Upload {
 
   async #sendWhole() {
     const { checksum } = this.#options;
-    const sha256 = checksum === true ? base64(await crypto.subtle.digest("SHA-256", await this.#file.arrayBuffer())) : checksum;
+    const sha256 = checksum === true ? await this.#sha256() : checksum;
     const request = { ...this.#named(), size: this.total, ...this.#fields(), ...(sha256 && { checksum_sha256: sha256 }) };
     /** @type {import("./storage.js").PresignedRequest | undefined} */
     let grant;
@@ -345,7 +345,15 @@ export class Upload {
     try {
       return await fingerprint(this.#file);
     } catch (cause) {
-      throw new GlimpseError(0, "unreadable", "The file was moved, changed or cannot be read. Choose it again.", { cause });
+      throw unreadable(cause);
+    }
+  }
+
+  async #sha256() {
+    try {
+      return base64(await crypto.subtle.digest("SHA-256", await this.#file.arrayBuffer()));
+    } catch (cause) {
+      throw unreadable(cause);
     }
   }
 

@@ -17,7 +17,7 @@ export class WebhookError extends Error {
  * @typedef {object} WebhookEvent
  * @property {"video.ready" | "video.rejected" | "video.failed" | "video.deleted"} type
  * @property {string} created_at when the outcome was committed, RFC 3339
- * @property {import("./openapi.js").components["schemas"]["Video"]} data the video; of a deleted one only its id, its
+ * @property {import("../types/openapi.js").components["schemas"]["Video"]} data the video; of a deleted one only its id, its
  *   state and your own fields
  */
 
