@@ -32,7 +32,9 @@ export class GlimpseError extends Error {
 
   /** Whether the same request may succeed later: no response, too many requests, or an error of the server. */
   get isTransient() {
-    return this.status === 0 ? this.code === "unreachable" : [408, 429].includes(this.status) || (this.status >= 500 && this.status !== 501);
+    const { status, code } = this;
+    // The operator has to fix the last one.
+    return status === 0 ? code === "unreachable" : [408, 429].includes(status) || (status >= 500 && status !== 501 && code !== "no_access");
   }
 }
 

@@ -8,9 +8,7 @@ const STALLED_MS = 60_000;
 const MESSAGES = /** @type {Record<string, string>} */ ({
   EntityTooLarge: "Storage rejected the file because it is too large.",
   BadDigest: "The file was damaged in transit, or it has changed. Try again.",
-  XAmzContentSHA256Mismatch: "The file was damaged in transit, or it has changed. Try again.",
   NoSuchUpload: "The unfinished upload has expired or was aborted. Upload the whole file.",
-  NoSuchBucket: "The storage of this site is not set up yet.",
 });
 
 /**

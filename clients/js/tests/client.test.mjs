@@ -41,6 +41,8 @@ test("a response that is no problem becomes a GlimpseError", async () => {
     assert.deepEqual([error.status, error.code, error.requestId, error.isTransient], [status, code, "r2", isTransient]);
     assert.ok(error.message.length > 10);
   }
+  const forbidden = await failureOf(scripted(problem(502, { code: "no_access", message: "The operator must fix it." })).client().me());
+  assert.deepEqual([forbidden.code, forbidden.isTransient], ["no_access", false]);
   const invalid = await failureOf(scripted(() => new Response("<html>")).client().me());
   assert.deepEqual([invalid.status, invalid.code], [200, "unknown"]);
 });
@@ -87,7 +89,7 @@ test("a second 401 is thrown", async () => {
   assert.equal(requests.at(-1).headers.authorization, undefined, "without a token, only the cookie");
 });
 
-test("the URL of a client is that of a deployment or of an upload token", () => {
+test("a client has the URL of a deployment or of an upload token", () => {
   for (const [url, base, hasUploadToken] of [
     ["https://video.example.com", URL_, false],
     ["https://video.example.com/", URL_, false],
@@ -116,7 +118,7 @@ function stream(text, { pieceBytes = 5, fails = false } = {}) {
 }
 const eventText = (id, name, state) => `id: ${id}\nevent: ${name}\ndata: ${JSON.stringify({ id: "v", state, name: "é: ü" })}\n\n`;
 
-test("events continue after the end of the stream, and end with the outcome", async () => {
+test("events continue after a lost stream until the outcome", async () => {
   const { client, requests } = scripted(
     () => stream(`retry: 1000\n\n${eventText(1, "uploading", "uploading")}: \n\n${eventText(2, "uploaded", "processing")}`, { fails: true }),
     () => stream(`${eventText(3, "processing", "processing")}${eventText(4, "ready", "ready")}`),

@@ -67,7 +67,7 @@ test("the API's types are those of the OpenAPI document", async () => {
   assert.equal(readFileSync(join(typesFolder, "openapi.d.ts"), "utf8"), await generateApiTypes(), "run `npm run types --workspace @glimpse-video/client`");
 });
 
-test("the declared types are those of the code, which has no type errors", () => {
+test("the declared types are those of the code", () => {
   const folder = mkdtempSync(join(tmpdir(), "glimpse-types-"));
   try {
     generateTypes(folder);
