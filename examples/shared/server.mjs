@@ -23,11 +23,10 @@ if (!url || !token || !process.argv[2]) {
 const folder = resolve(process.argv[2]);
 const glimpse = new Glimpse({ url, token });
 
+const uploadUrl = async () => (await glimpse.uploadTokens.create({ videos: VIDEOS })).url;
+
 const routes = {
-  "POST /api/upload-url": async () => {
-    const { url } = await glimpse.uploadTokens.create({ videos: VIDEOS });
-    return { url };
-  },
+  "POST /api/upload-url": async () => ({ url: await uploadUrl() }),
   "GET /api/videos": async () => {
     const { videos } = await glimpse.videos.list();
     return videos.filter(({ state }) => state === "ready").map(({ id, name, thumbhash }) => ({ id, name, thumbhash, page: pageUrl(url, id) }));
@@ -38,9 +37,15 @@ async function sendFile(path, response) {
   const file = join(folder, path === "/" ? "index.html" : decodeURIComponent(path));
   const type = TYPES[extname(file)] ?? "application/octet-stream";
   const bytes = file.startsWith(folder + sep) ? await readFile(file).catch(() => undefined) : undefined;
-  response.writeHead(bytes ? 200 : 404, { "content-type": type });
-  // The plain HTML has the URL of the documentation.
-  response.end(type.startsWith("text/html") ? String(bytes).replaceAll("https://video.example.com", url) : bytes);
+  const body = bytes && type.startsWith("text/html") ? await fillIn(String(bytes)) : bytes;
+  response.writeHead(bytes ? 200 : 404, { "content-type": type }).end(body);
+}
+
+/** The plain HTML has the URLs of the documentation: an upload token's, and the deployment's. */
+async function fillIn(html) {
+  const tokenUrl = "https://video.example.com/u/eyJ…";
+  const filled = html.includes(tokenUrl) ? html.replace(tokenUrl, await uploadUrl()) : html;
+  return filled.replaceAll("https://video.example.com", url);
 }
 
 const server = createServer(async (request, response) => {

@@ -14,7 +14,7 @@ button{font:inherit;color:var(--a);background:none;border:0;padding:0 .9em;curso
 svg{width:1.4em;height:1.4em;flex:none;fill:none;stroke:currentColor;stroke-width:1.7;stroke-linecap:round;stroke-linejoin:round;vertical-align:middle}
 progress{display:block;width:100%;height:.5em;accent-color:var(--a)}
 .box{display:flex;flex-wrap:wrap;align-items:center;gap:.4em .9em;margin-top:.6em;padding:.6em .6em .6em 1em;border:1px solid var(--glimpse-border,#8886);border-radius:var(--glimpse-radius,14px);background:var(--glimpse-surface,Canvas)}
-.drop{flex-wrap:nowrap;margin:0;padding:1.1em;border:1.5px dashed;cursor:pointer}
+.drop{flex-wrap:nowrap;margin:0;padding:1.1em;border:1.5px dashed #888;cursor:pointer}
 .drop>svg{width:2em;height:2em;color:var(--a)}
 .drop:hover,.over .drop{border-color:var(--a)}
 button:hover,.over .drop{background:#8882}
@@ -26,8 +26,10 @@ button:hover,.over .drop{background:#8882}
 [part=actions]{display:flex;margin-left:auto}
 [part=actions] button{min-width:40px;height:40px}
 .icon{padding:0}
+[part=message]:empty{display:none}
 [part=message]{flex-basis:100%;font-size:.875em;overflow-wrap:anywhere}
-[part=notice],[part~=error] [part=message],[part~=refused] [part=message]{color:var(--glimpse-error,light-dark(#b3261e,#ff9c92))}
+[part=notice],[part~=error] [part=message],[part~=refused] [part=message]:empty{display:none}
+[part=message]{color:var(--glimpse-error,light-dark(#b3261e,#ff9c92))}
 .live{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 @media(hover:none){.mouse{display:none}}
 @media(forced-colors:active){button{border:1px solid}}`;

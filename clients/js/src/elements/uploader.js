@@ -242,7 +242,8 @@ export class GlimpseUploader extends Base {
       list: h("ul", { part: "list", "aria-label": list }),
       live: h("p", { className: "live", role: "status" }),
     });
-    const open = ({ target }) => target !== parts.input && !parts.choose.disabled && parts.input.click();
+    // Not a result of the handler: false would cancel the click on the input.
+    const open = ({ target }) => void (target !== parts.input && !parts.choose.disabled && parts.input.click());
     const title = h("p", { part: "title" }, h("span", { className: "mouse" }, drop(many), " "), parts.choose);
     const zone = h("div", { className: "box drop", part: "dropzone", onclick: open }, icon("upload"), h("div", {}, title, parts.limits), parts.input);
     const group = h("div", { part: "container", role: "group", "aria-label": label }, zone, parts.notice, parts.total, parts.list, parts.live);
