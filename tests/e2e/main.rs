@@ -16,6 +16,7 @@ mod crowd;
 mod deliver;
 mod docs;
 mod doctor;
+mod examples;
 mod identify;
 mod negotiate;
 mod openapi;
