@@ -28,8 +28,7 @@ button:hover,.over .drop{background:#8882}
 .icon{padding:0}
 [part=message]:empty{display:none}
 [part=message]{flex-basis:100%;font-size:.875em;overflow-wrap:anywhere}
-[part=notice],[part~=error] [part=message],[part~=refused] [part=message]:empty{display:none}
-[part=message]{color:var(--glimpse-error,light-dark(#b3261e,#ff9c92))}
+[part=notice],[part~=error] [part=message],[part~=refused] [part=message]{color:var(--glimpse-error,light-dark(#b3261e,#ff9c92))}
 .live{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 @media(hover:none){.mouse{display:none}}
 @media(forced-colors:active){button{border:1px solid}}`;
