@@ -19,7 +19,7 @@ progress{display:block;width:100%;height:.5em;accent-color:var(--a)}
 .drop:hover,.over .drop{border-color:var(--a)}
 button:hover,.over .drop{background:#8882}
 .over *{pointer-events:none}
-[part=choose]{padding:0;font-weight:600;text-decoration:underline;text-underline-offset:3px}
+[part=choose]{padding:0;border-radius:4px;font-weight:600;text-decoration:underline;text-underline-offset:3px}
 [part=limits],[part=status]{font-size:.875em;opacity:.75}
 [part=body]{flex:1 1 9em;min-width:0}
 [part=name]{overflow:hidden;text-overflow:ellipsis;white-space:nowrap;font-weight:550}
