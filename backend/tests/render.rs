@@ -18,12 +18,12 @@ use glimpse_contract::{
     Code, Key, MANIFEST_VERSION, Manifest, OutputFormat, Owner, Poster, ReadStats, Rejection, Source, State,
     Timings, VideoId, Visibility, limits,
 };
-use glimpse_media::clip::{ClipError, ClipPlan, ClipRequest, ReencodeReason};
+use glimpse_media::clip::{ClipError, ClipPlan, ClipRequest, ClipTrack, ReencodeReason};
 use glimpse_media::image::header;
 use glimpse_media::plan::TileTimes;
 use glimpse_media::size::Size;
 use serde_json::{Value, json};
-use tokio::sync::Barrier;
+use tokio::sync::{Barrier, mpsc};
 use tokio::time::Instant;
 
 const GRANTED_MS: u64 = 1_700_000_000_000;
@@ -136,6 +136,24 @@ impl FrameSource for FakeFrameSource {
         Ok(((0..10).map(|blue| frame(size, blue * 25)).collect(), fps))
     }
 
+    fn frame_rate(&self, max_fps: f64) -> f64 {
+        max_fps
+    }
+
+    async fn send_frames(
+        &self,
+        span_ms: (u64, u64),
+        size: Size,
+        fps: f64,
+        sender: mpsc::Sender<Bytes>,
+    ) -> Result<(), JobError> {
+        self.0.animation_requests.lock().unwrap().push((Some(span_ms), size, fps));
+        for blue in 0..10 {
+            sender.send(frame(size, blue * 25)).await.map_err(JobError::internal)?;
+        }
+        Ok(())
+    }
+
     async fn tile_frames(&self, tile_times: &TileTimes, size: Size) -> Result<Vec<Bytes>, JobError> {
         self.0.tile_requests.lock().unwrap().push((*tile_times, size));
         Ok((0..tile_times.count()).map(|tile| frame(size, tile as u8)).collect())
@@ -150,6 +168,10 @@ impl FrameSource for FakeFrameSource {
         let header = Bytes::from_static(CLIP_HEADER);
         let plan = ClipPlan { header, ranges, total_bytes, start_ms, end_ms, has_audio };
         Ok(error.map_or(Ok(plan), Err))
+    }
+
+    async fn read_clip_audio(&self, _: ClipRequest) -> Result<Option<(ClipTrack, Bytes)>, JobError> {
+        Ok(None)
     }
 
     async fn read_clip(&self, plan: &ClipPlan) -> Result<Bytes, JobError> {

@@ -37,7 +37,7 @@ cargo xtask COMMAND
                         with -p only the tests of PACKAGE, after setting up what they need
   check                 the fast checks of `test`: import cycles, formatting, lints on both targets, documentation
   build [part…]         build edge, page and native (default: all three), if their inputs have changed
-  openapi               generate the API's OpenAPI document, docs/openapi.json, from the code
+  openapi               generate docs/openapi.json and docs/api.md from the code of the API
   bench WHAT [args]     set up, then benchmark engine, layer, edge, deliver or pictures against alternatives; prints
                         commands and tables; with --smoke, runs everything once with small inputs and prints no figures
   package [arch…]       build and package a release for x86_64, arm64 or (default) both
@@ -109,7 +109,7 @@ fn run_verb(arguments: &[String]) -> Result<ExitCode> {
         "package" => package::run(&Project::discover()?, rest),
         "openapi" => {
             reject_arguments(name, rest)?;
-            openapi::write_document(&Project::discover()?)
+            openapi::write_documents(&Project::discover()?)
         }
         "bench" => bench::run(&Project::discover()?, rest),
         "test" => test::run(&Project::discover()?, rest),

@@ -216,27 +216,44 @@ impl Parameter {
     #[expect(clippy::match_same_arms, reason = "each parameter has a row")]
     pub fn description(&self) -> Option<&'static str> {
         Some(match (self.kind, self.name) {
-            (VariantKind::Thumbnail, "time") => "The time, in seconds.",
-            (VariantKind::Thumbnail, "width") => "Width in pixels.",
-            (VariantKind::Thumbnail, "height") => "Height in pixels.",
-            (VariantKind::Thumbnail, "fit_mode") => "How the frame is fitted to width and height.",
+            (VariantKind::Thumbnail, "time") => "The time, in seconds; without it, that of the poster.",
+            (VariantKind::Thumbnail, "width") => {
+                "Width in pixels; without it, by the aspect ratio, or at most 640 if `height` is not set either."
+            }
+            (VariantKind::Thumbnail, "height") => "Height in pixels; without it, by the aspect ratio.",
+            (VariantKind::Thumbnail, "fit_mode") => {
+                "How the frame is fitted to width and height, if both are set: `preserve` fits it inside and never \
+                 enlarges it, `stretch` changes its aspect ratio, `crop` cuts equally on both sides, `smartcrop` cuts \
+                 where there is the least detail, `pad` adds black edges."
+            }
             (VariantKind::Thumbnail, "rotate") => "Degrees clockwise.",
             (VariantKind::Thumbnail, "flip_v") => "Flip vertically.",
             (VariantKind::Thumbnail, "flip_h") => "Flip horizontally.",
             (VariantKind::Thumbnail, "blur") => {
                 "Radius of a Gaussian blur in pixels of the image: its standard deviation, as in CSS."
             }
-            (VariantKind::Thumbnail, "quality") => "Quality of the encoder; not for PNG.",
-            (VariantKind::Thumbnail, "play") => "Draw a play button and the length of the video.",
+            (VariantKind::Thumbnail, "quality") => {
+                "Quality of the encoder: by default 81 for JPEG, 80 for WebP and 57 for AVIF; not for PNG."
+            }
+            (VariantKind::Thumbnail, "play") => {
+                "Draw a play button and the length of the video, for mail and other places that show only images."
+            }
             (VariantKind::Thumbnail, "dpr") => {
-                "Factor for width and height, for screens with more than one pixel per CSS pixel."
+                "Factor for width and height, or for the default width, for screens with more than one pixel per CSS \
+                 pixel."
             }
             (VariantKind::Animation, "start") => "Start of the clip, in seconds.",
-            (VariantKind::Animation, "end") => "End of the clip, in seconds: 0.25 to 10 after the start.",
-            (VariantKind::Animation, "width") => "Width in pixels.",
-            (VariantKind::Animation, "height") => "Height in pixels.",
+            (VariantKind::Animation, "end") => {
+                "End of the clip, in seconds: 0.25 to 10 after the start; 5 after it by default."
+            }
+            (VariantKind::Animation, "width") => {
+                "Width in pixels; without it, by the aspect ratio, or at most 320 if `height` is not set either."
+            }
+            (VariantKind::Animation, "height") => "Height in pixels; without it, by the aspect ratio.",
             (VariantKind::Animation, "fps") => "The maximum frame rate.",
-            (VariantKind::Animation, "max_bytes") => "The maximum size in bytes.",
+            (VariantKind::Animation, "max_bytes") => {
+                "The maximum size in bytes: quality is reduced first, then frames and dimensions."
+            }
             (VariantKind::Storyboard, "asset_start_time") => {
                 "Start of the part that is shown, in seconds. The times in the tables count from it."
             }
@@ -245,7 +262,9 @@ impl Parameter {
             (VariantKind::Storyboard, "interval") => {
                 "Seconds from one tile to the next, at least 0.1; not together with `tiles`."
             }
-            (VariantKind::Storyboard, "width") => "Width of one tile in pixels.",
+            (VariantKind::Storyboard, "width") => {
+                "Width of one tile in pixels; without it, the longer side is 192."
+            }
             (VariantKind::Clip, "start") => "Start of the clip, in seconds.",
             (VariantKind::Clip, "end") => {
                 "End of the clip, in seconds: 0.25 to 60 after the start; 10 after it by default."

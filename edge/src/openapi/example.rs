@@ -16,6 +16,7 @@ use crate::delivery::token_request;
 use crate::openapi::responses::{
     DeliveryTokensResponse, UploadLimits, UploadSchema, UppyUploadParameters, VideoSchema, VideoStatus,
 };
+use crate::page::{OembedRequest, VideoMeta};
 use crate::uploads::{
     UploadPolicy, UploadTokenRequest, build_upload_token, presign_upload, uppy_form_response,
 };
@@ -46,11 +47,29 @@ pub(super) fn deserialize<T: DeserializeOwned + Serialize>(tree: &Json) -> T {
 
 /// A path with values for its parameters.
 pub(super) fn path(template: &str) -> String {
-    template
-        .replace("{video}", &video_id().to_string())
-        .replace("{uploadId}", UPLOAD_ID)
-        .replace("{part}", "1")
-        .replace("{name}", "clip.mp4")
+    let fill = |segment: &str| match segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+        Some(name) => match path_value(name) {
+            Value::String(text) => text,
+            other => other.to_string(),
+        },
+        None => segment.to_owned(),
+    };
+    template.split('/').map(fill).collect::<Vec<_>>().join("/")
+}
+
+/// The value of a path parameter.
+///
+/// # Panics
+/// If no path has a parameter of this name.
+pub(super) fn path_value(name: &str) -> Value {
+    match name {
+        "video" => video_id().to_string().into(),
+        "uploadId" => UPLOAD_ID.into(),
+        "part" => 1.into(),
+        "name" => "clip.mp4".into(),
+        "token" => upload_token().1.into(),
+        other => panic!("no path has a parameter {other}"),
+    }
 }
 
 /// A deployment. The key pair is that of the AWS documentation.
@@ -187,6 +206,29 @@ fn ready_manifest() -> Manifest {
         timings: Timings::default(),
         reads: ReadStats::default(),
     }
+}
+
+/// The content of a ready video's `meta.json`.
+pub(super) fn meta() -> Value {
+    value(&ready_meta().to_json())
+}
+
+/// The response that embeds a ready video.
+pub(super) fn oembed() -> Value {
+    value(&OembedRequest::without_limits(video_id()).response(&ready_meta()))
+}
+
+/// The event stream of a video, with shortened data.
+pub(super) fn events() -> String {
+    let video = video_id();
+    let event = |id: u8, name: &str, state: &str| {
+        format!("id: {id}\nevent: {name}\ndata: {{\"id\":\"{video}\",\"state\":\"{state}\",…}}\n\n")
+    };
+    ["retry: 1000\n\n", &event(2, "uploaded", "processing"), &event(4, "ready", "ready")].concat()
+}
+
+fn ready_meta() -> VideoMeta {
+    VideoMeta::from_manifest(&ready_manifest(), &config().public_url, vec![320, 960, 1280])
 }
 
 /// The presigned PUT of a file.

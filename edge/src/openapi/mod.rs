@@ -2,12 +2,14 @@
 //!
 //! It is not part of the Worker: `cargo xtask openapi` writes it to `docs/openapi.json`, and the build of the page
 //! copies it beside the page, where it is served as `/api/openapi.json`. A route without a description fails a test.
+//! The same command writes the reference for people, `docs/api.md`, which is generated from the document.
 
 mod components;
 mod delivery;
 mod example;
 mod operation;
 mod problem;
+mod reference;
 pub mod requests;
 pub mod responses;
 mod shape;
@@ -97,8 +99,9 @@ pub fn document() -> Value {
         "tags": [
             { "name": videos::TAG, "description": "The caller's videos, from upload to deletion" },
             { "name": uppy::TAG, "description": "Uppy's Companion and `signRequest`, for unmodified Uppy v4, v5 and v6" },
-            { "name": sign_in::TAG, "description": "Browser sign-in at the OpenID provider" },
-            { "name": delivery::TAG, "description": "Images of videos, from the edge cache" },
+            { "name": sign_in::TAG, "description": "The caller, and browser sign-in at the OpenID provider" },
+            { "name": delivery::TAG, "description": "Images and pages of videos, from the edge cache" },
+            { "name": sign_in::DEPLOYMENT_TAG, "description": "The deployment itself" },
         ],
         "security": caller_security(),
         "paths": paths,
@@ -184,6 +187,16 @@ pub fn document_text() -> String {
         text.push('\n');
     }
     text
+}
+
+/// The reference for people, as Markdown. Operations with an upload token in the path are part of those without.
+///
+/// # Panics
+/// If two types with the same name differ.
+pub fn reference_text() -> String {
+    let mut operations = operations();
+    operations.retain(|operation| operation.security != SecurityRequirement::TokenHolder);
+    reference::render(&document(), &operations, &example::config().public_url)
 }
 
 /// Whether this line is the only member of an object, and a reference.

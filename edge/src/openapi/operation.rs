@@ -7,6 +7,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::example;
+
 /// Generates the schema of a type among the components of the document.
 pub(super) type SchemaFn = fn(&mut SchemaGenerator) -> Schema;
 
@@ -29,12 +31,18 @@ pub(super) struct ParameterSpec {
     pub(super) is_required: bool,
     pub(super) description: &'static str,
     pub(super) schema: Value,
+    /// A value that exists, for a request that works; `None` leaves the parameter out of the request example.
+    pub(super) example: Option<Value>,
 }
 
 impl ParameterSpec {
     fn to_json(&self) -> Value {
-        json!({ "name": self.name, "in": self.location, "required": self.is_required, "description": self.description,
-            "schema": self.schema })
+        let mut parameter = json!({ "name": self.name, "in": self.location, "required": self.is_required,
+            "description": self.description, "schema": self.schema });
+        if let Some(example) = &self.example {
+            parameter["example"] = example.clone();
+        }
+        parameter
     }
 }
 
@@ -133,7 +141,19 @@ impl Operation {
 
     /// Adds a path parameter.
     pub(super) fn path_parameter(self, name: &'static str, text: &'static str, schema: Value) -> Self {
-        self.add_parameter("path", name, true, text, schema)
+        self.add_parameter("path", name, true, text, schema).example(example::path_value(name))
+    }
+
+    /// Sets the example of the last parameter.
+    pub(super) fn example(mut self, value: Value) -> Self {
+        self.parameters.last_mut().expect("a parameter precedes its example").example = Some(value);
+        self
+    }
+
+    /// Sets the default of the last parameter.
+    pub(super) fn default_value(mut self, value: Value) -> Self {
+        self.parameters.last_mut().expect("a parameter precedes its default").schema["default"] = value;
+        self
     }
 
     /// Adds an optional query parameter.
@@ -171,7 +191,8 @@ impl Operation {
         description: &'static str,
         schema: Value,
     ) -> Self {
-        self.parameters.push(ParameterSpec { location, name, is_required, description, schema });
+        let example = None;
+        self.parameters.push(ParameterSpec { location, name, is_required, description, schema, example });
         self
     }
 
@@ -275,11 +296,19 @@ impl Operation {
         self.add_response(status, text, Some(content))
     }
 
+    /// Sets the example of the last response.
+    pub(super) fn response_example(mut self, example: Value) -> Self {
+        let response = self.responses.last_mut().expect("a response precedes its example");
+        response.contents.last_mut().expect("the response has content").example = Some(example);
+        self
+    }
+
     /// Adds a response of another media type.
     pub(super) fn binary_response(self, status: u16, text: &'static str, media_type: &'static str) -> Self {
         // OpenAPI 3.1 omits the schema for binary content; text has one. For an event stream, the schema would be that
         // of an event.
-        let is_text = media_type.starts_with("text/") && media_type != "text/event-stream";
+        let is_text = (media_type.starts_with("text/") && media_type != "text/event-stream")
+            || media_type == "application/vnd.apple.mpegurl";
         let schema = is_text.then(|| json!({ "type": "string" }));
         self.add_response(
             status,
@@ -342,9 +371,18 @@ impl Operation {
                 is_required: true,
                 description: text,
                 schema: json!({ "type": "string", "pattern": "^[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]+$" }),
+                example: Some(example::path_value("token")),
             },
         );
         operation
+    }
+
+    /// The status of the response to the request example: the first that is described.
+    ///
+    /// # Panics
+    /// If no response is described.
+    pub(super) fn example_status(&self) -> u16 {
+        self.responses.first().expect("an operation has a response").status
     }
 
     /// All problems of the operation.

@@ -134,6 +134,40 @@ fn document_is_up_to_date() {
 }
 
 #[test]
+fn reference_is_up_to_date() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/api.md");
+    let committed = fs::read_to_string(path).unwrap_or_default();
+    assert!(committed == reference_text(), "docs/api.md is outdated: run `cargo xtask openapi`");
+}
+
+/// Every link within the page leads to an id, and every link to another page to a file.
+#[test]
+fn reference_links_resolve() {
+    let text = reference_text();
+    let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/");
+    let problems = fs::read_to_string(format!("{docs}problems.md")).unwrap();
+    let headings = ["authentication", "errors", "operations", "schemas"];
+    let mut count = 0;
+    for link in text.split("](").skip(1) {
+        let link = link.split(')').next().unwrap();
+        let (file, id) = link.split_once('#').unwrap_or((link, ""));
+        let anchor = format!("<a id=\"{id}\"></a>");
+        match file {
+            "" => assert!(text.contains(&anchor) || headings.contains(&id), "{link}"),
+            "problems.md" => assert!(id.is_empty() || problems.contains(&anchor), "{link}"),
+            _ if file.starts_with("https://") => {}
+            _ => assert!(fs::exists(format!("{docs}{file}")).unwrap(), "{link}"),
+        }
+        count += 1;
+    }
+    assert!(count > 500, "{count} links");
+    for id in text.split("<a id=\"").skip(1) {
+        let anchor = format!("<a id=\"{}\"", id.split('"').next().unwrap());
+        assert_eq!(text.matches(&anchor).count(), 1, "{anchor}");
+    }
+}
+
+#[test]
 fn ids_are_unique_and_references_resolve() {
     let document = document();
     let mut ids = BTreeSet::new();

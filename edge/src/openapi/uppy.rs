@@ -25,6 +25,7 @@ fn upload_operation(method: &'static str, rest: &str, id: &str) -> Operation {
     Operation::new(method, &format!("/s3/multipart/{{uploadId}}{rest}"), id, TAG)
         .path_parameter("uploadId", "The upload id.", shape::pattern_string("^[!-~]{1,1024}$"))
         .required_query_parameter("key", "The key of the upload, unchanged.", shape::non_empty_string())
+        .example(example::key().into())
         .problems(&[Code::BadParameter, Code::ForbiddenKey, Code::NotFound])
 }
 
@@ -37,8 +38,10 @@ fn params() -> Operation {
              `metadata[size]` is used, for `size`.",
         )
         .required_query_parameter("filename", "The file's name.", shape::pattern_string(shape::NAME))
+        .example("clip.mp4".into())
         .query_parameter("size", "Its length in bytes. Required only for storage without POST forms.", shape::string())
         .query_parameter("type", "Its media type. If it is unknown, empty or absent, the type follows from the file extension.", shape::string())
+        .example("video/mp4".into())
         .traceparent_header()
         .json_response::<UppyUploadParameters>(200, "The form.", &example::form())
         .problems(&FILE_PROBLEMS)
@@ -52,7 +55,10 @@ fn create() -> Operation {
         bucket: config.bucket.name.clone(),
     };
     Operation::new("POST", "/s3/multipart", "createMultipart", TAG)
-        .describe("Create a multipart upload", "")
+        .describe(
+            "Create a multipart upload",
+            "The first request for a file that is uploaded in parts: then sign and send the parts, and complete the upload.",
+        )
         .traceparent_header()
         .json_body::<CreateMultipartRequest>(
             json!({ "filename": "clip.mp4", "type": "video/mp4", "metadata": { "name": "clip.mp4" } }),
@@ -107,6 +113,7 @@ fn batch() -> Operation {
             "1 to 100 part numbers, separated by commas.",
             shape::pattern_string("^[1-9][0-9]{0,3}(,[1-9][0-9]{0,3}){0,99}$"),
         )
+        .example("1".into())
         .query_parameter("size", PART_SIZE, shape::integer(1, limits::MAX_SINGLE_UPLOAD_BYTES))
         .json_response::<SignPartsResponse>(200, "The presigned URLs of the parts.", &signed)
         .problems(&[Code::TooLarge])

@@ -65,7 +65,7 @@ fn create() -> Operation {
             "type": "object",
             "required": ["file"],
             "properties": {
-                "external_id": { "type": "string", "description": "Your own id of the video; must precede the file." },
+                "external_id": { "type": "string", "description": "Your own id of the video; must precede the file.", "examples": ["order 7"] },
                 "metadata": { "type": "string", "description": "Your own fields as a JSON object of strings; must precede the file." },
                 "visibility": { "enum": ["public", "signed"], "description": "The visibility of the images; must precede the file." },
                 "file": { "type": "string", "contentMediaType": "video/*", "description": "The file, last." },
@@ -88,10 +88,10 @@ fn create() -> Operation {
         .problems(&[Code::Deleted])
 }
 
-fn with_file_body(operation: Operation) -> Operation {
+fn with_file_body(operation: Operation, summary: &'static str) -> Operation {
     operation
         .describe(
-            "Upload a video in one request",
+            summary,
             "The body is the file (`curl -T clip.mp4`), which streams through the Worker. Cloudflare accepts bodies of up \
              to 100 MB on its Free and Pro plans.",
         )
@@ -109,27 +109,30 @@ fn with_file_body(operation: Operation) -> Operation {
 }
 
 fn upload() -> Operation {
-    with_file_body(Operation::new("PUT", "/api/videos", "sendVideo", TAG).required_query_parameter(
-        "name",
-        "The file's name.",
-        shape::non_empty_string(),
-    ))
+    with_file_body(
+        Operation::new("PUT", "/api/videos", "sendVideo", TAG)
+            .required_query_parameter("name", "The file's name.", shape::non_empty_string())
+            .example("clip.mp4".into()),
+        "Upload a video in one request",
+    )
 }
 
 fn upload_named() -> Operation {
-    with_file_body(Operation::new("PUT", "/api/videos/{name}", "sendNamedVideo", TAG).path_parameter(
+    let operation = Operation::new("PUT", "/api/videos/{name}", "sendNamedVideo", TAG).path_parameter(
         "name",
         "The file's name, with its extension.",
         shape::pattern_string(r"^[^/]*\.[^/]*$"),
-    ))
-    .problems(&[Code::MethodNotAllowed])
+    );
+    with_file_body(operation, "Upload a video in one request, with its name in the path")
+        .problems(&[Code::MethodNotAllowed])
 }
 
 fn list() -> Operation {
     let page = ListVideosResponse { videos: vec![example::ready()], cursor: Some(example::video_id()) };
     Operation::new("GET", "/api/videos", "listVideos", TAG)
         .describe("List the caller's videos, newest first", "")
-        .query_parameter("limit", "Videos per page: 1 to 16, 12 by default.", shape::integer(1, 16))
+        .query_parameter("limit", "Videos per page.", shape::integer(1, 16))
+        .default_value(12.into())
         .query_parameter("cursor", "The `cursor` of the previous page.", shape::video_id())
         .json_response::<ListVideosResponse>(200, "A page of videos.", &page)
         .problems(&[Code::BadParameter])
@@ -156,6 +159,7 @@ fn watch() -> Operation {
         )
         .header_parameter("last-event-id", "The id of the last received event: no event is sent twice.", shape::string())
         .binary_response(200, "Events.", "text/event-stream")
+        .response_example(example::events().into())
         .empty_response(204, "The client has received the outcome: there are no more events.")
         .problems(&[Code::NotFound, Code::Deleted])
 }
@@ -220,7 +224,7 @@ fn list_uploads() -> Operation {
     Operation::new("GET", "/api/uploads", "listUploads", TAG)
         .describe(
             "List the caller's unfinished multipart uploads",
-            "To resume (list the parts, sign and send the rest, complete) or to cancel.",
+            "To resume one (list its parts, sign and send the rest, complete it) or to cancel it.",
         )
         .json_response::<ListUploadsResponse>(
             200,

@@ -4,6 +4,7 @@
 
 #[expect(unreachable_pub, reason = "the snippet is a function in the customer's code")]
 mod mint;
+mod reference;
 #[expect(unreachable_pub, reason = "the snippet is written for the reader's crate")]
 pub(crate) mod snippet;
 
