@@ -8,7 +8,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The caller, and the limits of its uploads */
+        /**
+         * The caller, and the limits of its uploads
+         * @description With an upload token, the limits are those of the token.
+         */
         get: operations["me"];
         put?: never;
         post?: never;
@@ -25,7 +28,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** This document */
+        /**
+         * OpenAPI document
+         * @description The OpenAPI 3.1 document of all operations. Pages of any origin can read it.
+         */
         get: operations["openapi"];
         put?: never;
         post?: never;
@@ -64,7 +70,7 @@ export interface paths {
         };
         /**
          * List the caller's unfinished multipart uploads
-         * @description To resume (list the parts, sign and send the rest, complete) or to cancel.
+         * @description To resume one (list its parts, sign and send the rest, complete it) or to cancel it.
          */
         get: operations["listUploads"];
         put?: never;
@@ -111,7 +117,7 @@ export interface paths {
         };
         get?: never;
         /**
-         * Upload a video in one request
+         * Upload a video in one request, with its name in the path
          * @description The body is the file (`curl -T clip.mp4`), which streams through the Worker. Cloudflare accepts bodies of up to 100 MB on its Free and Pro plans.
          */
         put: operations["sendNamedVideo"];
@@ -214,7 +220,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Callback of the provider */
+        /**
+         * Callback of the provider
+         * @description The provider redirects the browser here. Register this URL at the provider; no program needs to call it.
+         */
         get: operations["callback"];
         put?: never;
         post?: never;
@@ -313,7 +322,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Create a multipart upload */
+        /**
+         * Create a multipart upload
+         * @description The first request for a file that is uploaded in parts: then sign and send the parts, and complete the upload.
+         */
         post: operations["createMultipart"];
         delete?: never;
         options?: never;
@@ -449,7 +461,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The caller, and the limits of its uploads */
+        /**
+         * The caller, and the limits of its uploads
+         * @description With an upload token, the limits are those of the token.
+         */
         get: operations["meWithToken"];
         put?: never;
         post?: never;
@@ -494,7 +509,7 @@ export interface paths {
         };
         get?: never;
         /**
-         * Upload a video in one request
+         * Upload a video in one request, with its name in the path
          * @description The body is the file (`curl -T clip.mp4`), which streams through the Worker. Cloudflare accepts bodies of up to 100 MB on its Free and Pro plans.
          */
         put: operations["sendNamedVideoWithToken"];
@@ -554,7 +569,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Create a multipart upload */
+        /**
+         * Create a multipart upload
+         * @description The first request for a file that is uploaded in parts: then sign and send the parts, and complete the upload.
+         */
         post: operations["createMultipartWithToken"];
         delete?: never;
         options?: never;
@@ -732,7 +750,7 @@ export interface paths {
         };
         /**
          * Animation
-         * @description Without parameters, snippets of the whole video, up to 320 pixels wide; otherwise any clip of up to 10 s.
+         * @description Without parameters, snippets of the whole video, up to 320 pixels wide; with any, one part of up to 10 s. Without an extension, `Accept` selects WebP or GIF. The MP4 is H.264 without sound, for `<video muted autoplay loop playsinline>`.
          */
         get: operations["animatedGif"];
         put?: never;
@@ -752,7 +770,7 @@ export interface paths {
         };
         /**
          * Animation
-         * @description Without parameters, snippets of the whole video, up to 320 pixels wide; otherwise any clip of up to 10 s.
+         * @description Without parameters, snippets of the whole video, up to 320 pixels wide; with any, one part of up to 10 s. Without an extension, `Accept` selects WebP or GIF. The MP4 is H.264 without sound, for `<video muted autoplay loop playsinline>`.
          */
         get: operations["animatedMp4"];
         put?: never;
@@ -772,7 +790,7 @@ export interface paths {
         };
         /**
          * Animation
-         * @description Without parameters, snippets of the whole video, up to 320 pixels wide; otherwise any clip of up to 10 s.
+         * @description Without parameters, snippets of the whole video, up to 320 pixels wide; with any, one part of up to 10 s. Without an extension, `Accept` selects WebP or GIF. The MP4 is H.264 without sound, for `<video muted autoplay loop playsinline>`.
          */
         get: operations["animatedWebp"];
         put?: never;
@@ -792,7 +810,7 @@ export interface paths {
         };
         /**
          * Clip
-         * @description Up to 60 s of the video with its sound, by default the first 10 s: H.264 is copied without decoding, other codecs are encoded without sound, up to 10 s and 1280 pixels. At most 100000000 bytes.
+         * @description Up to 60 s of the video with its sound, by default the first 10 s: H.264 is copied without decoding, other codecs are encoded, up to 10 s and 1280 pixels. At most 100000000 bytes.
          */
         get: operations["clipMp4"];
         put?: never;
@@ -952,7 +970,7 @@ export interface paths {
         };
         /**
          * Thumbnail
-         * @description Without parameters, the poster: the best frame, up to 640 pixels wide. Without an extension, `Accept` selects the format. A PNG has at most 8294400 pixels (3840x2160), an AVIF 3686400 (2560x1440). An image that cannot be rendered is rejected for a day without another attempt, after a timeout for ten minutes.
+         * @description Without parameters, the poster: the best frame, up to 640 pixels wide; with any, another still image. Without an extension, `Accept` selects the format: WebP or JPEG, and AVIF if the deployment's `NEGOTIATE` includes it. A PNG has at most 8294400 pixels (3840x2160), an AVIF 3686400 (2560x1440). An image that cannot be rendered is rejected for a day without another attempt, after a timeout for ten minutes.
          */
         get: operations["thumbnailAvif"];
         put?: never;
@@ -972,7 +990,7 @@ export interface paths {
         };
         /**
          * Thumbnail
-         * @description Without parameters, the poster: the best frame, up to 640 pixels wide. Without an extension, `Accept` selects the format. A PNG has at most 8294400 pixels (3840x2160), an AVIF 3686400 (2560x1440). An image that cannot be rendered is rejected for a day without another attempt, after a timeout for ten minutes.
+         * @description Without parameters, the poster: the best frame, up to 640 pixels wide; with any, another still image. Without an extension, `Accept` selects the format: WebP or JPEG, and AVIF if the deployment's `NEGOTIATE` includes it. A PNG has at most 8294400 pixels (3840x2160), an AVIF 3686400 (2560x1440). An image that cannot be rendered is rejected for a day without another attempt, after a timeout for ten minutes.
          */
         get: operations["thumbnailJpg"];
         put?: never;
@@ -992,7 +1010,7 @@ export interface paths {
         };
         /**
          * Thumbnail
-         * @description Without parameters, the poster: the best frame, up to 640 pixels wide. Without an extension, `Accept` selects the format. A PNG has at most 8294400 pixels (3840x2160), an AVIF 3686400 (2560x1440). An image that cannot be rendered is rejected for a day without another attempt, after a timeout for ten minutes.
+         * @description Without parameters, the poster: the best frame, up to 640 pixels wide; with any, another still image. Without an extension, `Accept` selects the format: WebP or JPEG, and AVIF if the deployment's `NEGOTIATE` includes it. A PNG has at most 8294400 pixels (3840x2160), an AVIF 3686400 (2560x1440). An image that cannot be rendered is rejected for a day without another attempt, after a timeout for ten minutes.
          */
         get: operations["thumbnailPng"];
         put?: never;
@@ -1012,7 +1030,7 @@ export interface paths {
         };
         /**
          * Thumbnail
-         * @description Without parameters, the poster: the best frame, up to 640 pixels wide. Without an extension, `Accept` selects the format. A PNG has at most 8294400 pixels (3840x2160), an AVIF 3686400 (2560x1440). An image that cannot be rendered is rejected for a day without another attempt, after a timeout for ten minutes.
+         * @description Without parameters, the poster: the best frame, up to 640 pixels wide; with any, another still image. Without an extension, `Accept` selects the format: WebP or JPEG, and AVIF if the deployment's `NEGOTIATE` includes it. A PNG has at most 8294400 pixels (3840x2160), an AVIF 3686400 (2560x1440). An image that cannot be rendered is rejected for a day without another attempt, after a timeout for ten minutes.
          */
         get: operations["thumbnailWebp"];
         put?: never;
@@ -2612,6 +2630,17 @@ export interface components {
                 [name: string]: unknown;
             };
             content: {
+                /**
+                 * @example retry: 1000
+                 *
+                 *     id: 2
+                 *     event: uploaded
+                 *     data: {"id":"7ycj4janzzc5q20sbrc5pq0v35","state":"processing",…}
+                 *
+                 *     id: 4
+                 *     event: ready
+                 *     data: {"id":"7ycj4janzzc5q20sbrc5pq0v35","state":"ready",…}
+                 */
                 "text/event-stream": unknown;
             };
         };
@@ -2623,19 +2652,34 @@ export interface components {
         "header.last-event-id": string;
         /** @description `wait=30`: the response is sent when the outcome is known, after 30 s at the latest. */
         "header.prefer": string;
-        /** @description A range of the image. */
+        /** @description A range of the image, such as `bytes=0-999`. */
         "header.range": string;
         /** @description The trace of the upload, in the format of W3C Trace Context; it becomes the video's `trace_id`. A malformed value is ignored. */
         "header.traceparent": string;
-        /** @description The file's name, with its extension. */
+        /**
+         * @description The file's name, with its extension.
+         * @example clip.mp4
+         */
         "path.name": string;
-        /** @description The part number. */
+        /**
+         * @description The part number.
+         * @example 1
+         */
         "path.part": number;
-        /** @description The upload token. `GET /u/{token}/api/me` returns its limits, including the defaults. */
+        /**
+         * @description The upload token. `GET /u/{token}/api/me` returns its limits, including the defaults.
+         * @example eyJhbGciOiJIUzI1NiIsImtpZCI6IjIwMjYiLCJ0eXAiOiJKV1QifQ.eyJpc3MiOiJodHRwczovL2lkLmV4YW1wbGUuY29tIiwic3ViIjoiYWxpY2UiLCJhdWQiOiJodHRwczovL3ZpZGVvLmV4YW1wbGUuY29tL3UiLCJpYXQiOjE3NjcyMjU2MDAsImV4cCI6MTc2NzIyOTIwMCwianRpIjoiNzI2MTZlNjQ2ZjZkMmMyMDMxMzYyMDYyNzk3NDY1NzMiLCJtYXhfYnl0ZXMiOjEwMDAwMDAwMH0.F13Zo4LXuf9G2ZBjDXl1wmhRazDiPvZv7M1Sw5QfKsI
+         */
         "path.token": string;
-        /** @description The upload id. */
+        /**
+         * @description The upload id.
+         * @example VXBsb2FkIElEIGZvciBjbGlwLm1wNA
+         */
         "path.uploadId": string;
-        /** @description The video's id. */
+        /**
+         * @description The video's id.
+         * @example 7ycj4janzzc5q20sbrc5pq0v35
+         */
         "path.video": components["schemas"]["VideoId"];
         /** @description End of the part that is shown, in seconds. */
         "query.asset_end_time": number;
@@ -2643,47 +2687,62 @@ export interface components {
         "query.asset_start_time": number;
         /** @description Radius of a Gaussian blur in pixels of the image: its standard deviation, as in CSS. */
         "query.blur": number;
-        /** @description Factor for width and height, for screens with more than one pixel per CSS pixel. */
+        /** @description Factor for width and height, or for the default width, for screens with more than one pixel per CSS pixel. */
         "query.dpr": number;
-        /** @description End of the clip, in seconds: 0.25 to 10 after the start. */
+        /**
+         * @description End of the clip, in seconds: 0.25 to 10 after the start; 5 after it by default.
+         * @example 3.5
+         */
         "query.end": number;
         /** @description For a private video, with `kid` and `sig`: expiry of the link, in Unix seconds. */
         "query.expires": number;
-        /** @description The file's name. */
+        /**
+         * @description The file's name.
+         * @example clip.mp4
+         */
         "query.filename": string;
         /** @description How the frame is fitted to width and height. */
         "query.fit": "clip" | "scale" | "crop" | "fill";
-        /** @description How the frame is fitted to width and height. */
+        /** @description How the frame is fitted to width and height, if both are set: `preserve` fits it inside and never enlarges it, `stretch` changes its aspect ratio, `crop` cuts equally on both sides, `smartcrop` cuts where there is the least detail, `pad` adds black edges. */
         "query.fit_mode": "preserve" | "stretch" | "crop" | "smartcrop" | "pad";
         /** @description Flip horizontally. */
         "query.flip_h": "true" | "false";
         /** @description Flip vertically. */
         "query.flip_v": "true" | "false";
-        /** @description The format of the sheet in the table, `jpg` by default. Allowed beside `token`. */
+        /** @description The format of the sheet in the table. Allowed beside `token`. */
         "query.format": "jpg" | "webp";
         /** @description The maximum frame rate. */
         "query.fps": number;
-        /** @description Height in pixels. */
+        /** @description Height in pixels; without it, by the aspect ratio. */
         "query.height.animatedGif": number;
-        /** @description Height in pixels. */
+        /** @description Height in pixels; without it, by the aspect ratio. */
         "query.height.thumbnailAvif": number;
         /** @description Seconds from one tile to the next, at least 0.1; not together with `tiles`. */
         "query.interval": number;
-        /** @description The key of the upload, unchanged. */
+        /**
+         * @description The key of the upload, unchanged.
+         * @example uploads/DbjR_VPh_SzBBJs1MdQV1A/7ycj4janzzc5q20sbrc5pq0v35
+         */
         "query.key": string;
         /** @description The id of the key of `sig`. */
         "query.kid": string;
-        /** @description The maximum size in bytes. */
+        /** @description The maximum size in bytes: quality is reduced first, then frames and dimensions. */
         "query.max_bytes": number;
         /** @description The file's name, if the body is the file itself. */
         "query.name.createVideo": string;
-        /** @description The file's name. */
+        /**
+         * @description The file's name.
+         * @example clip.mp4
+         */
         "query.name.sendVideo": string;
-        /** @description 1 to 100 part numbers, separated by commas. */
+        /**
+         * @description 1 to 100 part numbers, separated by commas.
+         * @example 1
+         */
         "query.partNumbers": string;
-        /** @description Draw a play button and the length of the video. */
+        /** @description Draw a play button and the length of the video, for mail and other places that show only images. */
         "query.play": "true" | "false";
-        /** @description Quality of the encoder; not for PNG. */
+        /** @description Quality of the encoder: by default 81 for JPEG, 80 for WebP and 57 for AVIF; not for PNG. */
         "query.quality": number;
         /** @description Degrees clockwise. */
         "query.rotate": "90" | "180" | "270";
@@ -2693,25 +2752,46 @@ export interface components {
         "query.size.signParts": number;
         /** @description Its length in bytes. Required only for storage without POST forms. */
         "query.size.uppyParams": string;
-        /** @description Start of the clip, in seconds. */
+        /**
+         * @description Start of the clip, in seconds.
+         * @example 1
+         */
         "query.start": number;
-        /** @description The number of tiles; not together with `interval`. */
+        /**
+         * @description The number of tiles; not together with `interval`.
+         * @example 4
+         */
         "query.tiles": number;
-        /** @description The time, such as `1m2s`. */
+        /**
+         * @description The time, such as `1m2s`.
+         * @example 1s
+         */
         "query.time.streamAnimation": string;
-        /** @description The time, in seconds. */
+        /**
+         * @description The time, in seconds; without it, that of the poster.
+         * @example 1.5
+         */
         "query.time.thumbnailAvif": number;
         /** @description For a private video: a JWT in Mux's format, which contains the image parameters; then no other parameter. */
         "query.token": string;
-        /** @description Its media type. If it is unknown, empty or absent, the type follows from the file extension. */
+        /**
+         * @description Its media type. If it is unknown, empty or absent, the type follows from the file extension.
+         * @example video/mp4
+         */
         "query.type": string;
-        /** @description The revision in the URLs of the API: with it the image can be cached for a year. */
+        /** @description The revision in the URLs of the API: with it, the image is cached for a year. */
         "query.v": string;
-        /** @description Width in pixels. */
+        /**
+         * @description Width in pixels; without it, by the aspect ratio, or at most 320 if `height` is not set either.
+         * @example 480
+         */
         "query.width.animatedGif": number;
-        /** @description Width of one tile in pixels. */
+        /** @description Width of one tile in pixels; without it, the longer side is 192. */
         "query.width.storyboardJpg": number;
-        /** @description Width in pixels. */
+        /**
+         * @description Width in pixels; without it, by the aspect ratio, or at most 640 if `height` is not set either.
+         * @example 400
+         */
         "query.width.thumbnailAvif": number;
     };
     requestBodies: {
@@ -2756,7 +2836,10 @@ export interface components {
                  */
                 "application/json": components["schemas"]["CreateVideoRequest"];
                 "multipart/form-data": {
-                    /** @description Your own id of the video; must precede the file. */
+                    /**
+                     * @description Your own id of the video; must precede the file.
+                     * @example order 7
+                     */
                     external_id?: string;
                     /** @description The file, last. */
                     file: string;
@@ -2833,7 +2916,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description This document. */
+            /** @description The document. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2943,7 +3026,7 @@ export interface operations {
     listVideos: {
         parameters: {
             query?: {
-                /** @description Videos per page: 1 to 16, 12 by default. */
+                /** @description Videos per page. */
                 limit?: number;
                 /** @description The `cursor` of the previous page. */
                 cursor?: components["schemas"]["VideoId"];
@@ -3010,7 +3093,10 @@ export interface operations {
     sendVideo: {
         parameters: {
             query: {
-                /** @description The file's name. */
+                /**
+                 * @description The file's name.
+                 * @example clip.mp4
+                 */
                 name: components["parameters"]["query.name.sendVideo"];
             };
             header?: {
@@ -3137,7 +3223,10 @@ export interface operations {
                 traceparent?: components["parameters"]["header.traceparent"];
             };
             path: {
-                /** @description The file's name, with its extension. */
+                /**
+                 * @description The file's name, with its extension.
+                 * @example clip.mp4
+                 */
                 name: components["parameters"]["path.name"];
             };
             cookie?: never;
@@ -3166,7 +3255,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description The video's id. */
+                /**
+                 * @description The video's id.
+                 * @example 7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 video: components["parameters"]["path.video"];
             };
             cookie?: never;
@@ -3196,7 +3288,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description The video's id. */
+                /**
+                 * @description The video's id.
+                 * @example 7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 video: components["parameters"]["path.video"];
             };
             cookie?: never;
@@ -3244,7 +3339,10 @@ export interface operations {
                 "last-event-id"?: components["parameters"]["header.last-event-id"];
             };
             path: {
-                /** @description The video's id. */
+                /**
+                 * @description The video's id.
+                 * @example 7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 video: components["parameters"]["path.video"];
             };
             cookie?: never;
@@ -3272,7 +3370,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description The video's id. */
+                /**
+                 * @description The video's id.
+                 * @example 7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 video: components["parameters"]["path.video"];
             };
             cookie?: never;
@@ -3315,7 +3416,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description The video's id. */
+                /**
+                 * @description The video's id.
+                 * @example 7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 video: components["parameters"]["path.video"];
             };
             cookie?: never;
@@ -3349,7 +3453,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description The video's id. */
+                /**
+                 * @description The video's id.
+                 * @example 7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 video: components["parameters"]["path.video"];
             };
             cookie?: never;
@@ -3424,9 +3531,15 @@ export interface operations {
     callback: {
         parameters: {
             query?: {
-                /** @description The provider's code. */
+                /**
+                 * @description The provider's code.
+                 * @example SplxlOBeZQQYbYS6WxSbIA
+                 */
                 code?: string;
-                /** @description The state of the sign-in. */
+                /**
+                 * @description The state of the sign-in.
+                 * @example xcoVv98y2kd44vuqwye3kcq
+                 */
                 state?: string;
                 /** @description The provider's error code. */
                 error?: string;
@@ -3453,7 +3566,10 @@ export interface operations {
     login: {
         parameters: {
             query?: {
-                /** @description The path to return to. */
+                /**
+                 * @description The path to return to.
+                 * @example /7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 return_to?: string;
             };
             header?: never;
@@ -3547,7 +3663,10 @@ export interface operations {
     oembed: {
         parameters: {
             query: {
-                /** @description The URL of the video's page. */
+                /**
+                 * @description The URL of the video's page.
+                 * @example https://video.example.com/7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 url: string;
                 /** @description The maximum width of the frame, in pixels. */
                 maxwidth?: number;
@@ -3571,6 +3690,22 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "cache_age": 300,
+                     *       "height": 360,
+                     *       "html": "<iframe src=\"https://video.example.com/7ycj4janzzc5q20sbrc5pq0v35\" width=\"640\" height=\"360\" title=\"Video\" loading=\"lazy\" allow=\"fullscreen\" allowfullscreen frameborder=\"0\" style=\"border:0\"></iframe>",
+                     *       "provider_name": "Glimpse",
+                     *       "provider_url": "https://video.example.com",
+                     *       "thumbnail_height": 360,
+                     *       "thumbnail_url": "https://video.example.com/7ycj4janzzc5q20sbrc5pq0v35/thumbnail.jpg?v=5d41402a",
+                     *       "thumbnail_width": 640,
+                     *       "title": "Video",
+                     *       "type": "video",
+                     *       "version": "1.0",
+                     *       "width": 640
+                     *     }
+                     */
                     "application/json": Record<string, never>;
                 };
             };
@@ -3648,12 +3783,18 @@ export interface operations {
     listParts: {
         parameters: {
             query: {
-                /** @description The key of the upload, unchanged. */
+                /**
+                 * @description The key of the upload, unchanged.
+                 * @example uploads/DbjR_VPh_SzBBJs1MdQV1A/7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 key: components["parameters"]["query.key"];
             };
             header?: never;
             path: {
-                /** @description The upload id. */
+                /**
+                 * @description The upload id.
+                 * @example VXBsb2FkIElEIGZvciBjbGlwLm1wNA
+                 */
                 uploadId: components["parameters"]["path.uploadId"];
             };
             cookie?: never;
@@ -3673,12 +3814,18 @@ export interface operations {
     abortMultipart: {
         parameters: {
             query: {
-                /** @description The key of the upload, unchanged. */
+                /**
+                 * @description The key of the upload, unchanged.
+                 * @example uploads/DbjR_VPh_SzBBJs1MdQV1A/7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 key: components["parameters"]["query.key"];
             };
             header?: never;
             path: {
-                /** @description The upload id. */
+                /**
+                 * @description The upload id.
+                 * @example VXBsb2FkIElEIGZvciBjbGlwLm1wNA
+                 */
                 uploadId: components["parameters"]["path.uploadId"];
             };
             cookie?: never;
@@ -3698,16 +3845,25 @@ export interface operations {
     signParts: {
         parameters: {
             query: {
-                /** @description The key of the upload, unchanged. */
+                /**
+                 * @description The key of the upload, unchanged.
+                 * @example uploads/DbjR_VPh_SzBBJs1MdQV1A/7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 key: components["parameters"]["query.key"];
-                /** @description 1 to 100 part numbers, separated by commas. */
+                /**
+                 * @description 1 to 100 part numbers, separated by commas.
+                 * @example 1
+                 */
                 partNumbers: components["parameters"]["query.partNumbers"];
                 /** @description The part's length in bytes, if known: S3 then accepts no other. An upload token for files of at most 5 MiB requires it. */
                 size?: components["parameters"]["query.size.signParts"];
             };
             header?: never;
             path: {
-                /** @description The upload id. */
+                /**
+                 * @description The upload id.
+                 * @example VXBsb2FkIElEIGZvciBjbGlwLm1wNA
+                 */
                 uploadId: components["parameters"]["path.uploadId"];
             };
             cookie?: never;
@@ -3728,12 +3884,18 @@ export interface operations {
     completeMultipart: {
         parameters: {
             query: {
-                /** @description The key of the upload, unchanged. */
+                /**
+                 * @description The key of the upload, unchanged.
+                 * @example uploads/DbjR_VPh_SzBBJs1MdQV1A/7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 key: components["parameters"]["query.key"];
             };
             header?: never;
             path: {
-                /** @description The upload id. */
+                /**
+                 * @description The upload id.
+                 * @example VXBsb2FkIElEIGZvciBjbGlwLm1wNA
+                 */
                 uploadId: components["parameters"]["path.uploadId"];
             };
             cookie?: never;
@@ -3803,16 +3965,25 @@ export interface operations {
     signPart: {
         parameters: {
             query: {
-                /** @description The key of the upload, unchanged. */
+                /**
+                 * @description The key of the upload, unchanged.
+                 * @example uploads/DbjR_VPh_SzBBJs1MdQV1A/7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 key: components["parameters"]["query.key"];
                 /** @description The part's length in bytes, if known: S3 then accepts no other. An upload token for files of at most 5 MiB requires it. */
                 size?: components["parameters"]["query.size.signParts"];
             };
             header?: never;
             path: {
-                /** @description The upload id. */
+                /**
+                 * @description The upload id.
+                 * @example VXBsb2FkIElEIGZvciBjbGlwLm1wNA
+                 */
                 uploadId: components["parameters"]["path.uploadId"];
-                /** @description The part number. */
+                /**
+                 * @description The part number.
+                 * @example 1
+                 */
                 part: components["parameters"]["path.part"];
             };
             cookie?: never;
@@ -3833,11 +4004,17 @@ export interface operations {
     uppyParams: {
         parameters: {
             query: {
-                /** @description The file's name. */
+                /**
+                 * @description The file's name.
+                 * @example clip.mp4
+                 */
                 filename: components["parameters"]["query.filename"];
                 /** @description Its length in bytes. Required only for storage without POST forms. */
                 size?: components["parameters"]["query.size.uppyParams"];
-                /** @description Its media type. If it is unknown, empty or absent, the type follows from the file extension. */
+                /**
+                 * @description Its media type. If it is unknown, empty or absent, the type follows from the file extension.
+                 * @example video/mp4
+                 */
                 type?: components["parameters"]["query.type"];
             };
             header?: {
@@ -3912,7 +4089,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description The upload token. `GET /u/{token}/api/me` returns its limits, including the defaults. */
+                /**
+                 * @description The upload token. `GET /u/{token}/api/me` returns its limits, including the defaults.
+                 * @example eyJhbGciOiJIUzI1NiIsImtpZCI6IjIwMjYiLCJ0eXAiOiJKV1QifQ.eyJpc3MiOiJodHRwczovL2lkLmV4YW1wbGUuY29tIiwic3ViIjoiYWxpY2UiLCJhdWQiOiJodHRwczovL3ZpZGVvLmV4YW1wbGUuY29tL3UiLCJpYXQiOjE3NjcyMjU2MDAsImV4cCI6MTc2NzIyOTIwMCwianRpIjoiNzI2MTZlNjQ2ZjZkMmMyMDMxMzYyMDYyNzk3NDY1NzMiLCJtYXhfYnl0ZXMiOjEwMDAwMDAwMH0.F13Zo4LXuf9G2ZBjDXl1wmhRazDiPvZv7M1Sw5QfKsI
+                 */
                 token: components["parameters"]["path.token"];
             };
             cookie?: never;
@@ -3929,7 +4109,10 @@ export interface operations {
     sendVideoWithToken: {
         parameters: {
             query: {
-                /** @description The file's name. */
+                /**
+                 * @description The file's name.
+                 * @example clip.mp4
+                 */
                 name: components["parameters"]["query.name.sendVideo"];
             };
             header?: {
@@ -3939,7 +4122,10 @@ export interface operations {
                 traceparent?: components["parameters"]["header.traceparent"];
             };
             path: {
-                /** @description The upload token. `GET /u/{token}/api/me` returns its limits, including the defaults. */
+                /**
+                 * @description The upload token. `GET /u/{token}/api/me` returns its limits, including the defaults.
+                 * @example eyJhbGciOiJIUzI1NiIsImtpZCI6IjIwMjYiLCJ0eXAiOiJKV1QifQ.eyJpc3MiOiJodHRwczovL2lkLmV4YW1wbGUuY29tIiwic3ViIjoiYWxpY2UiLCJhdWQiOiJodHRwczovL3ZpZGVvLmV4YW1wbGUuY29tL3UiLCJpYXQiOjE3NjcyMjU2MDAsImV4cCI6MTc2NzIyOTIwMCwianRpIjoiNzI2MTZlNjQ2ZjZkMmMyMDMxMzYyMDYyNzk3NDY1NzMiLCJtYXhfYnl0ZXMiOjEwMDAwMDAwMH0.F13Zo4LXuf9G2ZBjDXl1wmhRazDiPvZv7M1Sw5QfKsI
+                 */
                 token: components["parameters"]["path.token"];
             };
             cookie?: never;
@@ -3975,7 +4161,10 @@ export interface operations {
                 traceparent?: components["parameters"]["header.traceparent"];
             };
             path: {
-                /** @description The upload token. `GET /u/{token}/api/me` returns its limits, including the defaults. */
+                /**
+                 * @description The upload token. `GET /u/{token}/api/me` returns its limits, including the defaults.
+                 * @example eyJhbGciOiJIUzI1NiIsImtpZCI6IjIwMjYiLCJ0eXAiOiJKV1QifQ.eyJpc3MiOiJodHRwczovL2lkLmV4YW1wbGUuY29tIiwic3ViIjoiYWxpY2UiLCJhdWQiOiJodHRwczovL3ZpZGVvLmV4YW1wbGUuY29tL3UiLCJpYXQiOjE3NjcyMjU2MDAsImV4cCI6MTc2NzIyOTIwMCwianRpIjoiNzI2MTZlNjQ2ZjZkMmMyMDMxMzYyMDYyNzk3NDY1NzMiLCJtYXhfYnl0ZXMiOjEwMDAwMDAwMH0.F13Zo4LXuf9G2ZBjDXl1wmhRazDiPvZv7M1Sw5QfKsI
+                 */
                 token: components["parameters"]["path.token"];
             };
             cookie?: never;
@@ -4038,9 +4227,15 @@ export interface operations {
                 traceparent?: components["parameters"]["header.traceparent"];
             };
             path: {
-                /** @description The upload token. `GET /u/{token}/api/me` returns its limits, including the defaults. */
+                /**
+                 * @description The upload token. `GET /u/{token}/api/me` returns its limits, including the defaults.
+                 * @example eyJhbGciOiJIUzI1NiIsImtpZCI6IjIwMjYiLCJ0eXAiOiJKV1QifQ.eyJpc3MiOiJodHRwczovL2lkLmV4YW1wbGUuY29tIiwic3ViIjoiYWxpY2UiLCJhdWQiOiJodHRwczovL3ZpZGVvLmV4YW1wbGUuY29tL3UiLCJpYXQiOjE3NjcyMjU2MDAsImV4cCI6MTc2NzIyOTIwMCwianRpIjoiNzI2MTZlNjQ2ZjZkMmMyMDMxMzYyMDYyNzk3NDY1NzMiLCJtYXhfYnl0ZXMiOjEwMDAwMDAwMH0.F13Zo4LXuf9G2ZBjDXl1wmhRazDiPvZv7M1Sw5QfKsI
+                 */
                 token: components["parameters"]["path.token"];
-                /** @description The file's name, with its extension. */
+                /**
+                 * @description The file's name, with its extension.
+                 * @example clip.mp4
+                 */
                 name: components["parameters"]["path.name"];
             };
             cookie?: never;
@@ -4069,9 +4264,15 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description The upload token. `GET /u/{token}/api/me` returns its limits, including the defaults. */
+                /**
+                 * @description The upload token. `GET /u/{token}/api/me` returns its limits, including the defaults.
+                 * @example eyJhbGciOiJIUzI1NiIsImtpZCI6IjIwMjYiLCJ0eXAiOiJKV1QifQ.eyJpc3MiOiJodHRwczovL2lkLmV4YW1wbGUuY29tIiwic3ViIjoiYWxpY2UiLCJhdWQiOiJodHRwczovL3ZpZGVvLmV4YW1wbGUuY29tL3UiLCJpYXQiOjE3NjcyMjU2MDAsImV4cCI6MTc2NzIyOTIwMCwianRpIjoiNzI2MTZlNjQ2ZjZkMmMyMDMxMzYyMDYyNzk3NDY1NzMiLCJtYXhfYnl0ZXMiOjEwMDAwMDAwMH0.F13Zo4LXuf9G2ZBjDXl1wmhRazDiPvZv7M1Sw5QfKsI
+                 */
                 token: components["parameters"]["path.token"];
-                /** @description The video's id. */
+                /**
+                 * @description The video's id.
+                 * @example 7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 video: components["parameters"]["path.video"];
             };
             cookie?: never;
@@ -4111,9 +4312,15 @@ export interface operations {
                 "last-event-id"?: components["parameters"]["header.last-event-id"];
             };
             path: {
-                /** @description The upload token. `GET /u/{token}/api/me` returns its limits, including the defaults. */
+                /**
+                 * @description The upload token. `GET /u/{token}/api/me` returns its limits, including the defaults.
+                 * @example eyJhbGciOiJIUzI1NiIsImtpZCI6IjIwMjYiLCJ0eXAiOiJKV1QifQ.eyJpc3MiOiJodHRwczovL2lkLmV4YW1wbGUuY29tIiwic3ViIjoiYWxpY2UiLCJhdWQiOiJodHRwczovL3ZpZGVvLmV4YW1wbGUuY29tL3UiLCJpYXQiOjE3NjcyMjU2MDAsImV4cCI6MTc2NzIyOTIwMCwianRpIjoiNzI2MTZlNjQ2ZjZkMmMyMDMxMzYyMDYyNzk3NDY1NzMiLCJtYXhfYnl0ZXMiOjEwMDAwMDAwMH0.F13Zo4LXuf9G2ZBjDXl1wmhRazDiPvZv7M1Sw5QfKsI
+                 */
                 token: components["parameters"]["path.token"];
-                /** @description The video's id. */
+                /**
+                 * @description The video's id.
+                 * @example 7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 video: components["parameters"]["path.video"];
             };
             cookie?: never;
@@ -4144,7 +4351,10 @@ export interface operations {
                 traceparent?: components["parameters"]["header.traceparent"];
             };
             path: {
-                /** @description The upload token. `GET /u/{token}/api/me` returns its limits, including the defaults. */
+                /**
+                 * @description The upload token. `GET /u/{token}/api/me` returns its limits, including the defaults.
+                 * @example eyJhbGciOiJIUzI1NiIsImtpZCI6IjIwMjYiLCJ0eXAiOiJKV1QifQ.eyJpc3MiOiJodHRwczovL2lkLmV4YW1wbGUuY29tIiwic3ViIjoiYWxpY2UiLCJhdWQiOiJodHRwczovL3ZpZGVvLmV4YW1wbGUuY29tL3UiLCJpYXQiOjE3NjcyMjU2MDAsImV4cCI6MTc2NzIyOTIwMCwianRpIjoiNzI2MTZlNjQ2ZjZkMmMyMDMxMzYyMDYyNzk3NDY1NzMiLCJtYXhfYnl0ZXMiOjEwMDAwMDAwMH0.F13Zo4LXuf9G2ZBjDXl1wmhRazDiPvZv7M1Sw5QfKsI
+                 */
                 token: components["parameters"]["path.token"];
             };
             cookie?: never;
@@ -4167,14 +4377,23 @@ export interface operations {
     listPartsWithToken: {
         parameters: {
             query: {
-                /** @description The key of the upload, unchanged. */
+                /**
+                 * @description The key of the upload, unchanged.
+                 * @example uploads/DbjR_VPh_SzBBJs1MdQV1A/7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 key: components["parameters"]["query.key"];
             };
             header?: never;
             path: {
-                /** @description The upload token. `GET /u/{token}/api/me` returns its limits, including the defaults. */
+                /**
+                 * @description The upload token. `GET /u/{token}/api/me` returns its limits, including the defaults.
+                 * @example eyJhbGciOiJIUzI1NiIsImtpZCI6IjIwMjYiLCJ0eXAiOiJKV1QifQ.eyJpc3MiOiJodHRwczovL2lkLmV4YW1wbGUuY29tIiwic3ViIjoiYWxpY2UiLCJhdWQiOiJodHRwczovL3ZpZGVvLmV4YW1wbGUuY29tL3UiLCJpYXQiOjE3NjcyMjU2MDAsImV4cCI6MTc2NzIyOTIwMCwianRpIjoiNzI2MTZlNjQ2ZjZkMmMyMDMxMzYyMDYyNzk3NDY1NzMiLCJtYXhfYnl0ZXMiOjEwMDAwMDAwMH0.F13Zo4LXuf9G2ZBjDXl1wmhRazDiPvZv7M1Sw5QfKsI
+                 */
                 token: components["parameters"]["path.token"];
-                /** @description The upload id. */
+                /**
+                 * @description The upload id.
+                 * @example VXBsb2FkIElEIGZvciBjbGlwLm1wNA
+                 */
                 uploadId: components["parameters"]["path.uploadId"];
             };
             cookie?: never;
@@ -4194,14 +4413,23 @@ export interface operations {
     abortMultipartWithToken: {
         parameters: {
             query: {
-                /** @description The key of the upload, unchanged. */
+                /**
+                 * @description The key of the upload, unchanged.
+                 * @example uploads/DbjR_VPh_SzBBJs1MdQV1A/7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 key: components["parameters"]["query.key"];
             };
             header?: never;
             path: {
-                /** @description The upload token. `GET /u/{token}/api/me` returns its limits, including the defaults. */
+                /**
+                 * @description The upload token. `GET /u/{token}/api/me` returns its limits, including the defaults.
+                 * @example eyJhbGciOiJIUzI1NiIsImtpZCI6IjIwMjYiLCJ0eXAiOiJKV1QifQ.eyJpc3MiOiJodHRwczovL2lkLmV4YW1wbGUuY29tIiwic3ViIjoiYWxpY2UiLCJhdWQiOiJodHRwczovL3ZpZGVvLmV4YW1wbGUuY29tL3UiLCJpYXQiOjE3NjcyMjU2MDAsImV4cCI6MTc2NzIyOTIwMCwianRpIjoiNzI2MTZlNjQ2ZjZkMmMyMDMxMzYyMDYyNzk3NDY1NzMiLCJtYXhfYnl0ZXMiOjEwMDAwMDAwMH0.F13Zo4LXuf9G2ZBjDXl1wmhRazDiPvZv7M1Sw5QfKsI
+                 */
                 token: components["parameters"]["path.token"];
-                /** @description The upload id. */
+                /**
+                 * @description The upload id.
+                 * @example VXBsb2FkIElEIGZvciBjbGlwLm1wNA
+                 */
                 uploadId: components["parameters"]["path.uploadId"];
             };
             cookie?: never;
@@ -4221,18 +4449,30 @@ export interface operations {
     signPartsWithToken: {
         parameters: {
             query: {
-                /** @description The key of the upload, unchanged. */
+                /**
+                 * @description The key of the upload, unchanged.
+                 * @example uploads/DbjR_VPh_SzBBJs1MdQV1A/7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 key: components["parameters"]["query.key"];
-                /** @description 1 to 100 part numbers, separated by commas. */
+                /**
+                 * @description 1 to 100 part numbers, separated by commas.
+                 * @example 1
+                 */
                 partNumbers: components["parameters"]["query.partNumbers"];
                 /** @description The part's length in bytes, if known: S3 then accepts no other. An upload token for files of at most 5 MiB requires it. */
                 size?: components["parameters"]["query.size.signParts"];
             };
             header?: never;
             path: {
-                /** @description The upload token. `GET /u/{token}/api/me` returns its limits, including the defaults. */
+                /**
+                 * @description The upload token. `GET /u/{token}/api/me` returns its limits, including the defaults.
+                 * @example eyJhbGciOiJIUzI1NiIsImtpZCI6IjIwMjYiLCJ0eXAiOiJKV1QifQ.eyJpc3MiOiJodHRwczovL2lkLmV4YW1wbGUuY29tIiwic3ViIjoiYWxpY2UiLCJhdWQiOiJodHRwczovL3ZpZGVvLmV4YW1wbGUuY29tL3UiLCJpYXQiOjE3NjcyMjU2MDAsImV4cCI6MTc2NzIyOTIwMCwianRpIjoiNzI2MTZlNjQ2ZjZkMmMyMDMxMzYyMDYyNzk3NDY1NzMiLCJtYXhfYnl0ZXMiOjEwMDAwMDAwMH0.F13Zo4LXuf9G2ZBjDXl1wmhRazDiPvZv7M1Sw5QfKsI
+                 */
                 token: components["parameters"]["path.token"];
-                /** @description The upload id. */
+                /**
+                 * @description The upload id.
+                 * @example VXBsb2FkIElEIGZvciBjbGlwLm1wNA
+                 */
                 uploadId: components["parameters"]["path.uploadId"];
             };
             cookie?: never;
@@ -4253,14 +4493,23 @@ export interface operations {
     completeMultipartWithToken: {
         parameters: {
             query: {
-                /** @description The key of the upload, unchanged. */
+                /**
+                 * @description The key of the upload, unchanged.
+                 * @example uploads/DbjR_VPh_SzBBJs1MdQV1A/7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 key: components["parameters"]["query.key"];
             };
             header?: never;
             path: {
-                /** @description The upload token. `GET /u/{token}/api/me` returns its limits, including the defaults. */
+                /**
+                 * @description The upload token. `GET /u/{token}/api/me` returns its limits, including the defaults.
+                 * @example eyJhbGciOiJIUzI1NiIsImtpZCI6IjIwMjYiLCJ0eXAiOiJKV1QifQ.eyJpc3MiOiJodHRwczovL2lkLmV4YW1wbGUuY29tIiwic3ViIjoiYWxpY2UiLCJhdWQiOiJodHRwczovL3ZpZGVvLmV4YW1wbGUuY29tL3UiLCJpYXQiOjE3NjcyMjU2MDAsImV4cCI6MTc2NzIyOTIwMCwianRpIjoiNzI2MTZlNjQ2ZjZkMmMyMDMxMzYyMDYyNzk3NDY1NzMiLCJtYXhfYnl0ZXMiOjEwMDAwMDAwMH0.F13Zo4LXuf9G2ZBjDXl1wmhRazDiPvZv7M1Sw5QfKsI
+                 */
                 token: components["parameters"]["path.token"];
-                /** @description The upload id. */
+                /**
+                 * @description The upload id.
+                 * @example VXBsb2FkIElEIGZvciBjbGlwLm1wNA
+                 */
                 uploadId: components["parameters"]["path.uploadId"];
             };
             cookie?: never;
@@ -4305,18 +4554,30 @@ export interface operations {
     signPartWithToken: {
         parameters: {
             query: {
-                /** @description The key of the upload, unchanged. */
+                /**
+                 * @description The key of the upload, unchanged.
+                 * @example uploads/DbjR_VPh_SzBBJs1MdQV1A/7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 key: components["parameters"]["query.key"];
                 /** @description The part's length in bytes, if known: S3 then accepts no other. An upload token for files of at most 5 MiB requires it. */
                 size?: components["parameters"]["query.size.signParts"];
             };
             header?: never;
             path: {
-                /** @description The upload token. `GET /u/{token}/api/me` returns its limits, including the defaults. */
+                /**
+                 * @description The upload token. `GET /u/{token}/api/me` returns its limits, including the defaults.
+                 * @example eyJhbGciOiJIUzI1NiIsImtpZCI6IjIwMjYiLCJ0eXAiOiJKV1QifQ.eyJpc3MiOiJodHRwczovL2lkLmV4YW1wbGUuY29tIiwic3ViIjoiYWxpY2UiLCJhdWQiOiJodHRwczovL3ZpZGVvLmV4YW1wbGUuY29tL3UiLCJpYXQiOjE3NjcyMjU2MDAsImV4cCI6MTc2NzIyOTIwMCwianRpIjoiNzI2MTZlNjQ2ZjZkMmMyMDMxMzYyMDYyNzk3NDY1NzMiLCJtYXhfYnl0ZXMiOjEwMDAwMDAwMH0.F13Zo4LXuf9G2ZBjDXl1wmhRazDiPvZv7M1Sw5QfKsI
+                 */
                 token: components["parameters"]["path.token"];
-                /** @description The upload id. */
+                /**
+                 * @description The upload id.
+                 * @example VXBsb2FkIElEIGZvciBjbGlwLm1wNA
+                 */
                 uploadId: components["parameters"]["path.uploadId"];
-                /** @description The part number. */
+                /**
+                 * @description The part number.
+                 * @example 1
+                 */
                 part: components["parameters"]["path.part"];
             };
             cookie?: never;
@@ -4337,11 +4598,17 @@ export interface operations {
     uppyParamsWithToken: {
         parameters: {
             query: {
-                /** @description The file's name. */
+                /**
+                 * @description The file's name.
+                 * @example clip.mp4
+                 */
                 filename: components["parameters"]["query.filename"];
                 /** @description Its length in bytes. Required only for storage without POST forms. */
                 size?: components["parameters"]["query.size.uppyParams"];
-                /** @description Its media type. If it is unknown, empty or absent, the type follows from the file extension. */
+                /**
+                 * @description Its media type. If it is unknown, empty or absent, the type follows from the file extension.
+                 * @example video/mp4
+                 */
                 type?: components["parameters"]["query.type"];
             };
             header?: {
@@ -4349,7 +4616,10 @@ export interface operations {
                 traceparent?: components["parameters"]["header.traceparent"];
             };
             path: {
-                /** @description The upload token. `GET /u/{token}/api/me` returns its limits, including the defaults. */
+                /**
+                 * @description The upload token. `GET /u/{token}/api/me` returns its limits, including the defaults.
+                 * @example eyJhbGciOiJIUzI1NiIsImtpZCI6IjIwMjYiLCJ0eXAiOiJKV1QifQ.eyJpc3MiOiJodHRwczovL2lkLmV4YW1wbGUuY29tIiwic3ViIjoiYWxpY2UiLCJhdWQiOiJodHRwczovL3ZpZGVvLmV4YW1wbGUuY29tL3UiLCJpYXQiOjE3NjcyMjU2MDAsImV4cCI6MTc2NzIyOTIwMCwianRpIjoiNzI2MTZlNjQ2ZjZkMmMyMDMxMzYyMDYyNzk3NDY1NzMiLCJtYXhfYnl0ZXMiOjEwMDAwMDAwMH0.F13Zo4LXuf9G2ZBjDXl1wmhRazDiPvZv7M1Sw5QfKsI
+                 */
                 token: components["parameters"]["path.token"];
             };
             cookie?: never;
@@ -4377,7 +4647,10 @@ export interface operations {
                 traceparent?: components["parameters"]["header.traceparent"];
             };
             path: {
-                /** @description The upload token. `GET /u/{token}/api/me` returns its limits, including the defaults. */
+                /**
+                 * @description The upload token. `GET /u/{token}/api/me` returns its limits, including the defaults.
+                 * @example eyJhbGciOiJIUzI1NiIsImtpZCI6IjIwMjYiLCJ0eXAiOiJKV1QifQ.eyJpc3MiOiJodHRwczovL2lkLmV4YW1wbGUuY29tIiwic3ViIjoiYWxpY2UiLCJhdWQiOiJodHRwczovL3ZpZGVvLmV4YW1wbGUuY29tL3UiLCJpYXQiOjE3NjcyMjU2MDAsImV4cCI6MTc2NzIyOTIwMCwianRpIjoiNzI2MTZlNjQ2ZjZkMmMyMDMxMzYyMDYyNzk3NDY1NzMiLCJtYXhfYnl0ZXMiOjEwMDAwMDAwMH0.F13Zo4LXuf9G2ZBjDXl1wmhRazDiPvZv7M1Sw5QfKsI
+                 */
                 token: components["parameters"]["path.token"];
             };
             cookie?: never;
@@ -4423,7 +4696,10 @@ export interface operations {
                 "if-none-match"?: components["parameters"]["header.if-none-match"];
             };
             path: {
-                /** @description The video's id. */
+                /**
+                 * @description The video's id.
+                 * @example 7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 video: components["parameters"]["path.video"];
             };
             cookie?: never;
@@ -4588,7 +4864,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description The video's id. */
+                /**
+                 * @description The video's id.
+                 * @example 7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 video: components["parameters"]["path.video"];
             };
             cookie?: never;
@@ -4619,29 +4898,41 @@ export interface operations {
                 kid?: components["parameters"]["query.kid"];
                 /** @description The HMAC-SHA256 of path and parameters. */
                 sig?: components["parameters"]["query.sig"];
-                /** @description The revision in the URLs of the API: with it the image can be cached for a year. */
+                /** @description The revision in the URLs of the API: with it, the image is cached for a year. */
                 v?: components["parameters"]["query.v"];
-                /** @description Start of the clip, in seconds. */
+                /**
+                 * @description Start of the clip, in seconds.
+                 * @example 1
+                 */
                 start?: components["parameters"]["query.start"];
-                /** @description End of the clip, in seconds: 0.25 to 10 after the start. */
+                /**
+                 * @description End of the clip, in seconds: 0.25 to 10 after the start; 5 after it by default.
+                 * @example 3.5
+                 */
                 end?: components["parameters"]["query.end"];
-                /** @description Width in pixels. */
+                /**
+                 * @description Width in pixels; without it, by the aspect ratio, or at most 320 if `height` is not set either.
+                 * @example 480
+                 */
                 width?: components["parameters"]["query.width.animatedGif"];
-                /** @description Height in pixels. */
+                /** @description Height in pixels; without it, by the aspect ratio. */
                 height?: components["parameters"]["query.height.animatedGif"];
                 /** @description The maximum frame rate. */
                 fps?: components["parameters"]["query.fps"];
-                /** @description The maximum size in bytes. */
+                /** @description The maximum size in bytes: quality is reduced first, then frames and dimensions. */
                 max_bytes?: components["parameters"]["query.max_bytes"];
             };
             header?: {
                 /** @description The ETag of the client's copy. */
                 "if-none-match"?: components["parameters"]["header.if-none-match"];
-                /** @description A range of the image. */
+                /** @description A range of the image, such as `bytes=0-999`. */
                 range?: components["parameters"]["header.range"];
             };
             path: {
-                /** @description The video's id. */
+                /**
+                 * @description The video's id.
+                 * @example 7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 video: components["parameters"]["path.video"];
             };
             cookie?: never;
@@ -4682,29 +4973,41 @@ export interface operations {
                 kid?: components["parameters"]["query.kid"];
                 /** @description The HMAC-SHA256 of path and parameters. */
                 sig?: components["parameters"]["query.sig"];
-                /** @description The revision in the URLs of the API: with it the image can be cached for a year. */
+                /** @description The revision in the URLs of the API: with it, the image is cached for a year. */
                 v?: components["parameters"]["query.v"];
-                /** @description Start of the clip, in seconds. */
+                /**
+                 * @description Start of the clip, in seconds.
+                 * @example 1
+                 */
                 start?: components["parameters"]["query.start"];
-                /** @description End of the clip, in seconds: 0.25 to 10 after the start. */
+                /**
+                 * @description End of the clip, in seconds: 0.25 to 10 after the start; 5 after it by default.
+                 * @example 3.5
+                 */
                 end?: components["parameters"]["query.end"];
-                /** @description Width in pixels. */
+                /**
+                 * @description Width in pixels; without it, by the aspect ratio, or at most 320 if `height` is not set either.
+                 * @example 480
+                 */
                 width?: components["parameters"]["query.width.animatedGif"];
-                /** @description Height in pixels. */
+                /** @description Height in pixels; without it, by the aspect ratio. */
                 height?: components["parameters"]["query.height.animatedGif"];
                 /** @description The maximum frame rate. */
                 fps?: components["parameters"]["query.fps"];
-                /** @description The maximum size in bytes. */
+                /** @description The maximum size in bytes: quality is reduced first, then frames and dimensions. */
                 max_bytes?: components["parameters"]["query.max_bytes"];
             };
             header?: {
                 /** @description The ETag of the client's copy. */
                 "if-none-match"?: components["parameters"]["header.if-none-match"];
-                /** @description A range of the image. */
+                /** @description A range of the image, such as `bytes=0-999`. */
                 range?: components["parameters"]["header.range"];
             };
             path: {
-                /** @description The video's id. */
+                /**
+                 * @description The video's id.
+                 * @example 7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 video: components["parameters"]["path.video"];
             };
             cookie?: never;
@@ -4745,29 +5048,41 @@ export interface operations {
                 kid?: components["parameters"]["query.kid"];
                 /** @description The HMAC-SHA256 of path and parameters. */
                 sig?: components["parameters"]["query.sig"];
-                /** @description The revision in the URLs of the API: with it the image can be cached for a year. */
+                /** @description The revision in the URLs of the API: with it, the image is cached for a year. */
                 v?: components["parameters"]["query.v"];
-                /** @description Start of the clip, in seconds. */
+                /**
+                 * @description Start of the clip, in seconds.
+                 * @example 1
+                 */
                 start?: components["parameters"]["query.start"];
-                /** @description End of the clip, in seconds: 0.25 to 10 after the start. */
+                /**
+                 * @description End of the clip, in seconds: 0.25 to 10 after the start; 5 after it by default.
+                 * @example 3.5
+                 */
                 end?: components["parameters"]["query.end"];
-                /** @description Width in pixels. */
+                /**
+                 * @description Width in pixels; without it, by the aspect ratio, or at most 320 if `height` is not set either.
+                 * @example 480
+                 */
                 width?: components["parameters"]["query.width.animatedGif"];
-                /** @description Height in pixels. */
+                /** @description Height in pixels; without it, by the aspect ratio. */
                 height?: components["parameters"]["query.height.animatedGif"];
                 /** @description The maximum frame rate. */
                 fps?: components["parameters"]["query.fps"];
-                /** @description The maximum size in bytes. */
+                /** @description The maximum size in bytes: quality is reduced first, then frames and dimensions. */
                 max_bytes?: components["parameters"]["query.max_bytes"];
             };
             header?: {
                 /** @description The ETag of the client's copy. */
                 "if-none-match"?: components["parameters"]["header.if-none-match"];
-                /** @description A range of the image. */
+                /** @description A range of the image, such as `bytes=0-999`. */
                 range?: components["parameters"]["header.range"];
             };
             path: {
-                /** @description The video's id. */
+                /**
+                 * @description The video's id.
+                 * @example 7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 video: components["parameters"]["path.video"];
             };
             cookie?: never;
@@ -4808,11 +5123,17 @@ export interface operations {
                 kid?: components["parameters"]["query.kid"];
                 /** @description The HMAC-SHA256 of path and parameters. */
                 sig?: components["parameters"]["query.sig"];
-                /** @description The revision in the URLs of the API: with it the image can be cached for a year. */
+                /** @description The revision in the URLs of the API: with it, the image is cached for a year. */
                 v?: components["parameters"]["query.v"];
-                /** @description Start of the clip, in seconds. */
-                start?: components["parameters"]["query.start"];
-                /** @description End of the clip, in seconds: 0.25 to 60 after the start; 10 after it by default. */
+                /**
+                 * @description Start of the clip, in seconds.
+                 * @example 0.5
+                 */
+                start?: number;
+                /**
+                 * @description End of the clip, in seconds: 0.25 to 60 after the start; 10 after it by default.
+                 * @example 3
+                 */
                 end?: number;
                 /** @description Whether the clip has the video's sound. */
                 audio?: "true" | "false";
@@ -4820,11 +5141,14 @@ export interface operations {
             header?: {
                 /** @description The ETag of the client's copy. */
                 "if-none-match"?: components["parameters"]["header.if-none-match"];
-                /** @description A range of the image. */
+                /** @description A range of the image, such as `bytes=0-999`. */
                 range?: components["parameters"]["header.range"];
             };
             path: {
-                /** @description The video's id. */
+                /**
+                 * @description The video's id.
+                 * @example 7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 video: components["parameters"]["path.video"];
             };
             cookie?: never;
@@ -4862,7 +5186,10 @@ export interface operations {
                 "if-none-match"?: components["parameters"]["header.if-none-match"];
             };
             path: {
-                /** @description The video's id. */
+                /**
+                 * @description The video's id.
+                 * @example 7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 video: components["parameters"]["path.video"];
             };
             cookie?: never;
@@ -4875,6 +5202,41 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "animated": {
+                     *         "height": 360,
+                     *         "width": 640
+                     *       },
+                     *       "dominant_color": "#4a6b8c",
+                     *       "duration_ms": 60040,
+                     *       "height": 1080,
+                     *       "id": "7ycj4janzzc5q20sbrc5pq0v35",
+                     *       "page": "https://video.example.com/7ycj4janzzc5q20sbrc5pq0v35",
+                     *       "poster": {
+                     *         "height": 360,
+                     *         "width": 640
+                     *       },
+                     *       "srcset": {
+                     *         "jpg": "https://video.example.com/7ycj4janzzc5q20sbrc5pq0v35/thumbnail.jpg?width=320 320w, https://video.example.com/7ycj4janzzc5q20sbrc5pq0v35/thumbnail.jpg?v=5d41402a 640w, https://video.example.com/7ycj4janzzc5q20sbrc5pq0v35/thumbnail.jpg?width=960 960w, https://video.example.com/7ycj4janzzc5q20sbrc5pq0v35/thumbnail.jpg?width=1280 1280w",
+                     *         "webp": "https://video.example.com/7ycj4janzzc5q20sbrc5pq0v35/thumbnail.webp?width=320 320w, https://video.example.com/7ycj4janzzc5q20sbrc5pq0v35/thumbnail.webp?v=5d41402a 640w, https://video.example.com/7ycj4janzzc5q20sbrc5pq0v35/thumbnail.webp?width=960 960w, https://video.example.com/7ycj4janzzc5q20sbrc5pq0v35/thumbnail.webp?width=1280 1280w"
+                     *       },
+                     *       "thumbhash": "2/cNFIJYd3iHiIdwiIiHeIhXoAkG",
+                     *       "title": "Video",
+                     *       "urls": {
+                     *         "animated.gif": "https://video.example.com/7ycj4janzzc5q20sbrc5pq0v35/animated.gif?v=5d41402a",
+                     *         "animated.mp4": "https://video.example.com/7ycj4janzzc5q20sbrc5pq0v35/animated.mp4?v=5d41402a",
+                     *         "animated.webp": "https://video.example.com/7ycj4janzzc5q20sbrc5pq0v35/animated.webp?v=5d41402a",
+                     *         "storyboard.jpg": "https://video.example.com/7ycj4janzzc5q20sbrc5pq0v35/storyboard.jpg?v=5d41402a",
+                     *         "storyboard.json": "https://video.example.com/7ycj4janzzc5q20sbrc5pq0v35/storyboard.json?v=5d41402a",
+                     *         "storyboard.vtt": "https://video.example.com/7ycj4janzzc5q20sbrc5pq0v35/storyboard.vtt?v=5d41402a",
+                     *         "storyboard.webp": "https://video.example.com/7ycj4janzzc5q20sbrc5pq0v35/storyboard.webp?v=5d41402a",
+                     *         "thumbnail.jpg": "https://video.example.com/7ycj4janzzc5q20sbrc5pq0v35/thumbnail.jpg?v=5d41402a",
+                     *         "thumbnail.webp": "https://video.example.com/7ycj4janzzc5q20sbrc5pq0v35/thumbnail.webp?v=5d41402a"
+                     *       },
+                     *       "width": 1920
+                     *     }
+                     */
                     "application/json": Record<string, never>;
                 };
             };
@@ -4902,7 +5264,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description The video's id. */
+                /**
+                 * @description The video's id.
+                 * @example 7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 video: components["parameters"]["path.video"];
             };
             cookie?: never;
@@ -4940,27 +5305,33 @@ export interface operations {
                 kid?: components["parameters"]["query.kid"];
                 /** @description The HMAC-SHA256 of path and parameters. */
                 sig?: components["parameters"]["query.sig"];
-                /** @description The revision in the URLs of the API: with it the image can be cached for a year. */
+                /** @description The revision in the URLs of the API: with it, the image is cached for a year. */
                 v?: components["parameters"]["query.v"];
                 /** @description Start of the part that is shown, in seconds. The times in the tables count from it. */
                 asset_start_time?: components["parameters"]["query.asset_start_time"];
                 /** @description End of the part that is shown, in seconds. */
                 asset_end_time?: components["parameters"]["query.asset_end_time"];
-                /** @description The number of tiles; not together with `interval`. */
+                /**
+                 * @description The number of tiles; not together with `interval`.
+                 * @example 4
+                 */
                 tiles?: components["parameters"]["query.tiles"];
                 /** @description Seconds from one tile to the next, at least 0.1; not together with `tiles`. */
                 interval?: components["parameters"]["query.interval"];
-                /** @description Width of one tile in pixels. */
+                /** @description Width of one tile in pixels; without it, the longer side is 192. */
                 width?: components["parameters"]["query.width.storyboardJpg"];
             };
             header?: {
                 /** @description The ETag of the client's copy. */
                 "if-none-match"?: components["parameters"]["header.if-none-match"];
-                /** @description A range of the image. */
+                /** @description A range of the image, such as `bytes=0-999`. */
                 range?: components["parameters"]["header.range"];
             };
             path: {
-                /** @description The video's id. */
+                /**
+                 * @description The video's id.
+                 * @example 7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 video: components["parameters"]["path.video"];
             };
             cookie?: never;
@@ -5001,36 +5372,42 @@ export interface operations {
                 kid?: components["parameters"]["query.kid"];
                 /** @description The HMAC-SHA256 of path and parameters. */
                 sig?: components["parameters"]["query.sig"];
-                /** @description The revision in the URLs of the API: with it the image can be cached for a year. */
+                /** @description The revision in the URLs of the API: with it, the image is cached for a year. */
                 v?: components["parameters"]["query.v"];
                 /** @description Start of the part that is shown, in seconds. The times in the tables count from it. */
                 asset_start_time?: components["parameters"]["query.asset_start_time"];
                 /** @description End of the part that is shown, in seconds. */
                 asset_end_time?: components["parameters"]["query.asset_end_time"];
-                /** @description The number of tiles; not together with `interval`. */
+                /**
+                 * @description The number of tiles; not together with `interval`.
+                 * @example 4
+                 */
                 tiles?: components["parameters"]["query.tiles"];
                 /** @description Seconds from one tile to the next, at least 0.1; not together with `tiles`. */
                 interval?: components["parameters"]["query.interval"];
-                /** @description Width of one tile in pixels. */
+                /** @description Width of one tile in pixels; without it, the longer side is 192. */
                 width?: components["parameters"]["query.width.storyboardJpg"];
-                /** @description The format of the sheet in the table, `jpg` by default. Allowed beside `token`. */
+                /** @description The format of the sheet in the table. Allowed beside `token`. */
                 format?: components["parameters"]["query.format"];
             };
             header?: {
                 /** @description The ETag of the client's copy. */
                 "if-none-match"?: components["parameters"]["header.if-none-match"];
-                /** @description A range of the image. */
+                /** @description A range of the image, such as `bytes=0-999`. */
                 range?: components["parameters"]["header.range"];
             };
             path: {
-                /** @description The video's id. */
+                /**
+                 * @description The video's id.
+                 * @example 7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 video: components["parameters"]["path.video"];
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description The image. */
+            /** @description The table. */
             200: {
                 headers: {
                     "cache-control": components["headers"]["cache-control"];
@@ -5038,7 +5415,37 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    /**
+                     * @example {
+                     *       "duration": 60.04,
+                     *       "tile_height": 108,
+                     *       "tile_width": 192,
+                     *       "tiles": [
+                     *         {
+                     *           "start": 0,
+                     *           "x": 0,
+                     *           "y": 0
+                     *         },
+                     *         {
+                     *           "start": 15.01,
+                     *           "x": 192,
+                     *           "y": 0
+                     *         },
+                     *         {
+                     *           "start": 30.02,
+                     *           "x": 384,
+                     *           "y": 0
+                     *         },
+                     *         {
+                     *           "start": 45.03,
+                     *           "x": 576,
+                     *           "y": 0
+                     *         }
+                     *       ],
+                     *       "url": "https://video.example.com/7ycj4janzzc5q20sbrc5pq0v35/storyboard.jpg?tiles=4"
+                     *     }
+                     */
+                    "application/json": Record<string, never>;
                 };
             };
             202: components["responses"]["Processing"];
@@ -5083,36 +5490,42 @@ export interface operations {
                 kid?: components["parameters"]["query.kid"];
                 /** @description The HMAC-SHA256 of path and parameters. */
                 sig?: components["parameters"]["query.sig"];
-                /** @description The revision in the URLs of the API: with it the image can be cached for a year. */
+                /** @description The revision in the URLs of the API: with it, the image is cached for a year. */
                 v?: components["parameters"]["query.v"];
                 /** @description Start of the part that is shown, in seconds. The times in the tables count from it. */
                 asset_start_time?: components["parameters"]["query.asset_start_time"];
                 /** @description End of the part that is shown, in seconds. */
                 asset_end_time?: components["parameters"]["query.asset_end_time"];
-                /** @description The number of tiles; not together with `interval`. */
+                /**
+                 * @description The number of tiles; not together with `interval`.
+                 * @example 4
+                 */
                 tiles?: components["parameters"]["query.tiles"];
                 /** @description Seconds from one tile to the next, at least 0.1; not together with `tiles`. */
                 interval?: components["parameters"]["query.interval"];
-                /** @description Width of one tile in pixels. */
+                /** @description Width of one tile in pixels; without it, the longer side is 192. */
                 width?: components["parameters"]["query.width.storyboardJpg"];
-                /** @description The format of the sheet in the table, `jpg` by default. Allowed beside `token`. */
+                /** @description The format of the sheet in the table. Allowed beside `token`. */
                 format?: components["parameters"]["query.format"];
             };
             header?: {
                 /** @description The ETag of the client's copy. */
                 "if-none-match"?: components["parameters"]["header.if-none-match"];
-                /** @description A range of the image. */
+                /** @description A range of the image, such as `bytes=0-999`. */
                 range?: components["parameters"]["header.range"];
             };
             path: {
-                /** @description The video's id. */
+                /**
+                 * @description The video's id.
+                 * @example 7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 video: components["parameters"]["path.video"];
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description The image. */
+            /** @description The table. */
             200: {
                 headers: {
                     "cache-control": components["headers"]["cache-control"];
@@ -5120,7 +5533,18 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/vnd.apple.mpegurl": unknown;
+                    /**
+                     * @example #EXTM3U
+                     *     #EXT-X-VERSION:7
+                     *     #EXT-X-TARGETDURATION:61
+                     *     #EXT-X-PLAYLIST-TYPE:VOD
+                     *     #EXT-X-IMAGES-ONLY
+                     *     #EXTINF:60.040,
+                     *     #EXT-X-TILES:RESOLUTION=192x108,LAYOUT=4x1,DURATION=15.010000
+                     *     storyboard.jpg?tiles=4
+                     *     #EXT-X-ENDLIST
+                     */
+                    "application/vnd.apple.mpegurl": string;
                 };
             };
             202: components["responses"]["Processing"];
@@ -5131,7 +5555,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/vnd.apple.mpegurl": unknown;
+                    "application/vnd.apple.mpegurl": string;
                 };
             };
             /** @description The client's copy is current. */
@@ -5165,36 +5589,42 @@ export interface operations {
                 kid?: components["parameters"]["query.kid"];
                 /** @description The HMAC-SHA256 of path and parameters. */
                 sig?: components["parameters"]["query.sig"];
-                /** @description The revision in the URLs of the API: with it the image can be cached for a year. */
+                /** @description The revision in the URLs of the API: with it, the image is cached for a year. */
                 v?: components["parameters"]["query.v"];
                 /** @description Start of the part that is shown, in seconds. The times in the tables count from it. */
                 asset_start_time?: components["parameters"]["query.asset_start_time"];
                 /** @description End of the part that is shown, in seconds. */
                 asset_end_time?: components["parameters"]["query.asset_end_time"];
-                /** @description The number of tiles; not together with `interval`. */
+                /**
+                 * @description The number of tiles; not together with `interval`.
+                 * @example 4
+                 */
                 tiles?: components["parameters"]["query.tiles"];
                 /** @description Seconds from one tile to the next, at least 0.1; not together with `tiles`. */
                 interval?: components["parameters"]["query.interval"];
-                /** @description Width of one tile in pixels. */
+                /** @description Width of one tile in pixels; without it, the longer side is 192. */
                 width?: components["parameters"]["query.width.storyboardJpg"];
-                /** @description The format of the sheet in the table, `jpg` by default. Allowed beside `token`. */
+                /** @description The format of the sheet in the table. Allowed beside `token`. */
                 format?: components["parameters"]["query.format"];
             };
             header?: {
                 /** @description The ETag of the client's copy. */
                 "if-none-match"?: components["parameters"]["header.if-none-match"];
-                /** @description A range of the image. */
+                /** @description A range of the image, such as `bytes=0-999`. */
                 range?: components["parameters"]["header.range"];
             };
             path: {
-                /** @description The video's id. */
+                /**
+                 * @description The video's id.
+                 * @example 7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 video: components["parameters"]["path.video"];
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description The image. */
+            /** @description The table. */
             200: {
                 headers: {
                     "cache-control": components["headers"]["cache-control"];
@@ -5202,6 +5632,21 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example WEBVTT
+                     *
+                     *     00:00:00.000 --> 00:00:15.010
+                     *     storyboard.jpg?tiles=4#xywh=0,0,192,108
+                     *
+                     *     00:00:15.010 --> 00:00:30.020
+                     *     storyboard.jpg?tiles=4#xywh=192,0,192,108
+                     *
+                     *     00:00:30.020 --> 00:00:45.030
+                     *     storyboard.jpg?tiles=4#xywh=384,0,192,108
+                     *
+                     *     00:00:45.030 --> 00:01:00.040
+                     *     storyboard.jpg?tiles=4#xywh=576,0,192,108
+                     */
                     "text/vtt; charset=utf-8": string;
                 };
             };
@@ -5247,27 +5692,33 @@ export interface operations {
                 kid?: components["parameters"]["query.kid"];
                 /** @description The HMAC-SHA256 of path and parameters. */
                 sig?: components["parameters"]["query.sig"];
-                /** @description The revision in the URLs of the API: with it the image can be cached for a year. */
+                /** @description The revision in the URLs of the API: with it, the image is cached for a year. */
                 v?: components["parameters"]["query.v"];
                 /** @description Start of the part that is shown, in seconds. The times in the tables count from it. */
                 asset_start_time?: components["parameters"]["query.asset_start_time"];
                 /** @description End of the part that is shown, in seconds. */
                 asset_end_time?: components["parameters"]["query.asset_end_time"];
-                /** @description The number of tiles; not together with `interval`. */
+                /**
+                 * @description The number of tiles; not together with `interval`.
+                 * @example 4
+                 */
                 tiles?: components["parameters"]["query.tiles"];
                 /** @description Seconds from one tile to the next, at least 0.1; not together with `tiles`. */
                 interval?: components["parameters"]["query.interval"];
-                /** @description Width of one tile in pixels. */
+                /** @description Width of one tile in pixels; without it, the longer side is 192. */
                 width?: components["parameters"]["query.width.storyboardJpg"];
             };
             header?: {
                 /** @description The ETag of the client's copy. */
                 "if-none-match"?: components["parameters"]["header.if-none-match"];
-                /** @description A range of the image. */
+                /** @description A range of the image, such as `bytes=0-999`. */
                 range?: components["parameters"]["header.range"];
             };
             path: {
-                /** @description The video's id. */
+                /**
+                 * @description The video's id.
+                 * @example 7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 video: components["parameters"]["path.video"];
             };
             cookie?: never;
@@ -5308,15 +5759,21 @@ export interface operations {
                 kid?: components["parameters"]["query.kid"];
                 /** @description The HMAC-SHA256 of path and parameters. */
                 sig?: components["parameters"]["query.sig"];
-                /** @description The revision in the URLs of the API: with it the image can be cached for a year. */
+                /** @description The revision in the URLs of the API: with it, the image is cached for a year. */
                 v?: components["parameters"]["query.v"];
-                /** @description The time, in seconds. */
+                /**
+                 * @description The time, in seconds; without it, that of the poster.
+                 * @example 1.5
+                 */
                 time?: components["parameters"]["query.time.thumbnailAvif"];
-                /** @description Width in pixels. */
+                /**
+                 * @description Width in pixels; without it, by the aspect ratio, or at most 640 if `height` is not set either.
+                 * @example 400
+                 */
                 width?: components["parameters"]["query.width.thumbnailAvif"];
-                /** @description Height in pixels. */
+                /** @description Height in pixels; without it, by the aspect ratio. */
                 height?: components["parameters"]["query.height.thumbnailAvif"];
-                /** @description How the frame is fitted to width and height. */
+                /** @description How the frame is fitted to width and height, if both are set: `preserve` fits it inside and never enlarges it, `stretch` changes its aspect ratio, `crop` cuts equally on both sides, `smartcrop` cuts where there is the least detail, `pad` adds black edges. */
                 fit_mode?: components["parameters"]["query.fit_mode"];
                 /** @description Degrees clockwise. */
                 rotate?: components["parameters"]["query.rotate"];
@@ -5326,21 +5783,24 @@ export interface operations {
                 flip_h?: components["parameters"]["query.flip_h"];
                 /** @description Radius of a Gaussian blur in pixels of the image: its standard deviation, as in CSS. */
                 blur?: components["parameters"]["query.blur"];
-                /** @description Quality of the encoder; not for PNG. */
+                /** @description Quality of the encoder: by default 81 for JPEG, 80 for WebP and 57 for AVIF; not for PNG. */
                 quality?: components["parameters"]["query.quality"];
-                /** @description Draw a play button and the length of the video. */
+                /** @description Draw a play button and the length of the video, for mail and other places that show only images. */
                 play?: components["parameters"]["query.play"];
-                /** @description Factor for width and height, for screens with more than one pixel per CSS pixel. */
+                /** @description Factor for width and height, or for the default width, for screens with more than one pixel per CSS pixel. */
                 dpr?: components["parameters"]["query.dpr"];
             };
             header?: {
                 /** @description The ETag of the client's copy. */
                 "if-none-match"?: components["parameters"]["header.if-none-match"];
-                /** @description A range of the image. */
+                /** @description A range of the image, such as `bytes=0-999`. */
                 range?: components["parameters"]["header.range"];
             };
             path: {
-                /** @description The video's id. */
+                /**
+                 * @description The video's id.
+                 * @example 7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 video: components["parameters"]["path.video"];
             };
             cookie?: never;
@@ -5400,15 +5860,21 @@ export interface operations {
                 kid?: components["parameters"]["query.kid"];
                 /** @description The HMAC-SHA256 of path and parameters. */
                 sig?: components["parameters"]["query.sig"];
-                /** @description The revision in the URLs of the API: with it the image can be cached for a year. */
+                /** @description The revision in the URLs of the API: with it, the image is cached for a year. */
                 v?: components["parameters"]["query.v"];
-                /** @description The time, in seconds. */
+                /**
+                 * @description The time, in seconds; without it, that of the poster.
+                 * @example 1.5
+                 */
                 time?: components["parameters"]["query.time.thumbnailAvif"];
-                /** @description Width in pixels. */
+                /**
+                 * @description Width in pixels; without it, by the aspect ratio, or at most 640 if `height` is not set either.
+                 * @example 400
+                 */
                 width?: components["parameters"]["query.width.thumbnailAvif"];
-                /** @description Height in pixels. */
+                /** @description Height in pixels; without it, by the aspect ratio. */
                 height?: components["parameters"]["query.height.thumbnailAvif"];
-                /** @description How the frame is fitted to width and height. */
+                /** @description How the frame is fitted to width and height, if both are set: `preserve` fits it inside and never enlarges it, `stretch` changes its aspect ratio, `crop` cuts equally on both sides, `smartcrop` cuts where there is the least detail, `pad` adds black edges. */
                 fit_mode?: components["parameters"]["query.fit_mode"];
                 /** @description Degrees clockwise. */
                 rotate?: components["parameters"]["query.rotate"];
@@ -5418,21 +5884,24 @@ export interface operations {
                 flip_h?: components["parameters"]["query.flip_h"];
                 /** @description Radius of a Gaussian blur in pixels of the image: its standard deviation, as in CSS. */
                 blur?: components["parameters"]["query.blur"];
-                /** @description Quality of the encoder; not for PNG. */
+                /** @description Quality of the encoder: by default 81 for JPEG, 80 for WebP and 57 for AVIF; not for PNG. */
                 quality?: components["parameters"]["query.quality"];
-                /** @description Draw a play button and the length of the video. */
+                /** @description Draw a play button and the length of the video, for mail and other places that show only images. */
                 play?: components["parameters"]["query.play"];
-                /** @description Factor for width and height, for screens with more than one pixel per CSS pixel. */
+                /** @description Factor for width and height, or for the default width, for screens with more than one pixel per CSS pixel. */
                 dpr?: components["parameters"]["query.dpr"];
             };
             header?: {
                 /** @description The ETag of the client's copy. */
                 "if-none-match"?: components["parameters"]["header.if-none-match"];
-                /** @description A range of the image. */
+                /** @description A range of the image, such as `bytes=0-999`. */
                 range?: components["parameters"]["header.range"];
             };
             path: {
-                /** @description The video's id. */
+                /**
+                 * @description The video's id.
+                 * @example 7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 video: components["parameters"]["path.video"];
             };
             cookie?: never;
@@ -5473,15 +5942,21 @@ export interface operations {
                 kid?: components["parameters"]["query.kid"];
                 /** @description The HMAC-SHA256 of path and parameters. */
                 sig?: components["parameters"]["query.sig"];
-                /** @description The revision in the URLs of the API: with it the image can be cached for a year. */
+                /** @description The revision in the URLs of the API: with it, the image is cached for a year. */
                 v?: components["parameters"]["query.v"];
-                /** @description The time, in seconds. */
+                /**
+                 * @description The time, in seconds; without it, that of the poster.
+                 * @example 1.5
+                 */
                 time?: components["parameters"]["query.time.thumbnailAvif"];
-                /** @description Width in pixels. */
+                /**
+                 * @description Width in pixels; without it, by the aspect ratio, or at most 640 if `height` is not set either.
+                 * @example 400
+                 */
                 width?: components["parameters"]["query.width.thumbnailAvif"];
-                /** @description Height in pixels. */
+                /** @description Height in pixels; without it, by the aspect ratio. */
                 height?: components["parameters"]["query.height.thumbnailAvif"];
-                /** @description How the frame is fitted to width and height. */
+                /** @description How the frame is fitted to width and height, if both are set: `preserve` fits it inside and never enlarges it, `stretch` changes its aspect ratio, `crop` cuts equally on both sides, `smartcrop` cuts where there is the least detail, `pad` adds black edges. */
                 fit_mode?: components["parameters"]["query.fit_mode"];
                 /** @description Degrees clockwise. */
                 rotate?: components["parameters"]["query.rotate"];
@@ -5491,21 +5966,24 @@ export interface operations {
                 flip_h?: components["parameters"]["query.flip_h"];
                 /** @description Radius of a Gaussian blur in pixels of the image: its standard deviation, as in CSS. */
                 blur?: components["parameters"]["query.blur"];
-                /** @description Quality of the encoder; not for PNG. */
+                /** @description Quality of the encoder: by default 81 for JPEG, 80 for WebP and 57 for AVIF; not for PNG. */
                 quality?: components["parameters"]["query.quality"];
-                /** @description Draw a play button and the length of the video. */
+                /** @description Draw a play button and the length of the video, for mail and other places that show only images. */
                 play?: components["parameters"]["query.play"];
-                /** @description Factor for width and height, for screens with more than one pixel per CSS pixel. */
+                /** @description Factor for width and height, or for the default width, for screens with more than one pixel per CSS pixel. */
                 dpr?: components["parameters"]["query.dpr"];
             };
             header?: {
                 /** @description The ETag of the client's copy. */
                 "if-none-match"?: components["parameters"]["header.if-none-match"];
-                /** @description A range of the image. */
+                /** @description A range of the image, such as `bytes=0-999`. */
                 range?: components["parameters"]["header.range"];
             };
             path: {
-                /** @description The video's id. */
+                /**
+                 * @description The video's id.
+                 * @example 7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 video: components["parameters"]["path.video"];
             };
             cookie?: never;
@@ -5565,15 +6043,21 @@ export interface operations {
                 kid?: components["parameters"]["query.kid"];
                 /** @description The HMAC-SHA256 of path and parameters. */
                 sig?: components["parameters"]["query.sig"];
-                /** @description The revision in the URLs of the API: with it the image can be cached for a year. */
+                /** @description The revision in the URLs of the API: with it, the image is cached for a year. */
                 v?: components["parameters"]["query.v"];
-                /** @description The time, in seconds. */
+                /**
+                 * @description The time, in seconds; without it, that of the poster.
+                 * @example 1.5
+                 */
                 time?: components["parameters"]["query.time.thumbnailAvif"];
-                /** @description Width in pixels. */
+                /**
+                 * @description Width in pixels; without it, by the aspect ratio, or at most 640 if `height` is not set either.
+                 * @example 400
+                 */
                 width?: components["parameters"]["query.width.thumbnailAvif"];
-                /** @description Height in pixels. */
+                /** @description Height in pixels; without it, by the aspect ratio. */
                 height?: components["parameters"]["query.height.thumbnailAvif"];
-                /** @description How the frame is fitted to width and height. */
+                /** @description How the frame is fitted to width and height, if both are set: `preserve` fits it inside and never enlarges it, `stretch` changes its aspect ratio, `crop` cuts equally on both sides, `smartcrop` cuts where there is the least detail, `pad` adds black edges. */
                 fit_mode?: components["parameters"]["query.fit_mode"];
                 /** @description Degrees clockwise. */
                 rotate?: components["parameters"]["query.rotate"];
@@ -5583,21 +6067,24 @@ export interface operations {
                 flip_h?: components["parameters"]["query.flip_h"];
                 /** @description Radius of a Gaussian blur in pixels of the image: its standard deviation, as in CSS. */
                 blur?: components["parameters"]["query.blur"];
-                /** @description Quality of the encoder; not for PNG. */
+                /** @description Quality of the encoder: by default 81 for JPEG, 80 for WebP and 57 for AVIF; not for PNG. */
                 quality?: components["parameters"]["query.quality"];
-                /** @description Draw a play button and the length of the video. */
+                /** @description Draw a play button and the length of the video, for mail and other places that show only images. */
                 play?: components["parameters"]["query.play"];
-                /** @description Factor for width and height, for screens with more than one pixel per CSS pixel. */
+                /** @description Factor for width and height, or for the default width, for screens with more than one pixel per CSS pixel. */
                 dpr?: components["parameters"]["query.dpr"];
             };
             header?: {
                 /** @description The ETag of the client's copy. */
                 "if-none-match"?: components["parameters"]["header.if-none-match"];
-                /** @description A range of the image. */
+                /** @description A range of the image, such as `bytes=0-999`. */
                 range?: components["parameters"]["header.range"];
             };
             path: {
-                /** @description The video's id. */
+                /**
+                 * @description The video's id.
+                 * @example 7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 video: components["parameters"]["path.video"];
             };
             cookie?: never;
@@ -5638,29 +6125,41 @@ export interface operations {
                 kid?: components["parameters"]["query.kid"];
                 /** @description The HMAC-SHA256 of path and parameters. */
                 sig?: components["parameters"]["query.sig"];
-                /** @description The revision in the URLs of the API: with it the image can be cached for a year. */
+                /** @description The revision in the URLs of the API: with it, the image is cached for a year. */
                 v?: components["parameters"]["query.v"];
-                /** @description The time, such as `1m2s`. */
+                /**
+                 * @description The time, such as `1m2s`.
+                 * @example 1s
+                 */
                 time?: components["parameters"]["query.time.streamAnimation"];
-                /** @description Width in pixels. */
-                width?: components["parameters"]["query.width.animatedGif"];
+                /**
+                 * @description Width in pixels.
+                 * @example 320
+                 */
+                width?: number;
                 /** @description Height in pixels. */
-                height?: components["parameters"]["query.height.animatedGif"];
+                height?: number;
                 /** @description How the frame is fitted to width and height. */
                 fit?: components["parameters"]["query.fit"];
-                /** @description The duration, 0.25 to 10 s, such as `2s`. */
+                /**
+                 * @description The duration, 0.25 to 10 s, such as `2s`.
+                 * @example 2s
+                 */
                 duration?: string;
                 /** @description The maximum frame rate. */
-                fps?: components["parameters"]["query.fps"];
+                fps?: number;
             };
             header?: {
                 /** @description The ETag of the client's copy. */
                 "if-none-match"?: components["parameters"]["header.if-none-match"];
-                /** @description A range of the image. */
+                /** @description A range of the image, such as `bytes=0-999`. */
                 range?: components["parameters"]["header.range"];
             };
             path: {
-                /** @description The video's id. */
+                /**
+                 * @description The video's id.
+                 * @example 7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 video: components["parameters"]["path.video"];
             };
             cookie?: never;
@@ -5701,25 +6200,34 @@ export interface operations {
                 kid?: components["parameters"]["query.kid"];
                 /** @description The HMAC-SHA256 of path and parameters. */
                 sig?: components["parameters"]["query.sig"];
-                /** @description The revision in the URLs of the API: with it the image can be cached for a year. */
+                /** @description The revision in the URLs of the API: with it, the image is cached for a year. */
                 v?: components["parameters"]["query.v"];
-                /** @description The time, such as `1m2s`. */
+                /**
+                 * @description The time, such as `1m2s`.
+                 * @example 1s
+                 */
                 time?: components["parameters"]["query.time.streamAnimation"];
-                /** @description Width in pixels. */
-                width?: components["parameters"]["query.width.thumbnailAvif"];
+                /**
+                 * @description Width in pixels.
+                 * @example 320
+                 */
+                width?: number;
                 /** @description Height in pixels. */
-                height?: components["parameters"]["query.height.thumbnailAvif"];
+                height?: number;
                 /** @description How the frame is fitted to width and height. */
                 fit?: components["parameters"]["query.fit"];
             };
             header?: {
                 /** @description The ETag of the client's copy. */
                 "if-none-match"?: components["parameters"]["header.if-none-match"];
-                /** @description A range of the image. */
+                /** @description A range of the image, such as `bytes=0-999`. */
                 range?: components["parameters"]["header.range"];
             };
             path: {
-                /** @description The video's id. */
+                /**
+                 * @description The video's id.
+                 * @example 7ycj4janzzc5q20sbrc5pq0v35
+                 */
                 video: components["parameters"]["path.video"];
             };
             cookie?: never;
