@@ -9,6 +9,7 @@
 mod abuse;
 mod backfill;
 mod browser;
+mod clients;
 mod clip;
 mod companion;
 mod cost;

@@ -2,6 +2,11 @@
 
 import { GlimpseError, retryAfterOf, unreadable } from "./error.js";
 
+/**
+ * Bodies up to this size are read before they are sent by `fetch`: in Node.js, a request whose file changes meanwhile
+ * would never end. In bytes.
+ */
+const MAX_BUFFERED_BYTES = 32 * 1024 * 1024;
 /** A request without progress for this long is given up, in milliseconds. */
 const STALLED_MS = 60_000;
 
@@ -51,7 +56,8 @@ async function connectionError(body, cause) {
 
 /** @param {PresignedRequest} request @param {Blob} body @param {SendOptions} options @returns {Promise<Answer>} */
 async function sendByFetch({ method, url, headers }, body, { fetch = globalThis.fetch, signal, onProgress }) {
-  const response = await fetch(url, { method, headers, body, signal });
+  const content = body.size > MAX_BUFFERED_BYTES ? body : await body.arrayBuffer();
+  const response = await fetch(url, { method, headers, body: content, signal });
   const text = await response.text();
   onProgress(body.size);
   return { status: response.status, text, headers: response.headers };

@@ -437,8 +437,10 @@ export class Upload {
       this.#urls.delete(number);
       if (known && Date.now() < known.usableUntil) return known.url;
       if (!this.#signing) {
-        const isNext = (/** @type {number} */ other) => partBytes(other, this.total) === bytes && !this.#urls.has(other);
-        this.#signing = this.#sign([number, ...this.#queue.slice(0, SIGNED_PARTS - 1).filter(isNext)], bytes, signal);
+        // The parts after this one, which are sent next.
+        const next = Array.from({ length: SIGNED_PARTS }, (_, index) => number + index);
+        const isUsable = (/** @type {number} */ other) => partBytes(other, this.total) === bytes && !this.#parts.has(other) && !this.#urls.has(other);
+        this.#signing = this.#sign(next.filter(isUsable), bytes, signal);
       }
       const signing = this.#signing;
       try {
