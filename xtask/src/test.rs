@@ -252,7 +252,7 @@ fn browser_tests(project: &Project, tools: &Toolset, filters: &[String]) -> Resu
     command.args(["--test", "--test-force-exit"]);
     // A test runs if it matches any of the patterns, as with cargo.
     command.args(filters.iter().map(|filter| format!("--test-name-pattern={}", escape_regex(filter))));
-    command.arg("tests/browser/*.test.mjs");
+    command.args(["tests/browser/*.test.mjs", "clients/js/tests/*.test.mjs"]);
     set_tool_env(project, tools, &mut command)?;
     Ok(command)
 }

@@ -4,17 +4,16 @@
 //   <script type="module" src="https://video.example.com/glimpse-thumb.js"></script>
 //   <glimpse-thumb src="https://video.example.com/7zzzzzzzzz0123456789abcdef" alt="Ski trip"></glimpse-thumb>
 
+import { Base, define, sharedSheet } from "./base.js";
 import { decode } from "./thumbhash.js";
 
 /** The number of polls for a video that is being processed, and the delay after each in milliseconds. */
 const MAX_ATTEMPTS = 30;
 const RETRY_DELAY_MS = 2000;
 
-const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
-const canAutoplay = () => !reducedMotion.matches && navigator.connection?.saveData !== true;
+const canAutoplay = () => !matchMedia("(prefers-reduced-motion: reduce)").matches && navigator.connection?.saveData !== true;
 
-const style = new CSSStyleSheet();
-style.replaceSync(`
+const style = sharedSheet(`
 :host { display: block; position: relative; overflow: hidden; aspect-ratio: 16 / 9; background: #16141f; cursor: pointer; }
 :host([hidden]) { display: none; }
 canvas, img, video { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: cover; }
@@ -26,16 +25,19 @@ img, video { opacity: 0; transition: opacity .25s; }
 @media (forced-colors: active) { :host { border: 1px solid CanvasText; } }
 `);
 
-const near = new IntersectionObserver((entries) => entries.forEach(({ target, isIntersecting }) => isIntersecting && target.begin()), {
-  rootMargin: "200px",
-});
+let observer;
+/** Observes which elements are about to become visible. */
+const near = () =>
+  (observer ??= new IntersectionObserver((entries) => entries.forEach(({ target, isIntersecting }) => isIntersecting && target.begin()), {
+    rootMargin: "200px",
+  }));
 
 /**
  * Attributes: `src` the video's page, `alt` its description; `thumbhash`, `poster` and `motion` (an image or an MP4) save
  * the request for `meta.json`, and allow those of a private video with their tokens. `state` is the displayed content: `blank`,
  * `blur`, `poster`, `loading`, `moving`, or `missing`.
  */
-export class GlimpseThumb extends HTMLElement {
+export class GlimpseThumb extends Base {
   static observedAttributes = ["src", "alt", "thumbhash", "poster", "motion"];
 
   #root = this.attachShadow({ mode: "open" });
@@ -52,7 +54,7 @@ export class GlimpseThumb extends HTMLElement {
   #motion;
 
   connectedCallback() {
-    this.#root.adoptedStyleSheets = [style, this.#shape];
+    this.#root.adoptedStyleSheets = [style(), this.#shape];
     this.#abort = new AbortController();
     this.#target = this.closest("a[href], button") ?? this;
     this.setAttribute("role", this.#target === this ? "button" : "img");
@@ -62,7 +64,7 @@ export class GlimpseThumb extends HTMLElement {
   }
 
   disconnectedCallback() {
-    near.unobserve(this);
+    near().unobserve(this);
     this.#abort.abort();
     this.#turn.abort();
     this.#stop();
@@ -76,7 +78,7 @@ export class GlimpseThumb extends HTMLElement {
 
   /** The element is about to become visible. */
   async begin() {
-    near.unobserve(this);
+    near().unobserve(this);
     const { signal } = this.#turn;
     const src = this.getAttribute("src")?.replace(/[?#].*/, "");
     const named = { poster: this.getAttribute("poster"), motion: this.getAttribute("motion") };
@@ -110,8 +112,8 @@ export class GlimpseThumb extends HTMLElement {
     this.setAttribute("state", "blank");
     this.#name();
     this.#blur(this.getAttribute("thumbhash"));
-    near.unobserve(this);
-    near.observe(this);
+    near().unobserve(this);
+    near().observe(this);
   }
 
   #name(text = this.getAttribute("alt")) {
@@ -202,4 +204,4 @@ export class GlimpseThumb extends HTMLElement {
   }
 }
 
-customElements.get("glimpse-thumb") ?? customElements.define("glimpse-thumb", GlimpseThumb);
+define("glimpse-thumb", GlimpseThumb);
