@@ -167,7 +167,10 @@ impl Uploader<'_> {
         let mut failures = Vec::new();
         while let Some((result, input)) = results.next().await {
             let printed = match result {
-                Ok(video) => self.print_video(&input, &video).map(|()| events::outcome_failure(&video)),
+                // Without `--wait`, the outcome is not the command's, even if it is already known.
+                Ok(video) => self
+                    .print_video(&input, &video)
+                    .map(|()| events::outcome_failure(&video).filter(|_| self.options.is_waiting)),
                 Err(failure) => {
                     let is_listed = self.context.output.is_json && count > 1;
                     let document = json!({ "file": input.argument, "error": failure.to_json()["error"] });
