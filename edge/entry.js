@@ -1,12 +1,26 @@
-// Entry point of the Worker: calls the module's handlers directly. worker-build's own entry creates an object and two
-// proxies for each request, a tenth of the cost of a signed upload. It is used only after a fault, since it reinitializes
-// the module.
+// Entry point of the Worker: calls the module's handlers, and reinitializes the module after a fault.
 
-import Entrypoint from "./build/index.js";
+import { __wbg_reset_state as resetModule, cache_lookup_url as cacheLookupUrl, fetch as handler } from "./build/index.js";
 
-// State shared by the module and worker-build's entry; without it, every request uses that entry.
+// The module's panic hook sets `criticalError`; its memory and its tasks are then unusable.
 const state = globalThis.__worker_init_state;
-const { cache_lookup_url: cacheLookupUrl, fetch: handler } = Entrypoint.prototype;
+
+// V8 keeps 10 frames, all of which can be those of the panic handler.
+Error.stackTraceLimit = 100;
+
+// A trap in a task of the module, of which no caller learns.
+addEventListener("error", ({ error }) => {
+  if (!(error instanceof WebAssembly.RuntimeError)) return;
+  console.error("Critical", error);
+  state.criticalError = true;
+});
+
+/** Creates the module's instance again. */
+function reinitialize() {
+  console.log("The module is reinitialized after a fault");
+  resetModule();
+  state.criticalError = false;
+}
 
 /** Returns the cache entry of this URL, or else the result of `look`. The module serves ranges of an image. */
 function cached(url, headers, look) {
@@ -19,9 +33,9 @@ function cached(url, headers, look) {
 
 export default {
   fetch(request, env, ctx) {
-    if (!state || state.criticalError) return new Entrypoint(ctx, env).fetch(request);
+    if (state.criticalError) reinitialize();
     const found = cacheLookupUrl(request, env, ctx);
     if (typeof found !== "string") return found;
-    return cached(found, request.headers, () => handler.call({ env, ctx }, request));
+    return cached(found, request.headers, () => handler(request, env, ctx));
   },
 };

@@ -107,7 +107,7 @@ fn ffmpeg(input: &Path, arguments: &str) -> Vec<u8> {
 }
 
 /// The time of each frame in seconds, and the hash of its pixels.
-fn frames(file: &Path) -> Vec<(f64, String)> {
+pub(crate) fn frames(file: &Path) -> Vec<(f64, String)> {
     let report =
         String::from_utf8(ffmpeg(file, "-map 0:v:0 -fps_mode passthrough -enc_time_base -1 -f framemd5"))
             .unwrap();
@@ -123,7 +123,7 @@ fn frames(file: &Path) -> Vec<(f64, String)> {
 }
 
 /// When the picture becomes white, in seconds.
-fn flashes(file: &Path, frames: &[(f64, String)]) -> Vec<f64> {
+pub(crate) fn flashes(file: &Path, frames: &[(f64, String)]) -> Vec<f64> {
     let filter =
         "-map 0:v:0 -fps_mode passthrough -enc_time_base -1 -vf scale=1:1:flags=area,format=gray -f rawvideo";
     let luma = ffmpeg(file, filter);
@@ -136,7 +136,7 @@ fn flashes(file: &Path, frames: &[(f64, String)]) -> Vec<f64> {
 }
 
 /// When a beep begins, in seconds.
-fn beeps(file: &Path) -> Vec<f64> {
+pub(crate) fn beeps(file: &Path) -> Vec<f64> {
     const RATE: usize = 48_000;
     // Gaps of a hundredth of a second become silence: the times of samples count, not their number.
     let filter =
@@ -158,7 +158,7 @@ fn beeps(file: &Path) -> Vec<f64> {
 
 /// The time of each flash in seconds, and how much later its beep begins. A beep at the very beginning may have begun
 /// before.
-fn sync(flashes: &[f64], beeps: &[f64]) -> Vec<(f64, f64)> {
+pub(crate) fn sync(flashes: &[f64], beeps: &[f64]) -> Vec<(f64, f64)> {
     let beep_of = |flash: &f64| {
         let near = beeps.iter().filter(|beep| **beep > 0.04).map(|beep| beep - flash);
         near.filter(|apart| apart.abs() < 0.9).min_by(|a, b| a.abs().total_cmp(&b.abs()))
@@ -167,7 +167,7 @@ fn sync(flashes: &[f64], beeps: &[f64]) -> Vec<(f64, f64)> {
 }
 
 /// The duration that players show, in seconds.
-fn duration(file: &Path) -> f64 {
+pub(crate) fn duration(file: &Path) -> f64 {
     let output = Command::new(reference_program("ffprobe"))
         .args(["-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0"])
         .arg(file)
@@ -178,7 +178,12 @@ fn duration(file: &Path) -> f64 {
 
 /// A film with different frames, a flash every two seconds and a beep with each: this many seconds at this frame rate
 /// and sampling rate, with more options for the video's encoder.
-fn make_film(folder: &Path, name: &str, (seconds, fps, rate): (u32, &str, u32), options: &str) -> Vec<u8> {
+pub(crate) fn make_film(
+    folder: &Path,
+    name: &str,
+    (seconds, fps, rate): (u32, &str, u32),
+    options: &str,
+) -> Vec<u8> {
     let on = "between(mod(t\\,2)\\,1\\,1.12)";
     let picture = format!(
         "testsrc2=s=320x180:r={fps}:d={seconds},eq=brightness=-0.3,noise=alls=12:allf=t:all_seed=5,\

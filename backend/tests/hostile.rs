@@ -8,8 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::support::{TestJob, decode_pixels_at, make};
+use glimpse_backend::preview::outputs::default_variants;
 use glimpse_backend::preview::service::JobOutcome;
-use glimpse_contract::{Code, Grant, OutputFormat, Owner, Variant, VideoId, Visibility};
+use glimpse_contract::{Code, Grant, OutputFormat, Owner, VideoId, Visibility};
 use glimpse_media::image::header::parse;
 use glimpse_media::size::Size;
 
@@ -74,7 +75,7 @@ async fn f5_f19_f20_outputs_carry_no_metadata_or_attachments() {
         assert!(present.len() >= 5, "{name} contains only {present:?}");
         let scene = TestJob::new(bytes);
         assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
-        for variant in Variant::DEFAULTS {
+        for variant in default_variants() {
             let output = scene.output(&variant.file_name());
             for canary in CANARIES {
                 assert!(!contains(&output, canary), "{name}: {canary} is in {}", variant.file_name());

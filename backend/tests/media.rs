@@ -9,8 +9,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::support::{REJECTED_FILES, TestJob};
+use glimpse_backend::preview::outputs::default_variants;
 use glimpse_backend::preview::service::JobOutcome;
-use glimpse_contract::{Code, State, Variant};
+use glimpse_contract::{Code, State};
 
 /// The results for hostile files on which every build of ffmpeg must agree.
 const EXPECTED: &[(&str, JobOutcome)] = &[
@@ -94,7 +95,7 @@ async fn process_file(file: &Path) -> Result<JobOutcome, String> {
     );
     assert!(took < Duration::from_mins(1), "{name} took {took:?}");
     if let Ok(folder) = std::env::var("GLIMPSE_KEEP") {
-        for variant in Variant::DEFAULTS.iter().filter(|_| report.result == Ok(JobOutcome::Ready)) {
+        for variant in default_variants().filter(|_| report.result == Ok(JobOutcome::Ready)) {
             let to = Path::new(&folder).join(format!("{name}.{}", variant.file_name()));
             std::fs::write(to, scene.output(&variant.file_name())).unwrap();
         }
@@ -106,7 +107,7 @@ async fn process_file(file: &Path) -> Result<JobOutcome, String> {
             assert_eq!(manifest.unwrap().state, State::Ready);
             assert_eq!(
                 keys.len(),
-                Variant::DEFAULTS.len() + 2,
+                default_variants().count() + 2,
                 "{name}: expected source, manifest and outputs"
             );
         }

@@ -18,12 +18,12 @@ use glimpse_contract::{
     Code, Key, MANIFEST_VERSION, Manifest, OutputFormat, Owner, Poster, ReadStats, Rejection, Source, State,
     Timings, VideoId, Visibility, limits,
 };
-use glimpse_media::clip::{ClipError, ClipPlan, ClipRequest, ReencodeReason};
+use glimpse_media::clip::{ClipError, ClipPlan, ClipRequest, ClipTrack, ReencodeReason};
 use glimpse_media::image::header;
 use glimpse_media::plan::TileTimes;
 use glimpse_media::size::Size;
 use serde_json::{Value, json};
-use tokio::sync::Barrier;
+use tokio::sync::{Barrier, mpsc};
 use tokio::time::Instant;
 
 const GRANTED_MS: u64 = 1_700_000_000_000;
@@ -136,6 +136,24 @@ impl FrameSource for FakeFrameSource {
         Ok(((0..10).map(|blue| frame(size, blue * 25)).collect(), fps))
     }
 
+    fn frame_rate(&self, max_fps: f64) -> f64 {
+        max_fps
+    }
+
+    async fn send_frames(
+        &self,
+        span_ms: (u64, u64),
+        size: Size,
+        fps: f64,
+        sender: mpsc::Sender<Bytes>,
+    ) -> Result<(), JobError> {
+        self.0.animation_requests.lock().unwrap().push((Some(span_ms), size, fps));
+        for blue in 0..10 {
+            sender.send(frame(size, blue * 25)).await.map_err(JobError::internal)?;
+        }
+        Ok(())
+    }
+
     async fn tile_frames(&self, tile_times: &TileTimes, size: Size) -> Result<Vec<Bytes>, JobError> {
         self.0.tile_requests.lock().unwrap().push((*tile_times, size));
         Ok((0..tile_times.count()).map(|tile| frame(size, tile as u8)).collect())
@@ -150,6 +168,10 @@ impl FrameSource for FakeFrameSource {
         let header = Bytes::from_static(CLIP_HEADER);
         let plan = ClipPlan { header, ranges, total_bytes, start_ms, end_ms, has_audio };
         Ok(error.map_or(Ok(plan), Err))
+    }
+
+    async fn read_clip_audio(&self, _: ClipRequest) -> Result<Option<(ClipTrack, Bytes)>, JobError> {
+        Ok(None)
     }
 
     async fn read_clip(&self, plan: &ClipPlan) -> Result<Bytes, JobError> {
@@ -305,6 +327,7 @@ async fn too_large_clip_is_not_read() {
     assert_eq!(scene.open_count(), 2, "the refusal must be recorded");
 }
 
+#[cfg(feature = "h264")]
 #[tokio::test]
 async fn clip_of_another_codec_has_10_s() {
     let scene = RenderFixture::with_manifest(&Manifest {
@@ -478,6 +501,18 @@ async fn mp4_without_an_encoder_is_rejected() {
     let answer = scene.render("animated.mp4").await.result.unwrap();
     assert!(answer["body"].as_str().unwrap().contains("Supported formats: gif, webp."), "{answer}");
     assert_eq!((scene.open_count(), scene.stored_names().len()), (0, 0));
+}
+
+#[cfg(not(feature = "h264"))]
+#[tokio::test]
+async fn clip_without_an_encoder_is_copied() {
+    let scene = RenderFixture::ready().await;
+    assert_eq!(scene.render("clip-start_0-end_1.mp4").await.result.unwrap()["statusCode"], 204);
+    *scene.frames.0.clip_error.lock().unwrap() = Some(ClipError::Reencode(ReencodeReason::Codec));
+    let name = "clip-start_0-end_2.mp4";
+    assert_eq!(scene.problem(name).await, (422, "unsupported_codec".into()));
+    let answer = scene.render(name).await.result.unwrap();
+    assert!(answer["body"].as_str().unwrap().contains("no encoder of H.264"), "{answer}");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 use crate::support::{TestJob, fake_ffmpeg, install_program, make, tools};
 use glimpse_backend::config::FfmpegTools;
 use glimpse_backend::error::JobError;
+use glimpse_backend::preview::outputs::default_variants;
 use glimpse_backend::preview::service::JobOutcome;
 use glimpse_backend::store::StoreError;
 use glimpse_backend::store::memory::ReadFault;
@@ -29,7 +30,7 @@ fn large_files() -> [(&'static str, Vec<u8>); 2] {
 }
 
 fn outputs(scene: &TestJob) -> Vec<Vec<u8>> {
-    Variant::DEFAULTS.iter().map(|variant| scene.output(&variant.file_name())).collect()
+    default_variants().map(|variant| scene.output(&variant.file_name())).collect()
 }
 
 fn transient_error() -> StoreError {
@@ -77,7 +78,7 @@ async fn e1_concurrent_events_write_one_manifest() {
         7,
         "{results:?}"
     );
-    assert_eq!(scene.service.store.keys().len(), Variant::DEFAULTS.len() + 2);
+    assert_eq!(scene.service.store.keys().len(), default_variants().count() + 2);
     assert_eq!(outputs(&scene), outputs(&alone), "the same file has the same outputs, to the byte");
     assert_eq!(scene.manifest(), alone.manifest());
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::support::{TestJob, make, tools};
 use glimpse_backend::error::JobError;
 use glimpse_backend::frames::time_budget::TimeBudget;
+use glimpse_backend::preview::outputs::default_variants;
 use glimpse_backend::preview::publish::{self, FailureRecord};
 use glimpse_backend::preview::service::{JobOutcome, PreviewService};
 use glimpse_backend::store::StoreError;
@@ -20,7 +21,7 @@ use glimpse_backend::workflow::state::{
     ErrorOutput, ProbeResult, StepInput, StepOutput, WorkflowState, WorkflowStep,
 };
 use glimpse_contract::{
-    Code, Key, MANIFEST_VERSION, Manifest, ReadStats, Rejection, Source, State, Timings, Variant, VariantKind,
+    Code, Key, MANIFEST_VERSION, Manifest, ReadStats, Rejection, Source, State, Timings, VariantKind,
 };
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -138,7 +139,7 @@ async fn steps_match_single_pass() {
         assert_eq!(single.1, other.1, "{name}");
         assert_eq!(
             single.0.len(),
-            Variant::DEFAULTS.len() + 1,
+            default_variants().count() + 1,
             "{name}: expected outputs and source, and nothing staged"
         );
         assert!(single.0 == other.0, "{name}: the bytes differ");
@@ -203,7 +204,7 @@ async fn e1_duplicate_cleanup_is_not_a_failure() {
     let scene = TestJob::new(clip());
     let input = step_input(&scene).await;
     let parts = make_parts(&scene, &input).await;
-    for variant in Variant::DEFAULTS {
+    for variant in default_variants() {
         scene.service.store.remove_object(&Key::Staged(scene.job.video, variant));
     }
     let state = WorkflowState { found: Some(ProbeResult::Look(input)), parts, error: None };

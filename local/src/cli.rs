@@ -30,6 +30,7 @@ glimpse-local token [--oidc-port N]
   --webhook URL       an endpoint for webhooks, http on this machine or https; repeatable
   --ffmpeg PATH       ffmpeg for the functions (dev: from the search path)
   --ffprobe PATH      ffprobe for the functions (dev: from the search path)
+  --ffmpeg-build PATH a program that builds the two, and prints their folder last; videos wait for it in the queue
   --concurrency N     the number of concurrent environments of each function (2)
   --timeout SECS      the timeout of one invocation (120; of render at most 30)
   --cors ORIGIN       an origin whose pages may call S3 and the API, e.g. http://localhost:5173; repeatable
@@ -50,6 +51,7 @@ pub(crate) enum Command {
 }
 
 /// Settings of `dev`.
+#[derive(Clone)]
 pub(crate) struct DevSettings {
     pub(crate) root: PathBuf,
     pub(crate) data: PathBuf,
@@ -59,6 +61,8 @@ pub(crate) struct DevSettings {
     pub(crate) webhook_urls: Vec<String>,
     pub(crate) ffmpeg: Option<PathBuf>,
     pub(crate) ffprobe: Option<PathBuf>,
+    /// The program that builds `ffmpeg` and `ffprobe`, which do not exist yet.
+    pub(crate) ffmpeg_build: Option<PathBuf>,
     pub(crate) port: u16,
     pub(crate) s3_port: u16,
     pub(crate) render_port: u16,
@@ -79,6 +83,7 @@ struct Flags {
     webhook_urls: Vec<String>,
     ffmpeg: Option<PathBuf>,
     ffprobe: Option<PathBuf>,
+    ffmpeg_build: Option<PathBuf>,
     concurrency: Option<usize>,
     timeout: Option<u64>,
     cors_origins: Vec<String>,
@@ -107,6 +112,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<
             Arg::Long("webhook") => flags.webhook_urls.push(parse_webhook_url(parser.value()?.string()?)?),
             Arg::Long("ffmpeg") => flags.ffmpeg = Some(parser.value()?.into()),
             Arg::Long("ffprobe") => flags.ffprobe = Some(parser.value()?.into()),
+            Arg::Long("ffmpeg-build") => flags.ffmpeg_build = Some(parser.value()?.into()),
             Arg::Long("concurrency") => {
                 flags.concurrency = Some(parser.value()?.parse().context("--concurrency")?);
             }
@@ -203,6 +209,7 @@ fn dev_settings(flags: Flags) -> anyhow::Result<DevSettings> {
         preview,
         ffmpeg: flags.ffmpeg,
         ffprobe: flags.ffprobe,
+        ffmpeg_build: flags.ffmpeg_build,
         port: flags.port.unwrap_or(EDGE_PORT),
         s3_port: flags.s3_port.unwrap_or(S3_PORT),
         render_port: flags.render_port.unwrap_or(RENDER_PORT),

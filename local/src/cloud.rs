@@ -121,7 +121,7 @@ impl Cloud {
     /// A port in use, an unusable folder, a missing binary: each message contains a fix.
     pub async fn start(config: Config) -> Result<Self, CloudError> {
         let Config { data, listen, s3: settings, queue, function, render, notify, .. } = config;
-        let Config { reconcile, workflow, backfill, clock, entropy, .. } = config;
+        let Config { reconcile, workflow, backfill, function_ready, clock, entropy, .. } = config;
         let functions = render.iter().map(|render| &render.function).chain(&reconcile);
         let functions = functions.chain(notify.iter().filter_map(|notify| notify.function.as_ref()));
         let steps = workflow.iter().flat_map(|workflow| workflow.functions.values());
@@ -200,7 +200,7 @@ impl Cloud {
         let (function, notify) = (function.map(start), notify_function.map(start));
         let backfill = open_backfill(backfill.zip(function.clone()), address, &settings, (&clock, &entropy))?;
         let notify_queue = services.as_ref().map(ServicesEndpoint::queue);
-        let pairs = [(Some(&queue), &function), (notify_queue, &notify)];
+        let pairs = [(Some(&queue), &function, function_ready), (notify_queue, &notify, None)];
         let mappings = start_mappings(pairs, &settings.region, &stopped);
         Ok(Self {
             addresses,
@@ -353,19 +353,31 @@ impl Drop for Cloud {
     }
 }
 
-/// Starts an event source mapping for each queue that has a function.
+/// Starts an event source mapping for each queue that has a function, as soon as the function is ready.
 fn start_mappings(
-    pairs: [(Option<&LocalQueue>, &Option<Function>); 2],
+    pairs: [(Option<&LocalQueue>, &Option<Function>, Option<watch::Receiver<bool>>); 2],
     region: &str,
     stopped: &watch::Receiver<bool>,
 ) -> Vec<JoinHandle<()>> {
     pairs
         .into_iter()
-        .filter_map(|(queue, function)| Some((queue?.clone(), function.clone()?)))
-        .map(|(queue, function)| {
-            event_source_mapping::run(queue, function, region.to_owned(), stopped.clone())
+        .filter_map(|(queue, function, ready)| Some((queue?.clone(), function.clone()?, ready)))
+        .map(|(queue, function, ready)| {
+            let (region, mut stopped) = (region.to_owned(), stopped.clone());
+            tokio::spawn(async move {
+                if let Some(mut ready) = ready {
+                    tokio::select! {
+                        biased;
+                        () = shutdown_signal(&mut stopped) => return,
+                        // The function never becomes ready if the sender is gone.
+                        is_ready = async { ready.wait_for(|is_ready| *is_ready).await.is_ok() } => {
+                            if !is_ready { return }
+                        }
+                    }
+                }
+                event_source_mapping::run(queue, function, region, stopped).await;
+            })
         })
-        .map(tokio::spawn)
         .collect()
 }
 

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use glimpse_contract::Key;
+use tokio::sync::watch;
 
 use crate::clock::{Entropy, WallClock};
 use crate::s3::cors::CorsRule;
@@ -35,6 +36,9 @@ pub struct Config {
     pub queue: QueueSettings,
     /// The function that the queue invokes; without one, messages stay in the queue for inspection.
     pub function: Option<FunctionSettings>,
+    /// Until this is true, the function is not invoked, and messages wait in the queue; `None` if it can be from the
+    /// start on. A program that it needs is being built, for example.
+    pub function_ready: Option<watch::Receiver<bool>>,
     /// The function that renders on-demand images, and the address of its URL.
     pub render: Option<FunctionUrlSettings>,
     /// The function that finds uploads whose event was missed; it runs when it is invoked.
@@ -60,6 +64,7 @@ impl Config {
             s3: S3Settings::default(),
             queue: QueueSettings::default(),
             function: None,
+            function_ready: None,
             render: None,
             reconcile: None,
             notify: None,

@@ -5,18 +5,21 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::bail;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use glimpse_local::clock::WallClock;
 use glimpse_local::oidc::{OidcProvider, OidcSettings};
+use glimpse_local::process::{ManagedProcess, ProgramSpec, Readiness, StartError, Watchdog};
 use glimpse_local::s3::cors::CorsRule;
 use glimpse_local::workerd::{Workerd, WorkerdSettings};
 use glimpse_local::{Cloud, Config, FunctionSettings, NotifySettings};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
 
 use crate::cli::{DevSettings, FfmpegPaths, configure_function, render_settings, visibility_timeout};
 use crate::{ShutdownSignals, print_line};
@@ -30,6 +33,8 @@ const WEBHOOK_SECRET: &str = "whsec_Z2xpbXBzZS1kZXZlbG9wbWVudC13ZWJob29rLXNlY3Jl
 const DELIVERY_TOKEN_SECRETS: &str = "dev=glimpse-development-delivery-secret-0123456789";
 const CLIENT_ID: &str = "glimpse-dev";
 const AUDIENCE: &str = "glimpse";
+/// The time limit for building ffmpeg; a slow machine takes half an hour.
+const FFMPEG_BUILD_TIMEOUT: Duration = Duration::from_hours(2);
 /// The lifetime of the printed token, in seconds.
 const TOKEN_SECS: i64 = 7 * 24 * 3600;
 
@@ -41,7 +46,7 @@ pub(crate) async fn run(settings: DevSettings) -> anyhow::Result<()> {
         started = start(&settings) => started,
         () = signals.wait() => return Ok(()),
     };
-    let (cloud, oidc, workerd) = started?;
+    let (cloud, oidc, workerd, function_ready) = started?;
     let edge = format!("http://localhost:{}", settings.port);
     let token = bearer_token(oidc.issuer(), WallClock::system().now_ms() / 1000);
     print_line(&format!(
@@ -60,6 +65,15 @@ pub(crate) async fn run(settings: DevSettings) -> anyhow::Result<()> {
     for url in &settings.webhook_urls {
         print_line(&format!("  {url} gets webhooks, signed with {WEBHOOK_SECRET}\n"))?;
     }
+    if let Some(script) = &settings.ffmpeg_build {
+        print_line("  ffmpeg is being built: videos wait until it is there\n")?;
+        tokio::spawn(build_ffmpeg(
+            settings.clone(),
+            script.clone(),
+            cloud.watchdog().clone(),
+            function_ready,
+        ));
+    }
     let exit = tokio::select! {
         () = signals.wait() => None,
         status = workerd.wait() => Some(("the Worker (workerd)", status)),
@@ -74,7 +88,10 @@ pub(crate) async fn run(settings: DevSettings) -> anyhow::Result<()> {
     }
 }
 
-async fn start(settings: &DevSettings) -> anyhow::Result<(Cloud, OidcProvider, Workerd)> {
+/// Starts the programs. The function of the queue is ready when the returned sender says so.
+async fn start(
+    settings: &DevSettings,
+) -> anyhow::Result<(Cloud, OidcProvider, Workerd, watch::Sender<bool>)> {
     let edge = format!("http://localhost:{}", settings.port);
     let mut config = Config::new(&settings.data);
     config.listen = (Ipv4Addr::LOCALHOST, settings.s3_port).into();
@@ -87,6 +104,8 @@ async fn start(settings: &DevSettings) -> anyhow::Result<(Cloud, OidcProvider, W
     let mut preview = FunctionSettings::new(settings.preview.clone());
     configure_function(&mut preview, &tools, concurrency, timeout);
     config.function = Some(preview);
+    let (function_ready, is_function_ready) = watch::channel(settings.ffmpeg_build.is_none());
+    config.function_ready = Some(is_function_ready);
     config.render =
         Some(render_settings(settings.render.clone(), settings.render_port, &tools, concurrency, timeout));
     config.notify = Some(notify_settings(settings, &edge));
@@ -120,7 +139,52 @@ async fn start(settings: &DevSettings) -> anyhow::Result<(Cloud, OidcProvider, W
     })
     .await?;
     is_ready.store(true, Ordering::Relaxed);
-    Ok((cloud, oidc, workerd))
+    Ok((cloud, oidc, workerd, function_ready))
+}
+
+/// Builds ffmpeg with the script; the queue's function is ready as soon as that succeeds.
+async fn build_ffmpeg(
+    settings: DevSettings,
+    script: PathBuf,
+    watchdog: Watchdog,
+    function_ready: watch::Sender<bool>,
+) {
+    let ffmpeg = settings.ffmpeg.unwrap_or_default();
+    let program = ProgramSpec {
+        name: "the build of ffmpeg",
+        // The page has priority.
+        file: "nice".into(),
+        args: vec!["-n".into(), "10".into(), script.to_string_lossy().into_owned()],
+        env: BTreeMap::new(),
+        clear_env: false,
+        current_dir: settings.root,
+    };
+    // Its last line is the folder of `bin/ffmpeg`.
+    let folder = ffmpeg.parent().and_then(Path::parent).unwrap_or(&ffmpeg);
+    let ready = Readiness::Line(folder.to_string_lossy().into_owned());
+    let print = |line: &str| tracing::info!(target: "ffmpeg", "{line}");
+    let started = ManagedProcess::start(program, ready, FFMPEG_BUILD_TIMEOUT, &watchdog, print).await;
+    let error = match started {
+        Ok(process) => {
+            // It removes its temporary files.
+            process.wait().await;
+            None
+        }
+        // The script writes the path of the folder in another way.
+        Err(StartError::Ended { .. }) if ffmpeg.is_file() => None,
+        Err(error) => Some(error),
+    };
+    match error {
+        None => {
+            tracing::info!(target: "ffmpeg", "ffmpeg is there: videos are processed from now on");
+            function_ready.send_replace(true);
+        }
+        Some(error) => tracing::error!(
+            target: "ffmpeg",
+            "{error}\nNo video is processed. Fix the error and start again, or set GLIMPSE_FFMPEG and GLIMPSE_FFPROBE to \
+             other programs."
+        ),
+    }
 }
 
 /// The subject that the local provider assigns to this name (`local/oidc/provider.mjs`).
@@ -228,6 +292,12 @@ fn check_settings(mut settings: DevSettings) -> anyhow::Result<DevSettings> {
                 settings.root.display()
             );
         }
+    }
+    if let Some(script) = &settings.ffmpeg_build {
+        if !script.is_file() || settings.ffmpeg.is_none() || settings.ffprobe.is_none() {
+            bail!("--ffmpeg-build needs an existing program, and --ffmpeg and --ffprobe, which it builds");
+        }
+        return Ok(settings);
     }
     settings.ffmpeg = Some(find_program("ffmpeg", settings.ffmpeg)?);
     settings.ffprobe = Some(find_program("ffprobe", settings.ffprobe)?);

@@ -15,6 +15,7 @@ use common::{TestBed, wait_for};
 use glimpse_local::lambda::InvocationOutcome;
 use glimpse_local::{Config, FunctionSettings};
 use serde_json::Value;
+use tokio::sync::watch;
 
 /// Cargo builds the examples of a package before its tests.
 fn function_binary() -> PathBuf {
@@ -73,6 +74,27 @@ async fn reuses_warm_environment() {
     }
     assert!(lines.last().unwrap().contains("\tInit Duration: "));
     assert!(all[1].lines.iter().any(|line| line == &format!("working on {}", all[1].request_id)));
+    bed.cloud.stop().await;
+}
+
+#[tokio::test]
+async fn messages_wait_until_function_is_ready() {
+    let (sender, ready) = watch::channel(false);
+    let bed = TestBed::with_config(with_function(|config, _| config.function_ready = Some(ready))).await;
+    common::assert_status(&bed.client.put("uploads/o/v", b"x").await, 200);
+    // Long enough for an invocation, and for the message to come back from one.
+    let deadline = tokio::time::Instant::now() + Duration::from_millis(300);
+    while tokio::time::Instant::now() < deadline {
+        assert!(bed.cloud.invocations().is_empty(), "the function is not ready");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    sender.send_replace(true);
+    wait_for("the invocation", || (bed.cloud.invocations().len() == 1).then_some(())).await;
+    bed.cloud.stop().await;
+
+    // A cloud whose function never becomes ready can be stopped.
+    let (_sender, ready) = watch::channel(false);
+    let bed = TestBed::with_config(with_function(|config, _| config.function_ready = Some(ready))).await;
     bed.cloud.stop().await;
 }
 

@@ -9,6 +9,7 @@
 mod abuse;
 mod backfill;
 mod browser;
+mod clients;
 mod clip;
 mod companion;
 mod cost;
@@ -16,6 +17,7 @@ mod crowd;
 mod deliver;
 mod docs;
 mod doctor;
+mod examples;
 mod identify;
 mod negotiate;
 mod openapi;

@@ -6,10 +6,11 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Result, bail};
 
-use crate::build::{self, Component};
+use crate::build::{self, BuildPlan, Component};
 use crate::project::Project;
 use crate::run;
 use crate::setup::{self, Purpose, Toolset};
+use crate::worker::Optimization;
 
 /// A benchmark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +75,12 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
         (false, _) => None,
     };
     if bench.is_edge_bench() {
-        build::run(project, &tools, &[Component::Edge], &build::ConnectSrc::AnyHttps)?;
+        let plan = BuildPlan {
+            components: &[Component::Edge],
+            connect_src: &build::ConnectSrc::AnyHttps,
+            optimization: Optimization::Size,
+        };
+        build::run(project, &tools, &plan)?;
     }
     if is_smoke {
         build_dev(project, bench)?;

@@ -1,26 +1,27 @@
-//! `cargo xtask build`: builds the Worker with worker-build, optimized for size, the page with esbuild, and the
-//! programs of the local cloud in the dev profile. Worker and page are skipped if their inputs have not changed.
-
-use std::fs;
-use std::path::Path;
-use std::process::{Command, Stdio};
+//! `cargo xtask build`: builds the Worker (`worker`), the page with esbuild, and the programs of the local cloud in the
+//! dev profile. Worker and page are skipped if their inputs have not changed.
 
 use anyhow::{Context as _, Result, bail};
 use lexopt::{Arg, Parser, ValueExt as _};
 
 use crate::fingerprint::{self, Fingerprint};
 use crate::openapi;
-use crate::path_remap;
+use crate::parallel::{self, Lane};
 use crate::project::Project;
 use crate::run::{self, LoggedStep};
-use crate::setup::Toolset;
+use crate::setup::wasm::Toolchain;
+use crate::setup::{self, Purpose, Toolset};
+use crate::worker::{self, Optimization, WorkerBuild};
 
 /// A component that can be built separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Component {
     Page,
     Edge,
+    /// The programs of the local cloud and the Lambdas.
     Native,
+    /// The same, and all tests.
+    Tests,
 }
 
 pub(crate) const ALL: [Component; 3] = [Component::Page, Component::Edge, Component::Native];
@@ -48,23 +49,6 @@ pub(crate) fn parse_arguments(arguments: &[String]) -> Result<(Vec<Component>, C
     Ok((if components.is_empty() { ALL.to_vec() } else { components }, connect_src))
 }
 
-/// Cargo profile of the Worker. It is set in the environment, because the release profile in Cargo.toml is the
-/// Lambdas'.
-const WORKER_PROFILE: [(&str, &str); 4] = [
-    // Optimizing for speed (3) makes it half as large again, without more requests per second: the time is spent in
-    // calls to JavaScript.
-    ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "z"),
-    ("CARGO_PROFILE_RELEASE_LTO", "fat"),
-    ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1"),
-    // Function names are a quarter of the size.
-    ("CARGO_PROFILE_RELEASE_STRIP", "symbols"),
-];
-
-/// Maximum size of the wasm with gzip, in bytes: 300 KiB. Cloudflare allows 3 MB on its free plan,
-/// <https://developers.cloudflare.com/workers/platform/limits/#worker-size>, but each byte slows down start-up and
-/// every cold location.
-const MAX_GZIP_BYTES: usize = 300 * 1024;
-
 /// Upload targets in the page's content security policy (`connect-src`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ConnectSrc {
@@ -76,96 +60,82 @@ pub(crate) enum ConnectSrc {
     Loopback,
 }
 
-/// Builds each of the components once, regardless of their order.
-pub(crate) fn run(
-    project: &Project,
-    tools: &Toolset,
-    components: &[Component],
-    connect_src: &ConnectSrc,
-) -> Result<()> {
+/// What to build, and how.
+#[derive(Debug)]
+pub(crate) struct BuildPlan<'a> {
+    pub(crate) components: &'a [Component],
+    pub(crate) connect_src: &'a ConnectSrc,
+    pub(crate) optimization: Optimization,
+}
+
+/// Sets up and builds: what needs only Rust is compiled while npm's packages and other tools are installed.
+pub(crate) fn set_up_and_run(project: &Project, purpose: Purpose, plan: &BuildPlan<'_>) -> Result<Toolset> {
+    let tools = setup::run_beside(project, purpose, |toolchain| plan.compile(project, toolchain))?;
     run::print_heading("build");
-    for component in ALL.iter().filter(|part| components.contains(part)) {
-        match component {
-            Component::Page => build_page(project, connect_src)?,
-            Component::Edge => build_edge(project, tools)?,
-            Component::Native => build_native(project)?,
+    plan.bundle(project, &tools)?;
+    run::print_times();
+    Ok(tools)
+}
+
+/// Builds the components.
+pub(crate) fn run(project: &Project, tools: &Toolset, plan: &BuildPlan<'_>) -> Result<()> {
+    run::print_heading("build");
+    plan.compile(project, &tools.wasm)?;
+    plan.bundle(project, tools)
+}
+
+impl BuildPlan<'_> {
+    fn contains(&self, component: Component) -> bool {
+        self.components.contains(&component)
+    }
+
+    /// The steps that need only Rust.
+    fn compile(&self, project: &Project, toolchain: &Toolchain) -> Result<()> {
+        let worker = if self.contains(Component::Edge) {
+            WorkerBuild::prepare(project, toolchain, self.optimization)?
+        } else {
+            None
+        };
+        let native: Lane<'_> = Box::new(|| self.compile_native(project, worker.is_some()));
+        let Some(worker) = &worker else { return native() };
+        let edge: Lane<'_> = Box::new(|| worker.compile());
+        parallel::run(vec![native, edge])
+    }
+
+    /// Compiles the programs of this machine with one cargo command: with two selections of packages, cargo would build
+    /// the shared packages twice, once with each selection's features.
+    fn compile_native(&self, project: &Project, needs_generator: bool) -> Result<()> {
+        let mut command = project.cargo();
+        let title = if self.contains(Component::Tests) {
+            command.args(["test", "--workspace", "--no-run"]);
+            "local cloud, Lambdas and tests"
+        } else if self.contains(Component::Native) {
+            command.args(["build", "--bins", "--package", "glimpse-local", "--package", "glimpse-backend"]);
+            command.args(needs_generator.then_some(["--package", worker::GENERATOR]).iter().flatten());
+            "local cloud and Lambdas"
+        } else if needs_generator {
+            command.args(["build", "--package", worker::GENERATOR]);
+            "wasm-bindgen"
+        } else {
+            return Ok(());
+        };
+        LoggedStep::new(title, project.log_path("native"))
+            .run(&mut command, "Fix the errors above, then run this again.")
+    }
+
+    /// The steps that also need npm's packages.
+    fn bundle(&self, project: &Project, tools: &Toolset) -> Result<()> {
+        if self.contains(Component::Page) {
+            build_page(project, self.connect_src)?;
         }
-    }
-    Ok(())
-}
-
-/// Whether a build output of every component exists, even if it is outdated. `checkout` is the working directory:
-/// wrangler runs in the checkout. Cargo tracks the inputs of the native component, so it must always run.
-pub(crate) fn are_built(components: &[Component], checkout: &Path) -> bool {
-    components.iter().all(|part| match part {
-        Component::Page => checkout.join("web/dist").exists(),
-        Component::Edge => checkout.join("edge/build/index.js").exists(),
-        Component::Native => false,
-    })
-}
-
-fn build_edge(project: &Project, tools: &Toolset) -> Result<()> {
-    let output = project.path("edge/build");
-    let stamp = output.join("glimpse-stamp");
-    let mut inputs = Fingerprint::new().with_bytes(tools.wasm.version_text()?.as_bytes());
-    for (name, value) in WORKER_PROFILE {
-        inputs = inputs.with_bytes(name.as_bytes()).with_bytes(value.as_bytes());
-    }
-    inputs = inputs.with_bytes(b"remapped");
-    // Cargo.lock and package-lock.json also fix the versions of the tools.
-    for path in ["edge", "contract", "Cargo.toml", "Cargo.lock", "package-lock.json"] {
-        let not_inputs =
-            ["edge/build", "edge/tests", "edge/examples", "edge/src/openapi"].map(|path| project.path(path));
-        inputs = inputs.with_path(&project.path(path), &not_inputs)?;
-    }
-    if fingerprint::is_fresh(&stamp, inputs) && output.join("index.js").exists() {
-        run::print_ok("Worker", format_args!("{}; unchanged", measure_size(&output)?.0));
-        return Ok(());
-    }
-    fingerprint::invalidate(&stamp)?;
-    let mut command = Command::new(project.tool("worker-build"));
-    command
-        .current_dir(project.path("edge"))
-        .arg("--release")
-        // Two compilers in one target folder would invalidate each other's outputs.
-        .env("CARGO_TARGET_DIR", project.target.join("wasm-build"))
-        .env("WASM_BINDGEN_BIN", project.tool("wasm-bindgen"))
-        .env("WASM_OPT_BIN", project.npm_program("wasm-opt"))
-        .env("ESBUILD_BIN", project.npm_program("esbuild"))
-        // The Worker contains the source locations of panics, but no paths of this machine.
-        .env("CARGO_ENCODED_RUSTFLAGS", path_remap::rustflags(project)?)
-        .envs(WORKER_PROFILE);
-    tools.wasm.apply(&mut command);
-    LoggedStep::new("Worker", project.log_path("edge"))
-        .run(&mut command, "Fix the errors above, then run this again.")?;
-    let (size_text, gzip_bytes) = measure_size(&output)?;
-    run::print_note(&size_text);
-    check_size(gzip_bytes)?;
-    fingerprint::write_stamp(&stamp, inputs)
-}
-
-fn check_size(gzip_bytes: Option<usize>) -> Result<()> {
-    match gzip_bytes {
-        Some(bytes) if bytes > MAX_GZIP_BYTES => {
-            bail!("the Worker has {bytes} bytes with gzip; the limit is {MAX_GZIP_BYTES}")
+        if self.contains(Component::Edge) {
+            match WorkerBuild::prepare(project, &tools.wasm, self.optimization)? {
+                Some(worker) => worker.finish()?,
+                None => worker::print_unchanged(project)?,
+            }
         }
-        _ => Ok(()),
+        Ok(())
     }
-}
-
-/// The Worker's size as text, uncompressed and with gzip, which counts against the limit of a Cloudflare plan; and the
-/// latter in bytes, if a gzip program exists.
-fn measure_size(output: &Path) -> Result<(String, Option<usize>)> {
-    let wasm = output.join("index_bg.wasm");
-    let plain = fs::metadata(&wasm).with_context(|| format!("cannot read {}", wasm.display()))?.len();
-    let gzip = Command::new("gzip").args(["-9", "-c"]).arg(&wasm).stderr(Stdio::null()).output();
-    Ok(match gzip {
-        Ok(zipped) if zipped.status.success() => {
-            let bytes = zipped.stdout.len();
-            (format!("{plain} bytes of wasm, {bytes} with gzip"), Some(bytes))
-        }
-        _ => (format!("{plain} bytes of wasm"), None),
-    })
 }
 
 fn build_page(project: &Project, connect_src: &ConnectSrc) -> Result<()> {
@@ -180,6 +150,7 @@ fn build_page(project: &Project, connect_src: &ConnectSrc) -> Result<()> {
     let inputs = Fingerprint::new()
         .with_bytes(arguments.join(" ").as_bytes())
         .with_path(&project.path("web"), std::slice::from_ref(&output))?
+        .with_path(&project.path("clients/js/src"), &[])?
         .with_path(&project.path(openapi::DOCUMENT_PATH), &[])?
         .with_path(&project.path("package-lock.json"), &[])?;
     if fingerprint::is_fresh(&stamp, inputs) && output.exists() {
@@ -194,30 +165,9 @@ fn build_page(project: &Project, connect_src: &ConnectSrc) -> Result<()> {
     fingerprint::write_stamp(&stamp, inputs)
 }
 
-fn build_native(project: &Project) -> Result<()> {
-    LoggedStep::new("local cloud and Lambdas", project.log_path("native")).run(
-        project.cargo().args([
-            "build",
-            "--package",
-            "glimpse-local",
-            "--package",
-            "glimpse-backend",
-            "--bins",
-        ]),
-        "Fix the errors above, then run this again.",
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rejects_oversized_worker() {
-        assert!(check_size(Some(MAX_GZIP_BYTES)).is_ok() && check_size(None).is_ok());
-        let error = check_size(Some(MAX_GZIP_BYTES + 1)).unwrap_err().to_string();
-        assert_eq!(error, "the Worker has 307201 bytes with gzip; the limit is 307200");
-    }
 
     #[test]
     fn parses_components() {

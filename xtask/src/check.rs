@@ -21,7 +21,23 @@ pub(crate) fn run(project: &Project) -> Result<ExitCode> {
 }
 
 /// Runs all checks, even after a failed one.
-pub(crate) fn run_all(project: &Project, tools: &Toolset) -> Result<Vec<SuiteResult>> {
+fn run_all(project: &Project, tools: &Toolset) -> Result<Vec<SuiteResult>> {
+    let mut outcomes = run_quick(project)?;
+    for (name, mut command) in cargo_checks(project, tools) {
+        outcomes.push(run_one(name, &mut command)?);
+    }
+    Ok(outcomes)
+}
+
+/// The checks that compile nothing.
+pub(crate) fn run_quick(project: &Project) -> Result<Vec<SuiteResult>> {
+    let mut format = project.cargo();
+    format.args(["fmt", "--all", "--check"]);
+    Ok(vec![check_imports(project)?, run_one("format", &mut format)?])
+}
+
+/// The checks that compile, with their names.
+pub(crate) fn cargo_checks(project: &Project, tools: &Toolset) -> [(&'static str, Command); 3] {
     let cargo = |arguments: &[&str]| {
         let mut command = project.cargo();
         command.args(arguments);
@@ -29,13 +45,11 @@ pub(crate) fn run_all(project: &Project, tools: &Toolset) -> Result<Vec<SuiteRes
     };
     let mut documentation = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]);
     documentation.env("RUSTDOCFLAGS", "-Dwarnings");
-    Ok(vec![
-        check_imports(project)?,
-        run_one("format", &mut cargo(&["fmt", "--all", "--check"]))?,
-        run_one("lints", &mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-Dwarnings"]))?,
-        run_one("lints for wasm32", &mut wasm_lints(project, tools))?,
-        run_one("documentation", &mut documentation)?,
-    ])
+    [
+        ("lints", cargo(&["clippy", "--workspace", "--all-targets", "--", "-Dwarnings"])),
+        ("lints for wasm32", wasm_lints(project, tools)),
+        ("documentation", documentation),
+    ]
 }
 
 /// Checks that no modules import one another in a cycle.
@@ -60,25 +74,18 @@ pub(crate) fn run_one(name: &'static str, command: &mut Command) -> Result<Suite
 /// Clippy must belong to the toolchain whose standard library it reads. The system's Rust has no Clippy: there, only
 /// the compiler's warnings are checked.
 fn wasm_lints(project: &Project, tools: &Toolset) -> Command {
-    let mut command = match &tools.wasm {
+    let mut command = tools.wasm.cargo(project);
+    match &tools.wasm {
+        // In the target folder of the other lints, whose macros and build scripts it uses.
         Toolchain::Active => {
-            let mut command = project.cargo();
             command.args(["clippy", "--package", "glimpse-edge", "--target", TARGET, "--", "-Dwarnings"]);
-            command
         }
-        Toolchain::Custom(folder) => {
-            let mut command = Command::new(folder.join("bin/cargo"));
-            command.current_dir(&project.root).args([
-                "check",
-                "--package",
-                "glimpse-edge",
-                "--target",
-                TARGET,
-            ]);
+        // Two compilers in one target folder would invalidate each other's outputs.
+        Toolchain::Custom(_) => {
+            command.args(["check", "--package", "glimpse-edge", "--target", TARGET]);
             command.env("RUSTFLAGS", "-Dwarnings");
-            command
+            command.env("CARGO_TARGET_DIR", project.target.join("wasm-build"));
         }
-    };
-    tools.wasm.apply(&mut command).env("CARGO_TARGET_DIR", project.target.join("wasm-build"));
+    }
     command
 }

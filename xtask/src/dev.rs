@@ -6,13 +6,18 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result};
 
-use crate::build;
+use crate::build::{self, BuildPlan};
 use crate::project::Project;
-use crate::setup::{self, Purpose};
+use crate::setup::Purpose;
+use crate::worker::Optimization;
 
 pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
-    let tools = setup::run(project, Purpose::Run)?;
-    build::run(project, &tools, &build::ALL, &build::ConnectSrc::Loopback)?;
+    let plan = BuildPlan {
+        components: &build::ALL,
+        connect_src: &build::ConnectSrc::Loopback,
+        optimization: Optimization::BuildTime,
+    };
+    let tools = build::set_up_and_run(project, Purpose::Run, &plan)?;
     let media = tools.media()?;
     println!();
     let program = project.binary_path("glimpse-local");
@@ -26,7 +31,12 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
         .arg(&media.ffmpeg)
         .arg("--ffprobe")
         .arg(&media.ffprobe)
-        .args(arguments);
+        // wrangler then starts faster the next time.
+        .env("NODE_COMPILE_CACHE", project.target.join("node-compile-cache"));
+    if let Some(script) = &media.build {
+        command.arg("--ffmpeg-build").arg(script).env("GLIMPSE_TOOLS_DIR", &project.cache);
+    }
+    command.args(arguments);
     // `exec` returns only if the program could not be started.
     Err(command.exec()).with_context(|| format!("cannot start {}", program.display()))
 }

@@ -3,6 +3,7 @@
 
 #![expect(clippy::print_stdout, reason = "a command-line program prints its output")]
 
+mod background;
 mod bench;
 mod build;
 mod check;
@@ -13,20 +14,25 @@ mod doctor;
 mod fingerprint;
 mod openapi;
 mod package;
+mod parallel;
 mod path_remap;
+mod progress;
 mod project;
 mod run;
 mod setup;
 mod summary;
 mod test;
 mod version;
+mod worker;
 
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
+use crate::build::BuildPlan;
 use crate::project::Project;
 use crate::setup::Purpose;
+use crate::worker::Optimization;
 
 const HELP: &str = "\
 cargo xtask COMMAND
@@ -87,15 +93,10 @@ fn run_verb(arguments: &[String]) -> Result<ExitCode> {
         }
         "build" => {
             let (parts, uploads) = build::parse_arguments(rest)?;
-            // The tests start wrangler many times, and wrangler runs this as its build command at each start.
-            if std::env::var_os("GLIMPSE_PREBUILT").is_some_and(|value| value == "1")
-                && build::are_built(&parts, &std::env::current_dir()?)
-            {
-                return Ok(ExitCode::SUCCESS);
-            }
             let project = Project::discover()?;
-            let tools = setup::run(&project, Purpose::Build)?;
-            build::run(&project, &tools, &parts, &uploads)?;
+            let plan =
+                BuildPlan { components: &parts, connect_src: &uploads, optimization: Optimization::Size };
+            build::set_up_and_run(&project, Purpose::Build, &plan)?;
             Ok(ExitCode::SUCCESS)
         }
         "dev" => dev::run(&Project::discover()?, rest),

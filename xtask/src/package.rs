@@ -9,11 +9,12 @@ use anyhow::{Context as _, Result, bail, ensure};
 use lexopt::{Arg, Parser, ValueExt as _};
 use serde_json::Value;
 
-use crate::build::{self, Component, ConnectSrc};
+use crate::build::{self, BuildPlan, Component, ConnectSrc};
 use crate::path_remap;
 use crate::project::{self, Project};
 use crate::run::{self, LoggedStep};
 use crate::setup::{self, Purpose};
+use crate::worker::Optimization;
 
 /// The C library of `provided.al2023` is 2.34, <https://docs.aws.amazon.com/linux/al2023/ug/compare-with-al2.html>.
 const GLIBC_VERSION: &str = "2.34";
@@ -96,7 +97,12 @@ pub(crate) fn build_all(project: &Project, arches: &[Arch]) -> Result<PathBuf> {
         package_lambdas(project, &python, arch, &folder)?;
         package_layer(project, arch, &folder)?;
     }
-    build::run(project, &tools, &[Component::Page, Component::Edge], &ConnectSrc::AnyHttps)?;
+    let plan = BuildPlan {
+        components: &[Component::Page, Component::Edge],
+        connect_src: &ConnectSrc::AnyHttps,
+        optimization: Optimization::Size,
+    };
+    build::run(project, &tools, &plan)?;
     run::print_heading("package");
     package_worker(project, &python, &folder)?;
     write_sbom(project, &python, &folder)?;

@@ -53,11 +53,6 @@ impl Project {
         self.path("node_modules/.bin").join(name)
     }
 
-    /// A tool that setup built.
-    pub(crate) fn tool(&self, name: &str) -> PathBuf {
-        self.cache.join("tools/bin").join(name)
-    }
-
     /// A binary of the workspace in the dev profile.
     pub(crate) fn binary_path(&self, name: &str) -> PathBuf {
         self.target.join("debug").join(name)

@@ -4,35 +4,47 @@ use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, IsTerminal as _, PipeReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
+use crate::parallel;
+use crate::progress::{self, REDRAW_INTERVAL, StepDisplay};
+
 /// Number of the last output lines that are shown when a step fails.
 const TAIL_LINES: usize = 12;
-/// Interval of progress lines if the output is not a terminal.
-const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
-/// Interval at which the progress line on a terminal is redrawn.
-const REDRAW_INTERVAL: Duration = Duration::from_millis(200);
 /// Time to wait for the remaining output of an exited program: an orphaned child process can keep the pipe open.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Interval at which the exit of a program that has closed its output is awaited.
+const EXIT_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Prints a line about something that needed no work.
 pub(crate) fn print_ok(what: &str, detail: impl std::fmt::Display) {
-    println!("  ok {what}: {detail}");
+    progress::print_line(&format!("  ok {what}: {detail}"));
 }
 
 /// Prints a note.
 pub(crate) fn print_note(text: &str) {
-    println!("     {text}");
+    progress::print_line(&format!("     {text}"));
 }
 
 /// Prints a heading for the following steps or tests.
 pub(crate) fn print_heading(text: &str) {
-    println!("\n== {text}");
+    progress::print_line(&format!("\n== {text}"));
+}
+
+/// Prints the durations of the steps since the last call, if there were any long ones.
+pub(crate) fn print_times() {
+    const SHORTEST: Duration = Duration::from_secs(1);
+    let mut times = progress::take_times();
+    times.retain(|time| time.wall >= SHORTEST);
+    if !times.is_empty() {
+        print_note(&format!("steps: {}", progress::format_times(&times)));
+    }
 }
 
 /// Runs a short program and returns its standard output.
@@ -83,11 +95,11 @@ impl LoggedStep {
         let log = File::create(&self.log)
             .with_context(|| format!("cannot write the log {}", self.log.display()))?;
         let started = Instant::now();
-        let mut display = ProgressLine::new(&self.title);
+        let display = StepDisplay::begin(&self.title);
         let (mut child, lines) = match spawn(command, Some(log)) {
             Ok(spawned) => spawned,
             Err(error) => {
-                display.finish(false, started.elapsed());
+                display.finish(false, None);
                 return Ok(Err(self.into_failure(
                     format!("cannot start {}: {error}", program_name(command)),
                     String::new(),
@@ -95,7 +107,8 @@ impl LoggedStep {
             }
         };
         let mut tail = VecDeque::with_capacity(TAIL_LINES);
-        let mut exited_at = None;
+        let mut exit: Option<(Exit, Instant)> = None;
+        let mut has_output = true;
         let reason = loop {
             match lines.recv_timeout(REDRAW_INTERVAL) {
                 Ok(line) if !line.trim().is_empty() => {
@@ -106,26 +119,32 @@ impl LoggedStep {
                 }
                 Ok(_) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
-                    let status = child.wait()?;
-                    break (!status.success()).then(|| format!("failed with {status}"));
+                    has_output = false;
+                    thread::sleep(EXIT_POLL_INTERVAL);
                 }
             }
-            let elapsed = started.elapsed();
-            display.update(elapsed, tail.back().map_or("", String::as_str));
-            if self.timeout.is_some_and(|limit| elapsed > limit) {
+            display.update(tail.back().map_or("", String::as_str));
+            if exit.is_none() {
+                exit = try_reap(&mut child)?.map(|exit| (exit, Instant::now()));
+            }
+            if let Some((Exit { status, .. }, exited_at)) = &exit
+                && (!has_output || exited_at.elapsed() > DRAIN_TIMEOUT)
+            {
+                break (!status.success()).then(|| format!("failed with {status}"));
+            }
+            let is_late = self.timeout.is_some_and(|limit| started.elapsed() > limit);
+            if exit.is_none() && (is_late || parallel::is_canceled()) {
                 // The program may have exited meanwhile; then `kill` fails.
                 let _ = child.kill();
                 child.wait()?;
-                break Some(format!("timed out after {} s", elapsed.as_secs()));
-            }
-            if let Some(status) = child.try_wait()? {
-                let exited_at: &mut Instant = exited_at.get_or_insert_with(Instant::now);
-                if exited_at.elapsed() > DRAIN_TIMEOUT {
-                    break (!status.success()).then(|| format!("failed with {status}"));
-                }
+                break Some(if is_late {
+                    format!("timed out after {} s", started.elapsed().as_secs())
+                } else {
+                    "was stopped, because another step failed".to_owned()
+                });
             }
         };
-        display.finish(reason.is_none(), started.elapsed());
+        display.finish(reason.is_none(), exit.and_then(|(exit, _)| exit.cpu));
         let tail = tail.iter().map(|line| format!("     | {line}")).collect::<Vec<_>>().join("\n");
         Ok(reason.map_or(Ok(()), |reason| Err(self.into_failure(reason, tail))))
     }
@@ -182,6 +201,37 @@ pub(crate) fn stream(command: &mut Command, mut on_line: impl FnMut(&str)) -> Re
     }
 }
 
+/// The same command at a low priority: it gets the processor when nothing else needs it.
+pub(crate) fn with_low_priority(command: &Command) -> Command {
+    let mut low = Command::new("nice");
+    low.args(["-n", "19"]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => low.env(name, value),
+            None => low.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        low.current_dir(folder);
+    }
+    low
+}
+
+/// Runs `command` without any output, which is written to `log`. Returns whether the command succeeded.
+pub(crate) fn run_silently(command: &mut Command, log: &Path) -> Result<bool> {
+    if let Some(folder) = log.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    }
+    let file = File::create(log).with_context(|| format!("cannot write the log {}", log.display()))?;
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(file.try_clone()?)
+        .stderr(file)
+        .status()
+        .with_context(|| format!("cannot start {}", program_name(command)))?;
+    Ok(status.success())
+}
+
 /// Starts `command` with stdout and stderr in one pipe, so that their lines stay in order, and a thread that reads it.
 fn spawn(command: &mut Command, log: Option<File>) -> io::Result<(Child, Receiver<String>)> {
     let (reader, writer) = io::pipe()?;
@@ -214,44 +264,36 @@ fn read_lines(reader: PipeReader, mut log: Option<File>, sender: &mpsc::Sender<S
     }
 }
 
-/// Progress display: a line that is redrawn on a terminal; otherwise a new line at intervals.
-struct ProgressLine<'a> {
-    title: &'a str,
-    is_terminal: bool,
-    last_drawn: Duration,
+/// The end of a process.
+struct Exit {
+    status: ExitStatus,
+    /// User and system time of the process and of all processes that it has waited for; `None` if unknown.
+    cpu: Option<Duration>,
 }
 
-impl<'a> ProgressLine<'a> {
-    fn new(title: &'a str) -> Self {
-        let terminal = io::stdout().is_terminal();
-        if !terminal {
-            println!("   … {title}");
-        }
-        Self { title, is_terminal: terminal, last_drawn: Duration::ZERO }
-    }
+/// Returns how the process ended, if it has. The kernel only tells the total of all children, so that no two children
+/// are waited for at the same time.
+fn try_reap(child: &mut Child) -> io::Result<Option<Exit>> {
+    static REAPING: Mutex<()> = Mutex::new(());
+    let _guard = REAPING.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = children_cpu();
+    let Some(status) = child.try_wait()? else { return Ok(None) };
+    let cpu = before.zip(children_cpu()).map(|(before, after)| after.saturating_sub(before));
+    Ok(Some(Exit { status, cpu }))
+}
 
-    fn update(&mut self, elapsed: Duration, last_line: &str) {
-        let interval = if self.is_terminal { REDRAW_INTERVAL } else { HEARTBEAT_INTERVAL };
-        if elapsed < self.last_drawn + interval {
-            return;
-        }
-        self.last_drawn = elapsed;
-        let seconds = elapsed.as_secs();
-        let tail: String = last_line.trim().chars().filter(|c| !c.is_control()).take(60).collect();
-        if self.is_terminal {
-            print!("\r\u{1b}[2K   … {} {seconds} s  \u{1b}[2m{tail}\u{1b}[0m", self.title);
-            // A closed terminal must not stop the step.
-            let _ = io::stdout().flush();
-        } else {
-            println!("   … {} {seconds} s  {tail}", self.title);
-        }
-    }
+/// User and system time of all children that this process has waited for. Only Linux has this file.
+fn children_cpu() -> Option<Duration> {
+    parse_children_cpu(&fs::read_to_string("/proc/self/stat").ok()?)
+}
 
-    fn finish(&self, is_ok: bool, elapsed: Duration) {
-        let clear = if self.is_terminal { "\r\u{1b}[2K" } else { "" };
-        let mark = if is_ok { "ok" } else { "!!" };
-        println!("{clear}  {mark} {} ({:.1} s)", self.title, elapsed.as_secs_f64());
-    }
+/// The sum of `cutime` and `cstime` of `/proc/PID/stat`, proc_pid_stat(5). Its unit, `USER_HZ`, is a hundredth of a
+/// second on every architecture that Rust supports.
+fn parse_children_cpu(stat: &str) -> Option<Duration> {
+    // The second field is the program's name in parentheses, which can contain spaces.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut times = fields.split_whitespace().skip(13).map(|field| field.parse::<u64>().ok());
+    Some(Duration::from_millis(10 * (times.next()?? + times.next()??)))
 }
 
 /// The program's file name, for messages.
@@ -290,6 +332,49 @@ mod tests {
         let failure = step.try_run(&mut shell_command(script)).unwrap().unwrap_err();
         assert!(failure.reason.contains("exit status: 3"), "{failure:?}");
         assert!(failure.tail.ends_with("line 30") && !failure.tail.contains("line 18\n"), "{failure:?}");
+        fs::remove_file(log).unwrap();
+    }
+
+    #[test]
+    fn low_priority_keeps_environment_and_output() {
+        let log = std::env::temp_dir().join(format!("xtask-run-low-{}.log", std::process::id()));
+        let mut command = shell_command("echo $VALUE; pwd; nice; exit 1");
+        command.env("VALUE", "kept").current_dir("/");
+        assert!(!run_silently(&mut with_low_priority(&command), &log).unwrap());
+        assert_eq!(fs::read_to_string(&log).unwrap(), "kept\n/\n19\n");
+        fs::remove_file(log).unwrap();
+    }
+
+    #[test]
+    fn counts_cpu_time_of_children() {
+        let stat = "7 (a) b) S 1 2 3 4 5 6 7 8 9 10 11 12 250 30 20 0 1";
+        assert_eq!(parse_children_cpu(stat), Some(Duration::from_millis(2800)));
+        assert_eq!(parse_children_cpu("7 (a) S 1"), None);
+        let mut child = shell_command("i=0; while [ $i -lt 200000 ]; do i=$((i + 1)); done").spawn().unwrap();
+        let exit = loop {
+            match try_reap(&mut child).unwrap() {
+                Some(exit) => break exit,
+                None => thread::sleep(EXIT_POLL_INTERVAL),
+            }
+        };
+        assert!(exit.status.success());
+        assert!(
+            !cfg!(target_os = "linux") || exit.cpu.unwrap() > Duration::from_millis(20),
+            "{:?}",
+            exit.cpu
+        );
+    }
+
+    #[test]
+    fn failed_lane_stops_running_step() {
+        let started = Instant::now();
+        let (step, log) = temporary_step("canceled");
+        let error = parallel::run(vec![
+            Box::new(move || step.run(&mut shell_command("exec sleep 30"), "advice")),
+            Box::new(|| bail!("the cause")),
+        ]);
+        assert_eq!(error.unwrap_err().to_string(), "the cause");
+        assert!(started.elapsed() < Duration::from_secs(10));
         fs::remove_file(log).unwrap();
     }
 

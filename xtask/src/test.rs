@@ -6,17 +6,21 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::background::{Background, Suite};
 use crate::bench::{self, Bench};
-use crate::build::{self, Component};
+use crate::build::{self, BuildPlan, Component};
 use crate::check;
 use crate::project::Project;
-use crate::run::{self, LoggedStep};
+use crate::run;
 use crate::setup::{self, Purpose, Toolset};
 use crate::summary::{self, SuiteResult, TestCounts};
+use crate::worker::Optimization;
 
 pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     let Arguments { package, filters } = Arguments::parse(arguments)?;
@@ -35,7 +39,7 @@ struct Package {
 }
 
 /// All packages. The end-to-end tests also need the page, the Worker and the Lambdas.
-const PACKAGES: [Package; 8] = [
+const PACKAGES: [Package; 9] = [
     Package { name: "glimpse-contract", purpose: None },
     Package { name: "glimpse-media", purpose: None },
     Package { name: "glimpse-edge", purpose: None },
@@ -43,6 +47,7 @@ const PACKAGES: [Package; 8] = [
     Package { name: "glimpse-local", purpose: None },
     Package { name: "glimpse-doctor", purpose: None },
     Package { name: "xtask", purpose: None },
+    Package { name: "xtask-wasm", purpose: None },
     Package { name: "e2e", purpose: Some(Purpose::Test) },
 ];
 
@@ -80,14 +85,14 @@ impl Arguments {
 
 /// Runs the tests of one package, after setting up only what they need.
 fn run_package(project: &Project, package: Package, filters: &[String]) -> Result<ExitCode> {
-    let tools = package.purpose.map(|purpose| setup::run(project, purpose)).transpose()?;
+    let tools = match package.purpose {
+        None => None,
+        Some(Purpose::Test) => Some(set_up_and_build(project)?),
+        Some(purpose) => Some(setup::run(project, purpose)?),
+    };
     let mut command = project.cargo();
     command.args(["test", "--package", package.name, "--no-fail-fast", "--"]).args(filters);
     if let Some(tools) = &tools {
-        if package.purpose == Some(Purpose::Test) {
-            build::run(project, tools, &[Component::Page, Component::Edge], &build::ConnectSrc::Loopback)?;
-            build_tests(project)?;
-        }
         set_tool_env(project, tools, &mut command)?;
     }
     let suite = run_tests(package.name, filters, &mut command)?;
@@ -100,32 +105,17 @@ fn run_package(project: &Project, package: Package, filters: &[String]) -> Resul
 fn run_all(project: &Project, filters: &[String]) -> Result<ExitCode> {
     // The build of the tests may replace this program's file: then its path could not be found later.
     let program = env::current_exe().context("cannot find the path of this program")?;
-    let tools = setup::run(project, Purpose::Test)?;
-    build::run(project, &tools, &[Component::Page, Component::Edge], &build::ConnectSrc::Loopback)?;
-    build_tests(project)?;
+    let tools = set_up_and_build(project)?;
 
-    let mut outcomes = Vec::new();
-    if filters.is_empty() {
-        outcomes.extend(check::run_all(project, &tools)?);
-    }
     remove_call_log(project)?;
-    outcomes.push(run_tests("tests", filters, &mut rust_tests(project, &tools, filters)?)?);
-    outcomes.push(run_tests("browser", filters, &mut browser_tests(project, &tools, filters)?)?);
-    if filters.is_empty() {
-        outcomes.push(run_tests("layer", filters, &mut layer_checks(project, &tools)?)?);
-        for (_, bench) in Bench::ALL {
-            outcomes.push(check::run_one(
-                smoke_suite_name(bench),
-                &mut bench::smoke_command(project, &tools, bench)?,
-            )?);
-        }
-        outcomes.push(check::run_one("layer publishable", &mut layer_publish_check(project))?);
-        outcomes.push(run_tests("template", filters, &mut template_checks(project, &tools)?)?);
-        let origin = ["--origin", "https://video.example.com"];
-        outcomes.push(check::run_one("deployable", dry_run_command(&program, "deploy").args(origin))?);
-        outcomes.push(check::run_one("destroyable", &mut dry_run_command(&program, "destroy"))?);
-        outcomes.push(check::run_one("licenses", &mut license_check(project))?);
-    }
+    let outcomes = if filters.is_empty() {
+        run_every_suite(project, &tools, &program)?
+    } else {
+        vec![
+            run_tests("tests", filters, &mut rust_tests(project, &tools, filters)?)?,
+            run_tests("browser", filters, &mut browser_tests(project, &tools, filters)?)?,
+        ]
+    };
 
     run::print_heading("summary");
     let has_failed = outcomes.iter().any(SuiteResult::has_failed);
@@ -133,22 +123,81 @@ fn run_all(project: &Project, filters: &[String]) -> Result<ExitCode> {
     Ok(if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
+/// Runs every check and test suite. The checks that only compile run beside the tests, and the checks of the template
+/// beside the other suites: at a low priority, so that they use the time in which the others wait.
+fn run_every_suite(project: &Project, tools: &Toolset, program: &Path) -> Result<Vec<SuiteResult>> {
+    let mut outcomes = check::run_quick(project)?;
+    let cargo_checks = check::cargo_checks(project, tools)
+        .map(|(name, command)| Suite { name, command, has_counts: false })
+        .into();
+    let template = Suite { name: "template", command: template_checks(project, tools)?, has_counts: true };
+    thread::scope(|scope| {
+        let (start_checks, are_tests_built) = mpsc::channel();
+        let checks = Background::spawn(scope, project, are_tests_built, cargo_checks);
+        let mut start_checks = Some(start_checks);
+        let on_line = |line: &str| {
+            // Before, cargo locks the target folder, and would let one command wait for the other.
+            if line.contains("Running") {
+                start_checks.take();
+            }
+        };
+        let tests = run_tests_with("tests", &[], &mut rust_tests(project, tools, &[])?, on_line)?;
+        // If the tests could not be built.
+        start_checks.take();
+        let (start_template, are_calls_logged) = mpsc::channel::<()>();
+        let template = Background::spawn(scope, project, are_calls_logged, vec![template]);
+        drop(start_template);
+        let mut others = vec![
+            run_tests("browser", &[], &mut browser_tests(project, tools, &[])?)?,
+            run_tests("layer", &[], &mut layer_checks(project, tools)?)?,
+        ];
+        for (_, bench) in Bench::ALL {
+            let mut command = bench::smoke_command(project, tools, bench)?;
+            others.push(check::run_one(smoke_suite_name(bench), &mut command)?);
+        }
+        others.push(check::run_one("layer publishable", &mut layer_publish_check(project))?);
+        let origin = ["--origin", "https://video.example.com"];
+        others.push(check::run_one("deployable", dry_run_command(program, "deploy").args(origin))?);
+        others.push(check::run_one("destroyable", &mut dry_run_command(program, "destroy"))?);
+        outcomes.extend(checks.finish()?);
+        outcomes.push(tests);
+        outcomes.extend(others);
+        outcomes.extend(template.finish()?);
+        Ok(outcomes)
+    })
+}
+
 /// Runs one test suite, shows its output and counts its tests.
 fn run_tests(name: &'static str, filters: &[String], command: &mut Command) -> Result<SuiteResult> {
+    run_tests_with(name, filters, command, |_| {})
+}
+
+/// Like [`run_tests`], and calls `on_line` for each line of output.
+fn run_tests_with(
+    name: &'static str,
+    filters: &[String],
+    command: &mut Command,
+    mut on_line: impl FnMut(&str),
+) -> Result<SuiteResult> {
     run::print_heading(name);
     let started = Instant::now();
     let mut counts = TestCounts::default();
-    let has_passed = run::stream(command, |line| counts.add_line(line))?;
+    let has_passed = run::stream(command, |line| {
+        counts.add_line(line);
+        on_line(line);
+    })?;
     Ok(SuiteResult::from_tests(name, counts, has_passed, !filters.is_empty(), started.elapsed()))
 }
 
-/// Builds all tests, and the programs that the end-to-end tests start. One cargo command builds both: with two
-/// selections of packages, cargo would build the shared packages twice, once with each selection's features.
-fn build_tests(project: &Project) -> Result<()> {
-    LoggedStep::new("local cloud, Lambdas and tests", project.log_path("tests")).run(
-        project.cargo().args(["test", "--workspace", "--no-run"]),
-        "Fix the errors above, then run this again.",
-    )
+/// Sets up everything, and builds what the tests use: page, Worker, all tests, and the programs that the end-to-end
+/// tests start.
+fn set_up_and_build(project: &Project) -> Result<Toolset> {
+    let plan = BuildPlan {
+        components: &[Component::Page, Component::Edge, Component::Tests],
+        connect_src: &build::ConnectSrc::Loopback,
+        optimization: Optimization::Size,
+    };
+    build::set_up_and_run(project, Purpose::Test, &plan)
 }
 
 /// The unit tests and the end-to-end tests. Environment variables contain the paths of the programs that they start.
@@ -203,7 +252,7 @@ fn browser_tests(project: &Project, tools: &Toolset, filters: &[String]) -> Resu
     command.args(["--test", "--test-force-exit"]);
     // A test runs if it matches any of the patterns, as with cargo.
     command.args(filters.iter().map(|filter| format!("--test-name-pattern={}", escape_regex(filter))));
-    command.arg("tests/browser/*.test.mjs");
+    command.args(["tests/browser/*.test.mjs", "clients/js/tests/*.test.mjs"]);
     set_tool_env(project, tools, &mut command)?;
     Ok(command)
 }
@@ -254,9 +303,11 @@ fn set_tool_env(project: &Project, tools: &Toolset, command: &mut Command) -> Re
         .env("GLIMPSE_REFERENCE_FFMPEG", &reference.ffmpeg)
         .env("GLIMPSE_REFERENCE_FFPROBE", &reference.ffprobe)
         .env("GLIMPSE_NODE", project.npm_program("node"))
-        // wrangler's build command is `cargo xtask build`, which then does nothing.
+        // wrangler's build command then does nothing.
         .env("GLIMPSE_PREBUILT", "1")
-        .env("WRANGLER_SEND_METRICS", "false");
+        .env("WRANGLER_SEND_METRICS", "false")
+        // Node keeps compiled code here: wrangler, which is started many times, then starts in two thirds of the time.
+        .env("NODE_COMPILE_CACHE", project.target.join("node-compile-cache"));
     if let Ok(test) = tools.test() {
         command.env("GLIMPSE_CHROMIUM", &test.chromium).env("GLIMPSE_PYTHON", &test.python);
     }
@@ -276,13 +327,6 @@ fn set_media_env(command: &mut Command) -> Result<()> {
 fn dry_run_command(program: &Path, verb: &str) -> Command {
     let mut command = Command::new(program);
     command.args([verb, "--dry-run"]).env("GLIMPSE_PREBUILT", "1");
-    command
-}
-
-/// Checks the packages of Cargo.lock against the licenses that deny.toml allows.
-fn license_check(project: &Project) -> Command {
-    let mut command = Command::new(project.tool("cargo-deny"));
-    command.current_dir(&project.root).args(["--locked", "check", "licenses", "bans"]);
     command
 }
 

@@ -1,4 +1,4 @@
-//! Parses versions in the output of `--version` and in Cargo.lock.
+//! Parses versions in the output of `--version`.
 
 use std::fmt;
 
@@ -25,18 +25,6 @@ impl fmt::Display for Version {
     }
 }
 
-/// The version of `package` in the text of a Cargo.lock. `None` if the package is missing or has several versions.
-pub(crate) fn locked_version(lock: &str, package: &str) -> Option<Version> {
-    let name = format!("name = \"{package}\"");
-    let mut versions =
-        lock.split("[[package]]").filter(|entry| entry.lines().any(|line| line == name)).map(|entry| {
-            let version = entry.lines().find_map(|line| line.strip_prefix("version = \""))?;
-            Version::find_in(version.trim_end_matches('"'))
-        });
-    let version = versions.next()??;
-    versions.next().is_none().then_some(version)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,7 +34,7 @@ mod tests {
         const CASES: &[(&str, Option<Version>)] = &[
             ("v20.20.2", Some(Version(20, 20, 2))),
             ("wasm-bindgen 0.2.130", Some(Version(0, 2, 130))),
-            ("worker-build 0.8.7\n", Some(Version(0, 8, 7))),
+            ("wrangler 4.156.0\n", Some(Version(4, 156, 0))),
             ("rustc 1.95.0 (59807616e 2026-04-14)", Some(Version(1, 95, 0))),
             ("cargo 1.97.0-nightly (abc 2026-05-01)", Some(Version(1, 97, 0))),
             ("GNU ld 2.40", Some(Version(2, 40, 0))),
@@ -63,16 +51,5 @@ mod tests {
     fn compares_by_number() {
         assert!(Version(0, 2, 130) > Version(0, 2, 99));
         assert!(Version(20, 0, 0) > Version(19, 99, 99));
-    }
-
-    #[test]
-    fn reads_the_lock_file() {
-        const LOCK: &str = "version = 4\n\n[[package]]\nname = \"worker\"\nversion = \"0.8.7\"\ndependencies = [\n \"worker-macros\",\n]\n\n\
-            [[package]]\nname = \"worker-macros\"\nversion = \"0.8.1\"\n\n\
-            [[package]]\nname = \"rand\"\nversion = \"0.8.5\"\n\n[[package]]\nname = \"rand\"\nversion = \"0.9.1\"\n";
-        assert_eq!(locked_version(LOCK, "worker"), Some(Version(0, 8, 7)));
-        assert_eq!(locked_version(LOCK, "worker-macros"), Some(Version(0, 8, 1)));
-        assert_eq!(locked_version(LOCK, "rand"), None, "two versions are ambiguous");
-        assert_eq!(locked_version(LOCK, "absent"), None);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use glimpse_contract::{Code, VariantKind};
+use tokio::sync::mpsc;
 
 use crate::error::JobError;
 use crate::frames::decoder::Decoder;
@@ -14,7 +15,7 @@ use crate::frames::{DecodedFrames, KindFrames};
 use crate::source::proxy::SourceProxy;
 use crate::source::reader::{IoStats, OpenError, RangeReader};
 use crate::store::Store;
-use glimpse_media::clip::{ClipError, ClipPlan, ClipRequest, ReencodeReason};
+use glimpse_media::clip::{ClipError, ClipPlan, ClipRequest, ClipTrack, ReencodeReason};
 use glimpse_media::container::Container;
 use glimpse_media::plan::TileTimes;
 use glimpse_media::probe::MediaInfo;
@@ -273,6 +274,31 @@ impl<S: Store> SourceFrames<S> {
         }
     }
 
+    /// Sends the frames of a time span, in this size, `fps` per second. Few of them are in memory together.
+    ///
+    /// # Errors
+    /// Any error that ends the job; [`Code::Truncated`] if there are none.
+    pub async fn send_frames(
+        &mut self,
+        span_ms: (u64, u64),
+        size: Size,
+        fps: f64,
+        sender: &mpsc::Sender<Bytes>,
+    ) -> Result<(), JobError> {
+        loop {
+            let sender = sender.clone();
+            let result = match &mut self.demuxed {
+                DemuxedSource::Native(native) => native.send_frames(span_ms, size, fps, sender).await,
+                DemuxedSource::Ffmpeg(ffmpeg) => {
+                    ffmpeg.send_frames(span_ms, size, fps, sender).await.map_err(OpenError::Job)
+                }
+            };
+            if let Some(()) = self.resolve(result, &mut ignore_event).await? {
+                return Ok(());
+            }
+        }
+    }
+
     /// The frames of a storyboard's tiles, in this size, one for each tile.
     ///
     /// # Errors
@@ -316,6 +342,28 @@ impl<S: Store> SourceFrames<S> {
         let IoStats { requests, bytes: read_bytes, .. } = self.reader.stats();
         tracing::info!(clip_bytes = bytes.len(), read_bytes, requests, "copied the samples");
         Ok(bytes)
+    }
+
+    /// The sound of a clip whose frames are encoded, and the bytes of its samples; `None` if none can be copied.
+    ///
+    /// # Errors
+    /// Any error that ends the job.
+    pub async fn read_clip_audio(
+        &mut self,
+        request: ClipRequest,
+    ) -> Result<Option<(ClipTrack, Bytes)>, JobError> {
+        let planned = match &mut self.demuxed {
+            DemuxedSource::Native(native) => native.plan_clip_audio(request).await,
+            DemuxedSource::Ffmpeg(_) => Ok(None),
+        };
+        match planned {
+            Ok(Some(track)) => {
+                let bytes = self.reader.read_concatenated(&[], &track.sources).await?;
+                Ok(Some((track, bytes)))
+            }
+            Ok(None) | Err(OpenError::Unsupported(_)) => Ok(None),
+            Err(OpenError::Job(error)) => Err(error),
+        }
     }
 
     /// The value of a result; `None` if the work must be repeated, because ffmpeg has opened the source after the

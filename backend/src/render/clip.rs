@@ -1,15 +1,15 @@
 //! Makes clips: copies the samples of H.264, and encodes the frames of other codecs.
 
 use bytes::Bytes;
-use glimpse_contract::{ClipParams, Code, OutputFormat, Problem, limits};
+use glimpse_contract::{ClipParams, Code, Problem, limits};
+use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use crate::error::JobError;
 use crate::render::service::{FrameSource, OpenFrameSource, RenderError, RenderService};
 use crate::store::Store;
-use glimpse_media::clip::{ClipError, ClipRequest};
+use glimpse_media::clip::{ClipEncoder, ClipError, ClipRequest};
 use glimpse_media::image::header::ImageError;
-use glimpse_media::image::{self, EncoderInput};
 use glimpse_media::size::Size;
 
 /// Maximum length of a clip whose frames are encoded, in milliseconds.
@@ -18,9 +18,8 @@ const MAX_ENCODED_MS: u64 = 10_000;
 const MAX_ENCODED_SIDE: u32 = 1_280;
 /// Maximum frame rate of a clip whose frames are encoded, in frames per second.
 const MAX_ENCODED_FPS: f64 = 30.0;
-/// Maximum number of bytes of all decoded frames of a clip: longer clips get smaller frames. Together with the decoder
-/// and the encoder this stays below 600 MB.
-const MAX_FRAME_BYTES: f64 = 300e6;
+/// How many frames wait for the encoder, at most.
+const FRAME_QUEUE_LEN: usize = 4;
 
 impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
     /// Makes a clip of a video with this frame rate, as a whole in memory: at most [`limits::MAX_CLIP_BYTES`].
@@ -49,7 +48,7 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
             Err(ClipError::Reencode(reason)) => {
                 tracing::debug!(%reason, "the clip is encoded");
                 let end_ms = if duration_ms > 0 { end_ms.min(duration_ms) } else { end_ms };
-                encode_clip(source, (start_ms, end_ms)).await
+                encode_clip(source, ClipRequest { end_ms, ..request }).await
             }
         }
     }
@@ -66,36 +65,39 @@ fn check_bytes(bytes: u64) -> Result<(), RenderError> {
     )))
 }
 
-async fn encode_clip<C: FrameSource>(source: &C, (start, end): (u64, u64)) -> Result<Bytes, RenderError> {
-    let length_ms = end.saturating_sub(start);
-    if length_ms > MAX_ENCODED_MS {
+/// Decodes and encodes the frames of a clip, both at the same time, and copies its sound.
+async fn encode_clip<C: FrameSource>(source: &C, request: ClipRequest) -> Result<Bytes, RenderError> {
+    let ClipRequest { start_ms, end_ms, .. } = request;
+    if end_ms.saturating_sub(start_ms) > MAX_ENCODED_MS {
         return Err(bad_parameter(
             "The parameter `end` must be at most 10 seconds after `start`: the samples of this video cannot be copied, \
              and are encoded for a clip.",
         ));
     }
-    let size = encoded_size(source.display_size(), length_ms);
-    let (frames, fps) = source.frames_between(Some((start, end)), size, MAX_ENCODED_FPS).await?;
-    let encode = move || {
-        let input = EncoderInput::Animation { frames: &frames, size, fps, max_bytes: None };
-        image::encode(OutputFormat::Mp4, input)
-    };
-    let bytes = spawn_blocking(encode).await.map_err(JobError::internal)?;
+    let size = encoded_size(source.display_size());
+    let fps = source.frame_rate(MAX_ENCODED_FPS);
+    let mut encoder = ClipEncoder::new(size).map_err(|error| encoder_error(&error))?;
+    let (sender, mut receiver) = mpsc::channel::<Bytes>(FRAME_QUEUE_LEN);
+    let encoding = spawn_blocking(move || {
+        while let Some(frame) = receiver.blocking_recv() {
+            encoder.push(&frame)?;
+        }
+        Ok(encoder)
+    });
+    source.send_frames((start_ms, end_ms), size, fps, sender).await?;
+    let sound = source.read_clip_audio(request).await?;
+    let encoder = encoding.await.map_err(JobError::internal)?.map_err(|error| encoder_error(&error))?;
+    let bytes = spawn_blocking(move || encoder.finish(fps, sound)).await.map_err(JobError::internal)?;
     let bytes = bytes.map_err(|error| encoder_error(&error))?;
     check_bytes(bytes.len() as u64)?;
     Ok(bytes)
 }
 
-/// The size of the frames of an encoded clip: even, at most [`MAX_ENCODED_SIDE`], and so small that all frames fit into
-/// [`MAX_FRAME_BYTES`].
-fn encoded_size(display_size: Size, length_ms: u64) -> Size {
-    let [width, height] = [display_size.width, display_size.height].map(f64::from);
-    let frames = (length_ms as f64 / 1000.0 * MAX_ENCODED_FPS).ceil().max(1.0);
-    let max_pixels = MAX_FRAME_BYTES / (frames * 3.0);
-    let scale = (f64::from(MAX_ENCODED_SIDE) / width.max(height))
-        .min((max_pixels / (width * height)).sqrt())
-        .min(1.0);
-    let even = |side: f64| ((side * scale) as u32 / 2 * 2).max(2);
+/// The size of the frames of an encoded clip: even, and at most [`MAX_ENCODED_SIDE`].
+fn encoded_size(display_size: Size) -> Size {
+    let Size { width, height } = display_size;
+    let scale = (f64::from(MAX_ENCODED_SIDE) / f64::from(width.max(height))).min(1.0);
+    let even = |side: u32| ((f64::from(side) * scale) as u32 / 2 * 2).max(2);
     Size { width: even(width), height: even(height) }
 }
 
@@ -117,19 +119,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn encoded_frames_fit_into_memory() {
-        for (width, height, length_ms, expected) in [
-            (1920, 1080, 250, (1280, 720)),
-            (1920, 1080, 3_000, (1280, 720)),
-            (1920, 1080, 10_000, (768, 432)),
-            (1080, 1920, 10_000, (432, 768)),
-            (641, 361, 10_000, (640, 360)),
-            (8192, 16, 10_000, (1280, 2)),
-            (1, 1, 250, (2, 2)),
+    fn encoded_sides_are_even_and_limited() {
+        for (width, height, expected) in [
+            (1920, 1080, (1280, 720)),
+            (1080, 1920, (720, 1280)),
+            (641, 361, (640, 360)),
+            (8192, 16, (1280, 2)),
+            (1, 1, (2, 2)),
         ] {
-            let size = encoded_size(Size { width, height }, length_ms);
+            let size = encoded_size(Size { width, height });
             assert_eq!((size.width, size.height), expected, "{width}x{height}");
-            assert!(size.frame_bytes() as f64 * (length_ms as f64 * 0.03).ceil() <= MAX_FRAME_BYTES);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use glimpse_contract::{Code, Key, Manifest};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::FfmpegTools;
@@ -17,7 +17,7 @@ use crate::frames::time_budget::TimeBudget;
 use crate::render::service::{FrameSource, OpenFrameSource};
 use crate::source::reader::RangeReader;
 use crate::store::{Store, StoreError};
-use glimpse_media::clip::{ClipError, ClipPlan, ClipRequest};
+use glimpse_media::clip::{ClipError, ClipPlan, ClipRequest, ClipTrack};
 use glimpse_media::plan::TileTimes;
 use glimpse_media::size::Size;
 
@@ -119,11 +119,26 @@ impl<S: Store> FrameSource for OpenedSource<S> {
         size: Size,
         fps: f64,
     ) -> Result<(Vec<Bytes>, f64), JobError> {
-        let fps = animation_fps(self.fps, fps.ceil().clamp(1.0, 120.0) as u32).min(fps.max(1.0));
+        let fps = self.frame_rate(fps);
         let range = AnimationRange { span_ms, poster_ms: self.poster_ms, fps };
         let decode = async { self.frames.lock().await.animation_frames(range, size).await };
         let frames = run_until(self.deadline, decode).await?;
         Ok((frames, fps))
+    }
+
+    fn frame_rate(&self, max_fps: f64) -> f64 {
+        animation_fps(self.fps, max_fps.ceil().clamp(1.0, 120.0) as u32).min(max_fps.max(1.0))
+    }
+
+    async fn send_frames(
+        &self,
+        span_ms: (u64, u64),
+        size: Size,
+        fps: f64,
+        sender: mpsc::Sender<Bytes>,
+    ) -> Result<(), JobError> {
+        let send = async { self.frames.lock().await.send_frames(span_ms, size, fps, &sender).await };
+        run_until(self.deadline, send).await
     }
 
     async fn tile_frames(&self, tile_times: &TileTimes, size: Size) -> Result<Vec<Bytes>, JobError> {
@@ -134,6 +149,11 @@ impl<S: Store> FrameSource for OpenedSource<S> {
     async fn plan_clip(&self, request: ClipRequest) -> Result<Result<ClipPlan, ClipError>, JobError> {
         let plan = async { self.frames.lock().await.plan_clip(request).await };
         run_until(self.deadline, plan).await
+    }
+
+    async fn read_clip_audio(&self, request: ClipRequest) -> Result<Option<(ClipTrack, Bytes)>, JobError> {
+        let read = async { self.frames.lock().await.read_clip_audio(request).await };
+        run_until(self.deadline, read).await
     }
 
     async fn read_clip(&self, plan: &ClipPlan) -> Result<Bytes, JobError> {

@@ -12,6 +12,7 @@ use glimpse_contract::{
     Variant, VideoId, limits,
 };
 use serde_json::Value;
+use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
@@ -21,7 +22,7 @@ use crate::lambda::Invocation;
 use crate::lambda::metrics::{self, MetricRecord, Subject, metric};
 use crate::render::http::{OnDemandRequest, RenderTarget};
 use crate::store::{PutCondition, PutOptions, Store, StoreError};
-use glimpse_media::clip::{ClipError, ClipPlan, ClipRequest};
+use glimpse_media::clip::{ClipError, ClipPlan, ClipRequest, ClipTrack};
 use glimpse_media::image::header::ImageError;
 use glimpse_media::image::storyboard::StoryboardPlan;
 use glimpse_media::image::{self, EncoderInput, blur, play_button, resize};
@@ -59,6 +60,19 @@ pub trait FrameSource: Send + Sync {
         fps: f64,
     ) -> impl Future<Output = Result<(Vec<Bytes>, f64), JobError>> + Send;
 
+    /// The frame rate of the video, at most `max_fps`: the rate of its animations and clips, per second.
+    fn frame_rate(&self, max_fps: f64) -> f64;
+
+    /// Sends the frames between two times in milliseconds, `fps` per second, as raw `rgb24` of `size`, at least one. They
+    /// are not in memory together.
+    fn send_frames(
+        &self,
+        span_ms: (u64, u64),
+        size: Size,
+        fps: f64,
+        sender: mpsc::Sender<Bytes>,
+    ) -> impl Future<Output = Result<(), JobError>> + Send;
+
     /// The frames of a storyboard's tiles, as raw `rgb24` of `size`, one for each tile.
     fn tile_frames(
         &self,
@@ -71,6 +85,12 @@ pub trait FrameSource: Send + Sync {
         &self,
         request: ClipRequest,
     ) -> impl Future<Output = Result<Result<ClipPlan, ClipError>, JobError>> + Send;
+
+    /// The sound of a clip whose frames are encoded, and the bytes of its samples; `None` if none can be copied.
+    fn read_clip_audio(
+        &self,
+        request: ClipRequest,
+    ) -> impl Future<Output = Result<Option<(ClipTrack, Bytes)>, JobError>> + Send;
 
     /// Reads the bytes of a planned clip.
     fn read_clip(&self, plan: &ClipPlan) -> impl Future<Output = Result<Bytes, JobError>> + Send;
@@ -326,9 +346,9 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
     }
 }
 
-/// Rejects a format for which this build has no encoder.
+/// Rejects a format for which this build has no encoder. Most clips need none: their samples are copied.
 fn check_encoder(variant: Variant) -> Result<(), Problem> {
-    if image::has_encoder(variant.format()) {
+    if variant.clip().is_some() || image::has_encoder(variant.format()) {
         return Ok(());
     }
     let supported: Vec<&str> = variant

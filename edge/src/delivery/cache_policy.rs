@@ -194,6 +194,12 @@ mod tests {
         assert_eq!(revision_policy("76543210", "odd", 0), Some(CachePolicy::ShortLived));
     }
 
+    fn parse_variant(url: &str) -> Variant {
+        let (file, query) = url.split_once('?').unwrap_or((url, ""));
+        let path = format!("/{}/{file}", VideoId::new(1, [0; 10]));
+        VariantRequest::parse(&path, Some(query)).unwrap().unwrap().variant
+    }
+
     #[test]
     fn only_listed_widths_are_public() {
         for (url, is_public) in [
@@ -209,9 +215,7 @@ mod tests {
             ("thumbnail.jpg?width=320&height=180", false),
             ("animated.gif?width=640", false),
         ] {
-            let (file, query) = url.split_once('?').unwrap_or((url, ""));
-            let path = format!("/{}/{file}", VideoId::new(1, [0; 10]));
-            let variant = VariantRequest::parse(&path, Some(query)).unwrap().unwrap().variant;
+            let variant = parse_variant(url);
             assert_eq!(is_public_width(variant, &[160, 320]), is_public, "{url}");
             assert!(is_public_width(variant, &[]), "{url}");
         }
@@ -243,25 +247,27 @@ mod tests {
             ("clip.mp4", true, false, false),
             ("clip.mp4?end=5&audio=false", true, false, false),
         ] {
-            let (file, query) = url.split_once('?').unwrap_or((url, ""));
-            let path = format!("/{}/{file}", VideoId::new(1, [0; 10]));
-            let variant = VariantRequest::parse(&path, Some(query)).unwrap().unwrap().variant;
+            let variant = parse_variant(url);
             assert_eq!(check_public_variant(variant, &config("any", "")).is_ok(), any, "{url}");
             assert_eq!(check_public_variant(variant, &listed).is_ok(), listed_too, "{url}");
             assert_eq!(check_public_variant(variant, &config("none", "160,320")).is_ok(), none, "{url}");
         }
-        let path = format!("/{}/thumbnail.jpg", VideoId::new(1, [0; 10]));
-        let variant = VariantRequest::parse(&path, Some("width=321")).unwrap().unwrap().variant;
-        let detail = |config: &Config| check_public_variant(variant, config).unwrap_err().detail;
+        let detail =
+            |url: &str, config: &Config| check_public_variant(parse_variant(url), config).unwrap_err().detail;
+        let width = "thumbnail.jpg?width=321";
         assert_eq!(
-            detail(&config("any", "160,320")),
+            detail(width, &config("any", "160,320")),
             "The parameter `width` must be one of 160, 320, without a height."
         );
         assert_eq!(
-            detail(&listed),
+            detail(width, &listed),
             "The parameter `width` must be one of 160, 320, without a height or another parameter."
         );
-        assert!(detail(&config("listed", "")).starts_with("Without a token, only images without parameters"));
+        assert_eq!(detail("clip.mp4?end=5", &listed), "Without a token, clips are not available.");
+        assert!(
+            detail(width, &config("listed", ""))
+                .starts_with("Without a token, only images without parameters")
+        );
     }
 
     #[test]

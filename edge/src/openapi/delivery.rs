@@ -255,7 +255,7 @@ fn variant_operation(kind: VariantKind, format: OutputFormat) -> Operation {
         }
         VariantKind::Clip => operation.describe(
             "Clip",
-            "Up to 60 s of the video with its sound, by default the first 10 s: H.264 is copied without decoding, other codecs are encoded without sound, up to 10 s and 1280 pixels. At most 100000000 bytes.",
+            "Up to 60 s of the video with its sound, by default the first 10 s: H.264 is copied without decoding, other codecs are encoded, up to 10 s and 1280 pixels. At most 100000000 bytes.",
         ),
     }
 }

@@ -1,11 +1,14 @@
-//! Plans clips: a part of a video as an MP4 file of its own, whose samples are copied from the source without decoding.
-//! Does no IO.
+//! Makes clips: a part of a video as an MP4 file of its own. Samples are copied from the source without decoding, or,
+//! if that is not possible, frames are encoded. Does no IO.
 //!
-//! A clip begins with the keyframe at or before its start. An edit list hides what precedes the start, so that players
+//! A copied clip begins with the keyframe at or before its start. An edit list hides what precedes the start, so that players
 //! begin exactly there, with picture and sound in sync.
 
 mod audio;
+mod encoder;
 mod video;
+
+pub use encoder::ClipEncoder;
 
 use std::ops::Range;
 
@@ -50,11 +53,11 @@ pub struct ClipPlan {
 
 /// A track of a clip, and where its samples are in the source.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct ClipTrack {
+pub struct ClipTrack {
     /// The track for the writer of MP4 files.
-    track: MuxTrack,
-    /// The bytes of each sample in the source.
-    sources: Vec<Range<u64>>,
+    pub track: MuxTrack,
+    /// The bytes of each sample in the source, in decoding order.
+    pub sources: Vec<Range<u64>>,
 }
 
 /// Why there is no clip of the requested part.
@@ -108,12 +111,27 @@ pub fn plan(
         Ok(picture) => picture,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    let sound = if request.has_audio { plan_audio(demuxer, buffer, span)? } else { None };
+    let sound = if request.has_audio { plan_sound(demuxer, buffer, span)? } else { None };
     Ok(assemble([Some(picture), sound].into_iter().flatten(), span).map_err(|_| ClipError::TooLarge))
 }
 
+/// Plans the sound of a clip whose frames are encoded. `None` if none is requested, or none can be copied.
+///
+/// # Errors
+/// The bytes that are missing, or why reading cannot continue.
+pub fn plan_audio(
+    demuxer: &dyn Demuxer,
+    buffer: &SparseBuffer,
+    request: ClipRequest,
+) -> Result<Option<ClipTrack>, ReadError> {
+    match Span::new(demuxer.track(), request) {
+        Some(span) if request.has_audio => plan_sound(demuxer, buffer, span),
+        _ => Ok(None),
+    }
+}
+
 /// Plans the sound of a clip. `None` if nothing can be copied: there is no AAC track, or nothing sounds in the part.
-fn plan_audio(
+fn plan_sound(
     demuxer: &dyn Demuxer,
     buffer: &SparseBuffer,
     span: Span,

@@ -1,7 +1,8 @@
 //! Writes MP4 files: `moov` first, tracks interleaved, edit lists. Does no IO.
 //!
 //! [`write_header`] returns everything before the first sample, and the order of the samples after it. The caller
-//! appends their bytes, so a file need not be in memory as a whole. ISO 14496-12 specifies the layout of the boxes.
+//! appends their bytes, so a file need not be in memory as a whole. [`write_file`] writes one that is. ISO 14496-12
+//! specifies the layout of the boxes.
 
 pub(crate) mod boxes;
 mod moov;
@@ -103,6 +104,9 @@ pub enum MuxError {
     /// A number does not fit into its field.
     #[error("a number of the header is too large")]
     TooLarge,
+    /// The bytes of a sample are missing, or are not as long as its track says.
+    #[error("the samples are not those of the track")]
+    WrongSamples,
 }
 
 /// Samples of one track that follow one another in the file.
@@ -151,6 +155,23 @@ pub fn write_header(tracks: &[MuxTrack]) -> Result<MuxHeader, MuxError> {
         (chunk.first..chunk.first + chunk.count).map(|sample| SampleIndex { track: chunk.track, sample })
     });
     Ok(MuxHeader { bytes: bytes.into(), order: order.collect(), total_bytes: offset + data_bytes })
+}
+
+/// Writes a whole file. `samples` are those of each track.
+///
+/// # Errors
+/// Like [`write_header`], or the samples are not those of the tracks.
+pub fn write_file(tracks: &[MuxTrack], samples: &[&[&[u8]]]) -> Result<Bytes, MuxError> {
+    let header = write_header(tracks)?;
+    let mut bytes = Vec::with_capacity(header.total_bytes as usize);
+    bytes.extend_from_slice(&header.bytes);
+    for index in &header.order {
+        let declared = tracks[index.track].samples[index.sample].size as usize;
+        let sample = samples.get(index.track).and_then(|samples| samples.get(index.sample));
+        let sample = sample.filter(|sample| sample.len() == declared).ok_or(MuxError::WrongSamples)?;
+        bytes.extend_from_slice(sample);
+    }
+    Ok(bytes.into())
 }
 
 fn check(tracks: &[MuxTrack]) -> Result<(), MuxError> {

@@ -1,7 +1,6 @@
 //! `cargo xtask setup`: installs the tools that are needed to build, run and test Glimpse. Each module first checks
 //! whether its tools exist, so that a second run only checks.
 
-mod crates;
 mod layer;
 mod node;
 mod python;
@@ -15,6 +14,8 @@ use anyhow::{Context as _, Result};
 
 use self::system::SystemProgram;
 pub(crate) use self::system::ensure_arm_compilers;
+use self::wasm::Toolchain;
+use crate::parallel::{self, Lane};
 use crate::project::Project;
 use crate::run;
 
@@ -23,7 +24,7 @@ use crate::run;
 pub(crate) enum Purpose {
     /// Building and checking, also for deploying.
     Build,
-    /// Running Glimpse: the layer's ffmpeg.
+    /// Running Glimpse: ffmpeg, the layer's or another that works. The layer's is not built, which takes minutes.
     Run,
     /// Benchmarks: a full ffmpeg, to generate media and for comparison; Python.
     Measure,
@@ -34,7 +35,7 @@ pub(crate) enum Purpose {
 /// The tools that setup found or built.
 #[derive(Debug)]
 pub(crate) struct Toolset {
-    pub(crate) wasm: wasm::Toolchain,
+    pub(crate) wasm: Toolchain,
     /// `None` after a setup for building only.
     media: Option<MediaTools>,
     /// `None` except after a setup for benchmarks or tests.
@@ -48,6 +49,8 @@ pub(crate) struct Toolset {
 pub(crate) struct MediaTools {
     pub(crate) ffmpeg: PathBuf,
     pub(crate) ffprobe: PathBuf,
+    /// The script that builds them, if they must still be built. Only after a setup for running.
+    pub(crate) build: Option<PathBuf>,
 }
 
 /// Programs that generate test media, and references for benchmarks and tests.
@@ -111,7 +114,17 @@ pub(crate) fn python_for(project: &Project, task: PythonTask) -> Result<PathBuf>
     python::ensure(project, &programs[0], packages)
 }
 
+/// Sets up the tools.
 pub(crate) fn run(project: &Project, purpose: Purpose) -> Result<Toolset> {
+    run_beside(project, purpose, |_| Ok(()))
+}
+
+/// Sets up the tools, and does `work` beside it, as soon as there is a toolchain for wasm32.
+pub(crate) fn run_beside(
+    project: &Project,
+    purpose: Purpose,
+    work: impl FnOnce(&Toolchain) -> Result<()> + Send,
+) -> Result<Toolset> {
     run::print_heading("setup");
     fs::create_dir_all(&project.cache)
         .with_context(|| format!("cannot create the folder for tools, {}", project.cache.display()))?;
@@ -131,27 +144,37 @@ pub(crate) fn run(project: &Project, purpose: Purpose) -> Result<Toolset> {
         programs_needed.extend([&system::CHROMIUM, &system::CURL, &system::JQ]);
     }
     let programs = system::ensure(project, &programs_needed)?;
-    node::ensure(project)?;
-    let wasm = wasm::ensure(project)?;
-    crates::ensure(project, purpose)?;
-    let mut tools = Toolset { wasm, media: None, reference: None, test: None };
+    let (mut wasm, mut media, mut reference, mut test) = (None, None, None, None);
+    let mut lanes: Vec<Lane<'_>> =
+        vec![Box::new(|| node::ensure(project)), Box::new(|| work(wasm.insert(wasm::ensure(project)?)))];
     if let [_, _, python, chromium, ..] = programs.as_slice() {
-        let deploy_tools = DeployTools {
-            checkov: python::ensure(project, python, &python::LINT_PACKAGES)?.with_file_name("checkov"),
-            python: python::ensure(project, python, &python::DEPLOY_PACKAGES)?,
-        };
-        let python = python::ensure(project, python, &python::TEST_PACKAGES)?;
-        tools.test = Some(TestTools { chromium: chromium.clone(), python, deploy: deploy_tools });
+        lanes.push(Box::new(|| {
+            let deploy_tools = DeployTools {
+                checkov: python::ensure(project, python, &python::LINT_PACKAGES)?.with_file_name("checkov"),
+                python: python::ensure(project, python, &python::DEPLOY_PACKAGES)?,
+            };
+            let python = python::ensure(project, python, &python::TEST_PACKAGES)?;
+            test = Some(TestTools { chromium: chromium.clone(), python, deploy: deploy_tools });
+            Ok(())
+        }));
     }
     if let [ffmpeg, ffprobe, python, ..] = programs.as_slice() {
-        let layer = layer::ensure(project)?;
-        tools.media = Some(layer::ffmpeg_programs(|| Ok(layer.clone()))?);
-        let (ffmpeg, ffprobe, python) = (ffmpeg.clone(), ffprobe.clone(), python.clone());
-        tools.reference = Some(ReferenceTools { ffmpeg, ffprobe, python, layer });
+        lanes.push(Box::new(|| {
+            let layer = layer::ensure(project)?;
+            media = Some(layer::ffmpeg_programs(|| Ok(layer::programs_in(&layer)))?);
+            let (ffmpeg, ffprobe, python) = (ffmpeg.clone(), ffprobe.clone(), python.clone());
+            reference = Some(ReferenceTools { ffmpeg, ffprobe, python, layer });
+            Ok(())
+        }));
     } else if purpose >= Purpose::Run {
-        tools.media = Some(layer::ffmpeg_programs(|| layer::ensure(project))?);
+        lanes.push(Box::new(|| {
+            media = Some(layer::ffmpeg_programs(|| layer::find_or_plan(project))?);
+            Ok(())
+        }));
     }
-    Ok(tools)
+    parallel::run(lanes)?;
+    let wasm = wasm.context("setup did not find a toolchain for wasm32")?;
+    Ok(Toolset { wasm, media, reference, test })
 }
 
 /// Installs the packages that the Worker is compared with.

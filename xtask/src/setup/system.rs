@@ -4,6 +4,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Result, bail};
 
@@ -152,6 +153,9 @@ pub(super) fn install(project: &Project, packages: &[&str]) -> Result<()> {
         command
     };
     // If the package lists cannot be updated, the existing ones may be sufficient.
+    // apt-get does not wait for another one.
+    static INSTALLING: Mutex<()> = Mutex::new(());
+    let _guard = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     let update_result =
         LoggedStep::new("apt-get update", project.log_path("apt-update")).try_run(&mut apt(&["update"]))?;
     if let Err(failure) = update_result {

@@ -48,6 +48,17 @@ impl Toolchain {
         command
     }
 
+    /// Cargo of this toolchain, in the checkout.
+    pub(crate) fn cargo(&self, project: &Project) -> Command {
+        let mut command = match self {
+            Self::Active => project.cargo(),
+            Self::Custom(folder) => Command::new(folder.join("bin/cargo")),
+        };
+        command.current_dir(&project.root);
+        self.apply(&mut command);
+        command
+    }
+
     /// The compiler's full version: another compiler builds another Worker.
     pub(crate) fn version_text(&self) -> Result<String> {
         let rustc = match self {

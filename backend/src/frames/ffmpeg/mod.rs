@@ -12,6 +12,7 @@ mod timestamps;
 
 use bytes::Bytes;
 use glimpse_contract::{Code, VariantKind, limits};
+use tokio::sync::mpsc;
 
 use crate::error::JobError;
 use crate::frames::decoder::{Decoder, DecoderInput, FrameFormat, Priority};
@@ -27,6 +28,9 @@ use glimpse_media::image::{placeholder, storyboard};
 use glimpse_media::plan::TileTimes;
 use glimpse_media::probe::MediaInfo;
 use glimpse_media::size::Size;
+
+/// Maximum number of bytes of the frames that are decoded together to be sent.
+const MAX_PIECE_BYTES: usize = 100_000_000;
 
 /// A video that ffmpeg demuxes.
 #[derive(Debug)]
@@ -190,6 +194,34 @@ impl FfmpegSource {
             },
         };
         if selected.is_empty() { Err(JobError::Rejected(Code::Truncated)) } else { Ok(selected) }
+    }
+
+    /// Sends the frames of a time span, in this size. They are decoded in pieces, so that few are in memory together.
+    ///
+    /// # Errors
+    /// Any error that ends the job; [`Code::Truncated`] if there are none.
+    pub async fn send_frames(
+        &self,
+        (from_ms, until_ms): (u64, u64),
+        size: Size,
+        fps: f64,
+        sender: mpsc::Sender<Bytes>,
+    ) -> Result<(), JobError> {
+        // Pieces begin at the times of frames, rounded up: that frame is shown then, and not the one before it.
+        let piece_frames = (MAX_PIECE_BYTES / size.frame_bytes().max(1)).max(1);
+        let piece_start =
+            |piece: usize| from_ms + ((piece * piece_frames) as f64 * 1000.0 / fps).ceil() as u64;
+        for piece in 0.. {
+            let span = (piece_start(piece), piece_start(piece + 1).min(until_ms));
+            if span.0 >= span.1 {
+                break;
+            }
+            for frame in self.animation_frames(Some(span), size, fps).await? {
+                // The receiver has failed, and reports its own error.
+                let _ = sender.send(frame).await;
+            }
+        }
+        Ok(())
     }
 
     /// The frames of a storyboard's tiles, in this size, one for each tile.

@@ -20,7 +20,7 @@ use crate::frames::native::defaults::fill_tiles;
 use crate::frames::poster_selector::{self, PosterSelection};
 use crate::source::reader::{self, OpenError, RangeReader};
 use crate::store::Store;
-use glimpse_media::clip::{self, ClipError, ClipPlan, ClipRequest};
+use glimpse_media::clip::{self, ClipError, ClipPlan, ClipRequest, ClipTrack};
 use glimpse_media::container::Container;
 use glimpse_media::demux::buffer::SparseBuffer;
 use glimpse_media::demux::demuxer::{Demuxer, DolbyVision, Sample, SampleRequest, SeekMode};
@@ -131,6 +131,52 @@ impl<S: Store> NativeSource<S> {
         reader.read_until_ready(&mut self.buffer, parse).await
     }
 
+    /// Plans the sound of a clip whose frames are encoded; `None` if none can be copied.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub async fn plan_clip_audio(&mut self, request: ClipRequest) -> Result<Option<ClipTrack>, OpenError> {
+        let (demuxer, reader) = (&self.demuxer, &self.reader);
+        let parse = |known: &SparseBuffer| clip::plan_audio(demuxer.as_ref(), known, request);
+        reader.read_until_ready(&mut self.buffer, parse).await
+    }
+
+    /// Sends the frames of a time span, in this size, one after another: they are never in memory together.
+    ///
+    /// # Errors
+    /// Like [`NativeSource::animation_frames`]. [`OpenError::Unsupported`] before the first frame only.
+    pub async fn send_frames(
+        &mut self,
+        (from_ms, until_ms): (u64, u64),
+        size: Size,
+        fps: f64,
+        sender: mpsc::Sender<Bytes>,
+    ) -> Result<(), OpenError> {
+        self.verify_sparse_keyframes().await?;
+        let range = plan::clip(self.demuxer.track(), from_ms, until_ms, fps);
+        let layout = self.fetch_layout(&[range]).await?;
+        let (info, tone_map) = self.probe(layout.samples.first()).await?;
+        let excerpts = self.write_excerpts(&self.buffer, &layout.samples)?;
+        let quality = DecodeQuality::choose(&info, size, false);
+        let pass = DecodePass { info: &info, tone_map, size, quality, priority: Priority::Required };
+        let mut positions = layout.positions.iter().flatten().peekable();
+        let (frame_sender, mut receiver) = mpsc::channel::<Bytes>(FRAME_QUEUE_LEN);
+        let forward = async {
+            let mut count = 0_u32;
+            while let Some(frame) = receiver.recv().await {
+                while positions.next_if(|position| position.frame_index <= count).is_some() {
+                    // The receiver has failed, and reports its own error.
+                    let _ = sender.send(frame.clone()).await;
+                }
+                count += 1;
+            }
+            count
+        };
+        let (decoded, count) = tokio::join!(self.decode_excerpts(pass, excerpts, frame_sender), forward);
+        decoded?;
+        if count == 0 { Err(JobError::Rejected(Code::Truncated).into()) } else { Ok(()) }
+    }
+
     /// The frames of a time span, or of snippets over the whole video, in this size. If all snippets are blank, the
     /// frames around the poster.
     ///
@@ -186,18 +232,25 @@ impl<S: Store> NativeSource<S> {
         size: Size,
         quality: impl Fn(&MediaInfo) -> DecodeQuality,
     ) -> Result<(ExcerptPlan, Vec<Bytes>), OpenError> {
-        let mut layout = self.plan_layout(ranges).await?;
-        self.fetch_samples(&layout).await?;
-        if self.has_false_keyframes(&self.buffer, &layout) && self.verify_keyframes().await? {
-            layout = self.plan_layout(ranges).await?;
-            self.fetch_samples(&layout).await?;
-        }
+        let layout = self.fetch_layout(ranges).await?;
         let (info, tone_map) = self.probe(layout.samples.first()).await?;
         let excerpts = self.write_excerpts(&self.buffer, &layout.samples)?;
         let pass =
             DecodePass { info: &info, tone_map, size, quality: quality(&info), priority: Priority::Required };
         let frames = self.decode_frames(pass, excerpts).await?;
         Ok((layout, frames))
+    }
+
+    /// Plans these ranges, and fetches their samples.
+    async fn fetch_layout(&mut self, ranges: &[FrameRequest]) -> Result<ExcerptPlan, OpenError> {
+        let layout = self.plan_layout(ranges).await?;
+        self.fetch_samples(&layout).await?;
+        if !self.has_false_keyframes(&self.buffer, &layout) || !self.verify_keyframes().await? {
+            return Ok(layout);
+        }
+        let layout = self.plan_layout(ranges).await?;
+        self.fetch_samples(&layout).await?;
+        Ok(layout)
     }
 
     /// Reads from the samples themselves which of them are keyframes. Returns whether that was possible.

@@ -1,4 +1,4 @@
-//! Encodes frames as H.264 in MP4: constant quality, B-frames, a keyframe at each cut. Does no IO.
+//! Encodes frames as H.264 for MP4: constant quality, B-frames, a keyframe at each cut. Does no IO.
 //!
 //! The encoder is a pure Rust crate and part of the program. Colors are BT.709 in limited range with half the resolution
 //! of chroma (4:2:0), which every player supports. Without the feature `h264` there is no encoder.
@@ -8,6 +8,8 @@ mod sps;
 mod stream;
 mod yuv;
 
+use std::fmt;
+
 use bytes::Bytes;
 use glimpse_contract::OutputFormat;
 use rusty_h264_common::{Profile, YuvFrame};
@@ -15,6 +17,7 @@ use rusty_h264_encoder::{Encoder, EncoderConfig, Preset};
 
 use crate::image::header::{self, ImageError};
 use crate::image::{encoded_size, placeholder};
+use crate::mux::{self, MuxTrack};
 use crate::size::Size;
 
 /// How much quality may be lost to reduce the size.
@@ -50,9 +53,11 @@ const QUALITY_LADDER: [Options; 13] = [
 
 /// The largest side, in pixels: four times that of the largest animation.
 const MAX_SIDE: u16 = 2560;
-/// The frames that are converted and encoded together, at most: they are in memory a second time. Less than 128, so that
-/// picture order counts of eight bits, two per frame, are unambiguous.
+/// The frames that are encoded together, at most. Less than 128, so that picture order counts of eight bits, two per
+/// frame, are unambiguous.
 const GROUP_FRAMES: usize = 90;
+/// The bytes of the planes that are encoded together, at most: large frames have smaller groups.
+const GROUP_BYTES: usize = 64 * 1024 * 1024;
 /// The non-reference frames between two reference frames.
 const B_FRAMES: u32 = 2;
 /// The sensitivity of the detection of cuts, 0 to 100: the encoder's usual one.
@@ -68,43 +73,128 @@ pub fn encode<F: AsRef<[u8]>>(
     options: Options,
 ) -> Result<Bytes, ImageError> {
     header::check_frames(frames, size)?;
-    header::check_size(size, MAX_SIDE)?;
-    let scaled_size = size.scale_by_percent(options.scale_percent);
-    let coded_size = encoded_size(OutputFormat::Mp4, scaled_size);
     let frame_step = options.frame_step.max(1);
-    let selected: Vec<&[u8]> = frames.iter().step_by(frame_step).map(AsRef::as_ref).collect();
-    let encoder = Encoder::new(configure(coded_size, options.qp))
-        .map_err(|error| ImageError::Encoder(format!("H.264: {error:?}")))?;
-    let mut stream = stream::Stream::default();
-    let mut rest = selected.as_slice();
-    while !rest.is_empty() {
-        let group = &rest[..rest.len().min(GROUP_FRAMES)];
-        let planes: Vec<YuvFrame> = group
-            .iter()
-            .map(|frame| {
-                if scaled_size == size {
-                    yuv::convert(frame, size, coded_size)
-                } else {
-                    yuv::convert(&placeholder::shrink(frame, size, scaled_size), scaled_size, coded_size)
-                }
-            })
-            .collect();
-        let mut count = group.len();
-        let mut units =
-            encoder.encode_all(&planes).map_err(|error| ImageError::Encoder(format!("H.264: {error:?}")))?;
+    let mut encoder = FrameEncoder::new(size, options)?;
+    for frame in frames.iter().step_by(frame_step) {
+        encoder.push(frame.as_ref())?;
+    }
+    encoder.finish(&frame_times(frames.len(), fps, frame_step))?.to_file()
+}
+
+/// Encodes one frame after another: only a group of them is in memory.
+pub struct FrameEncoder {
+    encoder: Encoder,
+    size: Size,
+    scaled_size: Size,
+    coded_size: Size,
+    /// The frames that are encoded together.
+    group_frames: usize,
+    /// The frames that are not encoded yet.
+    pending: Vec<YuvFrame>,
+    stream: stream::Stream,
+}
+
+impl fmt::Debug for FrameEncoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FrameEncoder").field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
+impl FrameEncoder {
+    /// An encoder of raw `rgb24` frames of this size. `options.frame_step` is left to the caller.
+    ///
+    /// # Errors
+    /// The size is not supported.
+    pub fn new(size: Size, options: Options) -> Result<Self, ImageError> {
+        header::check_size(size, MAX_SIDE)?;
+        let scaled_size = size.scale_by_percent(options.scale_percent);
+        let coded_size = encoded_size(OutputFormat::Mp4, scaled_size);
+        let encoder =
+            Encoder::new(configure(coded_size, options.qp)).map_err(|error| encoder_error(&error))?;
+        // A plane of luma, and two of chroma with a quarter of its samples each.
+        let plane_bytes = coded_size.width as usize * coded_size.height as usize * 3 / 2;
+        let group_frames = (GROUP_BYTES / plane_bytes.max(1)).clamp(2, GROUP_FRAMES);
+        let (pending, stream) = (Vec::new(), stream::Stream::default());
+        Ok(Self { encoder, size, scaled_size, coded_size, group_frames, pending, stream })
+    }
+
+    /// Adds a frame.
+    ///
+    /// # Errors
+    /// The frame is not of the encoder's size, or the encoder fails.
+    pub fn push(&mut self, frame: &[u8]) -> Result<(), ImageError> {
+        header::check_frames(&[frame], self.size)?;
+        if self.pending.len() >= self.group_frames {
+            self.encode_group(true)?;
+        }
+        self.pending.push(if self.scaled_size == self.size {
+            yuv::convert(frame, self.size, self.coded_size)
+        } else {
+            let scaled = placeholder::shrink(frame, self.size, self.scaled_size);
+            yuv::convert(&scaled, self.scaled_size, self.coded_size)
+        });
+        Ok(())
+    }
+
+    /// The video. `times` are those of the frames, in ticks of its track, and the end of the last one.
+    ///
+    /// # Errors
+    /// There are no frames, or not as many as times, or the encoder fails.
+    fn finish(mut self, times: &[u64]) -> Result<H264Video, ImageError> {
+        while !self.pending.is_empty() {
+            self.encode_group(false)?;
+        }
+        let track = mp4::to_track(&self.stream, self.coded_size, times)?;
+        Ok(H264Video { track, samples: self.stream.frames.into_iter().map(|frame| frame.bytes).collect() })
+    }
+
+    /// The video, at `fps` frames per second.
+    ///
+    /// # Errors
+    /// There are no frames, or the encoder fails.
+    pub fn finish_at(self, fps: f64) -> Result<H264Video, ImageError> {
+        let count = self.stream.frames.len() + self.pending.len();
+        self.finish(&frame_times(count, fps, 1))
+    }
+
+    fn encode_group(&mut self, has_more: bool) -> Result<(), ImageError> {
+        let mut units = self.encoder.encode_all(&self.pending).map_err(|error| encoder_error(&error))?;
+        let mut count = self.pending.len();
         // The next group begins with a keyframe. Two in a row would need different identifiers, so a cut at the last
         // frame begins the next group.
-        if group.len() < rest.len()
-            && group.len() > 1
-            && units.last().is_some_and(|unit| stream::is_key(unit))
-        {
+        if has_more && count > 1 && units.last().is_some_and(|unit| stream::is_key(unit)) {
             units.pop();
             count -= 1;
         }
-        stream.append(&units, count)?;
-        rest = &rest[count..];
+        self.stream.append(&units, count)?;
+        self.pending.drain(..count);
+        Ok(())
     }
-    mp4::write(&stream, coded_size, &frame_times(frames.len(), fps, frame_step))
+}
+
+fn encoder_error(error: &impl fmt::Debug) -> ImageError {
+    ImageError::Encoder(format!("H.264: {error:?}"))
+}
+
+/// An encoded video: a track, and its samples.
+#[derive(Debug)]
+pub struct H264Video {
+    /// The track.
+    pub track: MuxTrack,
+    /// The samples of the track, in decoding order.
+    pub samples: Vec<Vec<u8>>,
+}
+
+impl H264Video {
+    /// The video as an MP4 file without sound.
+    ///
+    /// # Errors
+    /// The file would be too large.
+    pub fn to_file(&self) -> Result<Bytes, ImageError> {
+        let samples: Vec<&[u8]> = self.samples.iter().map(Vec::as_slice).collect();
+        mux::write_file(std::slice::from_ref(&self.track), &[&samples])
+            .map_err(|error| ImageError::Encoder(error.to_string()))
+    }
 }
 
 /// The same in at most `max_bytes`: first lower quality, then fewer frames, fewer pixels.

@@ -1,13 +1,13 @@
-//! Writes an encoded video as MP4: one track, `moov` first. ISO 14496-12 and 14496-15. Does no IO.
+//! Makes the track of an encoded video for an MP4 file. ISO 14496-12 and 14496-15. Does no IO.
 
-use bytes::{BufMut as _, Bytes};
+use bytes::BufMut as _;
 
 use crate::demux::demuxer::IDENTITY_MATRIX;
 use crate::image::h264::sps::{self, StreamRate};
 use crate::image::h264::stream::Stream;
 use crate::image::header::ImageError;
 use crate::mux::boxes::{write_box, write_visual_entry};
-use crate::mux::{self, Edit, MuxSample, MuxTrack, MuxTrackKind};
+use crate::mux::{Edit, MuxSample, MuxTrack, MuxTrackKind};
 use crate::size::Size;
 
 /// Ticks per second: a multiple of all usual frame rates.
@@ -15,11 +15,11 @@ pub(super) const TIMESCALE: u32 = 90_000;
 /// The side of a macroblock, in pixels.
 const BLOCK: u32 = 16;
 
-/// Writes the file. `times` are those of the frames as they are shown, in ticks, and the end of the last one.
+/// Makes the track. `times` are those of the frames as they are shown, in ticks, and the end of the last one.
 ///
 /// # Errors
 /// The stream is not of the kind that the encoder writes.
-pub(super) fn write(stream: &Stream, size: Size, times: &[u64]) -> Result<Bytes, ImageError> {
+pub(super) fn to_track(stream: &Stream, size: Size, times: &[u64]) -> Result<MuxTrack, ImageError> {
     let invalid = || ImageError::Encoder("H.264: the stream does not fit its times".to_owned());
     let fields = sps::parse(&stream.sequence_set).ok_or_else(invalid)?;
     // Frames are decoded at the times at which frames are shown, and shown later by as much as the latest one needs.
@@ -52,7 +52,7 @@ pub(super) fn write(stream: &Stream, size: Size, times: &[u64]) -> Result<Bytes,
     let sequence_set =
         sps::complete(&stream.sequence_set, level, reordered_frames(stream), fields.reference_frames)
             .ok_or_else(invalid)?;
-    let track = MuxTrack {
+    Ok(MuxTrack {
         kind: MuxTrackKind::Video {
             display_size: [size.width << 16, size.height << 16],
             matrix: IDENTITY_MATRIX,
@@ -62,14 +62,7 @@ pub(super) fn write(stream: &Stream, size: Size, times: &[u64]) -> Result<Bytes,
         samples,
         edit: (delay > 0).then_some(Edit { media_time: delay, duration }),
         delay_ms: 0,
-    };
-    let header = mux::write_header(&[track]).map_err(|error| ImageError::Encoder(error.to_string()))?;
-    let mut bytes = Vec::with_capacity(header.total_bytes as usize);
-    bytes.extend_from_slice(&header.bytes);
-    for place in &header.order {
-        bytes.extend_from_slice(&stream.frames.get(place.sample).ok_or_else(invalid)?.bytes);
-    }
-    Ok(bytes.into())
+    })
 }
 
 /// How many frames are decoded before a frame and shown after it, at most.
