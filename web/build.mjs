@@ -5,8 +5,8 @@
 //   node web/build.mjs --dev               for one machine: uploads may go to loopback too
 //   node web/build.mjs --out FOLDER        to another place
 //
-// Prints the download sizes and fails if they exceed the budgets. Third-party packages in the bundles are listed with
-// their licenses in licences.txt next to the page.
+// Prints the download sizes and fails if they exceed the budgets. Third-party packages in the bundles, if there are any,
+// are listed with their licenses in licences.txt next to the page.
 
 import { cp, mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
@@ -24,9 +24,13 @@ const MOTION_BUDGET_BYTES = 3_500;
 const WATCH_BUDGET_BYTES = 8_000;
 /** The budget of <glimpse-thumb>, after gzip: other sites load it. */
 const THUMB_BUDGET_BYTES = 3_000;
-/** The budget of the uploader, after gzip: mostly Uppy's core and its S3 plugin. It is loaded when idle. */
-const UPLOADER_BUDGET_BYTES = 24_000;
+/** The budget of the uploads, after gzip. They are loaded when idle. */
+const UPLOADS_BUDGET_BYTES = 12_500;
+/** The budget of <glimpse-uploader> with the client, after gzip: other sites load it. */
+const UPLOADER_ELEMENT_BUDGET_BYTES = 12_288;
 const SRC = fileURLToPath(new URL("src/", import.meta.url));
+/** The elements of the npm package. */
+const ELEMENTS = fileURLToPath(new URL("../clients/js/src/elements/", import.meta.url));
 /** The API description: a static file, while the Worker serves the other paths of `/api`. */
 const OPENAPI = fileURLToPath(new URL("../docs/openapi.json", import.meta.url));
 const STATIC = ["favicon.svg", "icon-180.png"];
@@ -72,6 +76,11 @@ function headersFile(targets) {
   Access-Control-Allow-Origin: *
   Cross-Origin-Resource-Policy: cross-origin
 
+/glimpse-uploader.js
+  Cache-Control: public, max-age=3600, stale-while-revalidate=86400
+  Access-Control-Allow-Origin: *
+  Cross-Origin-Resource-Policy: cross-origin
+
 /api/openapi.json
   Access-Control-Allow-Origin: *
   Cache-Control: public, max-age=300
@@ -103,7 +112,7 @@ async function bundle(dist, entries, plugins = []) {
 
 /** Bundles a script or style sheet that other pages load from a fixed URL. */
 async function fixed(dist, entry, file, format) {
-  await build({ entryPoints: [`${SRC}${entry}`], bundle: true, minify: true, format, target: TARGET, outfile: join(dist, file), logLevel: "warning" });
+  await build({ entryPoints: [entry], bundle: true, minify: true, format, target: TARGET, outfile: join(dist, file), logLevel: "warning" });
   return file;
 }
 
@@ -126,7 +135,7 @@ async function licences(inputs) {
 const loadLater = (chunks) => ({
   name: "load-later",
   setup: ({ onResolve }) =>
-    onResolve({ filter: /^\.\/(uppy|card-motion)\.js$/ }, ({ path, kind }) =>
+    onResolve({ filter: /^\.\/(uploads|card-motion)\.js$/ }, ({ path, kind }) =>
       kind === "dynamic-import" ? { path: `/${chunks[path.slice(2)]}`, external: true } : undefined,
     ),
 });
@@ -156,14 +165,16 @@ const { values: options } = parseArgs({
 const dist = resolve(options.out);
 await rm(dist, { recursive: true, force: true });
 await mkdir(dist, { recursive: true });
-const later = await bundle(dist, ["uppy.js", "card-motion.js"]);
-const [uploader, motion] = later.names;
-const first = await bundle(dist, ["main.js", "style.css"], [loadLater({ "uppy.js": uploader, "card-motion.js": motion })]);
+const later = await bundle(dist, ["uploads.js", "card-motion.js"]);
+const [uploads, motion] = later.names;
+const first = await bundle(dist, ["main.js", "style.css"], [loadLater({ "uploads.js": uploads, "card-motion.js": motion })]);
 const [script, style] = first.names;
 // The watch page may be framed from an opaque origin, where a module would not load.
-const watch = [await fixed(dist, "watch-page.js", "watch.js", "iife"), await fixed(dist, "watch.css", "watch.css")];
-const thumb = [await fixed(dist, "glimpse-thumb.js", "glimpse-thumb.js", "esm")];
-await writeFile(join(dist, "licences.txt"), await licences([...first.inputs, ...later.inputs]));
+const watch = [await fixed(dist, `${SRC}watch-page.js`, "watch.js", "iife"), await fixed(dist, `${SRC}watch.css`, "watch.css")];
+const thumb = [await fixed(dist, `${ELEMENTS}thumb.js`, "glimpse-thumb.js", "esm")];
+const uploaderElement = [await fixed(dist, `${ELEMENTS}uploader.js`, "glimpse-uploader.js", "esm")];
+const notices = await licences([...first.inputs, ...later.inputs]);
+if (notices) await writeFile(join(dist, "licences.txt"), notices);
 const html = await readFile(`${SRC}index.html`, "utf8");
 await writeFile(join(dist, "index.html"), html.replace("main.js", `/${script}`).replace("style.css", `/${style}`));
 await writeFile(join(dist, "_headers"), headersFile(uploadTargets(options)));
@@ -171,7 +182,8 @@ await mkdir(join(dist, "api"));
 await writeFile(join(dist, "api/openapi.json"), JSON.stringify(JSON.parse(await readFile(OPENAPI, "utf8"))));
 for (const name of STATIC) await cp(`${SRC}${name}`, join(dist, name));
 await weigh(dist, "first load, JavaScript and CSS", ["index.html", script, style], BUDGET_BYTES);
-await weigh(dist, "uploader, loaded when idle", [uploader], UPLOADER_BUDGET_BYTES);
+await weigh(dist, "uploads, loaded when idle", [uploads], UPLOADS_BUDGET_BYTES);
 await weigh(dist, "preview and seek bar, with the first video", [motion], MOTION_BUDGET_BYTES);
 await weigh(dist, "watch page", watch, WATCH_BUDGET_BYTES);
 await weigh(dist, "<glimpse-thumb>", thumb, THUMB_BUDGET_BYTES);
+await weigh(dist, "<glimpse-uploader>", uploaderElement, UPLOADER_ELEMENT_BUDGET_BYTES);

@@ -327,6 +327,7 @@ async fn too_large_clip_is_not_read() {
     assert_eq!(scene.open_count(), 2, "the refusal must be recorded");
 }
 
+#[cfg(feature = "h264")]
 #[tokio::test]
 async fn clip_of_another_codec_has_10_s() {
     let scene = RenderFixture::with_manifest(&Manifest {
@@ -500,6 +501,18 @@ async fn mp4_without_an_encoder_is_rejected() {
     let answer = scene.render("animated.mp4").await.result.unwrap();
     assert!(answer["body"].as_str().unwrap().contains("Supported formats: gif, webp."), "{answer}");
     assert_eq!((scene.open_count(), scene.stored_names().len()), (0, 0));
+}
+
+#[cfg(not(feature = "h264"))]
+#[tokio::test]
+async fn clip_without_an_encoder_is_copied() {
+    let scene = RenderFixture::ready().await;
+    assert_eq!(scene.render("clip-start_0-end_1.mp4").await.result.unwrap()["statusCode"], 204);
+    *scene.frames.0.clip_error.lock().unwrap() = Some(ClipError::Reencode(ReencodeReason::Codec));
+    let name = "clip-start_0-end_2.mp4";
+    assert_eq!(scene.problem(name).await, (422, "unsupported_codec".into()));
+    let answer = scene.render(name).await.result.unwrap();
+    assert!(answer["body"].as_str().unwrap().contains("no encoder of H.264"), "{answer}");
 }
 
 #[tokio::test]

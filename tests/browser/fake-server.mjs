@@ -31,13 +31,6 @@ async function readBody(request) {
   return Buffer.concat(chunks);
 }
 
-/** The fields of a form and its file, as S3 parses a POST. */
-async function readForm(request, body) {
-  const form = await new Response(body, { headers: { "content-type": request.headers["content-type"] } }).formData();
-  const file = form.get("file");
-  return { key: form.get("key"), bytes: Buffer.from(await file.arrayBuffer()) };
-}
-
 /** Starts both servers; `dist` is the built page. */
 export async function startFakeServer(dist) {
   const policy = /Content-Security-Policy: (.*)/.exec(await readFile(join(dist, "_headers"), "utf8"))[1];
@@ -104,8 +97,13 @@ export async function startFakeServer(dist) {
       return [200, {}];
     }
     if (method === "GET" && !last) return [200, parts.map(([PartNumber, bytes]) => ({ PartNumber, ETag: etag(bytes), Size: bytes.length }))];
+    if (method === "GET" && last === "batch") {
+      const numbers = query.get("partNumbers").split(",");
+      return [200, { presignedUrls: Object.fromEntries(numbers.map((number) => [number, `${fake.storage}/part/${uploadId}/${number}`])), expires: 900 }];
+    }
     if (method === "GET") return [200, { url: `${fake.storage}/part/${uploadId}/${last}`, expires: 900, method: "PUT" }];
-    const named = JSON.parse(body).parts.map(({ PartNumber, ETag }) => {
+    // The Worker sorts the parts, as S3 requires.
+    const named = JSON.parse(body).parts.sort((a, b) => a.PartNumber - b.PartNumber).map(({ PartNumber, ETag }) => {
       const bytes = upload.parts.get(PartNumber);
       return bytes && etag(bytes) === `"${ETag.replaceAll('"', "")}"` ? bytes : undefined;
     });
@@ -113,8 +111,9 @@ export async function startFakeServer(dist) {
     unfinished.delete(uploadId);
     const whole = Buffer.concat(named);
     fake.stored.set(upload.key, whole);
-    arrived({ ...upload.video, bytes: whole.length });
-    return [200, { location: `${fake.storage}/${upload.key}`, key: upload.key, bucket: "fake" }];
+    const video = { ...upload.video, bytes: whole.length };
+    arrived(video);
+    return [200, { location: `${fake.storage}/${upload.key}`, key: upload.key, bucket: "fake", video }];
   }
 
   /** The owner's calls for one video. */
@@ -149,13 +148,15 @@ export async function startFakeServer(dist) {
       });
       return [200, { uploads }];
     }
-    if (path === "/api/videos") return [200, { videos: [...videos.values()].reverse(), cursor: null }];
-    if (path === "/s3/params") {
-      const video = addVideo(query.get("filename"), 0);
+    if (path === "/api/videos" && method === "POST") {
+      const { name, size, type, visibility = "public", external_id = null } = JSON.parse(body);
+      const video = addVideo(name, size, { content_type: type, visibility, external_id });
       const key = `uploads/${OWNER}/${video.id}`;
       fake.granted.set(key, video);
-      return [200, { method: "POST", url: `${fake.storage}/`, fields: { key, "content-type": query.get("type") }, expires: 900 }];
+      const headers = { "content-type": type, "if-none-match": "*" };
+      return [201, { video: { ...video, state: "uploading" }, upload: { method: "PUT", url: `${fake.storage}/whole/${key}`, headers, expires_at: new Date(Date.now() + 900_000).toISOString() } }];
     }
+    if (path === "/api/videos") return [200, { videos: [...videos.values()].reverse(), cursor: null }];
     const video = videos.get(path.split("/")[3]);
     if (!video) return problem(404, "not_found", "This video does not exist.");
     return owned(method, path, body, video);
@@ -222,18 +223,19 @@ export async function startFakeServer(dist) {
 
   async function storage(request, response) {
     const { pathname: path } = new URL(request.url, "http://x");
-    const cors = { "access-control-allow-origin": "*", "access-control-expose-headers": "ETag, Location", "access-control-allow-methods": "PUT, POST" };
+    const cors = { "access-control-allow-origin": "*", "access-control-expose-headers": "ETag, Location", "access-control-allow-methods": "PUT" };
     if (request.method === "OPTIONS") return response.writeHead(200, { ...cors, "access-control-allow-headers": "*" }).end();
     // A request that the browser aborts throws here, and is not counted.
     const body = await readBody(request);
     if (await hindered(request.method, path, response)) return log.push({ method: request.method, path, status: "trouble" });
     const done = () => log.push({ method: request.method, path, status: 200, bytes: body.length });
-    if (request.method === "POST") {
-      const { key, bytes } = await readForm(request, body);
+    if (path.startsWith("/whole/")) {
+      const key = path.slice("/whole/".length);
+      if (fake.stored.has(key)) return response.writeHead(412, cors).end("<Error><Code>PreconditionFailed</Code></Error>");
       done();
-      fake.stored.set(key, bytes);
-      arrived({ ...fake.granted.get(key), bytes: bytes.length });
-      return response.writeHead(201, { ...cors, etag: etag(bytes) }).end();
+      fake.stored.set(key, body);
+      arrived({ ...fake.granted.get(key), bytes: body.length });
+      return response.writeHead(200, { ...cors, etag: etag(body) }).end();
     }
     const [, , uploadId, number] = path.split("/");
     const upload = unfinished.get(uploadId);
@@ -254,9 +256,14 @@ export async function startFakeServer(dist) {
     log,
     /** The number of matching requests with a complete response. */
     count: (method, path) => log.filter((entry) => entry.method === method && path.test(entry.path) && entry.status !== "trouble").length,
-    /** The completely received parts, by number, in order of arrival. */
-    parts: () => log.filter(({ method, status }) => method === "PUT" && status === 200).map(({ path }) => Number(path.split("/")[3])),
+    /** The numbers of the completely received parts, in ascending order: several are sent at once. */
+    parts: () => log.filter(({ method, status, path }) => method === "PUT" && status === 200 && path.startsWith("/part/")).map(({ path }) => Number(path.split("/")[3])).sort((a, b) => a - b),
     unfinished,
+    /** Whether these parts were received, and at most `twice` of them again, because their response was lost. */
+    hasParts(numbers, twice) {
+      const received = fake.parts();
+      return [...new Set(received)].join() === numbers.join() && received.length <= numbers.length + twice;
+    },
     /**
      * From now on, this many times: this status and body instead, or no response at all (after the call took effect,
      * with `after`).

@@ -18,9 +18,10 @@ const shots = process.env.GLIMPSE_SCREENSHOTS;
 
 /**
  * Sets up every test of a file: a new user in a new browser context, with the page signed in. The returned object is
- * filled before each test: `fake`, `context`, `tab`, `complaints`.
+ * filled before each test: `fake`, `context`, `tab`, `complaints`. `files` are added to the site by name, `path` is the
+ * page, `ready` an element that it has when it can be used, and `name` that of its screenshots.
  */
-export function stage() {
+export function stage({ files = {}, path = "/", ready = "#dashboard", name: kind = "uploads" } = {}) {
   const scratch = mkdtempSync(join(tmpdir(), "glimpse-page-"));
   let browser;
   const s = {
@@ -40,12 +41,12 @@ export function stage() {
       return path;
     },
     async photograph(name) {
-      if (shots) await page.photograph(s.tab, shots, `uploads-${name}`, PHONE);
+      if (shots) await page.photograph(s.tab, shots, `${kind}-${name}`, PHONE);
     },
     /** Opens the page as a signed-in user. */
     async open(tab = s.tab) {
-      await tab.goto(s.fake.origin);
-      await tab.locator("#dashboard").waitFor();
+      await tab.goto(s.fake.origin + path);
+      await tab.locator(ready).waitFor();
     },
     /** Closes the page as in a browser crash, and opens it again. */
     async crash() {
@@ -71,6 +72,7 @@ export function stage() {
     const dist = join(scratch, "dist");
     const build = fileURLToPath(new URL("../../web/build.mjs", import.meta.url));
     execFileSync(process.execPath, [build, "--dev", "--out", dist]);
+    for (const [file, content] of Object.entries(files)) writeFileSync(join(dist, file), content);
     if (shots) mkdirSync(shots, { recursive: true });
     s.fake = await startFakeServer(dist);
     browser = await page.launch();
@@ -91,7 +93,7 @@ export function stage() {
 
   afterEach(async (t) => {
     if (!t.passed) {
-      await s.tab.screenshot({ path: join(shots ?? tmpdir(), "uploads-failure.png") }).catch(() => {});
+      await s.tab.screenshot({ path: join(shots ?? tmpdir(), `${kind}-failure.png`) }).catch(() => {});
       console.error(s.complaints.all());
     }
     await s.context.close();

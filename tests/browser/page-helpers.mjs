@@ -138,7 +138,8 @@ export async function dropFile(tab, ...paths) {
 export function countGrants(tab) {
   let count = 0;
   tab.on("request", (request) => {
-    if (new URL(request.url()).pathname.startsWith("/s3/")) count += 1;
+    const { pathname } = new URL(request.url());
+    if (pathname.startsWith("/s3/") || (pathname === "/api/videos" && request.method() === "POST")) count += 1;
   });
   return () => count;
 }

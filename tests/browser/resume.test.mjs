@@ -47,7 +47,7 @@ test("Cancel aborts the multipart upload", async () => {
   await page.press(page.cardNamed(s.tab, "cancel.mp4"), "cancel");
   await page.eventually("the upload is aborted", () => s.fake.unfinished.size === 0);
   assert.equal(await s.tab.locator(".card").count(), 0);
-  assert.equal(await s.tab.evaluate(() => localStorage.length), 0, "notes");
+  await page.eventually("no record", () => s.tab.evaluate(() => localStorage.length === 0));
 });
 
 test("after a crash an upload is resumed with the same bytes under any name", async () => {
@@ -76,7 +76,7 @@ test("after a crash an upload is resumed with the same bytes under any name", as
   assert.deepEqual(s.fake.parts(), [1, 2, 3, 4, 5]);
   assert.equal(s.fake.count("POST", /^\/s3\/multipart$/), 1, "uploads begun");
   assert.ok(stored()[0].equals(readFileSync(path)));
-  assert.equal(await s.tab.evaluate(() => localStorage.length), 0, "notes");
+  assert.equal(await s.tab.evaluate(() => localStorage.length), 0, "records");
   s.complaints.mustBeEmpty();
 });
 
@@ -94,17 +94,31 @@ test("an unfinished file that is dropped again is recognized", async () => {
   assert.equal(s.fake.count("POST", /^\/s3\/multipart$/), 2, "uploads begun");
 });
 
-test("parts of another size are not resumed", async () => {
+test("a part of another size is sent again", async () => {
+  const path = file("cut.mp4", 40 * MB);
   await page.slowDown(s.tab, 10 * MB);
-  await page.dropFile(s.tab, file("cut.mp4", 40 * MB));
+  await page.dropFile(s.tab, path);
   await partsTaken(1);
   await s.tab.close();
   const [upload] = s.fake.unfinished.values();
-  upload.parts.set(1, upload.parts.get(1).subarray(1));
+  const [number, bytes] = [...upload.parts][0];
+  upload.parts.set(number, bytes.subarray(1));
   await crash();
-  const card = s.tab.locator(".card");
+  const card = page.cardNamed(s.tab, "cut.mp4");
   await page.expectState(card, "unfinished");
-  assert.equal(await card.locator("[data-action=choose]").count(), 0);
+  await page.chooseAgain(card, path);
+  await page.expectState(card, "ready");
+  assert.ok(stored()[0].equals(readFileSync(path)));
+});
+
+test("records of uploads that no longer exist are removed", async () => {
+  const minutesAgo = (minutes) => Date.now() - minutes * 60_000;
+  const record = (owner, startedAt) => ({ key: `uploads/${owner}/7zz`, name: "old.mp4", size: 40 * MB, fingerprint: "sha256:x", startedAt });
+  const records = { gone: record("owner26", minutesAgo(5)), undated: record("owner26"), young: record("owner26", minutesAgo(0)), foreign: record("another", minutesAgo(5)) };
+  await s.tab.evaluate((text) => localStorage.setItem("glimpse-uploads", text), JSON.stringify(records));
+  await crash();
+  const kept = () => s.tab.evaluate(() => Object.keys(JSON.parse(localStorage.getItem("glimpse-uploads"))).sort().join());
+  await page.eventually("the records are removed", async () => (await kept()) === "foreign,young");
 });
 
 test("Discard asks for confirmation, Escape cancels, then the upload is gone", async () => {

@@ -9,6 +9,8 @@
 mod abuse;
 mod backfill;
 mod browser;
+mod cli;
+mod clients;
 mod clip;
 mod companion;
 mod cost;
@@ -16,6 +18,7 @@ mod crowd;
 mod deliver;
 mod docs;
 mod doctor;
+mod examples;
 mod identify;
 mod negotiate;
 mod openapi;

@@ -7,7 +7,7 @@ import { attachPosterPicker } from "./poster-picker.js";
 /**
  * Adds the preview to a card's image and, if the video has a storyboard, the bar with which `choose` makes a frame the
  * poster.
- * @param {HTMLElement} stage the image and its overlays @param {import("./api.js").Video} video
+ * @param {HTMLElement} stage the image and its overlays @param {import("../../clients/js/src/client.js").Video} video
  * @param {((seconds: number) => Promise<void>) | undefined} choose
  */
 export function addMotion(stage, video, choose) {

@@ -1,7 +1,7 @@
 // The copy buttons of a ready video, and their feedback.
 
-import { links } from "./api.js";
 import { announce, h } from "./dom.js";
+import { privateLinks } from "./glimpse.js";
 
 /** How long a button shows "Copied", in milliseconds. */
 const COPIED_MS = 2000;
@@ -89,7 +89,7 @@ const LINK_LIFETIMES = [["an hour", 3600], ["a day", 86_400], ["a week", 604_800
 function signedLinks(video) {
   const lifetimeSelect = h("select", { "aria-label": "How long copied links work" }, ...LINK_LIFETIMES.map(([words, seconds]) => h("option", { value: seconds }, words)));
   lifetimeSelect.value = String(LINK_LIFETIMES[1][1]);
-  return { lifetimeSelect, links: () => links(video.id, Number(lifetimeSelect.value)) };
+  return { lifetimeSelect, links: () => privateLinks(video.id, Number(lifetimeSelect.value)) };
 }
 
 /** The buttons of a ready video: a row for the poster, one for the preview, one for the watch page. */

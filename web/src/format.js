@@ -1,27 +1,11 @@
-// Formats numbers, times and names: pure, no DOM.
+// Formats times and names: pure, no DOM. Sizes and lists: `format.js` of the npm package.
 
-const UNITS = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"];
 const AGES = [
   [60, 1, "second"],
   [3600, 60, "minute"],
   [86_400, 3600, "hour"],
   [7 * 86_400, 86_400, "day"],
 ];
-
-/** A number of bytes in decimal units, as in file managers: `12.4 MB`. */
-export function bytes(count) {
-  let power = 0;
-  while (count >= 999.5 && power < UNITS.length - 1) {
-    count /= 1000;
-    power += 1;
-  }
-  return new Intl.NumberFormat("en", {
-    style: "unit",
-    unit: UNITS[power],
-    unitDisplay: power === 0 ? "long" : "short",
-    maximumFractionDigits: power < 2 || count >= 100 ? 0 : 1,
-  }).format(count);
-}
 
 /** A duration in milliseconds, as in players: `0:07`, `1:02:03`. */
 export function duration(ms) {
@@ -51,9 +35,6 @@ export function ago(then, now) {
   }
   return new Intl.DateTimeFormat("en", { dateStyle: "medium" }).format(then);
 }
-
-/** `A, B and C` */
-export const list = (words) => new Intl.ListFormat("en-GB", { type: "conjunction" }).format(words);
 
 /** Up to two initials of a user. */
 export function initials(name) {

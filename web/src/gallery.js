@@ -1,8 +1,8 @@
 // The gallery: the user's videos, newest first, each updated until it is processed.
 
-import * as api from "./api.js";
 import { confirmAction, newCard, removeCard } from "./card.js";
 import { announce, byId } from "./dom.js";
+import { deleteVideo, glimpse } from "./glimpse.js";
 import { showVideo } from "./video-card.js";
 import { watchVideo } from "./video-status.js";
 
@@ -24,7 +24,7 @@ const isFinal = ({ state }) => state === "ready" || state === "rejected";
 
 /**
  * The gallery of one session.
- * @param {{ complain: (error: Error, retry?: () => void) => void, onSignedOut: () => void }} host
+ * @param {{ showError: (error: Error, retry?: () => void) => void, onSignedOut: () => void }} host
  */
 export function gallery(host) {
   const over = new AbortController();
@@ -44,7 +44,7 @@ export function gallery(host) {
         yes: "Delete",
         busy: "Deleting",
         async act() {
-          await api.remove(video.id);
+          await deleteVideo(video.id);
           watching.abort();
           release();
           removeCard(card, byId("choose"));
@@ -53,7 +53,7 @@ export function gallery(host) {
         },
       });
     const choose = async (seconds) => {
-      video = await api.setPoster(video.id, seconds);
+      video = await glimpse.videos.setPoster(video.id, seconds);
       showVideo(card, video, { remove, choose });
     };
     const draw = (current, slow = false) => {
@@ -102,7 +102,7 @@ export function gallery(host) {
       button.disabled = true;
       button.textContent = "Loading";
       try {
-        const page = await api.videos(PAGE, cursor);
+        const page = await glimpse.videos.list({ limit: PAGE, cursor });
         if (over.signal.aborted) return;
         let first;
         for (const video of page.videos.filter(({ id }) => !cardOf(id))) {
@@ -117,7 +117,7 @@ export function gallery(host) {
         button.hidden = cursor === null;
         refreshEmptiness();
       } catch (error) {
-        if (!over.signal.aborted) host.complain(error, () => void this.more());
+        if (!over.signal.aborted) host.showError(error, () => void this.more());
       } finally {
         button.disabled = false;
         button.textContent = "Show more";

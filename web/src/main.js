@@ -1,20 +1,25 @@
 // The page: sign-in state, the uploads, and the gallery.
 
-import { acceptAttribute, describeLimits } from "./file-validation.js";
-import * as api from "./api.js";
+import { acceptAttribute, describeLimits } from "../../clients/js/src/elements/files.js";
 import { refreshAges } from "./card.js";
 import { announce, byId } from "./dom.js";
 import { attachDropZone } from "./drop-zone.js";
 import { initials } from "./format.js";
 import { gallery, place, refreshEmptiness } from "./gallery.js";
-import { uploads } from "./uploads.js";
+import { glimpse, isGlimpseError, signedInUser } from "./glimpse.js";
 
 const MINUTE_MS = 60_000;
 /** The idle delay where a browser has no requestIdleCallback (Safari), in milliseconds. */
 const IDLE_MS = 1500;
 
-/** @type {{ uploads: ReturnType<typeof uploads>, gallery: ReturnType<typeof gallery> } | undefined} */
+const NOT_LOADED = "A part of this page could not be loaded. Check your connection and try again, or reload the page.";
+
+/**
+ * @typedef {ReturnType<typeof import("./uploads.js").uploads>} Uploads
+ * @type {{ me: import("../../clients/js/src/client.js").Me, gallery: ReturnType<typeof gallery>, uploads?: Uploads } | undefined}
+ */
 let session;
+let loading;
 
 function notice(sentence, { retry, signIn = false } = {}) {
   byId("notice-text").textContent = sentence ?? "";
@@ -28,8 +33,8 @@ const onSessionExpired = () => notice("Your session has ended.", { signIn: true 
 
 function showError(error, retry) {
   if (error.status === 401) onSessionExpired();
-  else notice(error instanceof api.Problem ? error.message : "Something went wrong in this page.", { retry });
-  if (!(error instanceof api.Problem)) console.error(error);
+  else notice(isGlimpseError(error) ? error.message : "Something went wrong in this page.", { retry });
+  if (!isGlimpseError(error)) console.error(error);
 }
 
 function describe(me) {
@@ -49,19 +54,50 @@ function show(state) {
   byId("welcome").hidden = state !== "out";
 }
 
+/** The uploads of a session: their code is loaded once, and requested again after a failure. @returns {Promise<Uploads>} */
+async function uploadsOf(mine) {
+  loading ??= import("./uploads.js");
+  loading.catch(() => (loading = undefined));
+  const { uploads } = await loading;
+  mine.uploads ??= uploads({
+    me: mine.me,
+    place,
+    onUploaded: (card, video, frame) => mine.gallery.follow(card, { ...video, state: "processing" }, frame),
+    onSignedOut: onSessionExpired,
+    onRemoved: refreshEmptiness,
+  });
+  return mine.uploads;
+}
+
 async function offerUnfinished(mine) {
+  // Without its code, the next file shows the error.
+  const uploads = await uploadsOf(mine).catch(() => undefined);
   try {
-    await mine.uploads.offerUnfinished();
+    await uploads?.offerUnfinished();
   } catch (error) {
     if (session === mine) showError(error, () => void offerUnfinished(mine));
   }
+}
+
+async function upload(files) {
+  const mine = session;
+  let uploads;
+  try {
+    uploads = await uploadsOf(mine);
+  } catch {
+    if (session === mine) notice(NOT_LOADED, { retry: () => void upload(files) });
+    return;
+  }
+  if (session !== mine) return;
+  uploads.add(files);
+  byId("gallery").firstElementChild?.scrollIntoView({ block: "nearest" });
 }
 
 async function start() {
   notice();
   let me;
   try {
-    me = await api.me();
+    me = await signedInUser();
   } catch (error) {
     showError(error, () => void start());
     return;
@@ -75,34 +111,25 @@ async function start() {
     return;
   }
   describe(me);
-  const videos = gallery({ showError, onSignedOut: onSessionExpired });
-  const mine = {
-    gallery: videos,
-    uploads: uploads({
-      me,
-      place,
-      onUploaded: (card, video, frame) => videos.follow(card, { ...video, state: "processing" }, frame),
-      onSignedOut: onSessionExpired,
-      onRemoved: refreshEmptiness,
-    }),
-  };
+  const mine = { me, gallery: gallery({ showError, onSignedOut: onSessionExpired }) };
   session = mine;
   show("in");
-  await Promise.all([videos.more(), offerUnfinished(mine)]);
-  (window.requestIdleCallback ?? ((act) => setTimeout(act, IDLE_MS)))(mine.uploads.prepare);
+  await mine.gallery.more();
+  (window.requestIdleCallback ?? ((act) => setTimeout(act, IDLE_MS)))(() => void offerUnfinished(mine));
 }
 
 async function signOut() {
-  if (session.uploads.busy() && !window.confirm("Uploads are still running. Sign out and stop them?")) return;
+  const uploads = await uploadsOf(session).catch(() => undefined);
+  if (uploads?.busy() && !window.confirm("Uploads are still running. Sign out and stop them?")) return;
   try {
-    await api.signOut();
+    await glimpse.logout();
   } catch (error) {
     if (error.status !== 401) {
       showError(error, () => void signOut());
       return;
     }
   }
-  session.uploads.stop();
+  uploads?.stop();
   session.gallery.end();
   session = undefined;
   notice();
@@ -112,17 +139,14 @@ async function signOut() {
 }
 
 attachDropZone({
-  take: (files) => {
-    session.uploads.add(files);
-    byId("gallery").firstElementChild?.scrollIntoView({ block: "nearest" });
-  },
+  take: (files) => void upload(files),
   onFolders: () => notice("A folder cannot be uploaded: drop the videos that are in it."),
   ready: () => session !== undefined,
 });
 byId("sign-out").addEventListener("click", () => void signOut());
 byId("more").addEventListener("click", () => void session.gallery.more());
 window.addEventListener("beforeunload", (event) => {
-  if (session?.uploads.busy()) event.preventDefault();
+  if (session?.uploads?.busy()) event.preventDefault();
 });
 setInterval(() => refreshAges(byId("gallery")), MINUTE_MS);
 void start();

@@ -7,7 +7,7 @@ import { scrubber } from "./scrubber.js";
 
 /**
  * Adds a bar to a card's image. `choose` makes the frame at a time the poster; its error is shown on the button.
- * @param {HTMLElement} stage the image and its overlays @param {import("./api.js").Video} video
+ * @param {HTMLElement} stage the image and its overlays @param {import("../../clients/js/src/client.js").Video} video
  * @param {(seconds: number) => Promise<void>} choose
  */
 export function attachPosterPicker(stage, video, choose) {

@@ -3,7 +3,7 @@
 
 import { h, icon } from "./dom.js";
 import { duration } from "./format.js";
-import { decode } from "./thumbhash.js";
+import { decode } from "../../clients/js/src/elements/thumbhash.js";
 
 /** An image of this site as path and query: it is loaded from the page's origin. */
 export function relativeUrl(url) {

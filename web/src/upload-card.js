@@ -1,8 +1,9 @@
 // The card of a file until it is a video: refused, waiting, uploading, paused, interrupted, unfinished.
 
+import { bytes } from "../../clients/js/src/elements/format.js";
 import { action, actions, age, errorMessage, redraw, setBody, setMedia, setState, placeholderIcon } from "./card.js";
 import { h } from "./dom.js";
-import { bytes, timeLeft } from "./format.js";
+import { timeLeft } from "./format.js";
 
 /**
  * @typedef {{ name: string, size: number }} Named the known properties of a file
@@ -47,7 +48,7 @@ function showFrame(card, frame, percent) {
 export function showRefused(card, file, problem, dismiss) {
   setState(card, "refused");
   setMedia(card, placeholderIcon("film"));
-  const rest = [errorMessage(problem.title, problem.message), actions(action("Dismiss", file.name, "dismiss", dismiss))];
+  const rest = [errorMessage("Refused", problem.message), actions(action("Dismiss", file.name, "dismiss", dismiss))];
   setBody(card, { name: file.name, meta: [bytes(file.size)], rest });
 }
 

@@ -1,8 +1,9 @@
 // The common progress of several uploads.
 
+import { bytes } from "../../clients/js/src/elements/format.js";
 import { announce, byId } from "./dom.js";
-import { bytes, timeLeft } from "./format.js";
-import { createSpeedMeter } from "./upload-errors.js";
+import { timeLeft } from "./format.js";
+import { createSpeedMeter } from "./speed.js";
 
 /** The states of active uploads; a paused one counts, since the user intends to finish it. */
 const ACTIVE_STATES = new Set(["waiting", "running", "paused"]);

@@ -1,43 +1,36 @@
-// Manages the uploads of chosen files: check, queue, send, pause, retry, resume.
+// Manages the uploads of chosen files: check, queue, send, pause, retry, resume. A chunk of its own: it is loaded when the
+// page is idle, or with the first file.
 
-import { acceptAttribute, validateFile, typeOf } from "./file-validation.js";
-import * as api from "./api.js";
+import { acceptAttribute, validateFile, typeOf } from "../../clients/js/src/elements/files.js";
+import { bytes } from "../../clients/js/src/elements/format.js";
+import { needsParts } from "../../clients/js/src/parts.js";
+import { fingerprint as fingerprintOf, localStore, lockedUploads, removeStale } from "../../clients/js/src/resume.js";
+import { Upload } from "../../clients/js/src/upload.js";
 import { confirmAction, newCard, removeCard } from "./card.js";
 import { announce, byId } from "./dom.js";
-import { bytes } from "./format.js";
-import * as resumeStore from "./resume-store.js";
-import { matchesPartSizes, needsMultipart, partSize, partBytes } from "./multipart.js";
+import { glimpse } from "./glimpse.js";
+import { createSpeedMeter } from "./speed.js";
+import { describeUploadError } from "./upload-errors.js";
 import { createTotalProgress } from "./upload-progress.js";
-import { OFFLINE, describeUploadError, createSpeedMeter } from "./upload-errors.js";
 import * as uploadCard from "./upload-card.js";
 
 /** The number of concurrent uploads. More would only slow down each of them. */
 const MAX_CONCURRENT = 3;
+/** The number of concurrent parts of each: a browser has six connections per HTTP/1.1 host. */
+const PARALLEL_PARTS = 2;
 
-let loading;
-
-/** The uploader: a chunk of its own, loaded once. */
-function sender(maxSingleBytes) {
-  loading ??= import("./uppy.js").then(({ sender: make }) =>
-    make({ needsMultipart: (size) => needsMultipart(size, maxSingleBytes), partSize, problemOf: api.problemOf, unreachable: api.unreachable }),
-  );
-  // A chunk that failed to load is requested again with the next file.
-  loading.catch(() => (loading = undefined));
-  return loading;
-}
+const OFFLINE = "You are offline. The upload resumes when you are back online.";
 
 /** The video id of an upload's key. */
 const videoIdFromKey = (key) => key.split("/").at(-1);
 
 /**
  * @typedef {{ card: Element, state: "waiting" | "running" | "paused" | "interrupted" | "unfinished", name?: string,
- *   size?: number, sent: number, kept: number, file?: File, frame?: uploadCard.Frame, multipart?: api.Multipart, release?: ()
- *   => void,
- *   print?: string, begun?: string, transfer?: object, offline?: boolean }} Job `sent` is the number of bytes sent,
- *   `kept` the
- *   number of bytes in completed parts
- * @param {{ me: api.Me, place: (card: Element) => void, onUploaded: Function, onSignedOut: Function,
- *   onRemoved: Function }} host
+ *   size?: number, sent: number, file?: File, frame?: uploadCard.Frame, upload?: Upload,
+ *   multipart?: import("../../clients/js/src/client.js").Multipart, fingerprint?: string, startedAt?: string,
+ *   isOffline?: boolean }} Job `multipart` is the upload of an earlier session, or of an attempt that failed
+ * @param {{ me: import("../../clients/js/src/client.js").Me, place: (card: Element) => void, onUploaded: Function,
+ *   onSignedOut: Function, onRemoved: Function }} host
  */
 export function uploads(host) {
   const { limits, owner } = host.me;
@@ -45,7 +38,6 @@ export function uploads(host) {
   /** @type {Set<Job>} */
   const jobs = new Set();
   const total = createTotalProgress();
-  const isMultipart = (job) => job.multipart !== undefined || needsMultipart(job.size, limits.max_single_upload_bytes);
 
   function startNext() {
     let free = MAX_CONCURRENT - [...jobs].filter((job) => job.state === "running").length;
@@ -58,11 +50,8 @@ export function uploads(host) {
     total.show(jobs);
   }
 
-  /** Removes all traces of the job, here and in the browser's storage. */
   function end(job) {
     jobs.delete(job);
-    job.release?.();
-    if (job.multipart) resumeStore.removePendingUpload(job.multipart.uploadId);
     startNext();
   }
 
@@ -73,25 +62,32 @@ export function uploads(host) {
     host.onRemoved();
   }
 
+  /** Aborts what was sent of a job, and removes its record. */
+  async function abort({ upload, multipart }) {
+    if (upload && upload.state !== "failed") await upload.abort();
+    else if (multipart) {
+      await glimpse.uploads.abort(multipart);
+      localStore.remove(multipart.uploadId);
+    }
+  }
+
   function cancel(job) {
     announce(`Upload of ${job.name} cancelled.`);
-    if (job.transfer) job.transfer.cancel();
-    // Uppy aborts the uploads that it has started; it does not know those that wait to be resumed.
-    else if (job.multipart) void api.discard(job.multipart).catch(() => {});
+    // Parts that cannot be deleted now are deleted by the bucket's lifecycle rule.
+    void abort(job).catch(() => {});
     remove(job);
   }
 
   function enqueue(job) {
     job.state = "waiting";
-    job.transfer = undefined;
-    job.offline = false;
+    job.upload = undefined;
     job.frame ??= uploadCard.localFrame(job.file);
     uploadCard.showWaiting(job.card, job, job.frame, job.sent, { cancel: () => cancel(job) });
     startNext();
   }
 
   function draw(job) {
-    const pause = isMultipart(job) ? () => pauseJob(job) : undefined;
+    const pause = needsParts(job.size) ? () => pauseJob(job) : undefined;
     job.draw = uploadCard.showUploading(job.card, job, job.frame, { cancel: () => cancel(job), pause });
     job.speed = createSpeedMeter();
     job.draw(job.sent, 0);
@@ -100,60 +96,51 @@ export function uploads(host) {
   async function run(job) {
     job.state = "running";
     draw(job);
-    let uploader;
-    try {
-      uploader = await sender(limits.max_single_upload_bytes);
-    } catch {
-      const message = "A part of this page could not be loaded. Check your connection and try again, or reload the page.";
-      if (job.state === "running") interrupt(job, { message, isRetryable: true, offline: true });
-      return;
-    }
-    // In the meantime it may have been paused or canceled, or its session may have ended.
-    if (job.transfer || !jobs.has(job)) return;
-    job.transfer = uploader.send(job.file, {
+    const upload = new Upload(glimpse, job.file, {
+      name: job.name,
       // A browser may not know a video's type: the Worker resolves it.
       type: typeOf(job.file, limits.types) ?? "application/octet-stream",
-      resume: job.multipart,
-      onMultipartCreated: (multipart) => void onMultipartCreated(job, multipart),
-      onProgress(sent) {
+      parallel: PARALLEL_PARTS,
+      onProgress({ sent }) {
         job.sent = sent;
-        if (job.state === "running") job.draw(sent, job.speed(sent, performance.now()));
+        if (job.state === "running" && !job.isOffline) job.draw(sent, job.speed(sent, performance.now()));
         total.show(jobs);
       },
-      onPart: (number) => (job.kept += partBytes(number, job.size)),
-      onDone: (key) => finish(job, key),
-      onError: (error) => void onError(job, error),
+      onState: (state) => onState(job, state),
     });
-    if (job.state === "paused") job.transfer.pause();
-  }
-
-  /** From now on it can be resumed: this browser has a record of the file, and this tab has the lock. */
-  async function onMultipartCreated(job, multipart) {
-    job.multipart = multipart;
-    const { name, size } = job;
-    const mine = resumeStore.acquireLock(multipart.uploadId);
+    job.upload = upload;
     try {
-      job.fingerprint = await resumeStore.fingerprint(job.file);
-      const note = { key: multipart.key, name, size, fingerprint: job.fingerprint, startedAt: Date.now() };
-      if (jobs.has(job)) resumeStore.savePendingUpload(multipart.uploadId, note);
-    } catch {
-      // An unreadable file fails by itself, with its own message.
+      const { id } = await upload;
+      if (jobs.has(job)) finish(job, id);
+    } catch (error) {
+      if (jobs.has(job)) fail(job, error);
     }
-    job.release = await mine;
-    if (!jobs.has(job)) job.release?.();
   }
 
-  function finish(job, key) {
+  /** Shows that the connection is lost, and that it is back. */
+  function onState(job, state) {
+    if (job.state !== "running" || (state === "offline") === Boolean(job.isOffline)) return;
+    job.isOffline = state === "offline";
+    if (job.isOffline) {
+      announce(`${job.name} was not uploaded. ${OFFLINE}`);
+      uploadCard.showInterrupted(job.card, job, OFFLINE, job.upload.kept, { discard: () => discard(job) });
+    } else if (state === "sending") {
+      draw(job);
+    }
+  }
+
+  function finish(job, id) {
     announce(`${job.name} is uploaded and being processed.`);
     total.count(job);
     end(job);
-    host.onUploaded(job.card, { id: videoIdFromKey(key), name: job.name, bytes: job.size, created_at: new Date().toISOString() }, job.frame);
+    host.onUploaded(job.card, { id, name: job.name, bytes: job.size, created_at: new Date().toISOString() }, job.frame);
   }
 
   function pauseJob(job) {
     job.state = "paused";
-    job.transfer?.pause();
-    uploadCard.showPaused(job.card, job, job.frame, job.kept, { resume: () => resumeJob(job), cancel: () => cancel(job) });
+    job.upload.pause();
+    job.sent = job.upload.kept;
+    uploadCard.showPaused(job.card, job, job.frame, job.sent, { resume: () => resumeJob(job), cancel: () => cancel(job) });
     announce(`Upload of ${job.name} paused.`);
     startNext();
   }
@@ -161,57 +148,42 @@ export function uploads(host) {
   /** Resume has priority over the waiting files. */
   function resumeJob(job) {
     job.state = "running";
-    job.offline = false;
-    job.sent = job.kept;
-    job.frame ??= uploadCard.localFrame(job.file);
     draw(job);
     announce(`Upload of ${job.name} resumed.`);
-    if (job.transfer) job.transfer.resume();
-    else void run(job);
+    job.upload.resume();
     total.show(jobs);
   }
 
-  async function onError(job, error) {
-    const failure = await describeUploadError(error, job.file);
-    if (!jobs.has(job)) return;
+  function fail(job, error) {
+    const failure = describeUploadError(error);
     if (failure.signedOut) host.onSignedOut();
-    const key = failure.arrived ?? (failure.gone ? job.multipart?.key : undefined);
-    if (key) {
-      // The whole file may have arrived, and only the response was lost.
-      const video = await api.video(videoIdFromKey(key)).catch(() => undefined);
-      if (!jobs.has(job)) return;
-      if (video) {
-        job.transfer = undefined;
-        finish(job, key);
-        return;
-      }
-    }
-    if (failure.gone && job.multipart) {
-      job.release?.();
-      resumeStore.removePendingUpload(job.multipart.uploadId);
-      Object.assign(job, { multipart: undefined, release: undefined, sent: 0, kept: 0 });
-    }
+    job.multipart = failure.gone ? undefined : job.upload.multipart;
+    job.sent = job.multipart ? job.upload.kept : 0;
     interrupt(job, failure);
   }
 
-  function interrupt(job, failure) {
-    const { message } = failure;
-    job.sent = job.kept;
-    job.transfer = undefined;
-    job.offline = failure.offline;
+  function interrupt(job, { message, isRetryable, unreadable }) {
+    job.isOffline = false;
     job.frame?.release();
     job.frame = undefined;
     announce(`${job.name} was not uploaded. ${message}`);
-    if (failure.unreadable && job.multipart) {
-      showUnfinishedJob(job, message);
+    if (unreadable && job.multipart) {
+      showUnreadable(job, message);
     } else {
       job.state = "interrupted";
-      uploadCard.showInterrupted(job.card, job, message, job.kept, {
-        retry: failure.isRetryable ? () => (job.transfer ? resumeJob(job) : enqueue(job)) : undefined,
+      uploadCard.showInterrupted(job.card, job, message, job.sent, {
+        retry: isRetryable ? () => enqueue(job) : undefined,
         ...(job.multipart ? { discard: () => discard(job) } : { dismiss: () => remove(job) }),
       });
     }
     startNext();
+  }
+
+  /** The file was moved or changed: the user can choose it again. */
+  function showUnreadable(job, message) {
+    job.fingerprint = localStore.list().find(({ uploadId }) => uploadId === job.multipart.uploadId)?.fingerprint;
+    job.upload = undefined;
+    showUnfinishedJob(job, message);
   }
 
   function discard(job) {
@@ -220,7 +192,7 @@ export function uploads(host) {
       yes: "Discard",
       busy: "Discarding",
       async act() {
-        await api.discard(job.multipart);
+        await abort(job);
         announce("The unfinished upload is discarded.");
         remove(job);
       },
@@ -231,13 +203,13 @@ export function uploads(host) {
   function showUnfinishedJob(job, complaint) {
     job.state = "unfinished";
     const take = job.fingerprint ? (file) => void resumeWith(job, file) : undefined;
-    const { name = "An unfinished upload", size, sent, startedAt: since } = job;
-    const upload = { name, size, sent, startedAt: since ?? new Date().toISOString(), types: acceptAttribute(limits.types) };
+    const { name = "An unfinished upload", size, sent, startedAt = new Date().toISOString() } = job;
+    const upload = { name, size, sent, startedAt, types: acceptAttribute(limits.types) };
     uploadCard.showUnfinished(job.card, upload, { take, discard: () => discard(job), complaint });
   }
 
   async function resumeWith(job, file) {
-    const same = file.size === job.size && (await fingerprintOf(file)) === job.fingerprint;
+    const same = file.size === job.size && (await fingerprintOf(file).catch(() => undefined)) === job.fingerprint;
     if (same) {
       await resume(job, file);
       return;
@@ -247,12 +219,10 @@ export function uploads(host) {
     announce(`${file.name} is not the original file.`);
   }
 
-  const fingerprintOf = (file) => resumeStore.fingerprint(file).catch(() => undefined);
-
   async function resume(job, file) {
-    job.release ??= await resumeStore.acquireLock(job.multipart.uploadId);
+    const isLocked = await lockedUploads();
     if (job.state !== "unfinished") return;
-    if (!job.release) {
+    if (isLocked(job.multipart.uploadId)) {
       showUnfinishedJob(job, "Another tab is sending it already.");
       return;
     }
@@ -267,7 +237,7 @@ export function uploads(host) {
   function addFile(file) {
     const card = newCard();
     host.place(card);
-    const job = { card, file, name: file.name, size: file.size, sent: 0, kept: 0 };
+    const job = { card, file, name: file.name, size: file.size, sent: 0 };
     const problem = validateFile(file, limits);
     if (problem) {
       uploadCard.showRefused(card, file, problem, () => remove(job));
@@ -279,53 +249,19 @@ export function uploads(host) {
   }
 
   async function addOrResume(file, candidates) {
-    const fingerprint = await fingerprintOf(file);
+    const fingerprint = await fingerprintOf(file).catch(() => undefined);
     const job = candidates.find((one) => one.state === "unfinished" && one.fingerprint === fingerprint);
     if (job) await resume(job, file);
     else addFile(file);
   }
 
-  async function addUnfinished(upload, isLocked) {
-    const { uploadId, initiated_at: startedAt, bytes_uploaded: kept } = upload;
-    if (isLocked(uploadId)) return;
-    const note = resumeStore.getPendingUpload(uploadId);
-    let known;
-    try {
-      if (note && matchesPartSizes(await api.parts(upload), note.size)) known = note;
-    } catch (error) {
-      // Completed or aborted since the list was created.
-      if ([404, 409, 410].includes(error.status)) return;
-      throw error;
-    }
-    if (stopped) return;
-    const job = { card: newCard(), multipart: { key: upload.key, uploadId }, sent: kept, kept, startedAt };
-    job.name = known?.name ?? undefined;
-    job.size = known?.size;
-    job.fingerprint = known?.fingerprint;
+  function addUnfinished({ uploadId, key, initiated_at: startedAt, bytes_uploaded: sent }, record) {
+    const { name, size, fingerprint } = record ?? {};
+    const job = { card: newCard(), multipart: { key, uploadId }, sent, startedAt, name: name ?? undefined, size, fingerprint };
     jobs.add(job);
     host.place(job.card);
     showUnfinishedJob(job);
   }
-
-  /**
-   * An active request may notice a lost connection after minutes, or never: multipart uploads are stopped immediately.
-   */
-  window.addEventListener("offline", () => {
-    for (const job of jobs) {
-      if (job.state !== "running" || !job.transfer || !job.multipart) continue;
-      job.transfer.pause();
-      const { transfer } = job;
-      interrupt(job, OFFLINE);
-      job.transfer = transfer;
-    }
-  });
-  window.addEventListener("online", () => {
-    for (const job of jobs) {
-      if (job.state !== "interrupted" || !job.offline) continue;
-      if (job.transfer) resumeJob(job);
-      else enqueue(job);
-    }
-  });
 
   return {
     /** Adds files, the first one at the top. @param {File[]} files */
@@ -338,28 +274,27 @@ export function uploads(host) {
     },
     /** Shows unfinished uploads of earlier sessions. */
     async offerUnfinished() {
-      const asked = Date.now();
-      const { uploads: listed } = await api.unfinished();
-      resumeStore.removeStale(new Set(listed.map(({ uploadId }) => uploadId)), owner, asked);
-      const isLocked = await resumeStore.queryLocks();
-      await Promise.all(listed.map((upload) => addUnfinished(upload, isLocked)));
+      const listedAt = Date.now();
+      const { uploads: listed } = await glimpse.uploads.list();
+      await removeStale(localStore, { uploadIds: new Set(listed.map(({ uploadId }) => uploadId)), owner, listedAt });
+      const isLocked = await lockedUploads();
+      if (stopped) return;
+      const records = new Map(localStore.list().map((record) => [record.uploadId, record]));
+      for (const upload of listed) if (!isLocked(upload.uploadId)) addUnfinished(upload, records.get(upload.uploadId));
     },
-    /** Loads the uploader in advance. */
-    prepare: () => void sender(limits.max_single_upload_bytes).catch(() => {}),
     /** Whether leaving the page would interrupt an upload. */
     busy: () => [...jobs].some((job) => job.state === "waiting" || job.state === "running"),
     /** Stops all uploads after a sign-out. Completed parts can be used after the next sign-in. */
     stop() {
       stopped = true;
-      void loading?.then((uploader) => uploader.halt(), () => {});
       for (const job of jobs) {
-        job.release?.();
+        job.upload?.pause();
         job.frame?.release();
         job.card.remove();
       }
       jobs.clear();
       total.show(jobs);
-      resumeStore.clearNames();
+      localStore.clearNames();
     },
   };
 }

@@ -3,7 +3,7 @@
 import { action, actions, age, errorMessage, redraw, setBody, setMedia, setState, placeholderIcon } from "./card.js";
 import { copyButtons, traceIdRow } from "./copy-buttons.js";
 import { h } from "./dom.js";
-import { bytes } from "./format.js";
+import { bytes } from "../../clients/js/src/elements/format.js";
 import { showCacheStatus } from "./cache-status.js";
 import { thumbnailView } from "./thumbnail-view.js";
 
@@ -47,7 +47,7 @@ const SLOW = "Processing takes longer than usual. The upload is safe: its poster
 /**
  * The card of a video as returned by the API. `slow` is set once waiting has timed out; `frame` is a local first frame;
  * `recheck`, `remove` and `choose` are the actions of its buttons.
- * @param {import("./api.js").Video} video
+ * @param {import("../../clients/js/src/client.js").Video} video
  */
 export function showVideo(card, video, options = {}) {
   card.dataset.video = video.id;

@@ -1,6 +1,6 @@
 // Waits for the outcome of a video: by the Worker's event stream, with polling as a fallback.
 
-import * as api from "./api.js";
+import { glimpse } from "./glimpse.js";
 
 /** Delays between polls: the first, the longest, and their growth factor; in milliseconds. */
 const INITIAL_DELAY_MS = 500;
@@ -85,7 +85,7 @@ async function poll(id, { onVideo, onProblem, signal, deadline }) {
     if (signal.aborted) return true;
     delay = Math.min(MAX_DELAY_MS, delay * GROWTH);
     try {
-      const video = await api.video(id, signal);
+      const video = await glimpse.videos.get(id, { signal });
       onVideo(video);
       if (isFinal(video)) return true;
     } catch (error) {

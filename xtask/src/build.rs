@@ -150,6 +150,7 @@ fn build_page(project: &Project, connect_src: &ConnectSrc) -> Result<()> {
     let inputs = Fingerprint::new()
         .with_bytes(arguments.join(" ").as_bytes())
         .with_path(&project.path("web"), std::slice::from_ref(&output))?
+        .with_path(&project.path("clients/js/src"), &[])?
         .with_path(&project.path(openapi::DOCUMENT_PATH), &[])?
         .with_path(&project.path("package-lock.json"), &[])?;
     if fingerprint::is_fresh(&stamp, inputs) && output.exists() {

@@ -139,9 +139,10 @@ pub(super) fn uploading() -> VideoSchema {
 
 /// A video that is being processed.
 pub(super) fn processing() -> VideoSchema {
-    deserialize(
-        &video::Video::from_upload(video_id(), upload_info(), None, &config().public_url.as_str()).to_json(),
-    )
+    // Requests that send a file, or its parts, have no members for the customer's own fields.
+    let details = UploadDetails { client_metadata: ClientMetadata::default(), ..upload_info() };
+    let url = config().public_url;
+    deserialize(&video::Video::from_upload(video_id(), details, None, &url.as_str()).to_json())
 }
 
 /// The same three with only an upload token; the response to the request that created the upload has the trace.

@@ -377,12 +377,14 @@ impl Operation {
         operation
     }
 
-    /// The status of the response to the request example: the first that is described.
+    /// The status of the response to the request example: the first described one, except that for a client with a
+    /// current copy.
     ///
     /// # Panics
-    /// If no response is described.
+    /// If no other response is described.
     pub(super) fn example_status(&self) -> u16 {
-        self.responses.first().expect("an operation has a response").status
+        let mut statuses = self.responses.iter().map(|response| response.status);
+        statuses.find(|status| *status != 304).expect("an operation has a response")
     }
 
     /// All problems of the operation.

@@ -34,6 +34,10 @@ pub struct LoggedCall {
     pub status: u16,
     /// The length of the response's body, as announced.
     pub bytes: u64,
+    /// The length of the request's body, as announced.
+    pub received_bytes: u64,
+    /// The number of the part, for the upload of one.
+    pub part: Option<String>,
 }
 
 /// The last calls, oldest first. Clones share them.
@@ -52,7 +56,16 @@ impl CallLog {
             calls.pop_front();
         }
         let (caller, method, key) = (call.who.clone(), call.method.clone(), call.key.clone());
-        calls.push_back(LoggedCall { caller, method, key, status: status.as_u16(), bytes });
+        let (received_bytes, part) = (call.body_bytes, call.query.get("partNumber").cloned());
+        calls.push_back(LoggedCall {
+            caller,
+            method,
+            key,
+            status: status.as_u16(),
+            bytes,
+            received_bytes,
+            part,
+        });
     }
 }
 
@@ -69,6 +82,9 @@ pub(crate) struct S3Call {
     /// Whether it sets object tags, which require another permission.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     tagged: bool,
+    /// The length of its body, as announced.
+    #[serde(skip)]
+    body_bytes: u64,
 }
 
 /// The logged line.
@@ -103,12 +119,14 @@ impl S3Call {
         }
         let header_token = request.headers().get(SESSION_TOKEN_HEADER).and_then(|token| token.to_str().ok());
         let token = header_token.or(query_token.as_deref());
+        let length = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
         (is_signed && request.method() != http::Method::OPTIONS).then(|| Self {
             who: token.map_or("edge", |name| name.trim_start_matches("glimpse-")).to_owned(),
             method: request.method().to_string(),
             key: key.to_owned(),
             query: parameters,
             tagged: request.headers().contains_key(TAGGING_HEADER),
+            body_bytes: length.and_then(|length| length.parse().ok()).unwrap_or(0),
         })
     }
 

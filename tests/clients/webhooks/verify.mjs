@@ -1,4 +1,5 @@
-// Verifies received webhooks with the package of Standard Webhooks, with Mux's, and with the snippets of the docs.
+// Verifies received webhooks with Glimpse's package, with that of Standard Webhooks, with Mux's, and with the snippets
+// of the docs.
 // Reads `{heard: [{headers, body}], secrets}` and throws at the first webhook that is not as expected.
 
 import assert from 'node:assert/strict'
@@ -7,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { pathToFileURL } from 'node:url'
+import { verifyWebhook } from '@glimpse-video/client/server'
 import Mux from '@mux/mux-node'
 
 /** Turns the code block of the docs that begins with this line into a module with `shape`. */
@@ -44,6 +46,10 @@ const ways = {
   mux: (body, headers, secret) =>
     mux.webhooks.verifySignature(body, { 'mux-signature': headers['glimpse-signature'] }, secret),
   docs: verify,
+  client: verifyWebhook,
+  // Without the headers of Standard Webhooks.
+  'client with the header of Mux': (body, headers, secret) =>
+    verifyWebhook(body, { 'glimpse-signature': headers['glimpse-signature'] }, secret),
 }
 
 for (const { headers, body } of heard) {

@@ -51,12 +51,13 @@ impl RequestExample<'_> {
 
     /// A command with the option that sends a file, if any, and the options of the body.
     fn command(&self, file_option: &str, body_options: &[String]) -> String {
-        // curl selects the method of a GET, a body and a file.
-        let method = if self.method == "GET" || !body_options.is_empty() || !file_option.is_empty() {
-            String::new()
-        } else {
-            format!(" -X {}", self.method)
+        // The method that curl selects by itself.
+        let implied = match (file_option.is_empty(), body_options.is_empty()) {
+            (false, _) => "PUT",
+            (true, false) => "POST",
+            (true, true) => "GET",
         };
+        let method = if self.method == implied { String::new() } else { format!(" -X {}", self.method) };
         let mut lines = vec![format!("curl{}{method}{file_option} {}", self.output_option(), self.url())];
         if self.is_authenticated {
             lines.push("-H \"Authorization: Bearer $TOKEN\"".to_owned());

@@ -135,9 +135,11 @@ impl<'a> Section<'a> {
     /// The link of the table of contents, with the method and the path of every operation.
     fn links(&self) -> String {
         let Call { operation, .. } = self.first();
-        let others: String =
-            self.calls[1..].iter().map(|call| format!(", `.{}`", call.extension())).collect();
-        format!("[`{} {}`](#{}){others}", operation.method, operation.path, self.anchor())
+        let mut text = format!("[`{} {}`](#{})", operation.method, operation.path, self.anchor());
+        for call in &self.calls[1..] {
+            let _ = write!(text, ", `.{}`", call.extension());
+        }
+        text
     }
 }
 

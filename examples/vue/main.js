@@ -1,0 +1,7 @@
+// Mounts the app.
+
+import { createApp } from "vue";
+
+import App from "./App.vue";
+
+createApp(App).mount("#app");
