@@ -8,7 +8,7 @@ mod bucket;
 mod clock;
 mod delivery;
 mod edge;
-mod http;
+pub mod http;
 pub mod issue;
 mod processing;
 pub mod report;

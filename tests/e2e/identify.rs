@@ -139,14 +139,14 @@ async fn cookie_writes_require_an_allowed_origin() {
 
 /// A minimal browser for sign-in: cookies of this host, for all ports.
 #[derive(Default)]
-struct Browser(BTreeMap<String, String>);
+pub(crate) struct Browser(BTreeMap<String, String>);
 
 impl Browser {
     fn cookies(&self) -> String {
         self.0.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
     }
 
-    async fn request(&mut self, method: Method, url: &str, form: Option<&str>) -> ApiResponse {
+    pub(crate) async fn request(&mut self, method: Method, url: &str, form: Option<&str>) -> ApiResponse {
         let mut request = person::http_client().request(method, url).header("cookie", self.cookies());
         if let Some(form) = form {
             request =
@@ -166,7 +166,7 @@ impl Browser {
     }
 
     /// Follows redirects until one leads to `stop`, and returns that URL, or the last URL that did not redirect.
-    async fn follow_redirects(&mut self, url: &str, form: Option<&str>, stop: &str) -> String {
+    pub(crate) async fn follow_redirects(&mut self, url: &str, form: Option<&str>, stop: &str) -> String {
         let mut url = url.to_owned();
         let mut form = form;
         for _ in 0..10 {

@@ -9,6 +9,7 @@
 mod abuse;
 mod backfill;
 mod browser;
+mod cli;
 mod clients;
 mod clip;
 mod companion;

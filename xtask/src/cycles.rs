@@ -12,7 +12,8 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, Item, ItemMod, ItemUse, UseTree};
 
 /// The crates that are read, by their folders at the top of the repository.
-const CRATES: [&str; 8] = ["contract", "media", "edge", "backend", "doctor", "local", "tests", "xtask"];
+const CRATES: [&str; 9] =
+    ["contract", "media", "edge", "backend", "doctor", "cli", "local", "tests", "xtask"];
 
 /// The path of a module below the root of its crate. Empty for the root.
 type ModulePath = Vec<String>;

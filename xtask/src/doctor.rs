@@ -1,4 +1,4 @@
-//! `cargo xtask doctor`: builds and runs the doctor. Without an address, it checks the deployment that `cargo xtask
+//! `cargo xtask doctor`: builds and runs `glimpse doctor`. Without an address, it checks the deployment that `cargo xtask
 //! dev` runs, with a token that the local cloud prints. `deploy/account`, which has credentials, reads a stack's roles;
 //! the doctor, which has none, reports the result.
 
@@ -38,7 +38,7 @@ impl StackRef {
             match argument {
                 Arg::Long("stack") => name = Some(parse_name(&mut parser, "--stack")?),
                 Arg::Long("region") => region = Some(parse_name(&mut parser, "--region")?),
-                Arg::Long(option @ ("edge" | "origin" | "roles" | "token" | "wait")) => {
+                Arg::Long(option @ ("edge" | "url" | "origin" | "roles" | "token" | "wait")) => {
                     others.push(format!("--{option}"));
                     others.push(parser.value()?.string()?);
                 }
@@ -87,7 +87,7 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
         command.arg("--roles").arg(stack.write_roles_file(project)?);
     }
     // With a stack and without an address, only the roles are checked.
-    if stack.is_none() && !has_argument("--edge") && !is_help {
+    if stack.is_none() && !has_argument("--edge") && !has_argument("--url") && !is_help {
         command.args(["--edge", LOCAL_EDGE]);
         if !has_argument("--token") {
             command.env("GLIMPSE_TOKEN", local_token(project)?);
@@ -100,8 +100,11 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
 }
 
 fn doctor_command(project: &Project) -> Result<Command> {
-    build_package(project, "doctor", "glimpse-doctor")?;
-    Ok(Command::new(project.binary_path("glimpse-doctor")))
+    build_package(project, "doctor", "glimpse-cli")?;
+    let mut command = Command::new(project.binary_path("glimpse"));
+    // Only the arguments name the deployment, not the configuration of this user.
+    command.arg("doctor").env_remove("GLIMPSE_URL");
+    Ok(command)
 }
 
 /// A token that is valid for the Worker of `cargo xtask dev`.

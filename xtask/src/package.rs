@@ -1,5 +1,5 @@
-//! `cargo xtask package`: builds and packages a release: the Lambdas for AL2023's C library, the layer, the Worker,
-//! checksums and an SBOM. The same sources, compiler and architecture produce the same bytes.
+//! `cargo xtask package`: builds and packages a release: the Lambdas for AL2023's C library, the layer, the Worker, the
+//! command-line tool, checksums and an SBOM. The same sources, compiler and architecture produce the same bytes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,9 @@ const GLIBC_VERSION: &str = "2.34";
 /// The crates whose programs are part of a release.
 const LAMBDAS_CRATE: &str = "glimpse-backend";
 const WORKER_CRATE: &str = "glimpse-edge";
+const CLI_CRATE: &str = "glimpse-cli";
+/// The command-line tool's program.
+const CLI_PROGRAM: &str = "glimpse";
 /// Name of the layer's package.
 const LAYER: &str = "layer";
 
@@ -47,6 +50,14 @@ impl Arch {
         }
     }
 
+    /// The target of a program that is linked statically and runs on every distribution.
+    fn static_triple(self) -> &'static str {
+        match self {
+            Self::X86 => "x86_64-unknown-linux-musl",
+            Self::Arm => "aarch64-unknown-linux-musl",
+        }
+    }
+
     pub(crate) fn parse(text: &str) -> Result<Self> {
         match text {
             "x86_64" => Ok(Self::X86),
@@ -59,7 +70,7 @@ impl Arch {
 /// `cargo xtask package [x86_64|arm64]…`; without a name, both.
 pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     let arches = parse_arguments(arguments)?;
-    let folder = build_all(project, &arches)?;
+    let folder = build_all(project, &arches, Scope::Release)?;
     println!("\nThe packages are in {}", folder.display());
     Ok(ExitCode::SUCCESS)
 }
@@ -77,8 +88,17 @@ fn parse_arguments(arguments: &[String]) -> Result<Vec<Arch>> {
     Ok(if arches.is_empty() { vec![Arch::X86, Arch::Arm] } else { arches })
 }
 
+/// What is packaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// What a deployment consists of.
+    Deployment,
+    /// Also the command-line tool.
+    Release,
+}
+
 /// Builds and packages everything for the architectures, and returns the folder.
-pub(crate) fn build_all(project: &Project, arches: &[Arch]) -> Result<PathBuf> {
+pub(crate) fn build_all(project: &Project, arches: &[Arch], scope: Scope) -> Result<PathBuf> {
     let tools = setup::run(project, Purpose::Build)?;
     let python = setup::python_for(project, setup::PythonTask::Building)?;
     let folder = project.target.join("package");
@@ -96,6 +116,9 @@ pub(crate) fn build_all(project: &Project, arches: &[Arch]) -> Result<PathBuf> {
     for &arch in arches {
         package_lambdas(project, &python, arch, &folder)?;
         package_layer(project, arch, &folder)?;
+        if scope == Scope::Release {
+            package_cli(project, &python, arch, &folder)?;
+        }
     }
     let plan = BuildPlan {
         components: &[Component::Page, Component::Edge],
@@ -121,16 +144,21 @@ pub(crate) fn verify_existing(project: &Project) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Ensures that the standard library for the architecture is installed.
-fn ensure_target(project: &Project, arch: Arch) -> Result<()> {
-    let triple = arch.triple();
+/// Whether Rust's standard library for the target is installed.
+fn has_target(project: &Project, triple: &str) -> bool {
     let libraries = run::capture(Command::new("rustc").current_dir(&project.root).args([
         "--print",
         "target-libdir",
         "--target",
         triple,
     ]));
-    if libraries.is_ok_and(|folder| Path::new(folder.trim()).exists()) {
+    libraries.is_ok_and(|folder| Path::new(folder.trim()).exists())
+}
+
+/// Ensures that the standard library for the architecture is installed.
+fn ensure_target(project: &Project, arch: Arch) -> Result<()> {
+    let triple = arch.triple();
+    if has_target(project, triple) {
         run::print_ok("rust for Lambda", triple);
         return Ok(());
     }
@@ -195,6 +223,33 @@ fn package_lambdas(project: &Project, python: &Path, arch: Arch, folder: &Path) 
     Ok(())
 }
 
+/// Packages the command-line tool as one static program. It is left out where the standard library for the target is
+/// not installed.
+fn package_cli(project: &Project, python: &Path, arch: Arch, folder: &Path) -> Result<()> {
+    let triple = arch.static_triple();
+    if !has_target(project, triple) {
+        run::print_note(&format!("{CLI_PROGRAM} is left out: `rustup target add {triple}` adds its target"));
+        return Ok(());
+    }
+    let bin = python.parent().context("the path of Python has no parent folder")?;
+    let target = project.target.join("package-build");
+    let mut command = Command::new(bin.join("cargo-zigbuild"));
+    command
+        .current_dir(&project.root)
+        .args(["zigbuild", "--release", "--locked", "--bins", "--package", CLI_CRATE, "--target", triple])
+        .env("PATH", project::path_with(bin))
+        .env("CARGO_TARGET_DIR", &target)
+        .env("CARGO_ENCODED_RUSTFLAGS", path_remap::rustflags(project)?)
+        .env("SOURCE_DATE_EPOCH", "0");
+    let title = format!("{CLI_PROGRAM} for {}, release", arch.name());
+    LoggedStep::new(title, project.log_path("package-cli"))
+        .run(&mut command, "Fix the errors above, then run this again.")?;
+    let program = target.join(triple).join("release").join(CLI_PROGRAM);
+    fs::copy(&program, folder.join(format!("{CLI_PROGRAM}-{}", arch.name())))
+        .with_context(|| format!("cannot copy {}", program.display()))?;
+    Ok(())
+}
+
 fn package_layer(project: &Project, arch: Arch, folder: &Path) -> Result<()> {
     let script = |arguments: &[&str]| {
         let mut command = Command::new(project.path("layer/build.sh"));
@@ -253,6 +308,7 @@ fn write_sbom(project: &Project, python: &Path, folder: &Path) -> Result<()> {
         lock.as_os_str(),
         LAMBDAS_CRATE.as_ref(),
         WORKER_CRATE.as_ref(),
+        CLI_CRATE.as_ref(),
     ];
     run::print_note(run_pack(project, python, arguments)?.trim());
     Ok(())

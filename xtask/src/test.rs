@@ -39,13 +39,14 @@ struct Package {
 }
 
 /// All packages. The end-to-end tests also need the page, the Worker and the Lambdas.
-const PACKAGES: [Package; 9] = [
+const PACKAGES: [Package; 10] = [
     Package { name: "glimpse-contract", purpose: None },
     Package { name: "glimpse-media", purpose: None },
     Package { name: "glimpse-edge", purpose: None },
     Package { name: "glimpse-backend", purpose: Some(Purpose::Measure) },
     Package { name: "glimpse-local", purpose: None },
     Package { name: "glimpse-doctor", purpose: None },
+    Package { name: "glimpse-cli", purpose: None },
     Package { name: "xtask", purpose: None },
     Package { name: "xtask-wasm", purpose: None },
     Package { name: "e2e", purpose: Some(Purpose::Test) },

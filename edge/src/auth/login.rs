@@ -9,7 +9,7 @@ use crate::auth::authenticate::{
 };
 use crate::auth::{
     Claims, Cookies, Discovery, ExpectedClaims, FetchDecision, FetchState, LoginState, Oidc, Session,
-    authorize_url, callback_state, parse_callback, token_request,
+    authorize_url, callback_state, loopback_url, parse_callback, token_request,
 };
 use crate::config::Config;
 use crate::context::RequestContext;
@@ -56,6 +56,12 @@ pub(crate) async fn callback(
     // A code can be used once. Link scanners and prefetching browsers send HEAD, which must not change anything.
     if request.method() == "HEAD" {
         return Ok(Reply::empty(200).with_header("cache-control", "no-store"));
+    }
+    if let Some(url) = loopback_url(query) {
+        // Not a redirect: the provider's form may lead to this origin only (`form-action` of its content security policy).
+        return Ok(Reply::empty(200)
+            .with_header("cache-control", "no-store")
+            .with_header("refresh", format!("0;url={url}")));
     }
     let cookies = Cookies::new(config.is_https());
     let cookie_header = platform::header(request, "cookie").unwrap_or_default();

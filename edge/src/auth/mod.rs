@@ -19,7 +19,8 @@ pub use claims::{Audience, Claims, ExpectedClaims, SKEW_SECS};
 pub use delivery_token::{DeliveryKeys, DeliveryToken, TokenScope, UrlSignature, scalar_to_string};
 pub use jwks::{Jwk, JwkSet, RefreshDecision, Verification, parse_jwks};
 pub use oidc::{
-    Discovery, LoginState, authorize_url, callback_state, parse_callback, sanitize_return_path, token_request,
+    Discovery, LoginState, authorize_url, callback_state, loopback_url, parse_callback, sanitize_return_path,
+    token_request,
 };
 pub use session::{Cookies, SESSION_SECS, Session};
 pub use token::{

@@ -179,6 +179,15 @@ pub fn parse_callback(query: Query<'_>) -> Result<(String, String), String> {
     query_value(query, "code").zip(callback_state(query)).ok_or_else(|| "malformed".to_owned())
 }
 
+/// The URL of the command-line tool that waits for this callback on the browser's machine (RFC 8252 section 7.3), which
+/// the tool names by the beginning of the state. The code is of use only to the tool: it holds the sign-in's cookie, with
+/// PKCE's code verifier.
+pub fn loopback_url(query: Query<'_>) -> Option<String> {
+    let state = query.get("state")?;
+    let port: u16 = state.strip_prefix("loopback.")?.split('.').next()?.parse().ok()?;
+    Some(format!("http://127.0.0.1:{port}/?{}", query.0))
+}
+
 /// The request that exchanges a code: the form, and the `Authorization` of a confidential client (RFC 6749 section
 /// 2.3.1). A client uses one method of authentication (section 2.3): Okta rejects a request with a `client_id` beside
 /// `Authorization`.
@@ -293,6 +302,28 @@ mod tests {
         assert_eq!(parse_callback("error=access_denied&state=s"), Err("access_denied".into()));
         assert_eq!(parse_callback("error=%3Cscript%3E"), Err("script".into()));
         assert_eq!(parse_callback("state=s"), Err("malformed".into()));
+    }
+
+    #[test]
+    fn loopback_callback_leads_to_this_machine() {
+        let loopback_url = |query| loopback_url(Query(query));
+        assert_eq!(
+            loopback_url("code=a%2Bb&state=loopback.8123.x-_y&iss=z").as_deref(),
+            Some("http://127.0.0.1:8123/?code=a%2Bb&state=loopback.8123.x-_y&iss=z")
+        );
+        assert!(loopback_url("error=access_denied&state=loopback.1.x").is_some());
+        for other in [
+            "code=a",
+            "code=a&state=AAAA",
+            "code=a&state=loopback.",
+            "code=a&state=loopback.x.y",
+            "code=a&state=loopback.65536.y",
+            "code=a&state=loopback.80@evil.example.y",
+            "code=a&state=loopback.evil.example",
+            "code=a&state=xloopback.80.y",
+        ] {
+            assert_eq!(loopback_url(other), None, "{other}");
+        }
     }
 
     #[test]

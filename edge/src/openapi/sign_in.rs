@@ -44,6 +44,12 @@ pub(super) fn operations() -> Vec<Operation> {
                  `/?sign_in=failed`.",
             )
             .response_header("location", "The page.")
+            .empty_response(
+                200,
+                "If `state` begins with `loopback.PORT.`: to the command-line tool that has started the sign-in, on that \
+                 port of the browser's machine.",
+            )
+            .response_header("refresh", "The tool's URL, with the parameters of this request.")
             .problems(&[Code::NotFound]),
         Operation::new("POST", "/auth/logout", "logout", TAG)
             .describe("Sign out", "The session at the provider is not affected.")

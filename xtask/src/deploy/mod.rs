@@ -205,7 +205,7 @@ impl<'a> Deployer<'a> {
         let package_folder = if self.settings.prebuilt {
             package::verify_existing(self.project)?
         } else {
-            package::build_all(self.project, &[arch])?
+            package::build_all(self.project, &[arch], package::Scope::Deployment)?
         };
         let folder = self.project.target.join("deploy");
         fs::create_dir_all(&folder)?;

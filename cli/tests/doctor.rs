@@ -1,4 +1,4 @@
-//! Tests of the doctor's exit status and output. The end-to-end tests in `tests/` test its findings.
+//! Tests of the exit status and the output of `glimpse doctor`. The end-to-end tests in `tests/` test its findings.
 
 #![expect(clippy::unwrap_used, reason = "a panic of a test is its report")]
 
@@ -6,8 +6,13 @@ use std::net::TcpListener;
 use std::process::{Command, Output};
 
 fn run_doctor(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_glimpse-doctor"));
-    command.args(arguments).env_remove("GLIMPSE_TOKEN").env_remove("GLIMPSE_COOKIE").output().unwrap()
+    let mut command = Command::new(env!("CARGO_BIN_EXE_glimpse"));
+    command.arg("doctor").args(arguments);
+    for name in ["GLIMPSE_URL", "GLIMPSE_TOKEN", "GLIMPSE_COOKIE"] {
+        command.env_remove(name);
+    }
+    // A folder without a configuration.
+    command.env("XDG_CONFIG_HOME", env!("CARGO_TARGET_TMPDIR")).output().unwrap()
 }
 
 #[test]
@@ -33,7 +38,7 @@ fn exit_code_tells_failed_from_incomplete() {
     assert_eq!(run_doctor(&["--help"]).status.code(), Some(0));
     let lost = run_doctor(&["--edge", "nowhere"]);
     assert_eq!(lost.status.code(), Some(2));
-    assert!(String::from_utf8(lost.stderr).unwrap().contains("is not an origin"));
+    assert!(String::from_utf8(lost.stderr).unwrap().contains("is not an address"));
 }
 
 #[test]
