@@ -28,8 +28,6 @@ const SIZE = { width: 700, height: 700 };
 const RECORDED = { width: 640, height: 640 };
 /** The time limit for processing one video, in milliseconds. */
 const READY_MS = 120_000;
-/** The longest animation, in seconds. */
-const MAX_SECONDS = 10;
 const ANIMATION = { width: RECORDED.width, fps: 15, max_bytes: 1_000_000 };
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -118,42 +116,49 @@ async function record() {
   const recorder = new Recorder(scratch);
   await recorder.start(tab, RECORDED);
   const restore = await page.slowDown(tab, statSync(film).size / 0.9);
-  let place = await dragAndDrop(film);
+  let place = await recorder.phase(1600, () => dragAndDrop(film));
   const card = page.cardNamed(tab, basename(film));
-  await page.expectState(card, /processing|ready/, READY_MS);
+  await recorder.phase(1500, () => page.expectState(card, /processing|ready/, READY_MS));
   await restore();
-  const ready = page.expectState(card, "ready", READY_MS);
-  await Promise.race([ready, pause(700)]);
-  await recorder.skip(() => ready);
-  await page.expectPoster(card);
-  await pause(450);
+  await recorder.phase(600, () => pause(600));
+  await page.expectState(card, "ready", READY_MS);
+  await recorder.phase(700, async () => {
+    await page.expectPoster(card);
+    await pause(500);
+  });
 
-  place = await moveTo(tab, place, await middle(card.locator(".screen")), 500);
-  await page.expectMoving(card);
-  await pause(1900);
+  const poster = await middle(card.locator(".screen"));
+  await recorder.phase(2600, async () => {
+    place = await moveTo(tab, place, poster, 500);
+    await page.expectMoving(card);
+    await pause(1900);
+  });
 
   const share = card.locator("[data-copy=page]");
-  place = await moveTo(tab, place, await middle(share), 550);
-  await pause(150);
-  await share.click();
-  await pause(800);
+  const chip = await middle(share);
+  await recorder.phase(1500, async () => {
+    place = await moveTo(tab, place, chip, 500);
+    await share.click();
+    await pause(850);
+  });
   const link = await tab.evaluate(() => navigator.clipboard.readText());
 
+  await tab.goto(link);
+  await tab.evaluate((at) => globalThis.placeCursor(at), place);
   const player = tab.locator("#player .screen");
-  await recorder.skip(async () => {
-    await tab.goto(link);
-    await tab.evaluate((at) => globalThis.placeCursor(at), place);
-    await player.waitFor();
-    await pause(300);
+  await player.waitFor();
+  await pause(500);
+  const end = await middle(player);
+  await recorder.phase(1400, async () => {
+    await moveTo(tab, place, end, 500);
+    await pause(900);
   });
-  place = await moveTo(tab, place, await middle(player), 450);
-  await pause(Math.max(0, (MAX_SECONDS - recorder.seconds) * 1000 - 100));
   const recording = join(scratch, "demo.mp4");
   const seconds = await recorder.finish(ffmpeg, recording);
 
   await openGallery();
   const { id } = await upload(recording);
-  const query = new URLSearchParams({ start: 0, end: Math.min(seconds, MAX_SECONDS).toFixed(1), ...ANIMATION });
+  const query = new URLSearchParams({ start: 0, end: seconds.toFixed(1), ...ANIMATION });
   const response = await tab.request.get(`${edge}/${id}/animated.webp?${query}`, { timeout: READY_MS });
   if (!response.ok()) throw new Error(`animated.webp: ${response.status()} ${await response.text()}`);
   writeFileSync(output, await response.body());

@@ -3549,6 +3549,15 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description If `state` begins with `loopback.PORT.`: to the command-line tool that has started the sign-in, on that port of the browser's machine. */
+            200: {
+                headers: {
+                    /** @description The tool's URL, with the parameters of this request. */
+                    refresh?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             /** @description To the path of the sign-in; to `/` if the sign-in is already completed and the browser signed in; or to `/?sign_in=failed`. */
             302: {
                 headers: {
