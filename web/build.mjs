@@ -5,8 +5,8 @@
 //   node web/build.mjs --dev               for one machine: uploads may go to loopback too
 //   node web/build.mjs --out FOLDER        to another place
 //
-// Prints the download sizes and fails if they exceed the budgets. Third-party packages in the bundles are listed with
-// their licenses in licences.txt next to the page.
+// Prints the download sizes and fails if they exceed the budgets. Third-party packages in the bundles, if there are any,
+// are listed with their licenses in licences.txt next to the page.
 
 import { cp, mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
@@ -173,7 +173,8 @@ const [script, style] = first.names;
 const watch = [await fixed(dist, `${SRC}watch-page.js`, "watch.js", "iife"), await fixed(dist, `${SRC}watch.css`, "watch.css")];
 const thumb = [await fixed(dist, `${ELEMENTS}thumb.js`, "glimpse-thumb.js", "esm")];
 const uploaderElement = [await fixed(dist, `${ELEMENTS}uploader.js`, "glimpse-uploader.js", "esm")];
-await writeFile(join(dist, "licences.txt"), await licences([...first.inputs, ...later.inputs]));
+const notices = await licences([...first.inputs, ...later.inputs]);
+if (notices) await writeFile(join(dist, "licences.txt"), notices);
 const html = await readFile(`${SRC}index.html`, "utf8");
 await writeFile(join(dist, "index.html"), html.replace("main.js", `/${script}`).replace("style.css", `/${style}`));
 await writeFile(join(dist, "_headers"), headersFile(uploadTargets(options)));

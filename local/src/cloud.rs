@@ -353,9 +353,12 @@ impl Drop for Cloud {
     }
 }
 
+/// A queue, its function, and when the function is ready; `None`: at once.
+type MappingParts<'a> = (Option<&'a LocalQueue>, &'a Option<Function>, Option<watch::Receiver<bool>>);
+
 /// Starts an event source mapping for each queue that has a function, as soon as the function is ready.
 fn start_mappings(
-    pairs: [(Option<&LocalQueue>, &Option<Function>, Option<watch::Receiver<bool>>); 2],
+    pairs: [MappingParts<'_>; 2],
     region: &str,
     stopped: &watch::Receiver<bool>,
 ) -> Vec<JoinHandle<()>> {

@@ -30,7 +30,14 @@ window.mount = (attributes, properties = {}) => {
 };
 document.documentElement.dataset.ready = "";`;
 
-const s = stage({ files: { "uploader.html": HTML, "uploader.css": CSS, "uploader.js": SCRIPT }, path: "/uploader.html", ready: "[data-ready]", name: "uploader" });
+/** A page that sets properties before the element is defined. */
+const EARLY = `const uploader = document.querySelector("glimpse-uploader");
+window.progress = [];
+uploader.options = { name: "renamed.mp4", onProgress: ({ sent, total }) => window.progress.push(sent / total) };
+uploader.messages = { choose: () => "pick one" };
+await import("/glimpse-uploader.js");`;
+const files = { "uploader.html": HTML, "uploader.css": CSS, "uploader.js": SCRIPT, "early.html": '<!doctype html><title>Early</title><glimpse-uploader></glimpse-uploader><script type="module" src="early.js"></script>', "early.js": EARLY };
+const s = stage({ files, path: "/uploader.html", ready: "[data-ready]", name: "uploader" });
 const { file, photograph, open, stored, partsTaken, scratch } = s;
 
 const part = (name) => s.tab.locator(`glimpse-uploader [part~="${name}"]`);
@@ -52,6 +59,15 @@ async function expectState(name, state) {
     return seen === state || (["error", "refused"].includes(seen) && "over");
   });
   assert.equal(await item(name).getAttribute("part"), `item ${state}`, await item(name).innerText());
+}
+
+/** The next file chooser, after an action that opens it. */
+async function chooserOf(act) {
+  // The browser intercepts choosers from now on, and has confirmed that when the action begins.
+  const chooser = s.tab.waitForEvent("filechooser");
+  await s.tab.evaluate(() => new Promise(requestAnimationFrame));
+  await act();
+  return chooser;
 }
 
 /** Drops files onto the drop zone, as a mouse would. */
@@ -188,12 +204,11 @@ test("an unfinished upload is listed after a crash, and resumed", async () => {
   await expectState("crash.mp4", "unfinished");
   assert.match((await item("crash.mp4").innerText()).replaceAll("\n", " "), /MB of 40 MB.*choose the file again/);
   await photograph("unfinished");
-  const chooser = s.tab.waitForEvent("filechooser");
-  await press("crash.mp4", "chooseFile");
+  const chooser = await chooserOf(() => press("crash.mp4", "chooseFile"));
   // Under another name: a file is identified by its bytes.
   const renamed = join(scratch, "renamed.mp4");
   writeFileSync(renamed, readFileSync(path));
-  await (await chooser).setFiles(renamed);
+  await chooser.setFiles(renamed);
   await expectState("renamed.mp4", "done");
   assert.equal(await part("item").count(), 1);
   assert.deepEqual(s.fake.parts(), [1, 2, 3, 4, 5], "no part is sent twice");
@@ -237,6 +252,7 @@ test("limits that cannot be loaded are an error with a retry", async () => {
   await page.eventually("the notice", async () => (await part("notice").textContent()).startsWith("Try again later."));
   assert.deepEqual([await part("choose").isDisabled(), await part("notice").isVisible()], [true, true]);
   await photograph("unavailable");
+  await s.tab.evaluate(() => document.querySelector("glimpse-uploader").setAttribute("multiple", ""));
   await part("notice").locator("button").click();
   await s.tab.locator("glimpse-uploader [part=choose]:enabled").waitFor();
   assert.equal(await part("notice").isVisible(), false);
@@ -262,9 +278,8 @@ test("everything works from the keyboard, and the focus is never lost", async ()
   await s.tab.locator("#before").focus();
   await s.tab.keyboard.press("Tab");
   assert.equal(await focused(), "choose files");
-  const chooser = s.tab.waitForEvent("filechooser");
-  await s.tab.keyboard.press("Enter");
-  await (await chooser).setFiles([path, file("waits.mp4", 17 * MB), file("last.mp4", 17 * MB)]);
+  const chooser = await chooserOf(() => s.tab.keyboard.press("Enter"));
+  await chooser.setFiles([path, file("waits.mp4", 17 * MB), file("last.mp4", 17 * MB)]);
   await partsTaken(1);
   await s.tab.keyboard.press("Tab");
   assert.equal(await focused(), "Pause: keys.mp4");
@@ -314,6 +329,32 @@ test("texts can be replaced, and sizes follow lang", async () => {
   await expectState("texte.mp4", "done");
   assert.equal(await said(), "texte.mp4: hochgeladen");
   assert.equal(await item("texte.mp4").locator("button").getAttribute("aria-label"), "Entfernen: texte.mp4");
+});
+
+test("properties that are set before the element is defined count", async () => {
+  await s.tab.goto(`${s.fake.origin}/early.html`);
+  await s.tab.locator("glimpse-uploader [part=choose]:enabled").waitFor();
+  assert.equal(await part("choose").textContent(), "pick one");
+  await drop(file("original.mp4", MB));
+  await expectState("original.mp4", "done");
+  assert.equal([...s.fake.granted.values()][0].name, "renamed.mp4");
+  assert.equal(await s.tab.evaluate(() => window.progress.at(-1)), 1);
+  const [{ state, sent, video }] = await s.tab.evaluate(() => document.querySelector("glimpse-uploader").files.map(({ state, sent, video }) => ({ state, sent, video: video.id })));
+  assert.deepEqual({ state, sent }, { state: "done", sent: MB });
+  assert.match(video, /^\w{26}$/);
+});
+
+test("leaving the page asks while files are sent, and only then", async () => {
+  await mount();
+  const asks = () => s.tab.evaluate(() => !window.dispatchEvent(new Event("beforeunload", { cancelable: true })));
+  assert.equal(await asks(), false);
+  const restore = await page.slowDown(s.tab, 10 * MB);
+  await drop(file("leave.mp4", 40 * MB));
+  await partsTaken(1);
+  assert.equal(await asks(), true);
+  await restore();
+  await expectState("leave.mp4", "done");
+  assert.equal(await asks(), false);
 });
 
 test("a removed uploader stops sending, a moved one continues", async () => {

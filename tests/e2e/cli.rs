@@ -351,8 +351,7 @@ fn write_large_file(path: &Path, bytes: u64, part_bytes: u64) -> String {
         file.read_exact(&mut part[..length]).unwrap();
         hashes.extend(Md5::digest(&part[..length]));
     }
-    let digest: String = Md5::digest(&hashes).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{digest}-{}", offsets.len())
+    format!("{}-{}", hex::encode(Md5::digest(&hashes)), offsets.len())
 }
 
 /// An upload of 2 GB that is interrupted by Ctrl-C, then killed, then resumed: the storage receives each part once.

@@ -142,7 +142,10 @@ impl<'a> WorkerBuild<'a> {
     /// Compiles the module. Needs only Rust.
     pub(crate) fn compile(&self) -> Result<()> {
         let mut command = self.toolchain.cargo(self.project);
-        command.args(["build", "--release", "--lib", "--package", PACKAGE, "--target", TARGET]);
+        // Only the module, and not also a Rust library of it: dependencies are then compiled only for link-time
+        // optimization.
+        command.args(["rustc", "--release", "--lib", "--crate-type", "cdylib"]);
+        command.args(["--package", PACKAGE, "--target", TARGET]);
         // The Worker contains the source locations of panics, but no paths of this machine.
         command.env("CARGO_ENCODED_RUSTFLAGS", path_remap::rustflags(self.project)?);
         command.env("CARGO_TARGET_DIR", self.target()).envs(self.profile().iter().copied());

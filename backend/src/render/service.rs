@@ -236,7 +236,7 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
         if let Some(stored) = stored? {
             return Ok(stored);
         }
-        check_encoder(variant)?;
+        check_encoder(variant, image::has_encoder)?;
         check_time(variant, manifest.source.duration_ms)?;
         check_pixels(variant, &manifest)?;
         let board = Self::plan_storyboard(variant, &manifest)?;
@@ -347,15 +347,15 @@ impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
 }
 
 /// Rejects a format for which this build has no encoder. Most clips need none: their samples are copied.
-fn check_encoder(variant: Variant) -> Result<(), Problem> {
-    if variant.clip().is_some() || image::has_encoder(variant.format()) {
+fn check_encoder(variant: Variant, has_encoder: fn(OutputFormat) -> bool) -> Result<(), Problem> {
+    if variant.clip().is_some() || has_encoder(variant.format()) {
         return Ok(());
     }
     let supported: Vec<&str> = variant
         .kind()
         .formats()
         .iter()
-        .filter(|format| image::has_encoder(**format))
+        .filter(|format| has_encoder(**format))
         .map(|format| format.extension())
         .collect();
     let detail = format!(
@@ -510,4 +510,27 @@ pub(crate) fn render_record(subject: Option<Subject>, how: &'static str, ms: u64
     ];
     let fields = subject.map(Subject::fields).unwrap_or_default();
     MetricRecord { function: "render", outcome: Some(how), metrics, fields }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn build_without_h264_makes_all_but_mp4() {
+        let is_made = |name: &str| {
+            let video = VideoId::new(1, [0; 10]);
+            let variant = match format!("media/{video}/{name}").parse() {
+                Ok(Key::Output(_, variant)) => variant,
+                other => panic!("{name}: {other:?}"),
+            };
+            check_encoder(variant, |format| format != OutputFormat::Mp4).map_err(|problem| problem.detail)
+        };
+        for name in ["thumbnail.jpg", "animated.gif", "animated-start_1-end_2.webp", "clip-start_0-end_1.mp4"]
+        {
+            assert_eq!(is_made(name), Ok(()), "{name}");
+        }
+        let expected = "This deployment was built without an encoder for mp4. Supported formats: gif, webp.";
+        assert_eq!(is_made("animated-start_1-end_2.mp4"), Err(expected.to_owned()));
+    }
 }

@@ -2491,7 +2491,6 @@ export interface components {
                  *         "created_at": "2026-01-01T00:00:00.000Z",
                  *         "dominant_color": null,
                  *         "duration_ms": null,
-                 *         "external_id": "order 7",
                  *         "has_audio": null,
                  *         "height": null,
                  *         "id": "7ycj4janzzc5q20sbrc5pq0v35",
@@ -3550,6 +3549,15 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description If `state` begins with `loopback.PORT.`: to the command-line tool that has started the sign-in, on that port of the browser's machine. */
+            200: {
+                headers: {
+                    /** @description The tool's URL, with the parameters of this request. */
+                    refresh?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             /** @description To the path of the sign-in; to `/` if the sign-in is already completed and the browser signed in; or to `/?sign_in=failed`. */
             302: {
                 headers: {
@@ -3919,7 +3927,6 @@ export interface operations {
                      *         "created_at": "2026-01-01T00:00:00.000Z",
                      *         "dominant_color": null,
                      *         "duration_ms": null,
-                     *         "external_id": "order 7",
                      *         "has_audio": null,
                      *         "height": null,
                      *         "id": "7ycj4janzzc5q20sbrc5pq0v35",

@@ -204,7 +204,7 @@ fn table_example(format: OutputFormat) -> Option<Value> {
             "tile_height": 108,
             "duration": 60.04,
             "tiles": [
-                { "start": 0.0, "x": 0, "y": 0 },
+                { "start": 0, "x": 0, "y": 0 },
                 { "start": 15.01, "x": 192, "y": 0 },
                 { "start": 30.02, "x": 384, "y": 0 },
                 { "start": 45.03, "x": 576, "y": 0 },

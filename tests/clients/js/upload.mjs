@@ -298,7 +298,13 @@ await run([
     const path = `${story.large}.copy`;
     await copyFile(story.large, path);
     const blob = await openAsBlob(path);
-    const upload = glimpse.upload(blob, { name: "a.mp4", parallel: 1, retryDelays, onProgress: ({ sent }) => void (sent > 9_000_000 && upload.pause()) });
+    let isFirst = true;
+    const onProgress = ({ sent }) => {
+      if (sent < 9_000_000 || !isFirst) return;
+      isFirst = false;
+      upload.pause();
+    };
+    const upload = glimpse.upload(blob, { name: "a.mp4", parallel: 1, retryDelays, onProgress });
     await eventually("the pause", () => upload.state === "paused");
     await writeFile(path, (await readFile(path)).subarray(0, 1000));
     upload.resume();

@@ -81,8 +81,18 @@ fn write_clip_to(folder: &TempDir) -> std::path::PathBuf {
 /// A snippet that no test below uses would never run.
 #[test]
 fn every_snippet_is_run() {
-    let known =
-        ["js fetch", "js uppy v4", "js uppy v5", "js uppy v6", "sh", "js mint", "python mint", "rust mint"];
+    let known = [
+        "js fetch",
+        "js uppy v4",
+        "js uppy v5",
+        "js uppy v6",
+        "sh",
+        "js mint",
+        "python mint",
+        "rust mint",
+        // tests/browser/examples.mjs runs it.
+        "html uploader",
+    ];
     let found = snippets("docs/uploads.md");
     for snippet in &found {
         assert!(known.contains(&snippet.title.as_str()), "nothing runs `{}`", snippet.title);

@@ -9,6 +9,7 @@ pub(crate) mod wasm;
 
 use std::fs::{self, File};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 
@@ -145,10 +146,19 @@ pub(crate) fn run_beside(
     }
     let programs = system::ensure(project, &programs_needed)?;
     let (mut wasm, mut media, mut reference, mut test) = (None, None, None, None);
-    let mut lanes: Vec<Lane<'_>> =
-        vec![Box::new(|| node::ensure(project)), Box::new(|| work(wasm.insert(wasm::ensure(project)?)))];
+    // Each lane holds the lock until its tools are there. Compiling takes longer, and needs no lock.
+    let lock = Arc::new(lock);
+    let (lock_of_work, wasm_slot) = (Arc::clone(&lock), &mut wasm);
+    let mut lanes: Vec<Lane<'_>> = vec![
+        while_locked(&lock, || node::ensure(project)),
+        Box::new(move || {
+            let toolchain = wasm_slot.insert(wasm::ensure(project)?);
+            drop(lock_of_work);
+            work(toolchain)
+        }),
+    ];
     if let [_, _, python, chromium, ..] = programs.as_slice() {
-        lanes.push(Box::new(|| {
+        lanes.push(while_locked(&lock, || {
             let deploy_tools = DeployTools {
                 checkov: python::ensure(project, python, &python::LINT_PACKAGES)?.with_file_name("checkov"),
                 python: python::ensure(project, python, &python::DEPLOY_PACKAGES)?,
@@ -159,7 +169,7 @@ pub(crate) fn run_beside(
         }));
     }
     if let [ffmpeg, ffprobe, python, ..] = programs.as_slice() {
-        lanes.push(Box::new(|| {
+        lanes.push(while_locked(&lock, || {
             let layer = layer::ensure(project)?;
             media = Some(layer::ffmpeg_programs(|| Ok(layer::programs_in(&layer)))?);
             let (ffmpeg, ffprobe, python) = (ffmpeg.clone(), ffprobe.clone(), python.clone());
@@ -167,14 +177,25 @@ pub(crate) fn run_beside(
             Ok(())
         }));
     } else if purpose >= Purpose::Run {
-        lanes.push(Box::new(|| {
+        lanes.push(while_locked(&lock, || {
             media = Some(layer::ffmpeg_programs(|| layer::find_or_plan(project))?);
             Ok(())
         }));
     }
+    drop(lock);
     parallel::run(lanes)?;
     let wasm = wasm.context("setup did not find a toolchain for wasm32")?;
     Ok(Toolset { wasm, media, reference, test })
+}
+
+/// The lane, which holds the lock until its end.
+fn while_locked<'a>(lock: &Arc<File>, lane: impl FnOnce() -> Result<()> + Send + 'a) -> Lane<'a> {
+    let lock = Arc::clone(lock);
+    Box::new(move || {
+        let result = lane();
+        drop(lock);
+        result
+    })
 }
 
 /// Installs the packages that the Worker is compared with.

@@ -131,6 +131,9 @@ pub(crate) fn ensure_arm_compilers(project: &Project) -> Result<()> {
     if missing.is_empty() || cfg!(target_arch = "aarch64") { Ok(()) } else { install(project, &missing) }
 }
 
+/// Held during an installation: apt-get does not wait for another one.
+static INSTALLING: Mutex<()> = Mutex::new(());
+
 /// Installs Debian packages, if permitted; otherwise the error contains the command.
 pub(super) fn install(project: &Project, packages: &[&str]) -> Result<()> {
     let list = packages.join(" ");
@@ -153,8 +156,6 @@ pub(super) fn install(project: &Project, packages: &[&str]) -> Result<()> {
         command
     };
     // If the package lists cannot be updated, the existing ones may be sufficient.
-    // apt-get does not wait for another one.
-    static INSTALLING: Mutex<()> = Mutex::new(());
     let _guard = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     let update_result =
         LoggedStep::new("apt-get update", project.log_path("apt-update")).try_run(&mut apt(&["update"]))?;

@@ -134,22 +134,22 @@ export class GlimpseUploader extends Base {
 
   /** Pauses all files that are being sent. */
   pause() {
-    this.#with("uploading").forEach(this.#pause);
+    this.#with("uploading").forEach(this.#acts.pause);
   }
 
   /** Resumes all paused files. */
   resume() {
-    this.#with("paused").forEach(this.#resume);
+    this.#with("paused").forEach(this.#acts.resume);
   }
 
   /** Cancels all files that are not uploaded yet. */
   cancel() {
-    this.#with(...ACTIVE).forEach(this.#cancel);
+    this.#with(...ACTIVE).forEach(this.#acts.cancel);
   }
 
   /** Removes the files from the list that are uploaded, failed or refused. */
   clear() {
-    this.#with(...SETTLED).forEach(this.#remove);
+    this.#with(...SETTLED).forEach(this.#acts.remove);
   }
 
   get #isDisabled() {
@@ -171,6 +171,61 @@ export class GlimpseUploader extends Base {
   #allowed = (limits) => ({ ...limits, types: acceptedTypes(limits.types, this.#attribute("accept")) });
   #store = () => (this.#options.store === undefined ? defaultStore() : this.#options.store);
 
+  /** What the buttons of a row do. */
+  #acts = {
+    pause: (item) => {
+      item.state = "paused";
+      item.upload.pause();
+      item.sent = item.upload.kept;
+      this.#draw(item);
+      this.#say(item, this.#messages.paused);
+      this.#next();
+    },
+
+    resume: (item) => {
+      item.state = "uploading";
+      item.upload.resume();
+      this.#draw(item);
+      this.#say(item, this.#messages.resumed);
+      this.#next();
+    },
+
+    retry: (item) => {
+      Object.assign(item, { state: "waiting", problem: undefined, error: undefined });
+      this.#failed = this.#failed.filter((one) => one !== item);
+      this.#draw(item);
+      this.#next();
+    },
+
+    cancel: (item) => {
+      this.#acts.remove(item);
+      // Parts that cannot be deleted now are deleted by the bucket's lifecycle rule.
+      item.upload?.abort().catch(() => {});
+      this.#say(item, this.#messages.canceled);
+      this.#emit("upload-cancel", { file: item.file });
+      this.#next();
+    },
+
+    /** Removes a row; the focus moves to the next one, or to the file chooser. */
+    remove: (item) => {
+      const { element } = item.row;
+      const isFocused = element.contains(this.#root.activeElement);
+      const neighbor = element.nextElementSibling ?? element.previousElementSibling;
+      this.#items.delete(item);
+      element.remove();
+      if (isFocused) (neighbor?.querySelector("button") ?? this.#parts.choose).focus({ preventScroll: true });
+    },
+
+    /** Aborts an unfinished upload. If that fails, it is listed again after a reload. */
+    discard: (item) => {
+      const { record } = item;
+      this.#acts.remove(item);
+      this.client.uploads.abort(record).then(() => this.#store().remove(record.uploadId), () => {});
+    },
+
+    chooseFile: () => this.browse(),
+  };
+
   #emit(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail, bubbles: true, composed: true }));
   }
@@ -184,19 +239,9 @@ export class GlimpseUploader extends Base {
   #load = () => {
     if (!this.#abort) return;
     this.#limits = undefined;
-    this.#with("unfinished").forEach(this.#remove);
+    this.#with("unfinished").forEach(this.#acts.remove);
     const loading = (this.#loading = (async () => {
-      // A framework sets several attributes one after another.
-      await undefined;
-      let limits;
-      let error;
-      if (this.#loading === loading) {
-        try {
-          ({ limits } = await this.client.me());
-        } catch (failure) {
-          error = failure;
-        }
-      }
+      const { limits, error } = await (async () => this.client.me())().catch((error) => ({ error }));
       if (this.#loading !== loading) return this.#loading;
       this.#limits = limits;
       this.#notice(error && this.#messages.failed(error), this.#load);
@@ -221,23 +266,16 @@ export class GlimpseUploader extends Base {
     }
   }
 
-  /** Aborts an unfinished upload. If that fails, it is listed again after a reload. */
-  #discard = (item) => {
-    const { record } = item;
-    this.#remove(item);
-    this.client.uploads.abort(record).then(() => this.#store().remove(record.uploadId), () => {});
-  };
-
   /** Builds the shadow tree. */
   #build() {
     if (!this.#abort) return;
     const { drop, choose, list, label } = this.#messages;
     const { many } = this.#texts;
     const parts = (this.#parts = {
-      input: h("input", { type: "file", hidden: true, multiple: many, onchange: ({ target }) => (this.#take(target.files), (target.value = "")) }),
+      input: h("input", { type: "file", hidden: true, multiple: many, onchange: ({ target }) => (void this.add(target.files), (target.value = "")) }),
       choose: h("button", { type: "button", part: "choose", "aria-describedby": "limits" }, choose(many)),
       limits: h("p", { part: "limits", id: "limits" }),
-      notice: h("div", { className: "box", part: "notice", role: "alert", hidden: true }),
+      notice: this.#parts?.notice ?? h("div", { className: "box", part: "notice", role: "alert", hidden: true }),
       total: h("div", { className: "box", part: "total", hidden: true }),
       list: h("ul", { part: "list", "aria-label": list }),
       live: h("p", { className: "live", role: "status" }),
@@ -262,14 +300,9 @@ export class GlimpseUploader extends Base {
         if (!types.includes("Files")) return;
         event.preventDefault();
         group.className = type !== "drop" && type !== "dragleave" && !this.#parts.choose.disabled ? "over" : "";
-        if (type === "drop") this.#take(files);
+        if (type === "drop") void this.add(files);
       });
     }
-  }
-
-  /** Files that a user dropped or chose. */
-  #take(files) {
-    if (files.length > 0) void this.add(files);
   }
 
   #notice(text, retry) {
@@ -294,8 +327,7 @@ export class GlimpseUploader extends Base {
   /** Draws a row; a new one if its texts may have changed. */
   #draw(item, isNew) {
     if (isNew) {
-      const acts = { pause: this.#pause, resume: this.#resume, cancel: this.#cancel, remove: this.#remove, retry: this.#retry, discard: this.#discard, chooseFile: () => this.browse() };
-      const row = createRow(item, this.#texts, (what) => acts[what](item));
+      const row = createRow(item, this.#texts, (what) => this.#acts[what](item));
       this.#parts.list.append(row.element);
       item.row?.element.remove();
       item.row = row;
@@ -343,7 +375,7 @@ export class GlimpseUploader extends Base {
       onProgress: (progress) => {
         options.onProgress?.(progress);
         // It may be an unfinished upload, whatever the name of its file is.
-        for (const one of this.#with("unfinished")) if (one.record.uploadId === upload.multipart?.uploadId) this.#remove(one);
+        for (const one of this.#with("unfinished")) if (one.record.uploadId === upload.multipart?.uploadId) this.#acts.remove(one);
         item.sent = progress.sent;
         item.row.progress();
         this.#drawTotal();
@@ -379,49 +411,6 @@ export class GlimpseUploader extends Base {
     this.#say(item, item.problem);
     this.#emit("upload-error", { file: item.file, error });
   }
-
-  #pause = (item) => {
-    item.state = "paused";
-    item.upload.pause();
-    item.sent = item.upload.kept;
-    this.#draw(item);
-    this.#say(item, this.#messages.paused);
-    this.#next();
-  };
-
-  #resume = (item) => {
-    item.state = "uploading";
-    item.upload.resume();
-    this.#draw(item);
-    this.#say(item, this.#messages.resumed);
-    this.#next();
-  };
-
-  #retry = (item) => {
-    Object.assign(item, { state: "waiting", problem: undefined, error: undefined });
-    this.#failed = this.#failed.filter((one) => one !== item);
-    this.#draw(item);
-    this.#next();
-  };
-
-  #cancel = (item) => {
-    this.#remove(item);
-    // Parts that cannot be deleted now are deleted by the bucket's lifecycle rule.
-    item.upload?.abort().catch(() => {});
-    this.#say(item, this.#messages.canceled);
-    this.#emit("upload-cancel", { file: item.file });
-    this.#next();
-  };
-
-  /** Removes a row; the focus moves to the next one, or to the file chooser. */
-  #remove = (item) => {
-    const { element } = item.row;
-    const isFocused = element.contains(this.#root.activeElement);
-    const neighbor = element.nextElementSibling ?? element.previousElementSibling;
-    this.#items.delete(item);
-    element.remove();
-    if (isFocused) (neighbor?.querySelector("button") ?? this.#parts.choose).focus({ preventScroll: true });
-  };
 }
 
 define("glimpse-uploader", GlimpseUploader);
