@@ -1,5 +1,7 @@
 //! The command line: commands, options and their help.
 
+#![expect(rustdoc::bare_urls, reason = "doc comments are the help texts")]
+
 use std::path::PathBuf;
 use std::time::Duration;
 
