@@ -67,7 +67,7 @@ async fn check_deployment(
     is_json: bool,
 ) -> anyhow::Result<Vec<CheckReport>> {
     let print_report = |step: &CheckReport| {
-        // The checks go on, so that the video is deleted, even if nobody reads the reports.
+        // A closed output does not stop the checks: the last one deletes the video.
         let _ = if is_json { print_line(step.to_json()) } else { print_line(step) };
     };
     let mut steps = roles_file.map_or(Ok(Vec::new()), read_roles)?;

@@ -164,7 +164,7 @@ async fn sign_in(context: &Context, url: &DeploymentUrl, has_no_browser: bool) -
     }
     let callback = timeout(SIGN_IN_TIMEOUT, wait_for_callback(listener, &sign_in.state))
         .await
-        .map_err(|_| Failure::failed("nobody has signed in within 10 minutes"))??;
+        .map_err(|_| Failure::failed("the sign-in was not completed within 10 minutes"))??;
     complete(&api, &sign_in, &callback, context.now_secs()).await
 }
 

@@ -612,7 +612,7 @@ fn invalid_response(api: &Api) -> Failure {
 }
 
 fn upload_is_gone() -> Failure {
-    Failure::failed("the upload was canceled or has expired: run the command again to begin anew")
+    Failure::failed("the upload was canceled or has expired: run the command again to start a new upload")
 }
 
 /// Reads at most that many bytes of standard input; fewer at its end.

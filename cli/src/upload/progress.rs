@@ -101,7 +101,7 @@ impl FileProgress {
         }
     }
 
-    /// Subtracts bytes that were sent in vain.
+    /// Subtracts the bytes of a failed request, which are sent again.
     pub(crate) fn subtract(&self, bytes: u64) {
         self.sent.fetch_sub(bytes, Ordering::Relaxed);
         if let Some(bar) = &self.bar {
