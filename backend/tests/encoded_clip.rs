@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use glimpse_backend::preview::service::JobOutcome;
-use glimpse_backend::render::frame_source::SourceOpener;
 use glimpse_backend::render::service::RenderService;
 use serde_json::json;
 use tokio::time::Instant;
@@ -48,12 +47,7 @@ async fn make_clip(folder: &Path, name: &str, source: Vec<u8>, clip_name: &str) 
     let job = TestJob::new(source);
     assert_eq!(job.run().await.result, Ok(JobOutcome::Ready), "{name}");
     let store = Arc::clone(&job.service.store);
-    let frame_sources = SourceOpener {
-        store: Arc::clone(&store),
-        tools: job.service.tools.clone(),
-        random: || [3; 16],
-        time_budget: job.service.time_budget,
-    };
+    let frame_sources = job.source_opener();
     let service = RenderService { store: Arc::clone(&store), frame_sources, now_ms: || 1_700_000_100_000 };
     let key = format!("media/{}/{clip_name}", job.job.video).parse().unwrap();
     let event = json!({

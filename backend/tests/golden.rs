@@ -8,12 +8,10 @@
 use crate::support;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::{TestJob, make, reference_program};
 use glimpse_backend::preview::service::JobOutcome;
-use glimpse_backend::render::frame_source::SourceOpener;
 use glimpse_backend::render::service::{FrameSource as _, OpenFrameSource as _};
 use glimpse_contract::Code;
 use glimpse_media::size::Size;
@@ -124,12 +122,7 @@ async fn compare(name: &str, file: &Path, allowed: f64) -> Result<(), String> {
         return Ok(());
     }
     let reference = ReferenceDecode::decode(file, size);
-    let cameras = SourceOpener {
-        store: Arc::clone(&scene.service.store),
-        tools: scene.service.tools.clone(),
-        random: || [3; 16],
-        time_budget: scene.service.time_budget,
-    };
+    let cameras = scene.source_opener();
     let deadline = Instant::now() + Duration::from_mins(2);
     let camera = cameras.open(&manifest, deadline).await.map_err(|error| format!("{name}: {error}"))?;
     let last = reference.frames.last().unwrap().0;
@@ -365,12 +358,7 @@ async fn past_the_end_shows_last_frame_and_missing_source_is_gone() {
         let scene = TestJob::new(bytes);
         assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
         let manifest = scene.manifest().unwrap();
-        let cameras = SourceOpener {
-            store: Arc::clone(&scene.service.store),
-            tools: scene.service.tools.clone(),
-            random: || [3; 16],
-            time_budget: scene.service.time_budget,
-        };
+        let cameras = scene.source_opener();
         let deadline = Instant::now() + Duration::from_mins(1);
         let size = Size { width: WIDTH, height: 90 };
         let camera = cameras.open(&manifest, deadline).await.unwrap();

@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 
 use glimpse_backend::frames::time_budget::TimeBudget;
 use glimpse_backend::preview::service::JobOutcome;
-use glimpse_backend::render::frame_source::SourceOpener;
 use glimpse_backend::render::service::{FrameSource as _, OpenFrameSource as _};
 use glimpse_media::size::Size;
 use support::{TestJob, make};
@@ -161,12 +160,7 @@ const CLIP: Size = Size { width: 320, height: 180 };
 /// The number of frames in an on-demand clip.
 async fn render_clip(scene: &TestJob) -> usize {
     let Some(manifest) = scene.manifest() else { return 0 };
-    let cameras = SourceOpener {
-        store: Arc::clone(&scene.service.store),
-        tools: scene.service.tools.clone(),
-        random: || [3; 16],
-        time_budget: scene.service.time_budget,
-    };
+    let cameras = scene.source_opener();
     let deadline = tokio::time::Instant::now() + Duration::from_mins(2);
     let Ok(camera) = cameras.open(&manifest, deadline).await else { return 0 };
     camera.frames_between(Some((0, 10_000)), CLIP, 30.0).await.map_or(0, |(frames, _)| frames.len())

@@ -4,12 +4,11 @@
 #![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
 use crate::support;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::{TestJob, make};
 use glimpse_backend::preview::service::JobOutcome;
-use glimpse_backend::render::frame_source::{OpenedSource, SourceOpener};
+use glimpse_backend::render::frame_source::OpenedSource;
 use glimpse_backend::render::service::{FrameSource as _, OpenFrameSource as _};
 use glimpse_backend::store::memory::MemoryStore;
 use glimpse_contract::Manifest;
@@ -26,12 +25,7 @@ fn distance(one: &[u8], other: &[u8]) -> f64 {
 }
 
 async fn open_frame_source(scene: &TestJob, manifest: &Manifest) -> OpenedSource<MemoryStore> {
-    let cameras = SourceOpener {
-        store: Arc::clone(&scene.service.store),
-        tools: scene.service.tools.clone(),
-        random: || [3; 16],
-        time_budget: scene.service.time_budget,
-    };
+    let cameras = scene.source_opener();
     cameras.open(manifest, Instant::now() + Duration::from_mins(2)).await.unwrap()
 }
 

@@ -6,12 +6,10 @@
 use crate::support;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::{TestJob, make, reference_program};
 use glimpse_backend::preview::service::JobOutcome;
-use glimpse_backend::render::frame_source::SourceOpener;
 use glimpse_backend::render::service::{FrameSource as _, OpenFrameSource as _};
 use glimpse_media::size::Size;
 use tokio::time::Instant;
@@ -148,12 +146,7 @@ async fn find_mismatches(name: &str, bytes: Vec<u8>, seconds: u32, main: Size) -
     if times.len() < 8 {
         wrong.push(format!("{name}: the animation shows {} times", times.len()));
     }
-    let cameras = SourceOpener {
-        store: Arc::clone(&scene.service.store),
-        tools: scene.service.tools.clone(),
-        random: || [3; 16],
-        time_budget: scene.service.time_budget,
-    };
+    let cameras = scene.source_opener();
     let camera = cameras.open(&manifest, Instant::now() + Duration::from_mins(2)).await.unwrap();
     let size = shown.scale_to_fit(200);
     for half_seconds in (0..seconds * 2).step_by(3) {
@@ -205,12 +198,7 @@ async fn rotated_frames_get_black_bars() {
         found.extend(find_mismatches(codec, bytes.clone(), 8, main).await);
         let scene = TestJob::new(bytes);
         assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready));
-        let cameras = SourceOpener {
-            store: Arc::clone(&scene.service.store),
-            tools: scene.service.tools.clone(),
-            random: || [3; 16],
-            time_budget: scene.service.time_budget,
-        };
+        let cameras = scene.source_opener();
         let camera =
             cameras.open(&scene.manifest().unwrap(), Instant::now() + Duration::from_mins(2)).await.unwrap();
         for (place, text) in (0..).zip(sizes) {
@@ -288,12 +276,7 @@ async fn reported_videos_have_correct_tiles() {
                 found.push(format!("{name}: tile {place} is {off:.0} ms off"));
             }
         }
-        let cameras = SourceOpener {
-            store: Arc::clone(&scene.service.store),
-            tools: scene.service.tools.clone(),
-            random: || [3; 16],
-            time_budget: scene.service.time_budget,
-        };
+        let cameras = scene.source_opener();
         let camera = cameras.open(&manifest, Instant::now() + Duration::from_mins(2)).await.unwrap();
         for percent in [3, 21, 38, 49, 51, 66, 83, 97] {
             let ms = length * f64::from(percent) / 100.0;

@@ -82,12 +82,7 @@ impl RenderedVideo {
         let job = TestJob::new(make(folder.path(), name, arguments));
         assert_eq!(Box::pin(job.run()).await.result, Ok(JobOutcome::Ready), "{name}");
         let store = Arc::clone(&job.service.store);
-        let frame_sources = SourceOpener {
-            store: Arc::clone(&store),
-            tools: job.service.tools.clone(),
-            random: || [3; 16],
-            time_budget: job.service.time_budget,
-        };
+        let frame_sources = job.source_opener();
         let service = RenderService { store, frame_sources, now_ms: || 1_700_000_002_000 };
         let numbers = decode_numbers(&folder.path().join(name));
         Self { job, service, folder, numbers }

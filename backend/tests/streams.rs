@@ -7,12 +7,11 @@
 use crate::support;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::support::{TestJob, decode_pixels_at, decode_tiles, make, reference_program};
 use glimpse_backend::preview::service::JobOutcome;
-use glimpse_backend::render::frame_source::{OpenedSource, SourceOpener};
+use glimpse_backend::render::frame_source::OpenedSource;
 use glimpse_backend::render::service::{FrameSource as _, OpenFrameSource as _};
 use glimpse_backend::store::memory::MemoryStore;
 use glimpse_media::size::Size;
@@ -69,12 +68,7 @@ fn brightness_at(reference_frames: &[(f64, f64)], ms: f64) -> f64 {
 }
 
 async fn open_source(scene: &TestJob) -> OpenedSource<MemoryStore> {
-    let cameras = SourceOpener {
-        store: Arc::clone(&scene.service.store),
-        tools: scene.service.tools.clone(),
-        random: || [3; 16],
-        time_budget: scene.service.time_budget,
-    };
+    let cameras = scene.source_opener();
     let deadline = tokio::time::Instant::now() + Duration::from_mins(5);
     cameras.open(&scene.manifest().unwrap(), deadline).await.unwrap()
 }

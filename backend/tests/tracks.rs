@@ -6,12 +6,11 @@
 
 use crate::support;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::{TestJob, decode_tiles, make, media_folder};
 use glimpse_backend::preview::service::JobOutcome;
-use glimpse_backend::render::frame_source::{OpenedSource, SourceOpener};
+use glimpse_backend::render::frame_source::OpenedSource;
 use glimpse_backend::render::service::{FrameSource as _, OpenFrameSource as _};
 use glimpse_backend::store::memory::MemoryStore;
 use glimpse_contract::Manifest;
@@ -78,12 +77,7 @@ async fn clip_fraction(scene: &TestJob, manifest: &Manifest, ms: u64) -> Result<
 }
 
 async fn open_source(scene: &TestJob, manifest: &Manifest) -> Result<OpenedSource<MemoryStore>, String> {
-    let cameras = SourceOpener {
-        store: Arc::clone(&scene.service.store),
-        tools: scene.service.tools.clone(),
-        random: || [3; 16],
-        time_budget: scene.service.time_budget,
-    };
+    let cameras = scene.source_opener();
     let deadline = Instant::now() + Duration::from_mins(1);
     cameras.open(manifest, deadline).await.map_err(|error| error.to_string())
 }

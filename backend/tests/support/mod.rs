@@ -13,6 +13,7 @@ use glimpse_backend::config::{FfmpegTools, find_executable};
 use glimpse_backend::frames::time_budget::TimeBudget;
 use glimpse_backend::preview::event::Job;
 use glimpse_backend::preview::service::{JobReport, PreviewService};
+use glimpse_backend::render::frame_source::SourceOpener;
 use glimpse_backend::store::memory::MemoryStore;
 use glimpse_contract::{Code, Grant, Key, Manifest, Owner, Variant, VideoId, Visibility};
 use glimpse_media::size::Size;
@@ -70,6 +71,16 @@ pub(crate) struct TestJob {
 }
 
 impl TestJob {
+    /// Opens the source of the job for images on demand.
+    pub(crate) fn source_opener(&self) -> SourceOpener<MemoryStore> {
+        SourceOpener {
+            store: Arc::clone(&self.service.store),
+            tools: self.service.tools.clone(),
+            random: || [3; 16],
+            time_budget: self.service.time_budget,
+        }
+    }
+
     pub(crate) fn new(bytes: Vec<u8>) -> Self {
         Self::with_tools(bytes, tools())
     }
