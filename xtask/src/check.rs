@@ -81,8 +81,8 @@ fn check_imports(project: &Project) -> Result<SuiteResult> {
 pub(crate) fn run_one(name: &'static str, command: &mut Command) -> Result<SuiteResult> {
     run::print_heading(name);
     let started = Instant::now();
-    let has_passed = run::stream(command, |_| {})?;
-    Ok(SuiteResult::from_check(name, has_passed, started.elapsed()))
+    let end = run::stream(command, Some(run::STALL_TIMEOUT), |_| {})?;
+    Ok(SuiteResult::from_check(name, end.is_success(), started.elapsed()).with_stall(end, &[]))
 }
 
 /// Clippy must belong to the toolchain whose standard library it reads. The system's Rust has no Clippy: there, only

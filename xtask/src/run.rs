@@ -19,6 +19,10 @@ use crate::progress::{self, REDRAW_INTERVAL, StepDisplay};
 const TAIL_LINES: usize = 12;
 /// Time to wait for the remaining output of an exited program: an orphaned child process can keep the pipe open.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time without any output after which a program is considered to hang.
+pub(crate) const STALL_TIMEOUT: Duration = Duration::from_mins(10);
+/// The same for a program of low priority, which may have to wait for the others.
+const LOW_PRIORITY_STALL_TIMEOUT: Duration = Duration::from_mins(20);
 /// Interval at which the exit of a program that has closed its output is awaited.
 const EXIT_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -174,31 +178,92 @@ impl StepFailure {
     }
 }
 
-/// Runs `command`, prints its output line by line and calls `on_line` for each line. Returns whether the command
-/// succeeded.
-pub(crate) fn stream(command: &mut Command, mut on_line: impl FnMut(&str)) -> Result<bool> {
+/// How a program ended whose output was read line by line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StreamEnd {
+    Success,
+    Failure,
+    /// It was killed, because it had no output for too long.
+    Stalled,
+}
+
+impl StreamEnd {
+    pub(crate) fn is_success(self) -> bool {
+        self == Self::Success
+    }
+
+    fn from_status(status: ExitStatus) -> Self {
+        if status.success() { Self::Success } else { Self::Failure }
+    }
+}
+
+/// Runs `command`, prints its output line by line and calls `on_line` for each line. A program that has no output for
+/// `stall_timeout` is killed with all its children.
+pub(crate) fn stream(
+    command: &mut Command,
+    stall_timeout: Option<Duration>,
+    mut on_line: impl FnMut(&str),
+) -> Result<StreamEnd> {
     if io::stdout().is_terminal() {
         command.env("CARGO_TERM_COLOR", "always").env("FORCE_COLOR", "1");
     }
-    let (mut child, lines) =
-        spawn(command, None).with_context(|| format!("cannot start {}", program_name(command)))?;
+    let started = spawn(command, None).with_context(|| format!("cannot start {}", program_name(command)))?;
+    read_until_end(started, stall_timeout, |line| {
+        println!("{line}");
+        on_line(line);
+    })
+}
+
+/// Calls `on_line` for each line until the program ends, or has had no output for `stall_timeout` and was killed.
+fn read_until_end(
+    (mut child, lines): (Child, Receiver<String>),
+    stall_timeout: Option<Duration>,
+    mut on_line: impl FnMut(&str),
+) -> Result<StreamEnd> {
+    let mut last_output = Instant::now();
     loop {
         // Check the status before waiting for a line: output that was written before the exit is then already in the
         // pipe.
         let status = child.try_wait()?;
         match lines.recv_timeout(if status.is_some() { DRAIN_TIMEOUT } else { REDRAW_INTERVAL }) {
             Ok(line) => {
-                println!("{line}");
+                last_output = Instant::now();
                 on_line(&line);
             }
-            Err(RecvTimeoutError::Disconnected) => return Ok(child.wait()?.success()),
+            Err(RecvTimeoutError::Disconnected) => return Ok(StreamEnd::from_status(child.wait()?)),
             Err(RecvTimeoutError::Timeout) => {
                 if let Some(status) = status {
-                    return Ok(status.success());
+                    return Ok(StreamEnd::from_status(status));
+                }
+                if stall_timeout.is_some_and(|limit| last_output.elapsed() > limit) {
+                    kill_tree(&mut child)?;
+                    return Ok(StreamEnd::Stalled);
                 }
             }
         }
     }
+}
+
+/// Kills a program and all its descendants, and waits for it.
+fn kill_tree(child: &mut Child) -> Result<()> {
+    let listing = capture(Command::new("ps").args(["-A", "-o", "pid=,ppid="]))?;
+    let mut tree = vec![child.id()];
+    let parents: Vec<(u32, u32)> = listing.lines().filter_map(parse_process).collect();
+    let mut next = 0;
+    while let Some(&parent) = tree.get(next) {
+        tree.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(process, _)| process));
+        next += 1;
+    }
+    // Some may have ended meanwhile; then `kill` reports them and kills the others.
+    let _ = capture(Command::new("kill").arg("-KILL").args(tree.iter().map(u32::to_string)));
+    child.wait()?;
+    Ok(())
+}
+
+/// The ids of a process and of its parent, in a line of `ps`.
+fn parse_process(line: &str) -> Option<(u32, u32)> {
+    let (process, parent) = line.trim().split_once(char::is_whitespace)?;
+    Some((process.parse().ok()?, parent.trim().parse().ok()?))
 }
 
 /// The same command at a low priority: it gets the processor when nothing else needs it.
@@ -223,13 +288,15 @@ pub(crate) fn run_silently(command: &mut Command, log: &Path) -> Result<bool> {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     }
     let file = File::create(log).with_context(|| format!("cannot write the log {}", log.display()))?;
-    let status = command
-        .stdin(Stdio::null())
-        .stdout(file.try_clone()?)
-        .stderr(file)
-        .status()
-        .with_context(|| format!("cannot start {}", program_name(command)))?;
-    Ok(status.success())
+    let started =
+        spawn(command, Some(file)).with_context(|| format!("cannot start {}", program_name(command)))?;
+    let end = read_until_end(started, Some(LOW_PRIORITY_STALL_TIMEOUT), |_| {})?;
+    if end == StreamEnd::Stalled {
+        let minutes = LOW_PRIORITY_STALL_TIMEOUT.as_secs() / 60;
+        let mut file = File::options().append(true).open(log)?;
+        writeln!(file, "stopped: no output for {minutes} minutes")?;
+    }
+    Ok(end.is_success())
 }
 
 /// Starts `command` with stdout and stderr in one pipe, so that their lines stay in order, and a thread that reads it.
@@ -406,8 +473,22 @@ mod tests {
     #[test]
     fn streams_lines_and_exit_status() {
         let mut lines = Vec::new();
-        let ok = stream(&mut shell_command("echo a; echo b >&2; exit 1"), |line| lines.push(line.to_owned()))
-            .unwrap();
-        assert_eq!((lines, ok), (vec!["a".to_owned(), "b".to_owned()], false));
+        let mut command = shell_command("echo a; echo b >&2; exit 1");
+        let end = stream(&mut command, None, |line| lines.push(line.to_owned())).unwrap();
+        assert_eq!((lines, end), (vec!["a".to_owned(), "b".to_owned()], StreamEnd::Failure));
+    }
+
+    #[test]
+    fn program_without_output_is_killed_with_children() {
+        let started = Instant::now();
+        let program = spawn(&mut shell_command("sleep 30 & echo $!; wait"), None).unwrap();
+        let mut process = String::new();
+        let end = read_until_end(program, Some(Duration::from_millis(300)), |line| line.clone_into(&mut process));
+        assert_eq!(end.unwrap(), StreamEnd::Stalled);
+        assert!(started.elapsed() < Duration::from_secs(10));
+        assert!(!process.is_empty());
+        // Until its new parent waits for it, it is a zombie.
+        let state = capture(Command::new("ps").args(["-o", "stat=", "-p", &process]));
+        assert!(!state.is_ok_and(|state| !state.starts_with('Z')), "the child {process} is running");
     }
 }

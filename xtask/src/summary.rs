@@ -4,6 +4,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crate::run::{self, StreamEnd};
+
 /// Counts of a test run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct TestCounts {
@@ -53,6 +55,28 @@ fn strip_color(line: &str) -> String {
     plain + rest
 }
 
+/// The tests that cargo's test runner reports as running for over a minute.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SlowTests(Vec<String>);
+
+impl SlowTests {
+    /// Notes a test that starts to be slow, or that ends.
+    pub(crate) fn add_line(&mut self, line: &str) {
+        let line = strip_color(line);
+        let Some(test) = line.trim().strip_prefix("test ") else { return };
+        if let Some((name, _)) = test.split_once(" has been running for") {
+            self.0.push(name.to_owned());
+        } else if let Some((name, _)) = test.split_once(" ... ") {
+            self.0.retain(|slow| slow != name);
+        }
+    }
+
+    /// The names of those that have not ended.
+    pub(crate) fn unfinished(&self) -> Vec<&str> {
+        self.0.iter().map(String::as_str).collect()
+    }
+}
+
 /// Result of a test suite or a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SuiteResult {
@@ -95,6 +119,21 @@ impl SuiteResult {
             None
         };
         Self { name, counts, duration: time, reason: note }
+    }
+
+    /// Adds the reason if the suite was stopped because it hung: the tests that it was waiting for.
+    #[must_use]
+    pub(crate) fn with_stall(self, end: StreamEnd, unfinished: &[&str]) -> Self {
+        if end != StreamEnd::Stalled {
+            return self;
+        }
+        let mut reason = format!("stopped after {} min without output", run::STALL_TIMEOUT.as_secs() / 60);
+        if !unfinished.is_empty() {
+            let _ = write!(reason, "; unfinished: {}", unfinished.join(", "));
+        }
+        let mut counts = self.counts;
+        counts.failed = counts.failed.max(1);
+        Self { counts, reason: Some(reason), ..self }
     }
 
     pub(crate) fn has_failed(&self) -> bool {
@@ -181,6 +220,23 @@ mod tests {
         check(counts(3, 0, 1), true, true, 1); // a skipped test, with a filter
         check(counts(0, 0, 0), true, false, 1); // no tests at all
         check(counts(0, 0, 0), true, true, 0); // no test matches the filter
+    }
+
+    #[test]
+    fn stalled_suite_names_its_unfinished_tests() {
+        let mut slow = SlowTests::default();
+        for line in [
+            "test a::b has been running for over 60 seconds",
+            "test c has been running for over 60 seconds",
+            "test a::b ... \u{1b}[32mok\u{1b}(B\u{1b}[m",
+        ] {
+            slow.add_line(line);
+        }
+        let outcome = SuiteResult::from_tests("tests", counts(3, 0, 0), false, false, Duration::ZERO);
+        assert_eq!(outcome.clone().with_stall(StreamEnd::Failure, &slow.unfinished()), outcome);
+        let outcome = outcome.with_stall(StreamEnd::Stalled, &slow.unfinished());
+        assert_eq!(outcome.counts, counts(3, 1, 0));
+        assert_eq!(outcome.reason.unwrap(), "stopped after 10 min without output; unfinished: c");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::check;
 use crate::project::Project;
 use crate::run;
 use crate::setup::{self, Purpose, Toolset};
-use crate::summary::{self, SuiteResult, TestCounts};
+use crate::summary::{self, SlowTests, SuiteResult, TestCounts};
 use crate::worker::Optimization;
 
 pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
@@ -183,11 +183,15 @@ fn run_tests_with(
     run::print_heading(name);
     let started = Instant::now();
     let mut counts = TestCounts::default();
-    let has_passed = run::stream(command, |line| {
+    let mut slow_tests = SlowTests::default();
+    let end = run::stream(command, Some(run::STALL_TIMEOUT), |line| {
         counts.add_line(line);
+        slow_tests.add_line(line);
         on_line(line);
     })?;
-    Ok(SuiteResult::from_tests(name, counts, has_passed, !filters.is_empty(), started.elapsed()))
+    let result =
+        SuiteResult::from_tests(name, counts, end.is_success(), !filters.is_empty(), started.elapsed());
+    Ok(result.with_stall(end, &slow_tests.unfinished()))
 }
 
 /// Sets up everything, and builds what the tests use: page, Worker, all tests, and the programs that the end-to-end

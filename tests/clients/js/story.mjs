@@ -42,12 +42,30 @@ export async function eventually(what, poll) {
   }
 }
 
+/** The time limit of a step, in milliseconds. */
+const STEP_LIMIT_MS = 120_000;
+
+/** Runs a step; rejects after the time limit with the kinds of work that are unfinished. @param {() => Promise<void>} act */
+async function runWithLimit(act) {
+  let timer;
+  const limit = new Promise((_, reject) => {
+    timer = setTimeout(() => {
+      reject(new Error(`not finished after ${STEP_LIMIT_MS / 1000} s; waits for ${process.getActiveResourcesInfo().join(", ")}`));
+    }, STEP_LIMIT_MS);
+  });
+  try {
+    await Promise.race([act(), limit]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 /** Runs the steps one after the other; the first failure ends the script. @param {[name: string, run: () => Promise<void>][]} steps */
 export async function run(steps) {
   for (const [name, act] of steps) {
     const began = performance.now();
     try {
-      await act();
+      await runWithLimit(act);
     } catch (error) {
       console.log(`not ok - ${name}`);
       console.error(error);

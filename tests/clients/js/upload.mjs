@@ -186,7 +186,8 @@ await run([
     await glimpse.upload(large, { name: "a.mp4", retryDelays });
     const after = await ask({ ask: "traffic" });
     assert.equal(after.cuts, before.cuts + 1);
-    assertEachPartOnce(await accepted());
+    // S3 may have accepted a part whose response was cut off.
+    assert.deepEqual([...new Set(partsOf(await accepted()))], ALL);
     assert.ok(after.sent - before.sent < large.size + 3 * 8 * 1024 * 1024 + 200_000, `${after.sent - before.sent} bytes`);
   }],
 

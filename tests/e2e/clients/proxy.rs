@@ -19,6 +19,14 @@ struct Shared {
     cuts: watch::Sender<u32>,
 }
 
+impl Shared {
+    /// Whether the connections break now that clients have sent this many bytes; true once for each cut.
+    fn reaches_cut(&self, sent: u64) -> bool {
+        let mut cut_at = self.cut_at.lock().unwrap_or_else(PoisonError::into_inner);
+        cut_at.take_if(|limit| sent >= *limit).is_some()
+    }
+}
+
 /// The proxy. It runs until the test's runtime ends.
 #[derive(Debug, Clone)]
 pub(super) struct Proxy(Arc<Shared>);
@@ -55,7 +63,8 @@ impl Proxy {
     }
 }
 
-/// Forwards one connection until either side closes it or it is cut.
+/// Forwards one connection until S3 closes it, a transfer fails or it is cut. Then both sides are closed, as without a
+/// proxy: a client must not reuse a connection that S3 has closed.
 async fn forward(client: TcpStream, target: String, shared: Arc<Shared>) {
     let Ok(server) = TcpStream::connect(&target).await else { return };
     let (mut from_client, mut to_client) = client.into_split();
@@ -65,23 +74,22 @@ async fn forward(client: TcpStream, target: String, shared: Arc<Shared>) {
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(length @ 1..) = from_client.read(&mut buffer).await {
             let sent = shared.sent.fetch_add(length as u64, Ordering::SeqCst) + length as u64;
-            let mut cut_at = shared.cut_at.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if cut_at.take_if(|limit| sent >= *limit).is_some() {
+            if shared.reaches_cut(sent) {
                 shared.cuts.send_modify(|cuts| *cuts += 1);
                 return;
-            }
-            if cut_at.is_some() {
-                *shared.cut_at.lock().unwrap_or_else(PoisonError::into_inner) = cut_at;
             }
             if to_server.write_all(&buffer[..length]).await.is_err() {
                 return;
             }
         }
-        let _ = to_server.shutdown().await;
+        // The client may have closed only its own direction: the response follows.
+        if to_server.shutdown().await.is_ok() {
+            std::future::pending().await
+        }
     };
-    let answers = tokio::io::copy(&mut from_server, &mut to_client);
     tokio::select! {
         _ = cuts.changed() => {}
-        _ = async { tokio::join!(requests, answers) } => {}
+        () = requests => {}
+        _ = tokio::io::copy(&mut from_server, &mut to_client) => {}
     }
 }
