@@ -93,7 +93,11 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
         command.env("GLIMPSE_WRK", wrk);
     }
     run::print_heading(&format!("bench {name}"));
-    Ok(if run::stream(&mut command, None, |_| {})?.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if run::stream(&mut command, None, |_| {})?.is_success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// A short run with the programs that `cargo xtask test` has built, to test that the benchmark still works.

@@ -483,7 +483,8 @@ mod tests {
         let started = Instant::now();
         let program = spawn(&mut shell_command("sleep 30 & echo $!; wait"), None).unwrap();
         let mut process = String::new();
-        let end = read_until_end(program, Some(Duration::from_millis(300)), |line| line.clone_into(&mut process));
+        let end =
+            read_until_end(program, Some(Duration::from_millis(300)), |line| line.clone_into(&mut process));
         assert_eq!(end.unwrap(), StreamEnd::Stalled);
         assert!(started.elapsed() < Duration::from_secs(10));
         assert!(!process.is_empty());
