@@ -112,7 +112,7 @@ async function bareSides(ours, vars) {
 async function main() {
   // Before any server starts: it may take minutes, in which a keep-alive connection would be closed.
   const [film, part] = encodeClips(options.smoke ? null : join(process.env.GLIMPSE_TOOLS_DIR, "engine-bench"));
-  const vars = await cloud();
+  const { vars } = await cloud();
   const ours = await glimpse("glimpse", vars);
   const theirs = await matcher(ours);
   const cold = await glimpse("glimpse without a cache", vars, { forgetful: true });

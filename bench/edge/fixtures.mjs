@@ -10,15 +10,18 @@ import { AUDIENCE, ISSUER, SECRET, secretToken } from "./tokens.mjs";
 /** The time limit for processing the video, in milliseconds. */
 const READY_TIMEOUT_MS = 180_000;
 
-/** Starts S3, the queue and both functions. Returns the variables of a Worker in front of them. */
-export async function cloud() {
+/**
+ * Starts S3, the queue and both functions, with so many concurrent environments of each. Returns the variables of a Worker
+ * in front of them, and the server.
+ */
+export async function cloud({ data = temporaryFolder(), concurrency = 2 } = {}) {
   const [port, renderPort] = [await freePort(), await freePort()];
   const release = (name) => join(process.env.GLIMPSE_RELEASE, name);
   const tools = ["--ffmpeg", process.env.GLIMPSE_FFMPEG, "--ffprobe", process.env.GLIMPSE_FFPROBE];
   const functions = ["--preview", release("preview"), "--render", release("render"), "--render-port", `${renderPort}`];
-  const args = ["serve", "--listen", `127.0.0.1:${port}`, "--data", temporaryFolder(), ...functions, ...tools];
-  await start("the local cloud", release("glimpse-local"), args, { port });
-  return {
+  const args = ["serve", "--listen", `127.0.0.1:${port}`, "--data", data, "--concurrency", `${concurrency}`, ...functions, ...tools];
+  const server = await start("the local cloud", release("glimpse-local"), args, { port });
+  const vars = {
     S3_BUCKET: "glimpse",
     S3_REGION: "us-east-1",
     S3_ENDPOINT: `http://127.0.0.1:${port}`,
@@ -30,6 +33,7 @@ export async function cloud() {
     JWT_SECRET: SECRET,
     DELIVERY_TOKEN_SECRETS: "bench=a-delivery-secret-for-measurements-only",
   };
+  return { vars, server };
 }
 
 /** The Worker with its own cache, which may be a `forgetful` one. */

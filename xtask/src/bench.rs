@@ -26,15 +26,24 @@ pub(crate) enum Bench {
     Deliver,
     /// The image encoders against others, in bytes, quality and CPU time. `media/bench --help` lists the arguments.
     Pictures,
+    /// Uploads that are disturbed, with our client, Uppy and tus. `bench/uploads/uploads.mjs` lists the arguments.
+    Uploads,
+    /// A burst of uploads beside requests for images. `bench/load/load.mjs` lists the arguments.
+    Load,
+    /// The choice of posters against other methods. `bench/poster/poster.mjs` lists the arguments.
+    Poster,
 }
 
 impl Bench {
-    pub(crate) const ALL: [(&str, Self); 5] = [
+    pub(crate) const ALL: [(&str, Self); 8] = [
         ("engine", Self::Engine),
         ("layer", Self::Layer),
         ("edge", Self::Edge),
         ("deliver", Self::Deliver),
         ("pictures", Self::Pictures),
+        ("uploads", Self::Uploads),
+        ("load", Self::Load),
+        ("poster", Self::Poster),
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -45,9 +54,23 @@ impl Bench {
         Self::ALL.into_iter().find(|(candidate, _)| *candidate == name).map(|(_, bench)| bench)
     }
 
-    /// Whether the benchmark measures the Worker.
-    fn is_edge_bench(self) -> bool {
+    /// Whether the benchmark needs the Worker.
+    fn has_worker(self) -> bool {
+        matches!(self, Self::Edge | Self::Deliver | Self::Uploads | Self::Load)
+    }
+
+    /// Whether the benchmark needs `wrk`.
+    fn has_wrk(self) -> bool {
         matches!(self, Self::Edge | Self::Deliver)
+    }
+
+    /// The folder of the npm packages that the benchmark compares with.
+    fn baselines(self) -> Option<&'static str> {
+        match self {
+            Self::Edge | Self::Deliver => Some(setup::EDGE_BASELINES),
+            Self::Uploads => Some(setup::UPLOADS_BASELINES),
+            Self::Engine | Self::Layer | Self::Pictures | Self::Load | Self::Poster => None,
+        }
     }
 
     /// The required setup.
@@ -69,12 +92,11 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     };
     let tools = setup::run(project, bench.purpose())?;
     let is_smoke = rest.iter().any(|argument| argument == SMOKE);
-    let wrk_program = match (bench.is_edge_bench(), is_smoke) {
-        (true, true) => setup::ensure_baselines(project).map(|()| None)?,
-        (true, false) => Some(setup::ensure_wrk(project)?),
-        (false, _) => None,
-    };
-    if bench.is_edge_bench() {
+    if let Some(folder) = bench.baselines() {
+        setup::ensure_baselines(project, folder)?;
+    }
+    let wrk_program = if bench.has_wrk() && !is_smoke { Some(setup::ensure_wrk(project)?) } else { None };
+    if bench.has_worker() {
         let plan = BuildPlan {
             components: &[Component::Edge],
             connect_src: &build::ConnectSrc::AnyHttps,
@@ -102,8 +124,8 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
 
 /// A short run with the programs that `cargo xtask test` has built, to test that the benchmark still works.
 pub(crate) fn smoke_command(project: &Project, tools: &Toolset, bench: Bench) -> Result<Command> {
-    if bench.is_edge_bench() {
-        setup::ensure_baselines(project)?;
+    if let Some(folder) = bench.baselines() {
+        setup::ensure_baselines(project, folder)?;
     }
     let mut command = bench_command(project, tools, bench, true)?;
     command.arg(SMOKE);
@@ -129,6 +151,9 @@ fn bench_command(project: &Project, tools: &Toolset, bench: Bench, is_smoke: boo
         Bench::Edge => return Ok(node("bench/edge/edge.mjs")),
         Bench::Deliver => node("bench/edge/deliver.mjs"),
         Bench::Pictures => python("media/bench")?,
+        Bench::Uploads => node("bench/uploads/uploads.mjs"),
+        Bench::Load => node("bench/load/load.mjs"),
+        Bench::Poster => node("bench/poster/poster.mjs"),
     };
     let reference = tools.reference()?;
     command
@@ -149,7 +174,10 @@ fn bench_command(project: &Project, tools: &Toolset, bench: Bench, is_smoke: boo
 fn cargo_packages(bench: Bench) -> &'static [&'static str] {
     match bench {
         Bench::Engine => &["--package", "glimpse-backend", "--package", "glimpse-media", "--examples"],
-        Bench::Deliver => &["--package", "glimpse-local", "--package", "glimpse-backend", "--bins"],
+        Bench::Poster => &["--package", "glimpse-backend", "--example", "engine"],
+        Bench::Deliver | Bench::Uploads | Bench::Load => {
+            &["--package", "glimpse-local", "--package", "glimpse-backend", "--bins"]
+        }
         Bench::Pictures => &["--package", "glimpse-media", "--examples"],
         Bench::Layer | Bench::Edge => &[],
     }
@@ -189,6 +217,9 @@ mod tests {
                 Bench::Edge => "bench/edge/edge.mjs",
                 Bench::Deliver => "bench/edge/deliver.mjs",
                 Bench::Pictures => "media/bench",
+                Bench::Uploads => "bench/uploads/uploads.mjs",
+                Bench::Load => "bench/load/load.mjs",
+                Bench::Poster => "bench/poster/poster.mjs",
             };
             assert!(project.read(file).unwrap().contains("smoke"), "{file} has no smoke mode");
         }

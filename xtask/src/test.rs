@@ -285,6 +285,9 @@ fn smoke_suite_name(bench: Bench) -> &'static str {
         Bench::Edge => "bench edge",
         Bench::Deliver => "bench deliver",
         Bench::Pictures => "bench pictures",
+        Bench::Uploads => "bench uploads",
+        Bench::Load => "bench load",
+        Bench::Poster => "bench poster",
     }
 }
 

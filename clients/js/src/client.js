@@ -2,9 +2,12 @@
 
 import { GlimpseError, errorOf, parseJson, unreachable } from "./error.js";
 import { events, isSettled } from "./events.js";
+import { timeLimit } from "./sleep.js";
 
-/** The timeout of a response, in milliseconds. */
+/** The time limit of a response, in milliseconds. One that comes after the video was processed has half a minute more. */
 const TIMEOUT_MS = 30_000;
+/** A body that is sent more slowly than this is given up, in bytes per millisecond. */
+const MIN_BYTES_PER_MS = 16;
 
 /**
  * @typedef {import("../types/openapi.js").components["schemas"]} Schemas
@@ -60,7 +63,7 @@ const TIMEOUT_MS = 30_000;
  * @property {Record<string, string>} [headers]
  * @property {AbortSignal} [signal]
  * @property {string} [base] the URL before the path
- * @property {boolean} [isStream] whether the response is returned without its body being read
+ * @property {boolean} [isStream] whether the response is returned without its body being read; then only `signal` ends it
  */
 
 /** @param {string} id */
@@ -240,9 +243,10 @@ export class Api {
 
   /** Whether the Worker is running; rejects if it is not. @param {CallOptions} [options] @returns {Promise<void>} */
   async health(options) {
-    /** @type {Response} */
-    const response = await this.request("GET", "/health", { ...options, base: this.origin, isStream: true });
-    await response.body?.cancel();
+    await this.request("GET", "/health", { ...options, base: this.origin }).catch((error) => {
+      // The body is a word, not JSON.
+      if (error.status !== 200) throw error;
+    });
   }
 
   /** The deployment's OpenAPI document. @param {CallOptions} [options] @returns {Promise<any>} */
@@ -261,39 +265,34 @@ export class Api {
     for (let isRetry = false; ; isRetry = true) {
       if (usesToken && (this.#current === undefined || isRetry)) this.#current = typeof this.#token === "function" ? await this.#token() : this.#token;
       const sent = this.#current;
-      const response = await this.#send(`${base}${path}`, signal, isStream || body !== undefined, {
-        method,
-        body: json === undefined ? body : JSON.stringify(json),
-        headers: {
-          accept: "application/json",
-          ...(json !== undefined && { "content-type": "application/json" }),
-          ...(usesToken && { authorization: `Bearer ${sent}` }),
-          ...headers,
-        },
-      });
-      if (response.status === 401 && usesToken && typeof this.#token === "function" && !isRetry) {
-        await response.body?.cancel();
-        continue;
-      }
-      if (response.ok && isStream) return response;
-      const text = await response.text().catch((error) => {
+      const limit = timeLimit(body ? 2 * TIMEOUT_MS + body.size / MIN_BYTES_PER_MS : TIMEOUT_MS, signal);
+      /** @type {Response} */
+      let response;
+      let text;
+      try {
+        response = await (this.fetch ?? globalThis.fetch)(`${base}${path}`, {
+          method,
+          body: json === undefined ? body : JSON.stringify(json),
+          headers: {
+            accept: "application/json",
+            ...(json !== undefined && { "content-type": "application/json" }),
+            ...(usesToken && { authorization: `Bearer ${sent}` }),
+            ...headers,
+          },
+          signal: isStream ? signal : limit.signal,
+        });
+        if (response.ok && isStream) return response;
+        text = await response.text();
+      } catch (error) {
         throw signal?.aborted ? error : unreachable(error);
-      });
+      } finally {
+        limit.stop();
+      }
+      if (response.status === 401 && usesToken && typeof this.#token === "function" && !isRetry) continue;
       if (!response.ok || response.status === 202) throw errorOf(response, text);
       const answer = text === "" ? null : parseJson(text);
       if (answer === undefined) throw new GlimpseError(response.status, "unknown", "Glimpse sent an invalid response. Try again.");
       return answer;
-    }
-  }
-
-  /** @param {string} url @param {AbortSignal | undefined} signal @param {boolean} hasNoLimit @param {RequestInit} init */
-  async #send(url, signal, hasNoLimit, init) {
-    try {
-      const limit = hasNoLimit ? undefined : AbortSignal.timeout(TIMEOUT_MS);
-      const signals = [signal, limit].filter((one) => one !== undefined);
-      return await (this.fetch ?? globalThis.fetch)(url, { ...init, signal: signals.length > 1 && AbortSignal.any ? AbortSignal.any(signals) : signals[0] });
-    } catch (error) {
-      throw signal?.aborted ? error : unreachable(error);
     }
   }
 

@@ -2,12 +2,14 @@
 // `fetch`, which can send a bearer token.
 
 import { GlimpseError, parseJson, unreachable } from "./error.js";
-import { sleep } from "./sleep.js";
+import { sleep, timeLimit } from "./sleep.js";
 
 /** The delay before the stream is opened again, which doubles with each failure, in milliseconds. */
 const RECONNECT_MS = 1000;
 /** After this many failed attempts in a row the error is thrown. */
 const MAX_FAILURES = 5;
+/** A stream without a byte for this long is given up, in milliseconds: the server sends a heartbeat every few seconds. */
+const SILENT_MS = 30_000;
 
 /** @typedef {import("../types/openapi.js").components["schemas"]["Video"]} Video */
 
@@ -24,12 +26,13 @@ export async function* events(client, path, { signal } = {}) {
   /** @type {string | undefined} */
   let lastId;
   for (let failures = 0; ; ) {
+    const limit = timeLimit(SILENT_MS, signal);
     try {
       const headers = { accept: "text/event-stream", ...(lastId && { "last-event-id": lastId }) };
       /** @type {Response} */
-      const response = await client.request("GET", `${path}/events`, { headers, signal, isStream: true });
+      const response = await client.request("GET", `${path}/events`, { headers, signal: limit.signal, isStream: true });
       if (response.status === 204 || !response.body) return;
-      for await (const { id, data } of parse(response.body)) {
+      for await (const { id, data } of parse(response.body, limit.restart)) {
         failures = 0;
         lastId = id;
         const video = parseJson(data);
@@ -37,19 +40,22 @@ export async function* events(client, path, { signal } = {}) {
         yield video;
         if (isSettled(video)) return;
       }
-    } catch (error) {
+    } catch (cause) {
       signal?.throwIfAborted();
       failures += 1;
+      const error = limit.signal.aborted ? unreachable(cause) : cause;
       if (!(error instanceof GlimpseError && error.isTransient) || failures > MAX_FAILURES) throw error;
       if (error.retryAfter) await sleep(error.retryAfter * 1000, signal);
+    } finally {
+      limit.stop();
     }
     await sleep(RECONNECT_MS * 2 ** failures, signal);
     signal?.throwIfAborted();
   }
 }
 
-/** The events of a stream that have data. @param {ReadableStream<Uint8Array>} body @returns {AsyncGenerator<{ id: string, data: string }, void>} */
-async function* parse(body) {
+/** The events of a stream that have data. @param {ReadableStream<Uint8Array>} body @param {() => void} onBytes @returns {AsyncGenerator<{ id: string, data: string }, void>} */
+async function* parse(body, onBytes) {
   const reader = body.getReader();
   const decoder = new TextDecoder();
   let text = "";
@@ -59,6 +65,7 @@ async function* parse(body) {
         throw unreachable(error);
       });
       if (done) return;
+      onBytes();
       text += decoder.decode(value, { stream: true });
       const blocks = text.split("\n\n");
       text = blocks.pop() ?? "";

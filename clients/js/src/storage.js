@@ -1,6 +1,7 @@
 // Sends bytes to storage with a presigned request.
 
 import { GlimpseError, retryAfterOf, unreadable } from "./error.js";
+import { timeLimit } from "./sleep.js";
 
 /**
  * Bodies up to this size are read before they are sent by `fetch`: in Node.js, a request whose file changes meanwhile
@@ -9,6 +10,8 @@ import { GlimpseError, retryAfterOf, unreadable } from "./error.js";
 const MAX_BUFFERED_BYTES = 32 * 1024 * 1024;
 /** A request without progress for this long is given up, in milliseconds. */
 const STALLED_MS = 60_000;
+/** `fetch` reports no progress: a request that is slower than this is given up, in bytes per millisecond. */
+const MIN_BYTES_PER_MS = 16;
 
 const MESSAGES = /** @type {Record<string, string>} */ ({
   EntityTooLarge: "Storage rejected the file because it is too large.",
@@ -31,11 +34,15 @@ const MESSAGES = /** @type {Record<string, string>} */ ({
 export async function send(request, body, options) {
   /** @type {Answer} */
   let answer;
+  const isXhr = typeof XMLHttpRequest === "function" && !options.fetch;
+  const limit = timeLimit(STALLED_MS + (isXhr ? 0 : body.size / MIN_BYTES_PER_MS), options.signal);
   try {
-    answer = await (typeof XMLHttpRequest === "function" && !options.fetch ? sendByXhr : sendByFetch)(request, body, options);
+    answer = await (isXhr ? sendByXhr : sendByFetch)(request, body, { ...options, ...limit });
   } catch (error) {
     if (options.signal.aborted) throw error;
     throw await connectionError(body, error);
+  } finally {
+    limit.stop();
   }
   const { status, text, headers } = answer;
   if (status >= 200 && status < 300) return headers.get("etag");
@@ -63,16 +70,11 @@ async function sendByFetch({ method, url, headers }, body, { fetch = globalThis.
   return { status: response.status, text, headers: response.headers };
 }
 
-/** Only `XMLHttpRequest` reports the progress of an upload. @param {PresignedRequest} request @param {Blob} body @param {SendOptions} options @returns {Promise<Answer>} */
-function sendByXhr({ method, url, headers = {} }, body, { signal, onProgress }) {
+/** Only `XMLHttpRequest` reports the progress of an upload. @param {PresignedRequest} request @param {Blob} body @param {SendOptions & { restart: () => void }} options @returns {Promise<Answer>} */
+function sendByXhr({ method, url, headers = {} }, body, { signal, onProgress, restart }) {
   return new Promise((resolve, reject) => {
     const xhr = new XMLHttpRequest();
     const abort = () => xhr.abort();
-    let timer = 0;
-    const restart = () => {
-      clearTimeout(timer);
-      timer = Number(setTimeout(abort, STALLED_MS));
-    };
     xhr.open(method, url);
     for (const [name, value] of Object.entries(headers)) xhr.setRequestHeader(name, value);
     xhr.upload.onprogress = ({ loaded }) => {
@@ -80,14 +82,11 @@ function sendByXhr({ method, url, headers = {} }, body, { signal, onProgress }) 
       onProgress(Math.min(loaded, body.size));
     };
     xhr.onloadend = () => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", abort);
       if (xhr.status === 0) return reject(signal.reason ?? new TypeError("The request failed."));
       const lines = xhr.getAllResponseHeaders().trim().split("\r\n").filter(Boolean);
       resolve({ status: xhr.status, text: xhr.responseText, headers: new Headers(lines.map((line) => /** @type {[string, string]} */ (line.split(/: ?(.*)/, 2)))) });
     };
     signal.addEventListener("abort", abort);
-    restart();
     xhr.send(body);
     if (signal.aborted) abort();
   });

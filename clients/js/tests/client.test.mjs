@@ -1,7 +1,7 @@
 // The client's errors, tokens and event streams, with scripted responses.
 
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { mock, test } from "node:test";
 
 import { Glimpse, GlimpseError } from "@glimpse-video/client";
 
@@ -143,6 +143,58 @@ test("waiting ends with an error of the video, and with its signal", async () =>
   const waiting = client().videos.wait("v", { signal: controller.signal });
   setTimeout(() => controller.abort(new Error("enough")), 50);
   assert.equal((await failureOf(waiting)).message, "enough");
+});
+
+/** The result of an action that waits for time limits: timers run fast until then. */
+async function passTime(act) {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  let isDone = false;
+  const end = () => void (isDone = true);
+  const promise = act();
+  promise.then(end, end);
+  try {
+    for (let seconds = 0; !isDone && seconds < 3600; seconds += 1) {
+      mock.timers.tick(1000);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    assert.ok(isDone, "it waits for more than an hour");
+  } finally {
+    mock.timers.reset();
+  }
+  return promise;
+}
+
+/** A response that never comes, and one whose body goes silent after its first bytes. */
+const noResponse = ({ signal }) => new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+const silence = (text) => ({ signal }) => {
+  const start = (controller) => {
+    controller.enqueue(new TextEncoder().encode(text));
+    signal.addEventListener("abort", () => controller.error(signal.reason));
+  };
+  return new Response(new ReadableStream({ start }));
+};
+
+test("a call without a response ends", async () => {
+  for (const call of [(g) => g.me(), (g) => g.health(), (g) => g.videos.send(new Blob(["x"])), (g) => g.me({ signal: new AbortController().signal })]) {
+    for (const answer of [noResponse, silence("{")]) {
+      assert.equal((await passTime(() => failureOf(call(scripted(answer).client())))).code, "unreachable");
+    }
+  }
+});
+
+test("an upload without a response ends", async () => {
+  const created = () => Response.json({ video: { id: "v" }, upload: { method: "PUT", url: "https://bucket.example.com/v", headers: {} } });
+  const { client, requests } = scripted(created, noResponse);
+  const upload = client().upload(new Blob(["x"]), { retryDelays: [10] });
+  const error = await passTime(() => failureOf(upload.finished));
+  assert.deepEqual([error.code, error.status, upload.state, requests.length], ["unreachable", 0, "failed", 3]);
+});
+
+test("a silent event stream is opened again", async () => {
+  const { client, requests } = scripted(silence(eventText(2, "uploaded", "processing")), noResponse, () => stream(eventText(4, "ready", "ready")));
+  assert.equal((await passTime(() => client().videos.wait("v"))).state, "ready");
+  assert.deepEqual(requests.map(({ headers }) => headers["last-event-id"]), [undefined, "2", "2"]);
+  assert.equal((await passTime(() => failureOf(scripted(silence(": \n\n")).client().videos.wait("v")))).code, "unreachable");
 });
 
 test("leaving the loop over events closes the stream", async () => {

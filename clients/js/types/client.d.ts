@@ -258,7 +258,7 @@ export type RequestOptions = {
      */
     base?: string | undefined;
     /**
-     * whether the response is returned without its body being read
+     * whether the response is returned without its body being read; then only `signal` ends it
      */
     isStream?: boolean | undefined;
 };

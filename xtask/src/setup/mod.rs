@@ -198,13 +198,17 @@ fn while_locked<'a>(lock: &Arc<File>, lane: impl FnOnce() -> Result<()> + Send +
     })
 }
 
-/// Installs the packages that the Worker is compared with.
-pub(crate) fn ensure_baselines(project: &Project) -> Result<()> {
-    node::ensure_baselines(project)
+/// The folder of the packages that the Worker is compared with.
+pub(crate) const EDGE_BASELINES: &str = "bench/edge/";
+/// The folder of the packages that uploads are compared with.
+pub(crate) const UPLOADS_BASELINES: &str = "bench/uploads/";
+
+/// Installs the packages that a benchmark compares with.
+pub(crate) fn ensure_baselines(project: &Project, folder: &str) -> Result<()> {
+    node::ensure_baselines(project, folder)
 }
 
-/// Installs wrk, which loads the Worker in benchmarks, and the packages that the Worker is compared with.
+/// Installs wrk, which loads the Worker in benchmarks.
 pub(crate) fn ensure_wrk(project: &Project) -> Result<PathBuf> {
-    ensure_baselines(project)?;
     Ok(system::ensure(project, &[&system::WRK])?.remove(0))
 }

@@ -45,9 +45,9 @@ pub(super) fn ensure(project: &Project) -> Result<()> {
     Ok(())
 }
 
-/// Installs the packages that the Worker is compared with in benchmarks: some hundred packages that nothing else needs.
-pub(super) fn ensure_baselines(project: &Project) -> Result<()> {
-    install(project, "bench/edge/", |folder| folder.join("@uppy/companion").exists())?;
+/// Installs the packages of a benchmark's folder, which nothing else needs.
+pub(super) fn ensure_baselines(project: &Project, folder: &str) -> Result<()> {
+    install(project, folder, Path::exists)?;
     Ok(())
 }
 
