@@ -24,16 +24,19 @@ pub(crate) enum Bench {
     Edge,
     /// Image delivery at the edge: hits, misses, on-demand images. `bench/edge/deliver.mjs` lists the arguments.
     Deliver,
+    /// The time from an upload to its outputs, through all components. `bench/ready/ready.mjs` lists the arguments.
+    Ready,
     /// The image encoders against others, in bytes, quality and CPU time. `media/bench --help` lists the arguments.
     Pictures,
 }
 
 impl Bench {
-    pub(crate) const ALL: [(&str, Self); 5] = [
+    pub(crate) const ALL: [(&str, Self); 6] = [
         ("engine", Self::Engine),
         ("layer", Self::Layer),
         ("edge", Self::Edge),
         ("deliver", Self::Deliver),
+        ("ready", Self::Ready),
         ("pictures", Self::Pictures),
     ];
 
@@ -45,9 +48,14 @@ impl Bench {
         Self::ALL.into_iter().find(|(candidate, _)| *candidate == name).map(|(_, bench)| bench)
     }
 
-    /// Whether the benchmark measures the Worker.
+    /// Whether the benchmark compares the Worker with others under load.
     fn is_edge_bench(self) -> bool {
         matches!(self, Self::Edge | Self::Deliver)
+    }
+
+    /// Whether the benchmark needs the Worker.
+    fn needs_worker(self) -> bool {
+        self.is_edge_bench() || self == Self::Ready
     }
 
     /// The required setup.
@@ -74,7 +82,7 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
         (true, false) => Some(setup::ensure_wrk(project)?),
         (false, _) => None,
     };
-    if bench.is_edge_bench() {
+    if bench.needs_worker() {
         let plan = BuildPlan {
             components: &[Component::Edge],
             connect_src: &build::ConnectSrc::AnyHttps,
@@ -93,7 +101,11 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
         command.env("GLIMPSE_WRK", wrk);
     }
     run::print_heading(&format!("bench {name}"));
-    Ok(if run::stream(&mut command, None, |_| {})?.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if run::stream(&mut command, None, |_| {})?.is_success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// A short run with the programs that `cargo xtask test` has built, to test that the benchmark still works.
@@ -124,6 +136,7 @@ fn bench_command(project: &Project, tools: &Toolset, bench: Bench, is_smoke: boo
         Bench::Layer => python("layer/bench")?,
         Bench::Edge => return Ok(node("bench/edge/edge.mjs")),
         Bench::Deliver => node("bench/edge/deliver.mjs"),
+        Bench::Ready => node("bench/ready/ready.mjs"),
         Bench::Pictures => python("media/bench")?,
     };
     let reference = tools.reference()?;
@@ -145,7 +158,9 @@ fn bench_command(project: &Project, tools: &Toolset, bench: Bench, is_smoke: boo
 fn cargo_packages(bench: Bench) -> &'static [&'static str] {
     match bench {
         Bench::Engine => &["--package", "glimpse-backend", "--package", "glimpse-media", "--examples"],
-        Bench::Deliver => &["--package", "glimpse-local", "--package", "glimpse-backend", "--bins"],
+        Bench::Deliver | Bench::Ready => {
+            &["--package", "glimpse-local", "--package", "glimpse-backend", "--bins"]
+        }
         Bench::Pictures => &["--package", "glimpse-media", "--examples"],
         Bench::Layer | Bench::Edge => &[],
     }
@@ -184,6 +199,7 @@ mod tests {
                 Bench::Layer => "layer/bench",
                 Bench::Edge => "bench/edge/edge.mjs",
                 Bench::Deliver => "bench/edge/deliver.mjs",
+                Bench::Ready => "bench/ready/ready.mjs",
                 Bench::Pictures => "media/bench",
             };
             assert!(project.read(file).unwrap().contains("smoke"), "{file} has no smoke mode");
