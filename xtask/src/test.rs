@@ -284,6 +284,7 @@ fn smoke_suite_name(bench: Bench) -> &'static str {
         Bench::Layer => "bench layer",
         Bench::Edge => "bench edge",
         Bench::Deliver => "bench deliver",
+        Bench::Ready => "bench ready",
         Bench::Pictures => "bench pictures",
         Bench::Uploads => "bench uploads",
         Bench::Load => "bench load",
