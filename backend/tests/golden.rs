@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::support::compare::mean_difference;
 use crate::support::{TestJob, make, reference_program};
 use glimpse_backend::preview::service::JobOutcome;
 use glimpse_backend::render::service::{FrameSource as _, OpenFrameSource as _};
@@ -85,15 +86,8 @@ impl ReferenceDecode {
     fn distance(&self, picture: &[u8], ms: f64) -> f64 {
         let place = self.frame_at(ms);
         let near = place.saturating_sub(1)..(place + 2).min(self.frames.len());
-        near.map(|place| distance(picture, &self.frames[place].1)).fold(f64::MAX, f64::min)
+        near.map(|place| mean_difference(picture, &self.frames[place].1)).fold(f64::MAX, f64::min)
     }
-}
-
-/// Mean difference per channel.
-fn distance(one: &[u8], other: &[u8]) -> f64 {
-    assert_eq!(one.len(), other.len());
-    let sum: u64 = one.iter().zip(other).map(|(one, other)| u64::from(one.abs_diff(*other))).sum();
-    sum as f64 / one.len().max(1) as f64
 }
 
 fn save_comparison(name: &str, size: Size, ours: &[u8], theirs: &[u8]) {
@@ -364,7 +358,7 @@ async fn past_the_end_shows_last_frame_and_missing_source_is_gone() {
         let camera = cameras.open(&manifest, deadline).await.unwrap();
         let (late, _) = camera.frame_at(Some(3_600_000), size).await.unwrap();
         let reference = ReferenceDecode::decode(&folder.path().join(name), size);
-        let off = distance(&late, &reference.frames.last().unwrap().1);
+        let off = mean_difference(&late, &reference.frames.last().unwrap().1);
         assert!(off <= SAME, "{name}: off by {off:.1}");
         let (frames, fps) = camera.frames_between(Some((500, 1500)), size, 5.0).await.unwrap();
         assert_eq!((frames.len(), fps), (5, 5.0), "{name}");

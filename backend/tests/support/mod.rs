@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
+pub(crate) mod compare;
 pub(crate) mod edits;
 
 use std::path::{Path, PathBuf};
