@@ -7,6 +7,7 @@ use crate::support;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::support::compare::mean_difference;
 use crate::support::{TestJob, decode_pixels_at, make, tools};
 use bytes::Bytes;
 use glimpse_backend::frames::decoder::{Decoder, DecoderInput, FrameFormat, Priority};
@@ -41,11 +42,6 @@ fn with_color_number(file: &[u8], place: usize, which: usize, value: u8) -> Vec<
         file[at / 8] = file[at / 8] & !mask | if value >> (7 - bit) & 1 == 1 { mask } else { 0 };
     }
     file
-}
-
-fn mean_difference(one: &[u8], other: &[u8]) -> f64 {
-    let sum: f64 = one.iter().zip(other).map(|(one, other)| f64::from(one.abs_diff(*other))).sum();
-    sum / one.len().max(1) as f64
 }
 
 /// Decodes the first frame of a small video, or returns the error.

@@ -14,8 +14,8 @@ use glimpse_backend::render::service::RenderService;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::clip::{beeps, duration, flashes, frames, make_film, sync};
-use crate::support::{TestJob, make, reference_program};
+use crate::clip::{self, duration, make_film, sync};
+use crate::support::{TestJob, compare, make, reference_program};
 
 /// The bytes of a frame of [`decode`].
 const FRAME: usize = 160 * 90 * 3;
@@ -63,12 +63,10 @@ async fn make_clip(folder: &Path, name: &str, source: Vec<u8>, clip_name: &str) 
 
 /// For each frame of a clip the index of the frame of the source that is most similar, and the mean difference.
 fn nearest_frames(clip: &[u8], source: &[u8]) -> Vec<(usize, f64)> {
+    let source: Vec<&[u8]> = source.chunks_exact(FRAME).collect();
     let nearest = |frame: &[u8]| {
-        let difference = |other: &[u8]| {
-            frame.iter().zip(other).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / FRAME as f64
-        };
-        let all = source.chunks_exact(FRAME).map(difference).enumerate();
-        all.min_by(|one, other| one.1.total_cmp(&other.1)).unwrap()
+        let (place, sum) = compare::nearest(frame, &source);
+        (place, sum as f64 / FRAME as f64)
     };
     clip.chunks_exact(FRAME).map(nearest).collect()
 }
@@ -116,12 +114,13 @@ async fn sound_of_an_encoded_clip_is_in_sync() {
     let hevc = "-c:v libx265 -preset ultrafast -x265-params log-level=none -tag:v hvc1";
     let film = make_film(folder.path(), "film.mp4", (8, "30000/1001", 44_100), hevc);
     let path = folder.path().join("film.mp4");
-    let times = frames(&path);
-    let expected = sync(&flashes(&path, &times), &beeps(&path));
+    let source = clip::decode(&path, true);
+    let expected = sync(&source.flashes, &source.beeps);
     for (clip_name, start) in [("clip-start_0-end_6.mp4", 0.0), ("clip-start_1.7-end_7.3.mp4", 1.7)] {
         let clip = make_clip(folder.path(), clip_name, film.clone(), clip_name).await;
         assert!((duration(&clip) - if start > 0.0 { 5.6 } else { 6.0 }).abs() < 0.04, "{clip_name}");
-        let found = sync(&flashes(&clip, &frames(&clip)), &beeps(&clip));
+        let shown = clip::decode(&clip, true);
+        let found = sync(&shown.flashes, &shown.beeps);
         assert!(found.len() >= 2, "{clip_name}: {found:?}");
         for (flash, apart) in found {
             let same = expected.iter().find(|(time, _)| (time - start - flash).abs() < 0.034);

@@ -6,9 +6,9 @@
 
 use crate::support;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::support::{REJECTED_FILES, TestJob};
+use crate::support::{ProcessedFile, REJECTED_FILES, process_once};
 use glimpse_backend::preview::outputs::default_variants;
 use glimpse_backend::preview::service::JobOutcome;
 use glimpse_contract::{Code, State};
@@ -81,10 +81,8 @@ fn files(folder: &Path) -> Vec<std::path::PathBuf> {
 
 async fn process_file(file: &Path) -> Result<JobOutcome, String> {
     let name = file.file_name().unwrap().to_string_lossy().into_owned();
-    let scene = TestJob::new(std::fs::read(file).unwrap());
-    let started = Instant::now();
-    let report = scene.run().await;
-    let took = started.elapsed();
+    let processed = process_once(file).await;
+    let ProcessedFile { job: scene, report, took } = &*processed;
     eprintln!(
         "{name:55} {:28} {:6} ms {:4} requests {:9} bytes {:?}",
         report.result.as_ref().map_or_else(ToString::to_string, |done| format!("{done:?}")),
@@ -93,7 +91,7 @@ async fn process_file(file: &Path) -> Result<JobOutcome, String> {
         report.counts.bytes,
         report.steps,
     );
-    assert!(took < Duration::from_mins(1), "{name} took {took:?}");
+    assert!(*took < Duration::from_mins(1), "{name} took {took:?}");
     if let Ok(folder) = std::env::var("GLIMPSE_KEEP") {
         for variant in default_variants().filter(|_| report.result == Ok(JobOutcome::Ready)) {
             let to = Path::new(&folder).join(format!("{name}.{}", variant.file_name()));
@@ -102,7 +100,7 @@ async fn process_file(file: &Path) -> Result<JobOutcome, String> {
     }
     let keys = scene.service.store.keys();
     let manifest = scene.manifest();
-    match report.result {
+    match &report.result {
         Ok(JobOutcome::Ready) => {
             assert_eq!(manifest.unwrap().state, State::Ready);
             assert_eq!(
@@ -112,12 +110,12 @@ async fn process_file(file: &Path) -> Result<JobOutcome, String> {
             );
         }
         Ok(JobOutcome::Rejected(code)) => {
-            assert_eq!(manifest.unwrap().rejected.unwrap().code, code);
+            assert_eq!(manifest.unwrap().rejected.unwrap().code, *code);
             assert_eq!(keys.len(), 2, "{name}: expected source and manifest only");
         }
         _ => {}
     }
-    report.result.map_err(|error| error.to_string())
+    report.result.as_ref().map(|done| *done).map_err(ToString::to_string)
 }
 
 #[tokio::test]

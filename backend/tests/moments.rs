@@ -6,6 +6,7 @@
 use crate::support;
 use std::time::Duration;
 
+use crate::support::compare::mean_difference;
 use crate::support::{TestJob, make};
 use glimpse_backend::preview::service::JobOutcome;
 use glimpse_backend::render::frame_source::OpenedSource;
@@ -17,12 +18,6 @@ use tokio::time::Instant;
 
 /// Mean difference per channel up to which two frames count as equal; negatives differ by a hundred.
 const SAME: f64 = 12.0;
-
-fn distance(one: &[u8], other: &[u8]) -> f64 {
-    assert_eq!(one.len(), other.len());
-    let sum: u64 = one.iter().zip(other).map(|(one, other)| u64::from(one.abs_diff(*other))).sum();
-    sum as f64 / one.len().max(1) as f64
-}
 
 async fn open_frame_source(scene: &TestJob, manifest: &Manifest) -> OpenedSource<MemoryStore> {
     let cameras = scene.source_opener();
@@ -40,7 +35,7 @@ async fn poster_mismatches(name: &str, bytes: Vec<u8>) -> Vec<String> {
     let ms = manifest.poster_ms.unwrap();
     let mut wrong = Vec::new();
     let mut check = |what: &str, frame: &[u8]| {
-        let off = distance(frame, &poster);
+        let off = mean_difference(frame, &poster);
         if off > SAME {
             wrong.push(format!("{name}: {what} at {ms} ms is off by {off:.1}"));
         }

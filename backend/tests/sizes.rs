@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::{TestJob, make, reference_program};
+use crate::support::{TestJob, compare, make, reference_program};
 use glimpse_backend::preview::service::JobOutcome;
 use glimpse_backend::render::service::{FrameSource as _, OpenFrameSource as _};
 use glimpse_media::size::Size;
@@ -253,13 +253,7 @@ async fn reported_videos_have_correct_tiles() {
         let length = manifest.source.duration_ms as f64;
         let ms_of = |place: usize| (place as f64) * length / frames.len() as f64;
         // The presentation time of the frame that is most similar to an image.
-        let shown_at = |picture: &[u8]| {
-            let off = |frame: &[u8]| -> u64 {
-                frame.iter().zip(picture).map(|(one, other)| u64::from(one.abs_diff(*other))).sum()
-            };
-            let best = (0..frames.len()).min_by_key(|place| off(frames[*place])).unwrap();
-            ms_of(best)
-        };
+        let shown_at = |picture: &[u8]| ms_of(compare::nearest(picture, &frames).0);
         let folder = tempfile::tempdir().unwrap();
         let sheet = Size { width: 5 * SMALL.width, height: 10 * SMALL.height };
         let pixels = support::decode_pixels_at(folder.path(), &scene.output("storyboard.webp"), sheet);

@@ -9,6 +9,7 @@ use glimpse_contract::{OutputFormat, limits};
 use glimpse_media::image::{avif, blur, encode_requested_thumbnail};
 use glimpse_media::size::Size;
 
+use crate::support::compare::mean_difference;
 use crate::support::{decode_pixels, reference_program};
 
 type Rgb = [u8; 3];
@@ -60,11 +61,6 @@ fn decode_still(folder: &Path, bytes: &[u8], size: Size) -> Vec<u8> {
     let pixels = decode_pixels(folder, "still.avif", bytes);
     assert_eq!(pixels.len(), size.frame_bytes());
     pixels
-}
-
-fn mean_difference(one: &[u8], other: &[u8]) -> f64 {
-    assert_eq!(one.len(), other.len());
-    one.iter().zip(other).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / one.len() as f64
 }
 
 #[test]

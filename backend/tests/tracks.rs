@@ -8,7 +8,7 @@ use crate::support;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::support::{TestJob, decode_tiles, make, media_folder};
+use crate::support::{TestJob, compare, decode_tiles, make, media_folder};
 use glimpse_backend::preview::service::JobOutcome;
 use glimpse_backend::render::frame_source::OpenedSource;
 use glimpse_backend::render::service::{FrameSource as _, OpenFrameSource as _};
@@ -17,6 +17,8 @@ use glimpse_contract::Manifest;
 use glimpse_media::size::Size;
 use tokio::time::Instant;
 
+/// The size at which a frame is searched among all frames of a video.
+const SMALL: Size = Size { width: 96, height: 54 };
 /// The difference in brightness between the end and the beginning of a video.
 const RISE: f64 = 210.0;
 
@@ -55,12 +57,11 @@ fn tile_fractions(folder: &Path, scene: &TestJob) -> Vec<f64> {
 /// The relative time that the still at a time shows.
 async fn still_fraction(scene: &TestJob, manifest: &Manifest, ms: u64) -> Result<f64, String> {
     let size = Size { width: 192, height: 108 };
-    render_still(scene, manifest, ms).await.map(|rgb| time_fraction(&rgb, size.width, (0, 0), size))
+    render_still(scene, manifest, ms, size).await.map(|rgb| time_fraction(&rgb, size.width, (0, 0), size))
 }
 
-/// The still at a time, of 192 by 108.
-async fn render_still(scene: &TestJob, manifest: &Manifest, ms: u64) -> Result<Vec<u8>, String> {
-    let size = Size { width: 192, height: 108 };
+/// The still at a time, of this size.
+async fn render_still(scene: &TestJob, manifest: &Manifest, ms: u64, size: Size) -> Result<Vec<u8>, String> {
     let camera = open_source(scene, manifest).await?;
     let (rgb, found) = camera.frame_at(Some(ms), size).await.map_err(|error| error.to_string())?;
     assert_eq!(found, size);
@@ -298,18 +299,14 @@ async fn wrong_index_keyframes_change_no_frame() {
 async fn large_files_find_their_real_keyframes() {
     let folder = tempfile::tempdir().unwrap();
     let clock = clock(60).replace("r=10", "r=15");
-    let film = |name: &str, codec: &str| {
-        let size = "scale=1280:720:flags=neighbor,noise=alls=8:allf=t";
-        make(
-            folder.path(),
-            name,
-            &format!("{clock},{size} -c:v libx264 -preset ultrafast -g 30 -sc_threshold 0 {codec}"),
-        )
-    };
-    let crf = "-crf 26";
-    let mp4 = film("a.mp4", crf);
-    let fragmented = film("f.mp4", &format!("{crf} -movflags frag_keyframe+empty_moov+default_base_moof"));
-    let mkv = film("a.mkv", crf);
+    let size = "scale=1280:720:flags=neighbor,noise=alls=8:allf=t";
+    let x264 = "-c:v libx264 -preset ultrafast -g 30 -sc_threshold 0 -crf 26";
+    let mp4 = make(folder.path(), "a.mp4", &format!("{clock},{size} {x264}"));
+    let path = folder.path().join("a.mp4");
+    let copy = format!("-i {} -c copy", path.display());
+    let fragments = "-movflags frag_keyframe+empty_moov+default_base_moof";
+    let fragmented = make(folder.path(), "f.mp4", &format!("{copy} {fragments}"));
+    let mkv = make(folder.path(), "a.mkv", &copy);
     assert!(
         fragmented.len() > 9 << 20 && mkv.len() > 9 << 20,
         "{} and {} bytes",
@@ -325,15 +322,14 @@ async fn large_files_find_their_real_keyframes() {
         ("Matroska, all", with_keyframe_marks(mkv.clone(), true)),
         ("Matroska, none", with_keyframe_marks(mkv, false)),
     ];
-    let size = Size { width: 192, height: 108 };
-    let frames = all_frames(&folder.path().join("a.mp4"), 0, "", size);
+    let frames = all_frames(&path, 0, "", SMALL);
     let mut found = Vec::new();
     for (name, bytes) in cases {
         let scene = TestJob::new(bytes);
         assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
         // A tile is its own frame, or the keyframe up to two seconds before it; if the file has no valid index, the
         // next keyframe is accepted.
-        for (tile, frame) in nearest_frames(folder.path(), &scene, &frames).into_iter().enumerate() {
+        for (tile, frame) in nearest_frames(folder.path(), &scene, &frames, SMALL).into_iter().enumerate() {
             let right = (tile * 900 + 450) / 50;
             if !(right.saturating_sub(31)..=right + 31).contains(&frame) {
                 found.push(format!("{name}: tile {tile} is frame {frame} instead of {right}"));
@@ -341,7 +337,8 @@ async fn large_files_find_their_real_keyframes() {
         }
         let manifest = scene.manifest().unwrap();
         for ms in [0, 17_300, 44_000, 59_900] {
-            let shown = render_still(&scene, &manifest, ms).await.map(|rgb| closest_frame(&rgb, &frames));
+            let shown = render_still(&scene, &manifest, ms, SMALL).await;
+            let shown = shown.map(|rgb| compare::nearest(&rgb, &frames).0);
             let right = ms as usize * 15 / 1000;
             if !shown.as_ref().is_ok_and(|shown| shown.abs_diff(right) <= 1) {
                 found.push(format!("{name}: the still of frame {right} is {shown:?}"));
@@ -533,11 +530,7 @@ async fn unpacks_packed_b_frames() {
         std::fs::write(&file, &bytes).unwrap();
         let scene = TestJob::new(bytes);
         assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
-        let found = nearest_frames(
-            folder.path(),
-            &scene,
-            &all_frames(&file, 0, "", Size { width: 192, height: 108 }),
-        );
+        let found = nearest_frames(folder.path(), &scene, &all_frames(&file, 0, "", SMALL), SMALL);
         let count = found.iter().collect::<std::collections::BTreeSet<_>>().len();
         assert!(count > 45 && found.is_sorted(), "{name}: {found:?}");
         for (tile, frame) in found.into_iter().enumerate() {
@@ -547,18 +540,10 @@ async fn unpacks_packed_b_frames() {
     }
 }
 
-/// The frame of a full decode that each tile of a storyboard shows.
-fn nearest_frames(folder: &Path, scene: &TestJob, frames: &[Vec<u8>]) -> Vec<usize> {
-    let tiles = decode_tiles(folder, scene, Size { width: 192, height: 108 });
-    tiles.iter().map(|pixels| closest_frame(pixels, frames)).collect()
-}
-
-/// The index of the frame that is most similar.
-fn closest_frame(rgb: &[u8], frames: &[Vec<u8>]) -> usize {
-    let off = |frame: &[u8]| -> u64 {
-        frame.iter().zip(rgb).map(|(one, other)| u64::from(one.abs_diff(*other))).sum()
-    };
-    (0..frames.len()).min_by_key(|at| off(&frames[*at])).unwrap()
+/// The frame of a full decode, of this size, that each tile of a storyboard shows.
+fn nearest_frames(folder: &Path, scene: &TestJob, frames: &[Vec<u8>], size: Size) -> Vec<usize> {
+    let tiles = decode_tiles(folder, scene, size);
+    tiles.iter().map(|pixels| compare::nearest(pixels, frames).0).collect()
 }
 
 /// All frames of a stream of a file in this size.
@@ -619,8 +604,8 @@ async fn reported_videos_show_requested_times() {
             wrong.push(format!("{name}: {} ms", source.duration_ms));
         }
         let crop = if name == "clap.mov" { "crop=320:180," } else { "" };
-        let frames = all_frames(&path, stream, crop, Size { width: 192, height: 108 });
-        let found = nearest_frames(folder.path(), &scene, &frames);
+        let frames = all_frames(&path, stream, crop, SMALL);
+        let found = nearest_frames(folder.path(), &scene, &frames, SMALL);
         let last = frames.len() as f64 - 1.0;
         for (tile, frame) in found.iter().enumerate() {
             let right = ((tile as f64 + 0.5) * secs / 50.0 * 30.0).floor().min(last);

@@ -2,11 +2,13 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![expect(clippy::unwrap_used, reason = "a panic fails the test with its message")]
 
+pub(crate) mod compare;
 pub(crate) mod edits;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use glimpse_backend::config::{FfmpegTools, find_executable};
@@ -17,6 +19,7 @@ use glimpse_backend::render::frame_source::SourceOpener;
 use glimpse_backend::store::memory::MemoryStore;
 use glimpse_contract::{Code, Grant, Key, Manifest, Owner, Variant, VideoId, Visibility};
 use glimpse_media::size::Size;
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 /// The programs: from the environment (`cargo xtask test` sets those of the layer), or from PATH.
@@ -186,6 +189,30 @@ pub(crate) fn with_matrix(mut mp4: Vec<u8>, matrix: [i32; 4]) -> Vec<u8> {
         mp4[at + place * 4..][..4].copy_from_slice(&number.to_be_bytes());
     }
     mp4
+}
+
+/// A file after its job.
+pub(crate) struct ProcessedFile {
+    pub(crate) job: TestJob,
+    pub(crate) report: JobReport,
+    /// How long the job took.
+    pub(crate) took: Duration,
+}
+
+/// Runs the job of a file.
+pub(crate) async fn process(file: &Path) -> ProcessedFile {
+    let job = TestJob::new(std::fs::read(file).unwrap());
+    let started = Instant::now();
+    let report = Box::pin(job.run()).await;
+    ProcessedFile { job, report, took: started.elapsed() }
+}
+
+/// Runs the job of a file that does not change, once for all tests.
+pub(crate) async fn process_once(file: &Path) -> Arc<ProcessedFile> {
+    type Files = HashMap<PathBuf, Arc<OnceCell<Arc<ProcessedFile>>>>;
+    static FILES: LazyLock<Mutex<Files>> = LazyLock::new(Mutex::default);
+    let cell = Arc::clone(FILES.lock().unwrap().entry(file.to_owned()).or_default());
+    Arc::clone(cell.get_or_init(async || Arc::new(process(file).await)).await)
 }
 
 /// Valid files that are rejected nevertheless, with their code.
