@@ -75,9 +75,13 @@ impl VideoId {
 impl fmt::Display for VideoId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = [0_u8; VIDEO_LEN];
-        for (index, slot) in text.iter_mut().enumerate() {
-            let shift = 5 * (VIDEO_LEN - 1 - index);
-            *slot = ALPHABET[((self.0 >> shift) & 31) as usize];
+        // Twelve characters hold 60 bits: in the Worker, shifting 128 bits is a call.
+        for (place, slots) in text.rchunks_mut(12).enumerate() {
+            let mut bits = (self.0 >> (60 * place)) as u64;
+            for slot in slots.iter_mut().rev() {
+                *slot = ALPHABET[(bits & 31) as usize];
+                bits >>= 5;
+            }
         }
         f.write_str(std::str::from_utf8(&text).expect("the alphabet is ASCII"))
     }

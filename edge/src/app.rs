@@ -39,8 +39,7 @@ pub(crate) async fn respond(request: &Request, env: &Env, context: &Context, req
         }
     };
     let ctx = RequestContext { config, env, context, request_id, now_ms: platform::now_ms() };
-    let url = request.url();
-    let mut incoming = IncomingRequest::parse(request, &url, config);
+    let mut incoming = IncomingRequest::parse(request, config);
     if incoming.method == "OPTIONS" {
         return incoming.preflight(config);
     }
@@ -55,7 +54,7 @@ pub(crate) async fn respond(request: &Request, env: &Env, context: &Context, req
 /// A request, with the parts that determine its route and the headers of its response.
 struct IncomingRequest<'a> {
     request: &'a Request,
-    method: String,
+    method: &'a str,
     /// The upload token of the path.
     token: Option<&'a str>,
     /// The path without the token, as it was sent.
@@ -70,8 +69,8 @@ struct IncomingRequest<'a> {
 }
 
 impl<'a> IncomingRequest<'a> {
-    fn parse(request: &'a Request, url: &'a str, config: &Config) -> Self {
-        let (path, query) = split_url(url);
+    fn parse(request: &'a Request, config: &Config) -> Self {
+        let (path, query) = split_url(request.url());
         let is_api = route::is_api(path);
         let (token, sent_path) = route::split_token(path);
         Self {
@@ -121,15 +120,14 @@ impl<'a> IncomingRequest<'a> {
 
     async fn handle(&self, ctx: &RequestContext<'_>) -> Result<Reply, Problem> {
         // Extract the credential from the query first: the rest, or the token, contains the image parameters.
-        let may_carry_credential = matches!(self.method.as_str(), "GET" | "HEAD")
-            && !self.is_api
-            && !route::is_document(self.path());
+        let may_carry_credential =
+            matches!(self.method, "GET" | "HEAD") && !self.is_api && !route::is_document(self.path());
         let credential = if may_carry_credential {
             delivery::verify_credential(self.sent_path, self.query, ctx).await?
         } else {
             DeliveryCredential::Absent
         };
-        let route = match route::route(&self.method, self.path(), credential.query().or(self.query)) {
+        let route = match route::route(self.method, self.path(), credential.query().or(self.query)) {
             Ok(route) => route,
             Err(error) => return Ok(route_error_reply(&error, ctx.request_id)),
         };

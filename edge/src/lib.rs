@@ -41,10 +41,20 @@ fn start() {
     let _ = js_sys::Reflect::set(&js_sys::global(), &"queueMicrotask".into(), &JsValue::UNDEFINED);
 }
 
-/// Handles a request; the runtime calls it by this name. A response that needs no I/O is returned synchronously: a
-/// promise and a task of the executor cost as much as a signature.
+/// Handles a request for `entry.js`, which passes its head beside it, and a short body that it has read. A response that
+/// needs no I/O is returned synchronously: a promise and a task of the executor cost as much as a signature.
 #[wasm_bindgen]
-pub fn fetch(request: Request, env: Env, context: worker_sys::Context) -> Result<JsValue, JsValue> {
+pub fn fetch(
+    head: String,
+    body: Option<Vec<u8>>,
+    request: web_sys::Request,
+    env: Env,
+    context: worker_sys::Context,
+) -> Result<JsValue, JsValue> {
+    respond(Request::new(request, head, body), env, context)
+}
+
+fn respond(request: Request, env: Env, context: worker_sys::Context) -> Result<JsValue, JsValue> {
     let mut future = Box::pin(handle_request(request, env, Context::new(context)));
     match future.as_mut().poll(&mut task::Context::from_waker(Waker::noop())) {
         Poll::Ready(response) => response,
@@ -55,23 +65,33 @@ pub fn fetch(request: Request, env: Env, context: worker_sys::Context) -> Result
 
 /// Handles a request for `entry.js`: returns the URL of the cache entry if an entry would be the complete response, so
 /// that `entry.js` calls [`fetch`] only after a cache miss. A promise that wakes the module to pass on a cached response
-/// costs more than all other work on it.
+/// costs more than all other work on it. In front of the entry of a private image there is the time at which its
+/// request's credential expires, in Unix seconds, and a space.
 #[wasm_bindgen]
 pub fn cache_lookup_url(
-    request: Request,
+    head: String,
+    request: web_sys::Request,
     env: Env,
     context: worker_sys::Context,
 ) -> Result<JsValue, JsValue> {
-    let url = request.url();
-    let (path, query) = app::split_url(&url);
-    let cache_key = match app::configuration(&env) {
-        Ok(config) => delivery::public_cache_key(&request.method(), path, query, config),
-        Err(_) => None,
-    };
-    match cache_key {
-        Some(key) => Ok(JsValue::from_str(&key)),
-        None => fetch(request, env, context),
+    let request = Request::new(request, head, None);
+    match app::configuration(&env).ok().and_then(|config| cache_entry(&request, config)) {
+        Some(entry) => Ok(JsValue::from_str(&entry)),
+        None => respond(request, env, context),
     }
+}
+
+fn cache_entry(request: &Request, config: &config::Config) -> Option<String> {
+    let (path, query) = app::split_url(request.url());
+    let method = request.method();
+    if let Some(key) = delivery::public_cache_key(method, path, query, config) {
+        return Some(key);
+    }
+    if method != "GET" {
+        return None;
+    }
+    let (key, expires_at) = delivery::private_cache_entry(path, query, config, platform::now_ms())?;
+    Some([&expires_at.to_string(), " ", &key].concat())
 }
 
 /// Responds to a request, with its id as a header.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
+use e2e::eventually;
 use e2e::keys::{self, claims};
 use e2e::person::{self, ApiClient, ApiResponse, fetch};
 use e2e::stack::{APP_ORIGIN, Options, SESSION_SECRET, Stack};
@@ -81,6 +82,57 @@ async fn concurrent_requests_fetch_the_key_set_once() {
         assert_eq!(answer.code(), "unauthorized");
     }
     assert_eq!(fetches.load(Ordering::Relaxed), 1);
+}
+
+/// Row J12 of docs/threat-model.md: a token that was verified before gives access to its own user only, as one kind of
+/// credential only, and until its end. Tokens have a minute of leeway, so one that expired 57 seconds ago has a few
+/// seconds left.
+#[tokio::test]
+async fn verified_token_is_remembered_until_its_end() {
+    let stack = Stack::start(Options { no_function: true, ..Options::default() }).await;
+    let users = ["ann", "bob"].map(|name| (name, ApiClient::new(&stack, name)));
+    for round in 0..3 {
+        for (name, user) in &users {
+            assert_eq!(user.get("/api/me").await.json()["subject"], **name, "round {round}");
+        }
+    }
+    let token = keys::bearer_token("ann");
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let ann = ApiClient::with_token(&stack, &token);
+    assert_eq!(ann.get("/api/me").await.status, 200, "the control");
+    let other_signature = keys::bearer_token("bob").rsplit_once('.').unwrap().1.to_owned();
+    for (why, text) in [
+        ("another signature", format!("{signed}.{other_signature}")),
+        ("no signature", format!("{signed}.")),
+        ("padded", format!("{token}=")),
+        ("another user", format!("{}.{signature}", keys::bearer_token("bob").rsplit_once('.').unwrap().0)),
+    ] {
+        let answer = ApiClient::with_token(&stack, &text).get("/api/me").await;
+        assert_eq!(answer.status, 401, "{why}");
+    }
+    let me = format!("{}/api/me", stack.edge);
+    let as_cookie = fetch(Method::GET, &me, &[("cookie", &format!("glimpse={token}"))]).await;
+    let as_upload_token = fetch(Method::GET, &format!("{}/u/{token}/api/me", stack.edge), &[]).await;
+    let as_link = fetch(
+        Method::GET,
+        &format!("{}/7zzzzzzzzz0123456789abcdef/thumbnail.jpg?token={token}", stack.edge),
+        &[],
+    )
+    .await;
+    assert_eq!((as_cookie.status.as_u16(), as_upload_token.status.as_u16()), (401, 401));
+    assert_eq!(as_link.code(), "token_refused");
+
+    let end = keys::now_secs() - 57;
+    let ending = keys::bearer_token_until("ann", end);
+    let ending = ApiClient::with_token(&stack, &ending);
+    assert_eq!(ending.get("/api/me").await.status, 200, "the control");
+    eventually("the token's end", Duration::from_secs(20), || async {
+        let status = ending.get("/api/me").await.status;
+        assert!(keys::now_secs() < end + 61 || status == 401, "{status} after the token's end");
+        (status == 401).then_some(())
+    })
+    .await;
+    assert!(keys::now_secs() >= end + 60, "it was not rejected before");
 }
 
 /// Row J9 of docs/threat-model.md: with only a cookie, a page of another origin cannot change anything.

@@ -24,7 +24,12 @@ pub fn now_secs() -> u64 {
 
 /// A bearer token for this subject, valid for an hour.
 pub fn bearer_token(subject: &str) -> String {
-    let claims = json!({ "iss": ISSUER, "sub": subject, "aud": AUDIENCE, "exp": now_secs() + 3600 });
+    bearer_token_until(subject, now_secs() + 3600)
+}
+
+/// A bearer token for this subject, valid until this time in Unix seconds.
+pub fn bearer_token_until(subject: &str, expires_at: u64) -> String {
+    let claims = json!({ "iss": ISSUER, "sub": subject, "aud": AUDIENCE, "exp": expires_at });
     sign_hs256(&to_json(&claims), &Secret::new(SECRET.as_bytes().to_vec()))
 }
 

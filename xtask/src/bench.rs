@@ -34,10 +34,13 @@ pub(crate) enum Bench {
     Load,
     /// The choice of posters against other methods. `bench/poster/poster.mjs` lists the arguments.
     Poster,
+    /// Sizes of what is deployed, and cold start and memory of each function. `bench/footprints/footprints.mjs` lists the
+    /// arguments.
+    Footprints,
 }
 
 impl Bench {
-    pub(crate) const ALL: [(&str, Self); 9] = [
+    pub(crate) const ALL: [(&str, Self); 10] = [
         ("engine", Self::Engine),
         ("layer", Self::Layer),
         ("edge", Self::Edge),
@@ -47,6 +50,7 @@ impl Bench {
         ("uploads", Self::Uploads),
         ("load", Self::Load),
         ("poster", Self::Poster),
+        ("footprints", Self::Footprints),
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -57,9 +61,13 @@ impl Bench {
         Self::ALL.into_iter().find(|(candidate, _)| *candidate == name).map(|(_, bench)| bench)
     }
 
-    /// Whether the benchmark needs the Worker.
-    fn has_worker(self) -> bool {
-        matches!(self, Self::Edge | Self::Deliver | Self::Ready | Self::Uploads | Self::Load)
+    /// What is built for deployment and used.
+    fn components(self) -> &'static [Component] {
+        match self {
+            Self::Edge | Self::Deliver | Self::Ready | Self::Uploads | Self::Load => &[Component::Edge],
+            Self::Footprints => &[Component::Page, Component::Edge],
+            Self::Engine | Self::Layer | Self::Pictures | Self::Poster => &[],
+        }
     }
 
     /// Whether the benchmark needs `wrk`.
@@ -72,7 +80,13 @@ impl Bench {
         match self {
             Self::Edge | Self::Deliver => Some(setup::EDGE_BASELINES),
             Self::Uploads => Some(setup::UPLOADS_BASELINES),
-            Self::Engine | Self::Layer | Self::Ready | Self::Pictures | Self::Load | Self::Poster => None,
+            Self::Engine
+            | Self::Layer
+            | Self::Ready
+            | Self::Pictures
+            | Self::Load
+            | Self::Poster
+            | Self::Footprints => None,
         }
     }
 
@@ -99,9 +113,9 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
         setup::ensure_baselines(project, folder)?;
     }
     let wrk_program = if bench.has_wrk() && !is_smoke { Some(setup::ensure_wrk(project)?) } else { None };
-    if bench.has_worker() {
+    if !bench.components().is_empty() {
         let plan = BuildPlan {
-            components: &[Component::Edge],
+            components: bench.components(),
             connect_src: &build::ConnectSrc::AnyHttps,
             optimization: Optimization::Size,
         };
@@ -158,11 +172,13 @@ fn bench_command(project: &Project, tools: &Toolset, bench: Bench, is_smoke: boo
         Bench::Uploads => node("bench/uploads/uploads.mjs"),
         Bench::Load => node("bench/load/load.mjs"),
         Bench::Poster => node("bench/poster/poster.mjs"),
+        Bench::Footprints => node("bench/footprints/footprints.mjs"),
     };
     let reference = tools.reference()?;
     command
         .env("GLIMPSE_REFERENCE_FFMPEG", &reference.ffmpeg)
         .env("GLIMPSE_TOOLS_DIR", &project.cache)
+        .env("GLIMPSE_LAYER", &reference.layer)
         .env("GLIMPSE_ENGINE", built.join("examples"))
         .env("GLIMPSE_RELEASE", &built);
     if bench == Bench::Layer {
@@ -183,6 +199,7 @@ fn cargo_packages(bench: Bench) -> &'static [&'static str] {
             &["--package", "glimpse-local", "--package", "glimpse-backend", "--bins"]
         }
         Bench::Pictures => &["--package", "glimpse-media", "--examples"],
+        Bench::Footprints => &["--package", "glimpse-backend", "--bins"],
         Bench::Layer | Bench::Edge => &[],
     }
 }
@@ -225,6 +242,7 @@ mod tests {
                 Bench::Uploads => "bench/uploads/uploads.mjs",
                 Bench::Load => "bench/load/load.mjs",
                 Bench::Poster => "bench/poster/poster.mjs",
+                Bench::Footprints => "bench/footprints/footprints.mjs",
             };
             assert!(project.read(file).unwrap().contains("smoke"), "{file} has no smoke mode");
         }

@@ -289,6 +289,7 @@ fn smoke_suite_name(bench: Bench) -> &'static str {
         Bench::Uploads => "bench uploads",
         Bench::Load => "bench load",
         Bench::Poster => "bench poster",
+        Bench::Footprints => "bench footprints",
     }
 }
 

@@ -46,7 +46,7 @@ fn every_file_opens_with_a_doc_comment() {
             assert!(text.starts_with("//! "), "{} does not begin with //!", path.display());
         }
     }
-    for folder in ["web", "bench/edge", "bench/ready", "tests", "local/oidc"] {
+    for folder in ["web", "bench/edge", "bench/footprints", "bench/ready", "tests", "local/oidc"] {
         for (path, text) in sources(folder, &[".js", ".mjs"]) {
             assert!(
                 text.starts_with("// ") || text.starts_with("/*"),
@@ -254,6 +254,7 @@ fn no_ignored_tests_or_todos() {
         "xtask",
         "web",
         "bench/edge",
+        "bench/footprints",
         "bench/ready",
     ] {
         for (path, text) in sources(folder, &[".rs", ".js", ".mjs"]) {
@@ -353,6 +354,31 @@ fn figures_are_only_in_benchmarks_with_commit() {
     }
     for name in ["README.md", "CHANGELOG.md"] {
         assert!(read(name).contains("docs/benchmarks.md"), "{name} does not refer to docs/benchmarks.md");
+    }
+}
+
+/// Sizes with gzip or in a zip, and cold starts, are measured by `cargo xtask bench footprints` and stated on one page.
+#[test]
+fn footprints_are_only_in_benchmarks() {
+    const WHAT: [&str; 5] = ["gzip", "zipped", "zips", "first load", "cold start"];
+    const UNITS: [&str; 8] = ["kB", "KB", "KiB", "MB", "MiB", "bytes", "kilobytes", "ms"];
+    let states_figure = |line: &str| {
+        let words: Vec<&str> = line.split(|c: char| c.is_whitespace() || "();,.`|".contains(c)).collect();
+        let is_size = |pair: &[&str]| {
+            pair[0].ends_with(|c: char| c.is_ascii_digit()) && UNITS.contains(&pair[1].trim_end_matches(':'))
+        };
+        WHAT.iter().any(|what| line.to_lowercase().contains(what)) && words.windows(2).any(is_size)
+    };
+    assert!(states_figure("- The Worker has 278 KB with gzip."), "the control");
+    let pages = sources(".", &[".md"]);
+    let pages = pages.iter().filter(|(path, _)| {
+        !path.ends_with("docs/benchmarks.md")
+            && !path.ends_with("docs/api.md")
+            && !path.ends_with("problem.md")
+    });
+    for (path, text) in pages {
+        let line = text.lines().find(|line| states_figure(line));
+        assert_eq!(line, None, "{}: refer to docs/benchmarks.md instead", path.display());
     }
 }
 

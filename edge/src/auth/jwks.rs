@@ -44,6 +44,8 @@ pub struct Verification<'a> {
 #[derive(Debug, Clone, Default)]
 pub struct JwkSet {
     keys: Vec<Jwk>,
+    /// How many times the keys were replaced.
+    version: u64,
     fetched_at_ms: Option<u64>,
     tried_at_ms: Option<u64>,
     /// Deadline of the fetch in progress.
@@ -133,8 +135,20 @@ impl JwkSet {
             document.get("keys").as_array().unwrap_or_default().iter().filter_map(parse_jwk).collect();
         if !keys.is_empty() {
             self.keys = keys;
+            self.version += 1;
             self.fetched_at_ms = Some(now_ms);
         }
+    }
+
+    /// The version of the keys: each fetch that replaces them makes another.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The version of the keys, as long as the set is not old enough to be fetched again.
+    pub fn fresh_version(&self, now_ms: u64) -> Option<u64> {
+        let is_fresh = self.fetched_at_ms.is_some_and(|fetched| now_ms < fetched + FRESH_MS);
+        is_fresh.then_some(self.version)
     }
 
     /// The verification of a token.
@@ -285,6 +299,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::auth::verified::{TokenDigest, VerifiedTokens};
 
     fn rsa(bytes: usize) -> Value {
         json!({ "kty": "RSA", "kid": "r", "n": URL_SAFE_NO_PAD.encode(vec![0xab; bytes]), "e": "AQAB" })
@@ -494,5 +509,27 @@ mod tests {
         assert!(set.needs_refresh(&known, FRESH_MS), "old");
         assert!(set.verification(&known, STALE_MS - 1).is_ok(), "stale, but the issuer is unreachable");
         assert!(set.verification(&known, STALE_MS).is_err(), "too old to be trusted");
+    }
+
+    /// Row J12 of the threat model: a verification is remembered for the keys that made it.
+    #[test]
+    fn removed_key_ends_remembered_tokens() {
+        let (mut set, mut known) = (set(&[ec("e")], 0), VerifiedTokens::new());
+        let digest = TokenDigest::new("a.b.c");
+        known.insert(digest, "carol", set.version(), 3600, 0);
+        let find = |set: &JwkSet, known: &VerifiedTokens<&'static str>, now_ms: u64| {
+            set.fresh_version(now_ms).and_then(|keys| known.get(digest, keys, now_ms))
+        };
+        assert_eq!(find(&set, &known, 1000), Some("carol"), "the control");
+        set.finish_refresh(None, 1000);
+        assert_eq!(find(&set, &known, 1000), Some("carol"), "a failed fetch replaces no key");
+        set.finish_refresh(Some(json!({ "keys": [ec("new")] }).to_string().as_bytes()), 2000);
+        assert_eq!(find(&set, &known, 2000), None);
+
+        // A set that is due to be fetched vouches for no token: its issuer may have removed the key.
+        known.insert(digest, "carol", set.version(), 3600, FRESH_MS);
+        assert_eq!(find(&set, &known, 2000 + FRESH_MS - 1), Some("carol"), "the control");
+        assert_eq!(find(&set, &known, 2000 + FRESH_MS), None);
+        assert_eq!(find(&JwkSet::default(), &known, FRESH_MS), None);
     }
 }

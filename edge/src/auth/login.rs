@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use glimpse_contract::{Code, Json, Problem};
 
 use crate::auth::authenticate::{
-    METADATA_TIMEOUT_MS, POLL_INTERVAL_MS, fetch_metadata, session_claims, verify_with_jwks,
+    METADATA_TIMEOUT_MS, POLL_INTERVAL_MS, fetch_metadata, session_caller, verify_with_jwks,
 };
 use crate::auth::{
     Claims, Cookies, Discovery, ExpectedClaims, FetchDecision, FetchState, LoginState, Oidc, Session,
@@ -72,7 +72,7 @@ pub(crate) async fn callback(
         Err(reason) => {
             platform::log_error("sign_in", ctx.request_id, &reason);
             // If the browser is already signed in, this is the URL of a completed sign-in, opened again by a reload.
-            let is_signed_in = session_claims(&cookie_header, config, ctx.now_ms).is_some();
+            let is_signed_in = session_caller(&cookie_header, config, ctx.now_ms).is_some();
             let is_reload = is_signed_in && !has_login(&cookie_header, query, oidc, config);
             Reply::redirect(if is_reload { "/" } else { "/?sign_in=failed" })
         }
@@ -128,7 +128,7 @@ async fn exchange_code(
     let json = Json::parse(&bytes).unwrap_or_default();
     let id_token = json.get("id_token").as_str().ok_or("the token response has no id_token")?;
 
-    let claims: Claims =
+    let (claims, _): (Claims, _) =
         verify_with_jwks(id_token, &discovery.jwks_uri, now_ms).await.map_err(|error| error.to_string())?;
     let expected = ExpectedClaims { issuer: &oidc.issuer, audience: &oidc.client_id };
     claims.check(expected, now_ms).map_err(|error| error.to_string())?;

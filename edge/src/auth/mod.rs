@@ -13,6 +13,7 @@ mod retry_after_failure;
 mod session;
 mod token;
 mod upload_token;
+pub(crate) mod verified;
 
 pub use crate::auth::retry_after_failure::{FetchDecision, FetchState};
 pub use claims::{Audience, Claims, ExpectedClaims, SKEW_SECS};

@@ -4,20 +4,23 @@
 //! videos are private, with their owners, so that unauthenticated requests never reach the bucket.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use glimpse_contract::{
     Code, Json, Key, Manifest, Owner, Problem, State, VariantRequest, VideoId, Visibility,
 };
 
-use crate::auth::authenticate::{authenticate, has_credentials};
-use crate::auth::{DeliveryToken, TokenError, UnverifiedToken, UrlSignature};
+use crate::auth::authenticate::{CONFIGURED_KEYS, authenticate, has_credentials};
+use crate::auth::verified::{TokenDigest, VerifiedTokens};
+use crate::auth::{DeliveryToken, MAX_TOKEN_BYTES, TokenError, UnverifiedToken, UrlSignature};
 use crate::config::{Config, Playback};
 use crate::context::RequestContext;
-use crate::delivery::cache_key::{PRIVATE_PREFIX, failure_cache_key};
+use crate::delivery::cache_key::{PRIVATE_PREFIX, cache_key, failure_cache_key};
 use crate::delivery::cache_policy::check_public_variant;
 use crate::delivery::download::{check_no_parameters, redirect_to_source};
 use crate::delivery::lookup::Rights;
+use crate::delivery::negotiate::is_negotiable;
 use crate::delivery::recent::TtlSet;
 use crate::delivery::signed_url::{
     CredentialError, DeliveryCredential, UrlCredential, ViewerAccess, parse_credential, token_problem,
@@ -25,6 +28,7 @@ use crate::delivery::signed_url::{
 use crate::delivery::storyboard_files::{is_sheet, remove_format};
 use crate::http::query::Query;
 use crate::http::response::Reply;
+use crate::http::route::{self, PublicRoute, Route};
 use crate::platform::{self, Limiter, Request};
 
 /// The header of a cached record with the owner of the video.
@@ -38,6 +42,8 @@ const PRIVATE_TTL_MS: u64 = 60_000;
 thread_local! {
     // Private videos, so that anonymous requests read nothing even where the cache stores no records.
     static PRIVATE_VIDEOS: RefCell<TtlSet> = const { RefCell::new(TtlSet::new()) };
+    static DELIVERY_TOKENS: RefCell<VerifiedTokens<Rc<DeliveryToken>>> =
+        const { RefCell::new(VerifiedTokens::new()) };
 }
 
 /// Verifies the credential of a URL.
@@ -54,21 +60,78 @@ pub(crate) async fn verify_credential(
     match parse_credential(query)? {
         UrlCredential::Absent => Ok(DeliveryCredential::Absent),
         UrlCredential::Token(text, parameters) => {
-            let mut token = verify_token(text, ctx).await.map_err(|error| reject(error, request_id))?;
-            let separator = if token.query.is_empty() || parameters.is_empty() { "" } else { "&" };
-            token.query.extend([separator, &parameters]);
-            if is_sheet(path) {
-                token.query = remove_format(&token.query);
-            }
-            Ok(DeliveryCredential::Token(token, text.to_owned()))
+            let token = verify_token(text, ctx).await.map_err(|error| reject(error, request_id))?;
+            Ok(with_parameters(&token, text, &parameters, path))
         }
-        UrlCredential::Signature([expires, key_id, signature], parameters) => {
-            let signature = UrlSignature::parse(expires, key_id, signature);
+        UrlCredential::Signature(signature, parameters) => {
+            let signature = parse_signature(signature, path, query);
             Ok(DeliveryCredential::Signature(
-                signature.map_err(|error| reject(error, request_id))?.with_sent_url(path, query),
+                signature.map_err(|error| reject(error, request_id))?,
                 parameters,
             ))
         }
+    }
+}
+
+/// The credential of a URL, if it can be verified without waiting: a JWT only if this isolate has verified it before.
+fn known_credential(path: &str, query: &str, now_ms: u64) -> Option<DeliveryCredential> {
+    match parse_credential(query).ok()? {
+        UrlCredential::Absent => None,
+        UrlCredential::Token(text, parameters) => {
+            let token = remembered_token(TokenDigest::new(text), now_ms)?;
+            Some(with_parameters(&token, text, &parameters, path))
+        }
+        UrlCredential::Signature(signature, parameters) => {
+            let signature = parse_signature(signature, path, query).ok()?;
+            Some(DeliveryCredential::Signature(signature, parameters))
+        }
+    }
+}
+
+/// A token with the parameters beside it.
+fn with_parameters(token: &DeliveryToken, text: &str, parameters: &str, path: &str) -> DeliveryCredential {
+    let mut token = token.clone();
+    let separator = if token.query.is_empty() || parameters.is_empty() { "" } else { "&" };
+    token.query.extend([separator, parameters]);
+    if is_sheet(path) {
+        token.query = remove_format(&token.query);
+    }
+    DeliveryCredential::Token(token, text.to_owned())
+}
+
+fn parse_signature(
+    [expires, key_id, signature]: [&str; 3],
+    path: &str,
+    query: &str,
+) -> Result<UrlSignature, TokenError> {
+    Ok(UrlSignature::parse(expires, key_id, signature)?.with_sent_url(path, query))
+}
+
+/// The entry of a private image whose request has a valid credential, and when the credential expires, in Unix seconds.
+/// `None` for requests that are not answered by the entry and a shorter lifetime alone.
+pub(crate) fn private_cache_entry(
+    path: &str,
+    query: Option<&str>,
+    config: &Config,
+    now_ms: u64,
+) -> Option<(String, u64)> {
+    if route::is_api(path) || is_negotiable(path) {
+        return None;
+    }
+    let credential = known_credential(path, query?, now_ms)?;
+    let Ok(Route::Public(PublicRoute::Variant(wanted))) = route::route("GET", path, credential.query())
+    else {
+        return None;
+    };
+    // The sheet's URL in a table has the viewer's token.
+    if wanted.variant.format().is_table() {
+        return None;
+    }
+    match credential.authorize(&wanted, &config.delivery_keys, now_ms).ok()?? {
+        ViewerAccess::Token { expires_at_secs, .. } => {
+            Some((cache_key(config, &wanted, true), expires_at_secs))
+        }
+        ViewerAccess::Owner => None,
     }
 }
 
@@ -83,7 +146,18 @@ fn reject(error: impl Into<CredentialError>, request_id: &str) -> Problem {
     }
 }
 
-async fn verify_token(text: &str, ctx: &RequestContext<'_>) -> Result<DeliveryToken, TokenError> {
+fn remembered_token(digest: TokenDigest, now_ms: u64) -> Option<Rc<DeliveryToken>> {
+    DELIVERY_TOKENS.with_borrow(|known| known.get(digest, CONFIGURED_KEYS, now_ms))
+}
+
+async fn verify_token(text: &str, ctx: &RequestContext<'_>) -> Result<Rc<DeliveryToken>, TokenError> {
+    if text.len() > MAX_TOKEN_BYTES {
+        return Err(TokenError::Malformed);
+    }
+    let (digest, now_ms) = (TokenDigest::new(text), ctx.now_ms);
+    if let Some(token) = remembered_token(digest, now_ms) {
+        return Ok(token);
+    }
     let token = UnverifiedToken::parse(text)?;
     let claims = token.claims()?;
     if let Some(verification) = ctx.config.delivery_keys.verify(&token, &claims)?
@@ -91,7 +165,11 @@ async fn verify_token(text: &str, ctx: &RequestContext<'_>) -> Result<DeliveryTo
     {
         return Err(TokenError::Signature);
     }
-    DeliveryToken::from_claims(&claims, ctx.now_ms)
+    let token = Rc::new(DeliveryToken::from_claims(&claims, now_ms)?);
+    DELIVERY_TOKENS.with_borrow_mut(|known| {
+        known.insert(digest, Rc::clone(&token), CONFIGURED_KEYS, token.expires_at_secs, now_ms);
+    });
+    Ok(token)
 }
 
 /// `GET /{video}/original` with a token: 302 to the bucket.
@@ -115,7 +193,7 @@ pub(crate) async fn download_by_token(
     let manifest = ctx.bucket().get_manifest(video).await?;
     let manifest = manifest.ok_or_else(|| Problem::new(Code::NotFound))?;
     let source = Key::Source { owner: manifest.owner.clone(), video };
-    redirect_to_source(&source, Some(&manifest), &request.method(), ctx.bucket()).await
+    redirect_to_source(&source, Some(&manifest), request.method(), ctx.bucket()).await
 }
 
 /// `GET /{video}/original` without a token, where everyone may play public videos: 302 to the bucket. `None` if the video
@@ -137,7 +215,7 @@ pub(crate) async fn download_public(
     };
     let Some(manifest) = manifest.filter(is_playable) else { return Ok(None) };
     let source = Key::Source { owner: manifest.owner.clone(), video };
-    redirect_to_source(&source, Some(&manifest), &request.method(), ctx.bucket()).await.map(Some)
+    redirect_to_source(&source, Some(&manifest), request.method(), ctx.bucket()).await.map(Some)
 }
 
 fn privacy_marker_url(config: &Config, video: VideoId) -> String {
@@ -216,7 +294,7 @@ impl<'a> ViewerRequest<'a> {
         if !has_credentials(self.request) {
             return None;
         }
-        authenticate(self.request, None, self.ctx).await.ok().map(|caller| caller.owner)
+        authenticate(self.request, None, self.ctx).await.ok().map(|caller| caller.owner.clone())
     }
 
     /// The access rights of the request, and its key for rate limits. The caller is authenticated only if an image may

@@ -27,10 +27,11 @@ pub(super) fn failure_cache_key(config: &Config, wanted: &VariantRequest, is_pri
 /// The cache key whose entry, if it is a public image, is the complete response for every caller. `None` for all other
 /// requests, and for those that are answered without a cache lookup.
 pub fn public_cache_key(method: &str, path: &str, query: Option<&str>, config: &Config) -> Option<String> {
-    let has_credential = !matches!(parse_credential(query.unwrap_or_default()), Ok(UrlCredential::Absent));
-    let is_restricted = has_credential || route::is_api(path) || route::split_token(path).0.is_some();
     // A response that depends on `Accept` has `Vary`, and is not stored.
-    if method != "GET" || is_restricted || route::is_document(path) || is_negotiable(path) {
+    if method != "GET" || route::is_api(path) || route::is_document(path) || is_negotiable(path) {
+        return None;
+    }
+    if !matches!(parse_credential(query.unwrap_or_default()), Ok(UrlCredential::Absent)) {
         return None;
     }
     match route::route(method, path, query) {

@@ -22,7 +22,7 @@ pub(crate) async fn download(
     if manifest.as_ref().is_some_and(|manifest| manifest.owner != *owner) {
         return Err(Problem::new(Code::NotFound));
     }
-    redirect_to_source(&context.source_key(video), manifest.as_ref(), &request.method(), bucket).await
+    redirect_to_source(&context.source_key(video), manifest.as_ref(), request.method(), bucket).await
 }
 
 /// Checks that the URL of a source has no query.

@@ -18,7 +18,7 @@ pub(crate) mod token_handler;
 pub mod token_request;
 
 pub(crate) use crate::delivery::access::{
-    ImageRequest, download_by_token, download_public, verify_credential,
+    ImageRequest, download_by_token, download_public, private_cache_entry, verify_credential,
 };
 pub use crate::delivery::cache_key::public_cache_key;
 pub use crate::delivery::cache_policy::{

@@ -18,11 +18,50 @@ use crate::auth::{Algorithm, Verification};
 use crate::http::client_address::client_key;
 use crate::http::response::Reply;
 
-/// A request to the Worker. It is the browser's interface, like [`Response`]: the wrappers of the `worker` crate
-/// include every error of a Worker in each call, and take up a tenth of this Worker.
-pub(crate) type Request = web_sys::Request;
-/// A response, cached or received.
+/// A response, cached or received. It is the browser's interface, like that of requests: the wrappers of the `worker`
+/// crate include every error of a Worker in each call, and take up a tenth of this Worker.
 pub(crate) type Response = web_sys::Response;
+
+/// A request to the Worker.
+#[derive(Debug)]
+pub(crate) struct Request {
+    inner: web_sys::Request,
+    /// Its method, its URL and none, some or all of its [`HEADERS`], one on each line.
+    head: String,
+    /// Its body, if `entry.js` has read it, until it is taken.
+    body: RefCell<Option<Vec<u8>>>,
+}
+
+/// The headers that `entry.js` reads, in its order. They arrive with the request, without a call for each of them.
+const HEADERS: [&str; 4] = ["authorization", "origin", "content-type", "content-length"];
+/// What `entry.js` writes for an absent header. No value contains it.
+const ABSENT: &str = "\r";
+
+impl Request {
+    /// A request, with its head as `entry.js` has written it and its body if `entry.js` has read it.
+    pub(crate) fn new(inner: web_sys::Request, head: String, body: Option<Vec<u8>>) -> Self {
+        Self { inner, head, body: RefCell::new(body) }
+    }
+
+    /// The method.
+    pub(crate) fn method(&self) -> &str {
+        self.head.split('\n').next().unwrap_or_default()
+    }
+
+    /// The URL.
+    pub(crate) fn url(&self) -> &str {
+        self.head.split('\n').nth(1).unwrap_or_default()
+    }
+
+    fn header(&self, name: &str) -> Option<String> {
+        let place = HEADERS.iter().position(|known| *known == name);
+        match place.and_then(|place| self.head.split('\n').nth(place + 2)) {
+            Some(ABSENT) => None,
+            Some(value) => Some(value.to_owned()),
+            None => self.inner.headers().get(name).ok().flatten(),
+        }
+    }
+}
 
 /// Timeout until the storage starts its response, in milliseconds.
 pub(crate) const FETCH_TIMEOUT_MS: u32 = 10_000;
@@ -222,7 +261,7 @@ async fn cache_get_with(url: &str, header: &str, value: &str) -> Option<Response
     headers.set(header, value).ok()?;
     let init = web_sys::RequestInit::new();
     init.set_headers(&headers);
-    let request = Request::new_with_str_and_init(url, &init).ok()?;
+    let request = web_sys::Request::new_with_str_and_init(url, &init).ok()?;
     let found = JsFuture::from(default_cache().ok()?.match_with_request(&request)).await.ok()?;
     found.dyn_into().ok()
 }
@@ -258,7 +297,7 @@ pub(crate) fn wait_until(context: &Context, work: impl Future<Output = ()> + 'st
 
 /// A header of a request.
 pub(crate) fn header(request: &Request, name: &str) -> Option<String> {
-    request.headers().get(name).ok().flatten()
+    request.header(name)
 }
 
 /// The rate limit key of this client.
@@ -266,16 +305,23 @@ pub(crate) fn request_client_key(request: &Request) -> String {
     client_key(header(request, "cf-connecting-ip").as_deref())
 }
 
-/// Reads the body of a request, at most `limit` bytes; `None` if it is longer or interrupted. A declared length is
-/// checked first; without one, bytes are counted as they arrive.
+/// Reads the body of a request, at most `limit` bytes; `None` if it is longer or interrupted. A body of a declared length
+/// is read at once; without one, bytes are counted as they arrive.
 pub(crate) async fn read_body(request: &Request, limit: usize) -> Option<Vec<u8>> {
-    let length = header(request, "content-length").and_then(|text| text.parse::<usize>().ok());
-    if length.is_some_and(|length| length > limit) {
-        return None;
+    if let Some(body) = request.body.take() {
+        return Some(body).filter(|body| body.len() <= limit);
+    }
+    if let Some(length) = header(request, "content-length").and_then(|text| text.parse::<usize>().ok()) {
+        if length > limit {
+            return None;
+        }
+        // The runtime ends the body at the declared length.
+        let buffer = JsFuture::from(request.inner.array_buffer().ok()?).await.ok()?;
+        return Some(js_sys::Uint8Array::new(&buffer).to_vec()).filter(|body| body.len() <= limit);
     }
     let Some(stream) = body_stream(request) else { return Some(Vec::new()) };
     let mut chunks = ChunkReader::new(&stream).ok()?;
-    let mut body = Vec::with_capacity(length.unwrap_or_default());
+    let mut body = Vec::new();
     while let Some(chunk) = chunks.next().await.ok()? {
         if body.len() + chunk.len() > limit {
             chunks.drain().await;
@@ -288,7 +334,7 @@ pub(crate) async fn read_body(request: &Request, limit: usize) -> Option<Vec<u8>
 
 /// The body of a request as a stream.
 pub(crate) fn body_stream(request: &Request) -> Option<ReadableStream> {
-    request.body()
+    request.inner.body()
 }
 
 /// Reads the chunks of a stream.
@@ -458,4 +504,16 @@ async fn import_key(
         keys.push((members.clone(), key.clone()));
     });
     Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entry_reads_the_same_headers() {
+        let entry = include_str!("../../entry.js");
+        let listed = format!("const HEADERS = {HEADERS:?};");
+        assert!(entry.contains(&listed), "{listed}");
+    }
 }

@@ -1,5 +1,7 @@
 //! URLs of the bucket and its objects: virtual-hosted on AWS, path style on any other endpoint.
 
+use std::borrow::Cow;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// RFC 3986's unreserved characters are kept; SigV4 requires everything else to be escaped,
@@ -10,12 +12,12 @@ const PATH_ESCAPES: &AsciiSet = &QUERY_ESCAPES.remove(b'/');
 
 /// Encodes a key for the path of a URL.
 pub fn encode_path(key: &str) -> String {
-    utf8_percent_encode(key, PATH_ESCAPES).to_string()
+    Cow::from(utf8_percent_encode(key, PATH_ESCAPES)).into_owned()
 }
 
 /// Encodes a name or value for the query of a URL: the only encoder of both the signed and the sent text.
 pub fn encode_query_value(value: &str) -> String {
-    utf8_percent_encode(value, QUERY_ESCAPES).to_string()
+    Cow::from(utf8_percent_encode(value, QUERY_ESCAPES)).into_owned()
 }
 
 /// The location of the bucket.
