@@ -264,7 +264,6 @@ export class Api {
     const usesToken = this.#token !== undefined && base === this.base;
     for (let isRetry = false; ; isRetry = true) {
       if (usesToken && (this.#current === undefined || isRetry)) this.#current = typeof this.#token === "function" ? await this.#token() : this.#token;
-      const sent = this.#current;
       const limit = timeLimit(body ? 2 * TIMEOUT_MS + body.size / MIN_BYTES_PER_MS : TIMEOUT_MS, signal);
       /** @type {Response} */
       let response;
@@ -276,7 +275,7 @@ export class Api {
           headers: {
             accept: "application/json",
             ...(json !== undefined && { "content-type": "application/json" }),
-            ...(usesToken && { authorization: `Bearer ${sent}` }),
+            ...(usesToken && { authorization: `Bearer ${this.#current}` }),
             ...headers,
           },
           signal: isStream ? signal : limit.signal,

@@ -41,8 +41,15 @@ export class GlimpseError extends Error {
 /** @param {unknown} [cause] */
 export const unreachable = (cause) => new GlimpseError(0, "unreachable", "Glimpse cannot be reached. Check your connection and try again.", { cause });
 
-/** The error of a file. @param {unknown} cause */
-export const unreadable = (cause) => new GlimpseError(0, "unreadable", "The file was moved, changed or cannot be read. Choose it again.", { cause });
+/**
+ * The result of reading a file.
+ * @template T @param {Promise<T>} reading
+ * @throws {GlimpseError} if the file cannot be read
+ */
+export const readable = (reading) =>
+  reading.catch((cause) => {
+    throw new GlimpseError(0, "unreadable", "The file was moved, changed or cannot be read. Choose it again.", { cause });
+  });
 
 /** Parses JSON; undefined if it is invalid. @param {string} text */
 export function parseJson(text) {

@@ -6,8 +6,11 @@ const MIB = 1024 * 1024;
  * again in seconds, and one request is faster than the four or more that parts need. In bytes.
  */
 const SINGLE_MAX_BYTES = 16 * MIB;
-/** The part size, as long as a file has at most `MAX_PARTS`. S3 rejects parts below 5 MiB, except the last one. In bytes. */
-const MIN_PART_BYTES = 8 * MIB;
+/**
+ * The part size, as long as a file has at most `MAX_PARTS`: the smallest that S3 accepts, since a part whose connection
+ * breaks is sent again as a whole. In bytes.
+ */
+const MIN_PART_BYTES = 5 * MIB;
 /** S3's limit, <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>. */
 const MAX_PARTS = 10_000;
 

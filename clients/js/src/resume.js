@@ -108,12 +108,14 @@ export async function fingerprint(file) {
   if (!globalThis.crypto?.subtle) return `name:${file.name}:${size}:${file.lastModified}`;
   const middle = Math.max(0, Math.floor((size - SAMPLE_BYTES) / 2));
   const samples = [0, middle, Math.max(0, size - SAMPLE_BYTES)].map((start) => file.slice(start, start + SAMPLE_BYTES));
-  const bytes = await new Blob([`${size}:`, ...samples]).arrayBuffer();
-  return `sha256:${base64(await crypto.subtle.digest("SHA-256", bytes))}`;
+  return `sha256:${await sha256Of(new Blob([`${size}:`, ...samples]))}`;
 }
 
-/** @param {ArrayBuffer} bytes */
-export const base64 = (bytes) => btoa(String.fromCharCode(...new Uint8Array(bytes)));
+/** The SHA-256 of a file in base64. @param {Blob} file */
+export async function sha256Of(file) {
+  const hash = await crypto.subtle.digest("SHA-256", await file.arrayBuffer());
+  return btoa(String.fromCharCode(...new Uint8Array(hash)));
+}
 
 /** The locked uploads where there are no locks of the platform: in Node.js before version 24. @type {Set<string>} */
 const held = new Set();

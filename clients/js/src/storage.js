@@ -1,6 +1,6 @@
 // Sends bytes to storage with a presigned request.
 
-import { GlimpseError, retryAfterOf, unreadable } from "./error.js";
+import { GlimpseError, readable, retryAfterOf } from "./error.js";
 import { timeLimit } from "./sleep.js";
 
 /**
@@ -38,9 +38,10 @@ export async function send(request, body, options) {
   const limit = timeLimit(STALLED_MS + (isXhr ? 0 : body.size / MIN_BYTES_PER_MS), options.signal);
   try {
     answer = await (isXhr ? sendByXhr : sendByFetch)(request, body, { ...options, ...limit });
-  } catch (error) {
-    if (options.signal.aborted) throw error;
-    throw await connectionError(body, error);
+  } catch (cause) {
+    if (options.signal.aborted) throw cause;
+    await readable(body.slice(0, 1).arrayBuffer());
+    throw new GlimpseError(0, "unreachable", "The connection to storage was lost. Try again.", { cause });
   } finally {
     limit.stop();
   }
@@ -49,16 +50,6 @@ export async function send(request, body, options) {
   const storageCode = /<Code>(\w+)<\/Code>/.exec(text)?.[1];
   const message = MESSAGES[storageCode ?? ""] ?? `Storage answered with an error (${storageCode ?? status}). Try again in a moment.`;
   throw new GlimpseError(status, "storage", message, { storageCode, retryAfter: retryAfterOf(headers) });
-}
-
-/** The error of a request without a response. @param {Blob} body @param {unknown} cause */
-async function connectionError(body, cause) {
-  try {
-    await body.slice(0, 1).arrayBuffer();
-  } catch (error) {
-    return unreadable(error);
-  }
-  return new GlimpseError(0, "unreachable", "The connection to storage was lost. Try again.", { cause });
 }
 
 /** @param {PresignedRequest} request @param {Blob} body @param {SendOptions} options @returns {Promise<Answer>} */

@@ -1,8 +1,8 @@
 // The upload of one file: in one request or in parts, with retries, pause, and resumption by fingerprint.
 
-import { GlimpseError, unreadable } from "./error.js";
+import { GlimpseError, readable } from "./error.js";
 import { needsParts, partBytes, partSize } from "./parts.js";
-import { base64, defaultStore, fingerprint, lockUpload } from "./resume.js";
+import { defaultStore, fingerprint, lockUpload, sha256Of } from "./resume.js";
 import { sleep } from "./sleep.js";
 import { send } from "./storage.js";
 
@@ -14,6 +14,8 @@ const SIGNED_PARTS = 10;
 const EXPIRY_MARGIN_MS = 20_000;
 /** How often a request with a new signature may be forbidden. */
 const MAX_FORBIDDEN = 2;
+/** As many parts are sent at the same time as each takes about this long then, in milliseconds. */
+const PART_MS = 1500;
 
 /**
  * @typedef {import("./client.js").Video} Video
@@ -39,7 +41,8 @@ const MAX_FORBIDDEN = 2;
  * @property {string | true} [checksum] S3 rejects any other content: the SHA-256 of the file in base64, which is then
  *   sent in one request, or `true`: it is computed for files of up to 16 MiB. Larger files are sent in parts, without
  *   a checksum
- * @property {number} [parallel] how many parts are sent at the same time; default 3
+ * @property {number} [parallel] how many parts are sent at the same time, at most; default 3. On a slow connection there
+ *   are fewer, since those are lost with it
  * @property {UploadStore | null} [store] where unfinished uploads are recorded; `null`: nowhere. Default:
  *   `localStorage` in pages, memory elsewhere
  * @property {boolean} [resume] `false`: does not resume an earlier upload of the same file
@@ -161,7 +164,8 @@ export class Upload {
     signal?.addEventListener("abort", abort);
     if (signal?.aborted) abort();
     try {
-      const video = await (this.#isInParts() ? this.#sendParts() : this.#sendWhole());
+      const isInParts = needsParts(this.total) && typeof this.#options.checksum !== "string";
+      const video = await (isInParts ? this.#sendParts() : this.#sendWhole());
       this.#stop(undefined);
       this.#setState("done");
       return video;
@@ -177,10 +181,6 @@ export class Upload {
       signal?.removeEventListener("abort", abort);
       this.#release?.();
     }
-  }
-
-  #isInParts() {
-    return needsParts(this.total) && typeof this.#options.checksum !== "string";
   }
 
   /** @param {unknown} reason */
@@ -282,15 +282,14 @@ export class Upload {
     return { name: this.#options.name ?? this.#file.name ?? "video", type: this.#options.type ?? this.#file.type };
   }
 
-  /** The video, if storage has its file. */
-  async #arrived() {
-    const video = await this.#attempt(() => this.#client.videos.get(/** @type {string} */ (this.id)));
-    return video.state === "uploading" ? undefined : video;
+  /** The video's current state. */
+  #video() {
+    return this.#attempt(() => this.#client.videos.get(/** @type {string} */ (this.id)));
   }
 
   async #sendWhole() {
     const { checksum } = this.#options;
-    const sha256 = checksum === true ? await this.#sha256() : checksum;
+    const sha256 = checksum === true ? await readable(sha256Of(this.#file)) : checksum;
     const request = { ...this.#named(), size: this.total, ...this.#fields(), ...(sha256 && { checksum_sha256: sha256 }) };
     /** @type {import("./storage.js").PresignedRequest | undefined} */
     let grant;
@@ -316,44 +315,28 @@ export class Upload {
     });
     this.#kept = this.total;
     this.#report();
-    return video ?? (await this.#attempt(() => this.#client.videos.get(/** @type {string} */ (this.id))));
+    return video ?? (await this.#video());
   }
 
   async #sendParts() {
     const fields = this.#fields();
     const store = this.#store;
-    const print = store ? await this.#fingerprint() : "";
+    const print = store ? await readable(fingerprint(this.#file)) : "";
     if (!(store && this.#options.resume !== false && (await this.#continue(store, print)))) await this.#begin(fields, store, print);
     const count = Math.ceil(this.total / partSize(this.total));
     for (let number = 1; number <= count; number += 1) if (!this.#parts.has(number)) this.#queue.push(number);
     this.#report();
-    const senders = Array.from({ length: Math.max(1, this.#options.parallel ?? 3) }, () => this.#sendQueue());
     try {
-      await Promise.all(senders);
+      await this.#sendQueue();
       return await this.#complete();
     } catch (error) {
       // The upload no longer exists: it may be complete.
       const isGone = error instanceof GlimpseError && (error.storageCode === "NoSuchUpload" || (error.code !== "storage" && [404, 409, 410].includes(error.status)));
-      const video = isGone ? await this.#arrived().catch(() => undefined) : undefined;
-      if (isGone) await this.#forget();
-      if (!video) throw error;
+      if (!isGone) throw error;
+      const video = await this.#video().catch(() => undefined);
+      await this.#forget();
+      if (!video || video.state === "uploading") throw error;
       return video;
-    }
-  }
-
-  async #fingerprint() {
-    try {
-      return await fingerprint(this.#file);
-    } catch (cause) {
-      throw unreadable(cause);
-    }
-  }
-
-  async #sha256() {
-    try {
-      return base64(await crypto.subtle.digest("SHA-256", await this.#file.arrayBuffer()));
-    } catch (cause) {
-      throw unreadable(cause);
     }
   }
 
@@ -363,13 +346,15 @@ export class Upload {
 
   /** Continues a recorded upload of this file; whether there is one. @param {UploadStore} store @param {string} print */
   async #continue(store, print) {
-    for (const { key, uploadId, ...record } of await store.list()) {
+    for (const record of await store.list()) {
+      const { key, uploadId } = record;
+      const multipart = { key, uploadId };
       const isSame = record.fingerprint === print && record.size === this.total && (record.url ?? this.#client.origin) === this.#client.origin;
       const release = isSame ? await lockUpload(uploadId) : undefined;
       if (!release) continue;
       try {
-        const stored = await this.#attempt(() => this.#client.uploads.parts({ key, uploadId }));
-        this.#adopt({ key, uploadId }, release);
+        const stored = await this.#attempt(() => this.#client.uploads.parts(multipart));
+        this.#adopt(multipart, release);
         // A complete upload has parts of another size.
         const isComplete = stored.reduce((sum, { Size }) => sum + Size, 0) === this.total;
         for (const { PartNumber, ETag, Size } of stored) {
@@ -409,8 +394,23 @@ export class Upload {
     await store?.save({ uploadId, key, name, size: this.total, fingerprint: print, startedAt: Date.now(), url: this.#client.origin });
   }
 
-  async #sendQueue() {
-    for (let number = this.#queue.shift(); number !== undefined; number = this.#queue.shift()) await this.#sendPart(number);
+  /** @returns {Promise<void>} */
+  #sendQueue() {
+    let running = 0;
+    return new Promise((resolve, reject) => {
+      const send = (/** @type {number} */ width) => {
+        for (; this.#queue.length > 0 && running < Math.max(1, width); running += 1) {
+          const began = Date.now();
+          this.#sendPart(/** @type {number} */ (this.#queue.shift())).then(() => {
+            const fitting = Math.round((running * PART_MS) / (Date.now() - began));
+            running -= 1;
+            send(Math.min(fitting, this.#options.parallel ?? 3));
+          }, reject);
+        }
+        if (running === 0) resolve();
+      };
+      send(1);
+    });
   }
 
   /** @param {number} number */
@@ -467,7 +467,7 @@ export class Upload {
     const parts = [...this.#parts].map(([PartNumber, ETag]) => ({ PartNumber, ETag: /** @type {string} */ (ETag) }));
     const { video } = await this.#attempt(() => this.#client.uploads.complete(multipart, parts));
     await this.#forget();
-    return video ?? (await this.#attempt(() => this.#client.videos.get(/** @type {string} */ (this.id))));
+    return video ?? (await this.#video());
   }
 }
 

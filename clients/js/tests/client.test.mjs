@@ -147,7 +147,7 @@ test("waiting ends with an error of the video, and with its signal", async () =>
 
 /** The result of an action that waits for time limits: timers run fast until then. */
 async function passTime(act) {
-  mock.timers.enable({ apis: ["setTimeout"] });
+  mock.timers.enable({ apis: ["setTimeout", "Date"] });
   let isDone = false;
   const end = () => void (isDone = true);
   const promise = act();
@@ -195,6 +195,37 @@ test("a silent event stream is opened again", async () => {
   assert.equal((await passTime(() => client().videos.wait("v"))).state, "ready");
   assert.deepEqual(requests.map(({ headers }) => headers["last-event-id"]), [undefined, "2", "2"]);
   assert.equal((await passTime(() => failureOf(scripted(silence(": \n\n")).client().videos.wait("v")))).code, "unreachable");
+});
+
+/** The highest number of parts at the same time, if each takes this long. */
+async function partsAtOnce(partMs, options) {
+  let [running, most] = [0, 0];
+  const answers = [
+    [/\/s3\/multipart$/, () => ({ key: "uploads/o/v", uploadId: "u" })],
+    [/\/batch\?/, (url) => {
+      const numbers = url.searchParams.get("partNumbers").split(",");
+      return { presignedUrls: Object.fromEntries(numbers.map((number) => [number, `https://bucket.example.com/${number}`])), expires: 900 };
+    }],
+    [/\/complete\?/, () => ({ video: { id: "v" } })],
+  ];
+  const fetch = async (target) => {
+    const url = new URL(target);
+    if (url.origin === URL_) return Response.json(answers.find(([path]) => path.test(url.href))[1](url));
+    most = Math.max(most, (running += 1));
+    await new Promise((resolve) => setTimeout(resolve, partMs));
+    running -= 1;
+    return new Response(null, { headers: { etag: "e" } });
+  };
+  const file = new Blob([new Uint8Array(60 * 1024 * 1024)]);
+  await passTime(() => new Glimpse({ url: URL_, fetch }).upload(file, { store: null, ...options }).finished);
+  return most;
+}
+
+test("parts are sent one at a time if they take long", async () => {
+  assert.equal(await partsAtOnce(4000), 1);
+  assert.equal(await partsAtOnce(1000), 3);
+  assert.equal(await partsAtOnce(1000, { parallel: 2 }), 2);
+  assert.equal(await partsAtOnce(1000, { parallel: 0 }), 1);
 });
 
 test("leaving the loop over events closes the stream", async () => {

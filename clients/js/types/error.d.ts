@@ -33,7 +33,7 @@ export class GlimpseError extends Error {
     get isTransient(): boolean;
 }
 export function unreachable(cause?: unknown): GlimpseError;
-export function unreadable(cause: unknown): GlimpseError;
+export function readable<T>(reading: Promise<T>): Promise<T>;
 export type ErrorDetails = {
     /**
      * the id of the request in the log

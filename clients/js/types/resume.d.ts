@@ -22,6 +22,8 @@ export function fingerprint(file: Blob & {
     name?: string;
     lastModified?: number;
 }): Promise<string>;
+/** The SHA-256 of a file in base64. @param {Blob} file */
+export function sha256Of(file: Blob): Promise<string>;
 /**
  * Locks an upload until the returned function is called or the tab closes; undefined while another tab, or another
  * upload of this page, has the lock.
@@ -39,7 +41,6 @@ export const localStore: UploadStore & {
     list(): PendingUpload[];
     clearNames(): void;
 };
-export function base64(bytes: ArrayBuffer): string;
 /**
  * an unfinished upload in parts
  */

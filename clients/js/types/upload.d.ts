@@ -21,7 +21,8 @@
  * @property {string | true} [checksum] S3 rejects any other content: the SHA-256 of the file in base64, which is then
  *   sent in one request, or `true`: it is computed for files of up to 16 MiB. Larger files are sent in parts, without
  *   a checksum
- * @property {number} [parallel] how many parts are sent at the same time; default 3
+ * @property {number} [parallel] how many parts are sent at the same time, at most; default 3. On a slow connection there
+ *   are fewer, since those are lost with it
  * @property {UploadStore | null} [store] where unfinished uploads are recorded; `null`: nowhere. Default:
  *   `localStorage` in pages, memory elsewhere
  * @property {boolean} [resume] `false`: does not resume an earlier upload of the same file
@@ -145,7 +146,8 @@ export type UploadOptions = {
      */
     checksum?: string | true | undefined;
     /**
-     * how many parts are sent at the same time; default 3
+     * how many parts are sent at the same time, at most; default 3. On a slow connection there
+     * are fewer, since those are lost with it
      */
     parallel?: number | undefined;
     /**

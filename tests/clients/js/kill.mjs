@@ -10,7 +10,8 @@ import { fileURLToPath } from "node:url";
 import { accepted, ask, bytesOf, partsOf, run, story } from "./story.mjs";
 
 const CHILD = fileURLToPath(new URL("kill-child.mjs", import.meta.url));
-const MIB = 1024 * 1024;
+/** The size of a part, in bytes. */
+const PART = 5 * 1024 * 1024;
 const size = statSync(story.large).size;
 
 /** Starts the uploading process; `onSent` gets the number of bytes that it has sent. */
@@ -28,7 +29,7 @@ function start(onSent = () => {}) {
 await run([
   ["a killed upload continues without sending a finished part again", async () => {
     await accepted();
-    const killed = start((sent, child) => sent >= 2 * 8 * MIB && child.kill("SIGKILL"));
+    const killed = start((sent, child) => sent >= 2 * PART && child.kill("SIGKILL"));
     const [, signal] = await once(killed, "exit");
     assert.equal(signal, "SIGKILL");
     // What the killed process had already handed to the system arrives.
@@ -40,7 +41,7 @@ await run([
     const [code] = await once(second, "exit");
     assert.equal(code, 0);
     const all = [...first, ...(await accepted())];
-    assert.deepEqual(partsOf(all), Array.from({ length: Math.ceil(size / (8 * MIB)) }, (_, index) => index + 1), "each part once");
+    assert.deepEqual(partsOf(all), Array.from({ length: Math.ceil(size / PART) }, (_, index) => index + 1), "each part once");
     assert.equal(bytesOf(all), size, "nothing was sent twice");
     assert.deepEqual(await ask({ ask: "unfinished" }), { count: 0 });
     assert.match(second.said, /done processing$/m);

@@ -13,7 +13,8 @@ import { accepted, ask, bytesOf, eventually, partsOf, run, story } from "./story
 
 const MIB = 1024 * 1024;
 const size = statSync(story.large).size;
-const PARTS = Math.ceil(size / (8 * MIB));
+const PART = 5 * MIB;
+const PARTS = Math.ceil(size / PART);
 const ALL = Array.from({ length: PARTS }, (_, index) => index + 1);
 
 const { outputFiles } = await build({
@@ -82,7 +83,7 @@ await run([
     const limit = await slowDown(tab, 12 * MIB);
     await tab.evaluate("window.parallel = 2");
     await choose(tab, story.large);
-    await eventually("two parts", async () => (await tab.evaluate("upload?.kept ?? 0")) >= 2 * 8 * MIB);
+    await eventually("two parts", async () => (await tab.evaluate("upload?.kept ?? 0")) >= 2 * PART);
     await limit(50_000);
     // Another tab has another upload of the same file, since the first one is being sent.
     const other = await open();
@@ -130,7 +131,7 @@ await run([
     const tab = await open();
     await slowDown(tab, 12 * MIB);
     await choose(tab, story.large);
-    await eventually("the first part", async () => (await sent(tab)) > 8 * MIB);
+    await eventually("the first part", async () => (await sent(tab)) > PART);
     await tab.evaluate("upload.abort()");
     assert.match(await videoOf(tab), /AbortError/);
     assert.deepEqual(await ask({ ask: "unfinished" }), begun);

@@ -120,7 +120,7 @@ fn answer(request: &Value, stack: &Stack, proxy: Option<&Proxy>) -> Value {
     }
 }
 
-/// A clip of about 42 MB, which has six parts.
+/// A clip of about 42 MB, which has several parts.
 fn write_large_clip(folder: &Path) -> std::path::PathBuf {
     let path = folder.join("large clip.mp4");
     std::fs::write(&path, media::filled(21, 16)).unwrap();
