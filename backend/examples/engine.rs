@@ -15,7 +15,7 @@ use futures::StreamExt as _;
 use glimpse_backend::config::{FfmpegTools, find_executable};
 use glimpse_backend::frames::time_budget::TimeBudget;
 use glimpse_backend::preview::event::Job;
-use glimpse_backend::preview::service::PreviewService;
+use glimpse_backend::preview::service::{PreviewService, StepTimes};
 use glimpse_backend::render::frame_source::SourceOpener;
 use glimpse_backend::render::service::{FrameSource as _, OpenFrameSource as _};
 use glimpse_backend::store::memory::MemoryStore;
@@ -233,6 +233,7 @@ async fn main() -> anyhow::Result<()> {
     let started = Instant::now();
     let report = workshop.run(&job, started + Duration::from_mins(10)).await;
     let wall = started.elapsed();
+    let StepTimes { check, index, fetch, decode, encode, publish } = report.steps;
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak_kb = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).map_or("0", str::trim);
     let manifest = store.outputs.object(&Key::Manifest(video)).map(|object| object.bytes);
@@ -245,7 +246,7 @@ async fn main() -> anyhow::Result<()> {
             "cpu_self": cpu("self"), "cpu_children": cpu("children"),
             "peak_mb": peak_kb.trim_end_matches(" kB").parse::<f64>().unwrap_or(0.0) / 1024.0,
             "requests": report.counts.requests, "bytes": report.counts.bytes,
-            "round_trips": report.counts.round_trips, "source_bytes": bytes, "steps_ms": report.steps_ms,
+            "round_trips": report.counts.round_trips, "source_bytes": bytes, "steps_ms": [check, index, fetch, decode, encode, publish],
             "poster_ms": manifest["poster_ms"], "source": manifest["source"], "outputs": manifest["outputs"],
         })
     );

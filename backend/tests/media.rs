@@ -91,7 +91,7 @@ async fn process_file(file: &Path) -> Result<JobOutcome, String> {
         took.as_millis(),
         report.counts.requests,
         report.counts.bytes,
-        report.steps_ms,
+        report.steps,
     );
     assert!(took < Duration::from_mins(1), "{name} took {took:?}");
     if let Ok(folder) = std::env::var("GLIMPSE_KEEP") {

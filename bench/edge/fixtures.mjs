@@ -12,15 +12,15 @@ const READY_TIMEOUT_MS = 180_000;
 
 /**
  * Starts S3, the queue and both functions, with so many concurrent environments of each. Returns the variables of a Worker
- * in front of them, and the server.
+ * in front of them, the server and the folder of its data. `onText` receives its log.
  */
-export async function cloud({ data = temporaryFolder(), concurrency = 2 } = {}) {
+export async function cloud({ data = temporaryFolder(), concurrency = 2, onText } = {}) {
   const [port, renderPort] = [await freePort(), await freePort()];
   const release = (name) => join(process.env.GLIMPSE_RELEASE, name);
   const tools = ["--ffmpeg", process.env.GLIMPSE_FFMPEG, "--ffprobe", process.env.GLIMPSE_FFPROBE];
   const functions = ["--preview", release("preview"), "--render", release("render"), "--render-port", `${renderPort}`];
   const args = ["serve", "--listen", `127.0.0.1:${port}`, "--data", data, "--concurrency", `${concurrency}`, ...functions, ...tools];
-  const server = await start("the local cloud", release("glimpse-local"), args, { port });
+  const server = await start("the local cloud", release("glimpse-local"), args, { port, onText });
   const vars = {
     S3_BUCKET: "glimpse",
     S3_REGION: "us-east-1",
@@ -33,7 +33,7 @@ export async function cloud({ data = temporaryFolder(), concurrency = 2 } = {}) 
     JWT_SECRET: SECRET,
     DELIVERY_TOKEN_SECRETS: "bench=a-delivery-secret-for-measurements-only",
   };
-  return { vars, server };
+  return { server, data, vars };
 }
 
 /** The Worker with its own cache, which may be a `forgetful` one. */
@@ -67,14 +67,14 @@ export async function posterByToken(server, video) {
   return pathname + search;
 }
 
-/** Uploads a video and waits until it is processed; returns the video as the API returns it. */
-export async function uploadVideo(server, path, visibility = "public") {
+/** Uploads a video; returns its id once the upload has been answered. */
+export async function sendVideo(server, path, { visibility = "public", type = "video/mp4" } = {}) {
   const authorization = `Bearer ${secretToken()}`;
   const { size } = statSync(path);
   const asked = await fetch(`${server.url}/api/videos`, {
     method: "POST",
     headers: { authorization, "content-type": "application/json" },
-    body: JSON.stringify({ name: "a film.mp4", size, type: "video/mp4", visibility }),
+    body: JSON.stringify({ name: "a film.mp4", size, type, visibility }),
   });
   const { video, upload } = await asked.json();
   const sent = await fetch(upload.url, {
@@ -84,9 +84,16 @@ export async function uploadVideo(server, path, visibility = "public") {
     duplex: "half",
   });
   if (!sent.ok) throw new Error(`the upload was rejected: ${sent.status} ${await sent.text()}`);
+  return video.id;
+}
+
+/** Uploads a video and waits until it is processed; returns the video as the API returns it. */
+export async function uploadVideo(server, path, visibility = "public") {
+  const id = await sendVideo(server, path, { visibility });
+  const authorization = `Bearer ${secretToken()}`;
   const until = performance.now() + READY_TIMEOUT_MS;
   while (performance.now() < until) {
-    const shown = await (await fetch(`${server.url}/api/videos/${video.id}`, { headers: { authorization } })).json();
+    const shown = await (await fetch(`${server.url}/api/videos/${id}`, { headers: { authorization } })).json();
     if (shown.state === "ready") return shown;
     if (shown.state !== "processing" && shown.state !== "uploading") throw new Error(`the video is ${shown.state}`);
     await new Promise((resolve) => setTimeout(resolve, 200));

@@ -33,8 +33,11 @@ export async function freePort() {
   return port;
 }
 
-/** Starts a program and waits until `path` returns a status that is not a server error, or one that `ready` accepts. */
-export async function start(name, program, args, { port, path = "/", env = {}, ready }) {
+/**
+ * Starts a program and waits until `path` returns a status that is not a server error, or one that `ready` accepts.
+ * `onText` receives what it prints.
+ */
+export async function start(name, program, args, { port, path = "/", env = {}, ready, onText }) {
   const began = performance.now();
   const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...env } });
   running.push(child);
@@ -42,6 +45,7 @@ export async function start(name, program, args, { port, path = "/", env = {}, r
   for (const stream of [child.stdout, child.stderr]) {
     stream.on("data", (text) => {
       said = (said + text).slice(-4000);
+      onText?.(text);
     });
   }
   const server = { name, child, pid: child.pid, url: `http://127.0.0.1:${port}`, said: () => said };

@@ -125,7 +125,6 @@ async fn start(
         port: settings.port,
         vars: worker_vars(settings, &edge, &cloud, oidc.issuer()),
         persist_to: settings.data.join("workerd"),
-        config: None,
     };
     // wrangler's startup output is of no use to the user; if it fails, its last lines are in the error.
     let is_ready = Arc::new(AtomicBool::new(false));

@@ -21,8 +21,6 @@ pub struct WorkerdSettings {
     pub vars: BTreeMap<String, String>,
     /// The folder of workerd's cache.
     pub persist_to: PathBuf,
-    /// Another configuration file than the root's `wrangler.toml`.
-    pub config: Option<PathBuf>,
 }
 
 /// The Worker in workerd. Dropping it kills it.
@@ -95,9 +93,6 @@ fn program(settings: &WorkerdSettings, port: u16) -> ProgramSpec {
         "--persist-to".into(),
         settings.persist_to.to_string_lossy().into_owned(),
     ];
-    if let Some(config) = &settings.config {
-        args.extend(["--config".into(), config.to_string_lossy().into_owned()]);
-    }
     for (name, value) in &settings.vars {
         args.push("--var".into());
         args.push(format!("{name}:{value}"));
@@ -136,7 +131,6 @@ mod tests {
             port: 0,
             vars: [("S3_BUCKET".to_owned(), "glimpse".to_owned())].into(),
             persist_to: "/project/target/dev/workerd".into(),
-            config: None,
         };
         let program = program(&settings, 8787);
         assert_eq!(

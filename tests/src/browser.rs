@@ -10,12 +10,12 @@ use tokio::process::Command;
 use crate::stack::{Options, Stack};
 use crate::{env_path, media};
 
-/// Runs the script with Node.js, which drives a real Chromium.
+/// Runs the script with Node.js, which drives a real Chromium. The Worker runs in `wrangler dev`, as for a developer.
 ///
 /// # Panics
 /// If the script fails, with the output of the stack.
 pub async fn run_script(script: &str) {
-    let stack = Stack::start(Options { oidc: true, ..Options::default() }).await;
+    let stack = Stack::start(Options { oidc: true, wrangler: true, ..Options::default() }).await;
     let folder = TempDir::new().expect("a folder for the clip");
     let clip = folder.path().join("Ski trip.mp4");
     media::write_clip(12, "1280x720", &clip);

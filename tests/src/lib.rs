@@ -9,6 +9,7 @@ pub mod keys;
 pub mod media;
 pub mod person;
 pub mod stack;
+mod workerd;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

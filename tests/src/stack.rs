@@ -18,6 +18,7 @@ use glimpse_local::{
 };
 use tempfile::TempDir;
 
+use crate::workerd::{Worker, WorkerSettings};
 use crate::{env_path, keys};
 
 /// The client id that the OpenID provider for development accepts.
@@ -55,6 +56,8 @@ pub struct Options {
     pub configure: Option<fn(&mut Config)>,
     /// Whether the edge's cache stores nothing, as on workers.dev.
     pub no_cache: bool,
+    /// Whether the Worker runs in `wrangler dev`, as with `cargo xtask dev`; slower to start.
+    pub wrangler: bool,
     /// Whether uploads start the state machine instead of going to the queue, and which of its steps have another
     /// program than ffmpeg: a line of shell by the step's name, in which `$FFMPEG` is the real ffmpeg and `$MARK` an
     /// unused path.
@@ -103,9 +106,16 @@ pub struct Stack {
     /// The Worker's URL for a browser.
     pub edge: String,
     lines: Arc<Mutex<Vec<String>>>,
-    _workerd: Workerd,
+    _worker: WorkerProcess,
     _oidc: Option<OidcProvider>,
     _folder: TempDir,
+}
+
+/// What runs the Worker.
+#[derive(Debug)]
+enum WorkerProcess {
+    Miniflare { _worker: Worker },
+    Wrangler { _workerd: Workerd },
 }
 
 impl Stack {
@@ -179,21 +189,23 @@ impl Stack {
         let mut vars = worker_vars(&cloud, &edge, oidc.as_ref());
         vars.insert("ALLOWED_ORIGINS".into(), allowed_origins().collect::<Vec<_>>().join(","));
         vars.extend(options.vars);
-        let settings = WorkerdSettings {
-            root: env_path("GLIMPSE_ROOT"),
-            port,
-            vars,
-            persist_to: folder.path().join("workerd"),
-            config: (options.no_limits || options.no_cache).then(|| {
-                let (root, folder) = (env_path("GLIMPSE_ROOT"), folder.path());
-                let entry = options.no_cache.then(|| write_uncached_entry(&root, folder));
-                write_wrangler_config(&root, folder, options.no_limits, entry.as_deref())
-            }),
+        let persist_to = folder.path().join("workerd");
+        let worker = if options.wrangler {
+            let settings = WorkerdSettings { root: env_path("GLIMPSE_ROOT"), port, vars, persist_to };
+            let workerd = Workerd::start(settings, cloud.watchdog(), collect_lines("workerd")).await;
+            WorkerProcess::Wrangler { _workerd: workerd.unwrap_or_else(|error| panic!("{error}")) }
+        } else {
+            let settings = WorkerSettings {
+                port,
+                vars,
+                has_limits: !options.no_limits,
+                has_cache: !options.no_cache,
+                persist_to,
+            };
+            let worker = Worker::start(settings, collect_lines("workerd")).await;
+            WorkerProcess::Miniflare { _worker: worker.unwrap_or_else(|error| panic!("the Worker: {error}")) }
         };
-        let workerd = Workerd::start(settings, cloud.watchdog(), collect_lines("workerd"))
-            .await
-            .unwrap_or_else(|error| panic!("{error}"));
-        Self { cloud, edge, lines, _workerd: workerd, _oidc: oidc, _folder: folder }
+        Self { cloud, edge, lines, _worker: worker, _oidc: oidc, _folder: folder }
     }
 
     /// The output of workerd and the provider so far.
@@ -205,20 +217,6 @@ impl Stack {
     pub fn init_durations(&self) -> Vec<Duration> {
         self.cloud.invocations().iter().filter_map(|invocation| invocation.init_duration).collect()
     }
-}
-
-/// Writes the Worker's entry with a cache that stores nothing,
-/// <https://developers.cloudflare.com/workers/runtime-apis/cache/>.
-fn write_uncached_entry(root: &Path, folder: &Path) -> PathBuf {
-    let path = folder.join("uncached.js");
-    let real = root.join("edge/entry.js");
-    let text = format!(
-        "// As on workers.dev.\nimport worker from {:?};\nCache.prototype.match = async () => undefined;\n\
-         export default worker;\n",
-        real.display().to_string()
-    );
-    fs::write(&path, text).expect("an entry");
-    path
 }
 
 /// A program that a test creates.
@@ -260,28 +258,6 @@ fn workflow_settings(
         // Long enough to start, so that a hanging function ends soon.
         function.timeout = Duration::from_secs(20);
     })
-}
-
-/// Writes a copy of the project's `wrangler.toml` to that folder, without rate limits or with another entry.
-fn write_wrangler_config(root: &Path, folder: &Path, no_limits: bool, entry: Option<&Path>) -> PathBuf {
-    let text = fs::read_to_string(root.join("wrangler.toml")).expect("wrangler.toml");
-    let line = |line: &str| match line.split_once(" = ") {
-        Some(("main", _)) if entry.is_some() => {
-            format!("main = \"{}\"", entry.unwrap_or(root).display())
-        }
-        // Relative paths become absolute, since the copy is in another folder.
-        Some((name @ ("main" | "directory"), path)) => {
-            format!("{name} = \"{}\"", root.join(path.trim_matches('"')).display())
-        }
-        // The Worker is already built.
-        Some(("command", _)) => "command = \"true\"".to_owned(),
-        Some(("watch_dir", _)) => String::new(),
-        Some(("simple", _)) if no_limits => "simple = { limit = 1000000, period = 10 }".to_owned(),
-        _ => line.to_owned(),
-    };
-    let path = folder.join("wrangler.toml");
-    fs::write(&path, text.lines().map(|text| line(text) + "\n").collect::<String>()).expect("a copy");
-    path
 }
 
 /// The Worker's variables on this stack, with which it accepts the bearer tokens of [`keys::bearer_token`].

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, Sender};
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,28 @@ pub(crate) struct Suite {
     pub(crate) command: Command,
     /// Whether its output has the counts of a test runner. Otherwise it counts as one test.
     pub(crate) has_counts: bool,
+    /// Dropped once cargo has compiled everything and starts the first program, or the suite ends.
+    pub(crate) on_start: Option<Sender<()>>,
+}
+
+impl Suite {
+    pub(crate) fn new(name: &'static str, command: Command, has_counts: bool) -> Self {
+        Self { name, command, has_counts, on_start: None }
+    }
+}
+
+/// Whether a line of cargo's output says that it starts a program. Before, cargo locks the target folder: another
+/// command would wait until everything is compiled.
+pub(crate) fn is_start(line: &str) -> bool {
+    line.contains("Running")
+}
+
+/// Which share of the processor suites get while others run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Priority {
+    Normal,
+    /// What the others leave.
+    Low,
 }
 
 /// A finished suite.
@@ -34,17 +56,17 @@ struct Finished {
 pub(crate) struct Background<'scope>(ScopedJoinHandle<'scope, Result<Vec<Finished>>>);
 
 impl<'scope> Background<'scope> {
-    /// Starts the suites as soon as `start` receives a message or its sender is dropped.
+    /// Starts the suites as soon as all senders of `start` are dropped.
     pub(crate) fn spawn(
         scope: &'scope Scope<'scope, '_>,
         project: &'scope Project,
+        priority: Priority,
         start: Receiver<()>,
         suites: Vec<Suite>,
     ) -> Self {
         Self(scope.spawn(move || {
-            // Both a message and a dropped sender are the signal.
-            let _ = start.recv();
-            suites.into_iter().map(|suite| run_suite(project, suite)).collect()
+            wait_for(&start);
+            suites.into_iter().map(|suite| run_suite(project, priority, suite)).collect()
         }))
     }
 
@@ -55,11 +77,28 @@ impl<'scope> Background<'scope> {
     }
 }
 
-fn run_suite(project: &Project, suite: Suite) -> Result<Finished> {
-    let Suite { name, command, has_counts } = suite;
+/// Waits until all senders are dropped.
+pub(crate) fn wait_for(start: &Receiver<()>) {
+    // Nothing is sent.
+    while start.recv().is_ok() {}
+}
+
+fn run_suite(project: &Project, priority: Priority, suite: Suite) -> Result<Finished> {
+    let Suite { name, mut command, has_counts, mut on_start } = suite;
     let log = project.log_path(&format!("suite {name}").replace(' ', "-"));
     let started = Instant::now();
-    let has_passed = run::run_silently(&mut run::with_low_priority(&command), &log)?;
+    let stall_timeout = match priority {
+        Priority::Normal => run::STALL_TIMEOUT,
+        Priority::Low => {
+            command = run::with_low_priority(&command);
+            run::LOW_PRIORITY_STALL_TIMEOUT
+        }
+    };
+    let has_passed = run::run_silently(&mut command, &log, stall_timeout, |line| {
+        if is_start(line) {
+            on_start.take();
+        }
+    })?;
     Ok(Finished { name, has_counts, has_passed, duration: started.elapsed(), log })
 }
 
@@ -91,7 +130,7 @@ mod tests {
     fn suite(name: &'static str, script: &str, has_counts: bool) -> Suite {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        Suite { name, command, has_counts }
+        Suite::new(name, command, has_counts)
     }
 
     #[test]
@@ -106,7 +145,7 @@ mod tests {
                 suite("two", "echo '# pass 3'; echo '# fail 1'; exit 1", true),
                 suite("three", "echo '# pass 2'", true),
             ];
-            let background = Background::spawn(scope, &project, started, suites);
+            let background = Background::spawn(scope, &project, Priority::Low, started, suites);
             thread::sleep(Duration::from_millis(50));
             assert!(!mark.exists(), "not before the signal");
             drop(start);
@@ -116,6 +155,25 @@ mod tests {
         let counts: Vec<_> =
             outcomes.iter().map(|suite| (suite.counts.passed, suite.counts.failed)).collect();
         assert_eq!(counts, [(1, 0), (3, 1), (2, 0)]);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn start_of_the_first_program_is_signaled() {
+        let folder = std::env::temp_dir().join(format!("xtask-signal-{}", std::process::id()));
+        let project = Project { root: folder.clone(), target: folder.clone(), cache: folder.clone() };
+        let end = folder.join("end");
+        thread::scope(|scope| {
+            let (on_start, has_started) = mpsc::channel();
+            let script =
+                format!("echo '  Running tests'; until [ -e '{}' ]; do sleep 0.01; done", end.display());
+            let suites = vec![Suite { on_start: Some(on_start), ..suite("one", &script, false) }];
+            let (_, now) = mpsc::channel();
+            let background = Background::spawn(scope, &project, Priority::Normal, now, suites);
+            wait_for(&has_started);
+            fs::write(&end, "").unwrap();
+            assert_eq!(background.finish().unwrap()[0].counts.passed, 1);
+        });
         fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -24,6 +24,8 @@ pub(crate) enum Bench {
     Edge,
     /// Image delivery at the edge: hits, misses, on-demand images. `bench/edge/deliver.mjs` lists the arguments.
     Deliver,
+    /// The time from an upload to its outputs, through all components. `bench/ready/ready.mjs` lists the arguments.
+    Ready,
     /// The image encoders against others, in bytes, quality and CPU time. `media/bench --help` lists the arguments.
     Pictures,
     /// Uploads that are disturbed, with our client, Uppy and tus. `bench/uploads/uploads.mjs` lists the arguments.
@@ -35,11 +37,12 @@ pub(crate) enum Bench {
 }
 
 impl Bench {
-    pub(crate) const ALL: [(&str, Self); 8] = [
+    pub(crate) const ALL: [(&str, Self); 9] = [
         ("engine", Self::Engine),
         ("layer", Self::Layer),
         ("edge", Self::Edge),
         ("deliver", Self::Deliver),
+        ("ready", Self::Ready),
         ("pictures", Self::Pictures),
         ("uploads", Self::Uploads),
         ("load", Self::Load),
@@ -56,7 +59,7 @@ impl Bench {
 
     /// Whether the benchmark needs the Worker.
     fn has_worker(self) -> bool {
-        matches!(self, Self::Edge | Self::Deliver | Self::Uploads | Self::Load)
+        matches!(self, Self::Edge | Self::Deliver | Self::Ready | Self::Uploads | Self::Load)
     }
 
     /// Whether the benchmark needs `wrk`.
@@ -69,7 +72,7 @@ impl Bench {
         match self {
             Self::Edge | Self::Deliver => Some(setup::EDGE_BASELINES),
             Self::Uploads => Some(setup::UPLOADS_BASELINES),
-            Self::Engine | Self::Layer | Self::Pictures | Self::Load | Self::Poster => None,
+            Self::Engine | Self::Layer | Self::Ready | Self::Pictures | Self::Load | Self::Poster => None,
         }
     }
 
@@ -115,7 +118,11 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
         command.env("GLIMPSE_WRK", wrk);
     }
     run::print_heading(&format!("bench {name}"));
-    Ok(if run::stream(&mut command, None, |_| {})?.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if run::stream(&mut command, None, |_| {})?.is_success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// A short run with the programs that `cargo xtask test` has built, to test that the benchmark still works.
@@ -146,6 +153,7 @@ fn bench_command(project: &Project, tools: &Toolset, bench: Bench, is_smoke: boo
         Bench::Layer => python("layer/bench")?,
         Bench::Edge => return Ok(node("bench/edge/edge.mjs")),
         Bench::Deliver => node("bench/edge/deliver.mjs"),
+        Bench::Ready => node("bench/ready/ready.mjs"),
         Bench::Pictures => python("media/bench")?,
         Bench::Uploads => node("bench/uploads/uploads.mjs"),
         Bench::Load => node("bench/load/load.mjs"),
@@ -171,7 +179,7 @@ fn cargo_packages(bench: Bench) -> &'static [&'static str] {
     match bench {
         Bench::Engine => &["--package", "glimpse-backend", "--package", "glimpse-media", "--examples"],
         Bench::Poster => &["--package", "glimpse-backend", "--example", "engine"],
-        Bench::Deliver | Bench::Uploads | Bench::Load => {
+        Bench::Deliver | Bench::Ready | Bench::Uploads | Bench::Load => {
             &["--package", "glimpse-local", "--package", "glimpse-backend", "--bins"]
         }
         Bench::Pictures => &["--package", "glimpse-media", "--examples"],
@@ -212,6 +220,7 @@ mod tests {
                 Bench::Layer => "layer/bench",
                 Bench::Edge => "bench/edge/edge.mjs",
                 Bench::Deliver => "bench/edge/deliver.mjs",
+                Bench::Ready => "bench/ready/ready.mjs",
                 Bench::Pictures => "media/bench",
                 Bench::Uploads => "bench/uploads/uploads.mjs",
                 Bench::Load => "bench/load/load.mjs",

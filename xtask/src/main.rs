@@ -44,9 +44,9 @@ cargo xtask COMMAND
   check                 the fast checks of `test`: import cycles, formatting, lints on both targets, documentation
   build [part…]         build edge, page and native (default: all three), if their inputs have changed
   openapi               generate docs/openapi.json and docs/api.md from the code of the API
-  bench WHAT [args]     set up, then benchmark engine, layer, edge, deliver, pictures, uploads, load or poster, against
-                        alternatives where there are some; prints commands and tables; with --smoke, runs everything
-                        once with small inputs and prints no figures
+  bench WHAT [args]     set up, then benchmark engine, layer, edge, deliver, ready, pictures, uploads, load or poster,
+                        against alternatives where there are some; prints commands and tables; with --smoke, runs
+                        everything once with small inputs and prints no figures
   package [arch…]       build and package a release for x86_64, arm64 or (default) both
   deploy --origin URL   package, then deploy the AWS stack, then the Worker; --dry-run needs no account
                         [--allow-origin URL]… [--stack NAME] [--region REGION] [--arch ARCH] [--parameter NAME=VALUE]…

@@ -22,7 +22,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time without any output after which a program is considered to hang.
 pub(crate) const STALL_TIMEOUT: Duration = Duration::from_mins(10);
 /// The same for a program of low priority, which may have to wait for the others.
-const LOW_PRIORITY_STALL_TIMEOUT: Duration = Duration::from_mins(20);
+pub(crate) const LOW_PRIORITY_STALL_TIMEOUT: Duration = Duration::from_mins(20);
 /// Interval at which the exit of a program that has closed its output is awaited.
 const EXIT_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -282,19 +282,24 @@ pub(crate) fn with_low_priority(command: &Command) -> Command {
     low
 }
 
-/// Runs `command` without any output, which is written to `log`. Returns whether the command succeeded.
-pub(crate) fn run_silently(command: &mut Command, log: &Path) -> Result<bool> {
+/// Runs `command` without any output, which is written to `log`; calls `on_line` for each line. A program that has no
+/// output for `stall_timeout` is killed with all its children. Returns whether the command succeeded.
+pub(crate) fn run_silently(
+    command: &mut Command,
+    log: &Path,
+    stall_timeout: Duration,
+    on_line: impl FnMut(&str),
+) -> Result<bool> {
     if let Some(folder) = log.parent() {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     }
     let file = File::create(log).with_context(|| format!("cannot write the log {}", log.display()))?;
     let started =
         spawn(command, Some(file)).with_context(|| format!("cannot start {}", program_name(command)))?;
-    let end = read_until_end(started, Some(LOW_PRIORITY_STALL_TIMEOUT), |_| {})?;
+    let end = read_until_end(started, Some(stall_timeout), on_line)?;
     if end == StreamEnd::Stalled {
-        let minutes = LOW_PRIORITY_STALL_TIMEOUT.as_secs() / 60;
         let mut file = File::options().append(true).open(log)?;
-        writeln!(file, "stopped: no output for {minutes} minutes")?;
+        writeln!(file, "stopped: no output for {} minutes", stall_timeout.as_secs() / 60)?;
     }
     Ok(end.is_success())
 }
@@ -407,7 +412,10 @@ mod tests {
         let log = std::env::temp_dir().join(format!("xtask-run-low-{}.log", std::process::id()));
         let mut command = shell_command("echo $VALUE; pwd; nice; exit 1");
         command.env("VALUE", "kept").current_dir("/");
-        assert!(!run_silently(&mut with_low_priority(&command), &log).unwrap());
+        let mut lines = 0;
+        let mut low = with_low_priority(&command);
+        assert!(!run_silently(&mut low, &log, STALL_TIMEOUT, |_| lines += 1).unwrap());
+        assert_eq!(lines, 3);
         assert_eq!(fs::read_to_string(&log).unwrap(), "kept\n/\n19\n");
         fs::remove_file(log).unwrap();
     }
@@ -483,7 +491,8 @@ mod tests {
         let started = Instant::now();
         let program = spawn(&mut shell_command("sleep 30 & echo $!; wait"), None).unwrap();
         let mut process = String::new();
-        let end = read_until_end(program, Some(Duration::from_millis(300)), |line| line.clone_into(&mut process));
+        let end =
+            read_until_end(program, Some(Duration::from_millis(300)), |line| line.clone_into(&mut process));
         assert_eq!(end.unwrap(), StreamEnd::Stalled);
         assert!(started.elapsed() < Duration::from_secs(10));
         assert!(!process.is_empty());

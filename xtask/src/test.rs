@@ -1,6 +1,7 @@
 //! `cargo xtask test`: runs all checks and test suites. A failed suite does not stop the others; a failed setup or
 //! build does. Skipped tests count as failed.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::io;
@@ -11,8 +12,9 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
 
-use crate::background::{Background, Suite};
+use crate::background::{Background, Priority, Suite, is_start, wait_for};
 use crate::bench::{self, Bench};
 use crate::build::{self, BuildPlan, Component};
 use crate::check;
@@ -124,34 +126,38 @@ fn run_all(project: &Project, filters: &[String]) -> Result<ExitCode> {
     Ok(if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Runs every check and test suite. The checks that only compile run beside the tests, and the checks of the template
-/// beside the other suites: at a low priority, so that they use the time in which the others wait.
+/// Runs every check and test suite, in three lanes. The end-to-end tests spend much of their time waiting; the other
+/// tests run beside them, and the checks that only compile at a low priority beside both.
 fn run_every_suite(project: &Project, tools: &Toolset, program: &Path) -> Result<Vec<SuiteResult>> {
     let mut outcomes = check::run_quick(project)?;
-    let cargo_checks = check::cargo_checks(project, tools)
-        .map(|(name, command)| Suite { name, command, has_counts: false })
-        .into();
-    let template = Suite { name: "template", command: template_checks(project, tools)?, has_counts: true };
+    let mut checks: Vec<Suite> =
+        check::cargo_checks(project, tools).map(|(name, command)| Suite::new(name, command, false)).into();
+    checks.push(Suite::new("doc tests", doc_tests(project, tools)?, true));
+    let (on_start, are_tests_running) = mpsc::channel();
+    let mut tests = Suite::new("tests", other_tests(project, tools)?, true);
+    tests.on_start = Some(on_start);
+    let tests = vec![tests, Suite::new("browser", browser_tests(project, tools, &[])?, true)];
+    let template = Suite::new("template", template_checks(project, tools)?, true);
     thread::scope(|scope| {
-        let (start_checks, are_tests_built) = mpsc::channel();
-        let checks = Background::spawn(scope, project, are_tests_built, cargo_checks);
+        let (start_tests, now) = mpsc::channel();
+        drop(start_tests);
+        let tests = Background::spawn(scope, project, Priority::Normal, now, tests);
+        wait_for(&are_tests_running);
+        let (start_checks, is_end_to_end_running) = mpsc::channel();
+        let checks = Background::spawn(scope, project, Priority::Low, is_end_to_end_running, checks);
         let mut start_checks = Some(start_checks);
         let on_line = |line: &str| {
-            // Before, cargo locks the target folder, and would let one command wait for the other.
-            if line.contains("Running") {
+            if is_start(line) {
                 start_checks.take();
             }
         };
-        let tests = run_tests_with("tests", &[], &mut rust_tests(project, tools, &[])?, on_line)?;
+        let end_to_end = run_tests_with("end to end", &[], &mut end_to_end_tests(project, tools)?, on_line)?;
         // If the tests could not be built.
         start_checks.take();
-        let (start_template, are_calls_logged) = mpsc::channel::<()>();
-        let template = Background::spawn(scope, project, are_calls_logged, vec![template]);
+        let (start_template, are_calls_logged) = mpsc::channel();
         drop(start_template);
-        let mut others = vec![
-            run_tests("browser", &[], &mut browser_tests(project, tools, &[])?)?,
-            run_tests("layer", &[], &mut layer_checks(project, tools)?)?,
-        ];
+        let template = Background::spawn(scope, project, Priority::Low, are_calls_logged, vec![template]);
+        let mut others = vec![run_tests("layer", &[], &mut layer_checks(project, tools)?)?];
         for (_, bench) in Bench::ALL {
             let mut command = bench::smoke_command(project, tools, bench)?;
             others.push(check::run_one(smoke_suite_name(bench), &mut command)?);
@@ -160,10 +166,11 @@ fn run_every_suite(project: &Project, tools: &Toolset, program: &Path) -> Result
         let origin = ["--origin", "https://video.example.com"];
         others.push(check::run_one("deployable", dry_run_command(program, "deploy").args(origin))?);
         others.push(check::run_one("destroyable", &mut dry_run_command(program, "destroy"))?);
-        outcomes.extend(checks.finish()?);
-        outcomes.push(tests);
+        outcomes.push(end_to_end);
         outcomes.extend(others);
         outcomes.extend(template.finish()?);
+        outcomes.extend(tests.finish()?);
+        outcomes.extend(checks.finish()?);
         Ok(outcomes)
     })
 }
@@ -214,6 +221,47 @@ fn rust_tests(project: &Project, tools: &Toolset, filters: &[String]) -> Result<
     Ok(command)
 }
 
+/// The target of the end-to-end tests.
+const END_TO_END: &str = "e2e";
+
+/// The end-to-end tests, of all packages: with a selection of packages, cargo would compile the shared ones again.
+fn end_to_end_tests(project: &Project, tools: &Toolset) -> Result<Command> {
+    let mut command = project.cargo();
+    command.args(["test", "--workspace", "--no-fail-fast", "--test", END_TO_END]);
+    set_tool_env(project, tools, &mut command)?;
+    command.env("GLIMPSE_S3_CALLS", call_log_path(project));
+    Ok(command)
+}
+
+/// All other tests, except for those in documentation.
+fn other_tests(project: &Project, tools: &Toolset) -> Result<Command> {
+    let metadata = run::capture(project.cargo().args(["metadata", "--format-version", "1", "--no-deps"]))?;
+    let names = integration_tests(&serde_json::from_str(&metadata)?);
+    let mut command = project.cargo();
+    command.args(["test", "--workspace", "--no-fail-fast", "--lib", "--bins"]);
+    for name in names.iter().filter(|name| *name != END_TO_END) {
+        command.args(["--test", name]);
+    }
+    set_tool_env(project, tools, &mut command)?;
+    Ok(command)
+}
+
+/// The names of the integration tests of all packages, in cargo's metadata.
+fn integration_tests(metadata: &Value) -> BTreeSet<String> {
+    let members = |value: &Value, name: &str| value[name].as_array().cloned().unwrap_or_default();
+    let targets = members(metadata, "packages").into_iter().flat_map(|package| members(&package, "targets"));
+    let tests = targets.filter(|target| members(target, "kind").iter().any(|kind| kind == "test"));
+    tests.filter_map(|target| Some(target["name"].as_str()?.to_owned())).collect()
+}
+
+/// The examples in the documentation of public items.
+fn doc_tests(project: &Project, tools: &Toolset) -> Result<Command> {
+    let mut command = project.cargo();
+    command.args(["test", "--workspace", "--no-fail-fast", "--doc"]);
+    set_tool_env(project, tools, &mut command)?;
+    Ok(command)
+}
+
 /// Log of the S3 calls of the end-to-end tests. template.yaml must allow each of them.
 fn call_log_path(project: &Project) -> PathBuf {
     project.target.join("s3-calls.jsonl")
@@ -236,6 +284,7 @@ fn smoke_suite_name(bench: Bench) -> &'static str {
         Bench::Layer => "bench layer",
         Bench::Edge => "bench edge",
         Bench::Deliver => "bench deliver",
+        Bench::Ready => "bench ready",
         Bench::Pictures => "bench pictures",
         Bench::Uploads => "bench uploads",
         Bench::Load => "bench load",
@@ -356,6 +405,25 @@ mod tests {
 
     fn parse(arguments: &[&str]) -> Result<Arguments> {
         Arguments::parse(&arguments.iter().map(|&argument| argument.to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn integration_tests_are_those_of_the_workspace() {
+        let project = Project::discover().unwrap();
+        let metadata =
+            project.cargo().args(["metadata", "--format-version", "1", "--no-deps"]).output().unwrap();
+        let names = integration_tests(&serde_json::from_slice(&metadata.stdout).unwrap());
+        assert!(names.contains(END_TO_END) && names.contains("backend"), "{names:?}");
+        // Each file in a folder of tests is a target, or a module of one.
+        for package in ["cli", "local", "media", "xtask"] {
+            for file in fs::read_dir(project.path(package).join("tests")).unwrap() {
+                let path = file.unwrap().path();
+                if path.extension().is_some_and(|extension| extension == "rs") {
+                    let name = path.file_stem().unwrap().to_str().unwrap();
+                    assert!(names.contains(name), "{}", path.display());
+                }
+            }
+        }
     }
 
     #[test]

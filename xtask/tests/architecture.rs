@@ -46,7 +46,7 @@ fn every_file_opens_with_a_doc_comment() {
             assert!(text.starts_with("//! "), "{} does not begin with //!", path.display());
         }
     }
-    for folder in ["web", "bench/edge", "tests", "local/oidc"] {
+    for folder in ["web", "bench/edge", "bench/ready", "tests", "local/oidc"] {
         for (path, text) in sources(folder, &[".js", ".mjs"]) {
             assert!(
                 text.starts_with("// ") || text.starts_with("/*"),
@@ -254,6 +254,7 @@ fn no_ignored_tests_or_todos() {
         "xtask",
         "web",
         "bench/edge",
+        "bench/ready",
     ] {
         for (path, text) in sources(folder, &[".rs", ".js", ".mjs"]) {
             if path.ends_with("architecture.rs") {

@@ -109,7 +109,7 @@ mod tests {
     use crate::error::JobError;
     use crate::notify::service::{DeliveryResult, delivery_record};
     use crate::preview::handler::job_record;
-    use crate::preview::service::{JobOutcome, JobReport};
+    use crate::preview::service::{JobOutcome, JobReport, StepTimes};
     use crate::reconcile::service::{ReconcileSummary, reconcile_record};
     use crate::render::service::render_record;
     use crate::source::reader::IoStats;
@@ -124,7 +124,8 @@ mod tests {
             result,
             must_restart: false,
             counts: IoStats::default(),
-            steps_ms: [1, 20, 300, 4000],
+            steps: StepTimes { index: 1, decode: 20, encode: 300, publish: 4000, ..StepTimes::default() },
+            queued_ms: None,
             trace_id: Some(trace()),
         }
     }

@@ -10,7 +10,7 @@ use crate::error::JobError;
 use crate::lambda::Invocation;
 use crate::lambda::metrics::{self, MetricRecord, Subject, metric};
 use crate::preview::event::{self, Job, SqsBatchResponse};
-use crate::preview::service::{JobOutcome, JobReport, PreviewService};
+use crate::preview::service::{JobOutcome, JobReport, PreviewService, StepTimes};
 use crate::store::Store;
 
 /// Runs all jobs in `payload`. `deadline` must leave time to respond before Lambda's own deadline.
@@ -63,7 +63,8 @@ fn failed_report(error: JobError) -> JobReport {
         result: Err(error),
         must_restart: false,
         counts: crate::source::reader::IoStats::default(),
-        steps_ms: [0; 4],
+        steps: StepTimes::default(),
+        queued_ms: None,
         trace_id: None,
     }
 }
@@ -77,15 +78,18 @@ pub(crate) fn log_report(job: &Job, report: &JobReport) {
         Ok(JobOutcome::Superseded) => ("superseded", Some(Code::Superseded)),
         Err(error) => ("failed_transient", Some(error.code())),
     };
-    let [index_ms, look_ms, encode_ms, publish_ms] = report.steps_ms;
+    let StepTimes { check, index, fetch, decode, encode, publish } = report.steps;
+    let is_known = job.received_ms > 0 && job.sent_ms > 0;
+    let event_ms = is_known.then(|| job.sent_ms.saturating_sub(job.received_ms));
     let counts = report.counts;
     let why = report.result.as_ref().err().map(ToString::to_string);
     info!(
         metric = "job", video = %job.video, trace_id = report.trace_id.map(display), owner = %job.owner, state,
         code = code.map(Code::as_str), why,
         source_bytes = job.bytes, requests = counts.requests, read_bytes = counts.bytes,
-        round_trips = counts.round_trips, waited_ms = counts.wait_time.as_millis() as u64, index_ms, look_ms,
-        encode_ms, publish_ms,
+        round_trips = counts.round_trips, waited_ms = counts.wait_time.as_millis() as u64, event_ms,
+        queued_ms = report.queued_ms, check_ms = check, index_ms = index, look_ms = fetch + decode, fetch_ms = fetch,
+        encode_ms = encode, publish_ms = publish,
         receives = job.receives, "job"
     );
     if let Some(record) = job_record(job.video, report) {
@@ -106,7 +110,7 @@ pub(crate) fn job_record(video: VideoId, report: &JobReport) -> Option<MetricRec
     };
     let counts = report.counts;
     let metrics = vec![
-        metric("JobMs", "Milliseconds", report.steps_ms.iter().sum::<u64>()),
+        metric("JobMs", "Milliseconds", report.steps.total()),
         metric("BytesRead", "Bytes", counts.bytes),
         metric("Requests", "Count", counts.requests),
         metric("RoundTrips", "Count", counts.round_trips),

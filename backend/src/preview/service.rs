@@ -2,6 +2,7 @@
 //! outputs, and commits the manifest.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use glimpse_contract::{
     ClientMetadata, Code, Failure, Key, MANIFEST_VERSION, Manifest, Output, ReadStats, Rejection, Source,
@@ -65,10 +66,38 @@ pub struct JobReport {
     pub must_restart: bool,
     /// Statistics of the reads from the source.
     pub counts: IoStats,
-    /// The duration of each step, in milliseconds: index, decode, encode, publish.
-    pub steps_ms: [u64; 4],
+    /// The duration of each step.
+    pub steps: StepTimes,
+    /// How long the job's message had waited in the queue when the job began, in milliseconds, including a cold start;
+    /// `None` without a message.
+    pub queued_ms: Option<u64>,
     /// The trace of the upload; `None` if its metadata could not be read.
     pub trace_id: Option<TraceId>,
+}
+
+/// The duration of each step of a job, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StepTimes {
+    /// Reading the upload's metadata, and checking for an existing outcome.
+    pub check: u64,
+    /// Reading the index of the file.
+    pub index: u64,
+    /// Waiting for the bytes of frames, while nothing was decoded.
+    pub fetch: u64,
+    /// Decoding.
+    pub decode: u64,
+    /// Encoding.
+    pub encode: u64,
+    /// Writing the outputs and the manifest.
+    pub publish: u64,
+}
+
+impl StepTimes {
+    /// The sum of all steps.
+    pub fn total(self) -> u64 {
+        let Self { check, index, fetch, decode, encode, publish } = self;
+        check + index + fetch + decode + encode + publish
+    }
 }
 
 /// The progress of a job.
@@ -79,7 +108,7 @@ pub(crate) struct JobProgress {
     pub(crate) passthrough: ClientMetadata,
     pub(crate) timings: Timings,
     pub(crate) counts: IoStats,
-    steps_ms: [u64; 4],
+    steps: StepTimes,
     /// The lease of the last attempt, while the job runs.
     lease: Option<Lease>,
 }
@@ -115,6 +144,7 @@ impl<S: Store> PreviewService<S> {
     ) -> JobReport {
         let mut progress = JobProgress::default();
         progress.timings.received = job.received_ms;
+        let queued_ms = (job.sent_ms > 0).then(|| (self.now_ms)().saturating_sub(job.sent_ms));
         let mut must_restart = false;
         let processed = self.process(job, existing, deadline, &mut progress).await;
         let lease = progress.lease.take();
@@ -140,9 +170,8 @@ impl<S: Store> PreviewService<S> {
         {
             self.record_final_failure(job, &progress, error.code()).await;
         }
-        let (counts, steps_ms, trace_id) =
-            (progress.counts, progress.steps_ms, progress.passthrough.trace_id);
-        JobReport { result, must_restart, counts, steps_ms, trace_id }
+        let (counts, steps, trace_id) = (progress.counts, progress.steps, progress.passthrough.trace_id);
+        JobReport { result, must_restart, counts, steps, queued_ms, trace_id }
     }
 
     async fn process(
@@ -152,6 +181,7 @@ impl<S: Store> PreviewService<S> {
         deadline: Instant,
         progress: &mut JobProgress,
     ) -> Result<JobOutcome, JobError> {
+        let mut started = Instant::now();
         let Some(head) = self.load_upload(job, existing, progress).await? else {
             return Ok(JobOutcome::AlreadyProcessed);
         };
@@ -159,13 +189,16 @@ impl<S: Store> PreviewService<S> {
             return Ok(JobOutcome::AlreadyProcessed);
         }
         progress.lease = self.record_attempt(job, progress, deadline).await?;
-        let mut started = Instant::now();
+        progress.steps.check = elapsed_ms(started);
+
+        started = Instant::now();
         let extracted =
             timeout_at(deadline, Box::pin(self.extract_frames(job, &head, deadline, progress))).await;
         let frames = extracted
             .unwrap_or_else(|_| Err(JobError::internal("the invocation ended before the work was done")))?;
         set_media_info(&mut progress.source, &frames.info);
-        progress.steps_ms[1] = elapsed_ms(started).saturating_sub(progress.steps_ms[0]);
+        let StepTimes { index, fetch, .. } = progress.steps;
+        progress.steps.decode = elapsed_ms(started).saturating_sub(index + fetch);
 
         started = Instant::now();
         let (hash, color) = (
@@ -178,7 +211,7 @@ impl<S: Store> PreviewService<S> {
             .map_err(JobError::internal)?
             .map_err(JobError::internal)?;
         progress.timings.rendered = (self.now_ms)();
-        progress.steps_ms[2] = elapsed_ms(started);
+        progress.steps.encode = elapsed_ms(started);
 
         started = Instant::now();
         // Another invocation already committed; do not overwrite its outputs.
@@ -209,7 +242,7 @@ impl<S: Store> PreviewService<S> {
         }
         manifest.outputs.extend(outputs);
         let is_first = publish::commit_replacing(&*self.store, &manifest, existing).await?;
-        progress.steps_ms[3] = elapsed_ms(started);
+        progress.steps.publish = elapsed_ms(started);
         Ok(if is_first { JobOutcome::Ready } else { JobOutcome::AlreadyProcessed })
     }
 
@@ -285,16 +318,19 @@ impl<S: Store> PreviewService<S> {
     ) -> Result<DecodedFrames, JobError> {
         let decoder = Decoder::new(&self.tools, &self.time_budget, deadline);
         let options = SourceOptions { reports_codec: true, ..SourceOptions::new(self.random) };
-        let JobProgress { source, timings, steps_ms, counts, .. } = progress;
+        let JobProgress { source, timings, steps, counts, .. } = progress;
+        let mut index_wait = Duration::ZERO;
         let mut observe = |event: SourceEvent<'_>| {
             record_event(source, event);
             if matches!(event, SourceEvent::OpenedNatively | SourceEvent::OpenedByFfmpeg(_)) {
                 timings.probed = (self.now_ms)();
-                steps_ms[0] = elapsed_ms(started);
+                steps.index = elapsed_ms(started);
+                index_wait = reader.stats().wait_time;
             }
         };
         let mut frames = source_frames::open(Arc::clone(reader), decoder, options, &mut observe).await?;
         let extracted = frames.default_frames(&mut observe).await;
+        steps.fetch = reader.stats().wait_time.saturating_sub(index_wait).as_millis() as u64;
         *counts = counts.merge(frames.ffmpeg_stats());
         extracted
     }

@@ -173,7 +173,11 @@ impl<'a> Deployer<'a> {
     fn run(&self, action: &Action) -> Result<()> {
         run::print_heading(&action.title);
         println!("$ {}", action.shell_line());
-        ensure!(run::stream(&mut self.command(action)?, None, |_| {})?.is_success(), "{}: see above", action.title);
+        ensure!(
+            run::stream(&mut self.command(action)?, None, |_| {})?.is_success(),
+            "{}: see above",
+            action.title
+        );
         Ok(())
     }
 
