@@ -40,7 +40,16 @@ async fn distinguishes_still_images_from_truncated_videos() {
 
 /// Sixty seconds with a keyframe each second; the brightness of the right half encodes the time.
 const CLOCK: &str = "-f lavfi -i testsrc2=s=192x108:r=10:d=60,format=yuv420p,\
-     geq=lum='if(lt(X,96),lum(X,Y),20+T*3.5)':cb='if(lt(X,48),cb(X,Y),128)':cr='if(lt(X,48),cr(X,Y),128)' -g 10";
+     geq=lum='if(lt(X,96),lum(X,Y),20+T*3.5)':cb='if(lt(X,48),cb(X,Y),128)':cr='if(lt(X,48),cr(X,Y),128)'";
+
+/// Encodes [`CLOCK`], which is generated once for a folder.
+fn make_clock(folder: &Path, name: &str, codec: &str) -> Vec<u8> {
+    let clock = folder.join("clock.nut");
+    if !clock.exists() {
+        make(folder, "clock.nut", &format!("{CLOCK} -c:v rawvideo"));
+    }
+    make(folder, name, &format!("-i {} -g 10 {codec}", clock.display()))
+}
 
 /// The first part of a file, in percent.
 fn truncate(bytes: &[u8], percent: usize) -> Vec<u8> {
@@ -51,7 +60,7 @@ fn truncate(bytes: &[u8], percent: usize) -> Vec<u8> {
 #[tokio::test]
 async fn measures_missing_or_wrong_durations() {
     let folder = tempfile::tempdir().unwrap();
-    let film = |name: &str, codec: &str| make(folder.path(), name, &format!("{CLOCK} {codec}"));
+    let film = |name: &str, codec: &str| make_clock(folder.path(), name, codec);
     let again = |name: &str, of: &str, words: &str| {
         make(folder.path(), name, &format!("-i {} -c copy {words}", folder.path().join(of).display()))
     };
@@ -107,7 +116,7 @@ fn tile_times_secs(folder: &Path, scene: &TestJob) -> Vec<f64> {
 #[tokio::test]
 async fn unindexed_video_has_tiles_of_its_whole_length() {
     let folder = tempfile::tempdir().unwrap();
-    let film = |name: &str, codec: &str| make(folder.path(), name, &format!("{CLOCK} {codec}"));
+    let film = |name: &str, codec: &str| make_clock(folder.path(), name, codec);
     let mut wrong = Vec::new();
     for (name, bytes) in [
         ("a truncated AVI", truncate(&film("a.avi", "-c:v mpeg4 -q:v 4"), 70)),
@@ -140,7 +149,7 @@ async fn tiles_follow_the_edit_list() {
     let folder = tempfile::tempdir().unwrap();
     let second = 12_800;
     let codec = "-c:v libx264 -preset ultrafast -bf 2 -g 30 -video_track_timescale 12800";
-    let film = make(folder.path(), "a.mov", &format!("{CLOCK} {codec}"));
+    let film = make_clock(folder.path(), "a.mov", codec);
     // The first frame is presented two frames after it is decoded.
     let media = |at: i32| at * second + 2560;
     let several = with_edits(&film, &[(20_000, media(35)), (20_000, media(5)), (10_000, media(50))]);
@@ -202,7 +211,7 @@ async fn detects_h264_in_program_stream_without_map() {
     for (name, codec) in
         [("a.vob", "-c:v libx264 -preset ultrafast -f vob"), ("a.mpg", "-c:v libx264 -bf 2 -f mpeg")]
     {
-        let bytes = make(folder.path(), name, &format!("{CLOCK} {codec}"));
+        let bytes = make_clock(folder.path(), name, codec);
         assert!(!bytes.windows(4).any(|word| word == [0, 0, 1, 0xbc]), "{name} has a map");
         let _ = std::fs::remove_file(folder.path().join("asked"));
         let ffprobe = install_program(folder.path(), script.as_bytes());

@@ -22,19 +22,24 @@ const SMALL: Size = Size { width: 96, height: 54 };
 /// The difference in brightness between the end and the beginning of a video.
 const RISE: f64 = 210.0;
 
-/// Ten frames per second of 192 by 108; the brightness of the right half encodes the time: within a minute, or within
-/// the video.
-fn clock(secs: u32) -> String {
-    rising_clock(secs, secs)
-}
-
-/// Like [`clock`], but with the brightness at its end that a video of `of` seconds has then.
+/// Ten frames per second of 192 by 108; the brightness of the right half encodes the time. At the end it is the
+/// brightness that a video of `of` seconds has then.
 fn rising_clock(secs: u32, of: u32) -> String {
     let slope = RISE / f64::from(of);
     format!(
         "-f lavfi -i testsrc2=s=192x108:r=10:d={secs},format=yuv420p,\
          geq=lum='if(lt(X,96),lum(X,Y),20+T*{slope})':cb='if(lt(X,48),cb(X,Y),128)':cr='if(lt(X,48),cr(X,Y),128)'"
     )
+}
+
+/// The arguments that read such a video, which is generated once for a folder.
+fn clock_file(folder: &Path, secs: u32, of: u32) -> String {
+    let name = format!("clock-{secs}-{of}.nut");
+    let file = folder.join(&name);
+    if !file.exists() {
+        make(folder, &name, &format!("{} -c:v rawvideo", rising_clock(secs, of)));
+    }
+    format!("-i {}", file.display())
 }
 
 /// The relative time that a frame of this size shows.
@@ -250,7 +255,8 @@ const X264: &str = "-c:v libx264 -preset ultrafast -bf 2 -g 20 -sc_threshold 0";
 #[tokio::test]
 async fn wrong_index_keyframes_change_no_frame() {
     let folder = tempfile::tempdir().unwrap();
-    let film = |name: &str, codec: &str| make(folder.path(), name, &format!("{} {codec}", clock(30)));
+    let clock = clock_file(folder.path(), 30, 30);
+    let film = |name: &str, codec: &str| make(folder.path(), name, &format!("{clock} {codec}"));
     let vp9 = "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -b:v 300k -g 20";
     let vp8 = "-c:v libvpx -deadline realtime -cpu-used 8 -b:v 300k -g 20";
     let av1 = "-c:v libaom-av1 -cpu-used 8 -usage realtime -b:v 300k -g 20";
@@ -298,9 +304,11 @@ async fn wrong_index_keyframes_change_no_frame() {
 #[tokio::test]
 async fn large_files_find_their_real_keyframes() {
     let folder = tempfile::tempdir().unwrap();
-    let clock = clock(60).replace("r=10", "r=15");
-    let size = "scale=1280:720:flags=neighbor,noise=alls=8:allf=t";
-    let x264 = "-c:v libx264 -preset ultrafast -g 30 -sc_threshold 0 -crf 26";
+    let clock = rising_clock(60, 60).replace("r=10", "r=15");
+    let size = "scale=1280:720:flags=neighbor";
+    // Bytes without content make the file large, and are decoded fast.
+    let x264 = "-c:v libx264 -preset ultrafast -g 30 -sc_threshold 0 -b:v 2M -maxrate 2M -bufsize 2M -qmin 26 \
+         -x264-params nal-hrd=cbr";
     let mp4 = make(folder.path(), "a.mp4", &format!("{clock},{size} {x264}"));
     let path = folder.path().join("a.mp4");
     let copy = format!("-i {} -c copy", path.display());
@@ -355,7 +363,7 @@ async fn intra_refresh_frames_are_complete() {
     let refresh = "-c:v libx264 -preset ultrafast -x264-params intra-refresh=1:keyint=20:bframes=0";
     let mut found = Vec::new();
     for name in ["a.mp4", "a.mkv", "a.flv"] {
-        let bytes = make(folder.path(), name, &format!("{} {refresh}", clock(40)));
+        let bytes = make(folder.path(), name, &format!("{} {refresh}", clock_file(folder.path(), 40, 40)));
         let expected = ExpectedTimes { secs: 40.0, last: 39.9, near: (0.9, 0.5) };
         found.extend(find_mismatches(folder.path(), name, bytes, &expected).await);
     }
@@ -373,7 +381,8 @@ async fn reads_matroska_with_start_codes() {
             &format!("-fflags +genpts -r 10 -i {} -c copy {words}", folder.path().join(of).display()),
         )
     };
-    let film = |name: &str, codec: &str| make(folder.path(), name, &format!("{} {codec}", clock(30)));
+    let clock = clock_file(folder.path(), 30, 30);
+    let film = |name: &str, codec: &str| make(folder.path(), name, &format!("{clock} {codec}"));
     film("a.h264", "-c:v libx264 -preset ultrafast -bf 0 -g 20 -sc_threshold 0");
     film(
         "a.h265",
@@ -450,7 +459,7 @@ async fn last_frame_stays_until_audio_ends() {
     let folder = tempfile::tempdir().unwrap();
     let song = "-f lavfi -i sine=d=60 -c:a aac -b:a 32k";
     let film = |name: &str, secs: u32, more: &str| {
-        make(folder.path(), name, &format!("{} {song} {X264} {more}", rising_clock(secs, 60)))
+        make(folder.path(), name, &format!("{} {song} {X264} {more}", clock_file(folder.path(), secs, 60)))
     };
     let fragments = "-movflags frag_keyframe+empty_moov+default_base_moof -frag_duration 1000000";
     let one = |name: &str| {
@@ -480,7 +489,7 @@ async fn last_frame_stays_where_ffmpeg_demuxes() {
     let folder = tempfile::tempdir().unwrap();
     let song = "-f lavfi -i sine=d=60:r=44100 -g 20";
     let film = |name: &str, codecs: &str| {
-        make(folder.path(), name, &format!("{} {song} {codecs}", rising_clock(12, 60)))
+        make(folder.path(), name, &format!("{} {song} {codecs}", clock_file(folder.path(), 12, 60)))
     };
     let one = |name: &str, codecs: &str| {
         let picture = rising_clock(12, 60).replace("d=12", "d=0.1");
