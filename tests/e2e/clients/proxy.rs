@@ -84,7 +84,7 @@ async fn forward(client: TcpStream, target: String, shared: Arc<Shared>) {
         }
         // The client may have closed only its own direction: the response follows.
         if to_server.shutdown().await.is_ok() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     };
     tokio::select! {
