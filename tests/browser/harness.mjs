@@ -12,6 +12,9 @@ import { startFakeServer } from "./fake-server.mjs";
 import * as page from "./page-helpers.mjs";
 
 export const MB = 1_000_000;
+
+/** The numbers of the parts of a file of this size in bytes: parts have 5 MiB. */
+export const partNumbers = (bytes) => Array.from({ length: Math.ceil(bytes / (5 * 1024 * 1024)) }, (_, index) => index + 1);
 const PHONE = { width: 375, height: 812 };
 /** A folder for screenshots of every state, if one is named. */
 const shots = process.env.GLIMPSE_SCREENSHOTS;

@@ -29,7 +29,7 @@ fn differences(a: u64, b: u64) -> u64 {
     let raised = (a | ONES << 8) - b;
     let is_less = !raised >> 8 & ONES;
     // The complement of two where `a` is less.
-    ((raised ^ is_less * 255) & EVEN) + is_less
+    ((raised ^ (is_less * 255)) & EVEN) + is_less
 }
 
 /// The mean absolute difference of bytes.
