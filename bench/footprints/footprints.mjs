@@ -34,6 +34,7 @@ const VARIABLES = {
   AWS_LAMBDA_LOG_GROUP_NAME: "",
   AWS_LAMBDA_LOG_STREAM_NAME: "",
   S3_BUCKET: "clips",
+  GLIMPSE_STEP: "poster",
   PUBLIC_URL: "https://video.example",
   NOTIFY_QUEUE_URL: "https://sqs.eu-central-1.amazonaws.com/123456789012/notify",
   UPLOAD_QUEUE_URL: "https://sqs.eu-central-1.amazonaws.com/123456789012/uploads",
