@@ -93,8 +93,10 @@ await run([
     await ask({ ask: "calls" });
     const video = await slow.upload(small, { name: "a.mp4", retryDelays });
     const puts = (await ask({ ask: "calls" })).filter(({ method, key }) => method === "PUT" && key.startsWith("uploads/"));
-    assert.deepEqual(puts.map(({ status }) => status), [403, 200]);
-    assert.ok(puts[1].key.endsWith(video.id));
+    const statuses = puts.map(({ status }) => status);
+    // S3 closes the connection with the 403: if the response is lost, the client sends the same request again.
+    assert.match(statuses.join(), /^(403,)+200$/);
+    assert.ok(puts.at(-1).key.endsWith(video.id));
   }],
 
   ["a large file is sent in parts, each once", async () => {

@@ -3,10 +3,14 @@
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+
+/// How long the rest of a request is read after S3 has closed the connection.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// The state that the connections share.
 #[derive(Debug)]
@@ -63,13 +67,14 @@ impl Proxy {
     }
 }
 
-/// Forwards one connection until S3 closes it, a transfer fails or it is cut. Then both sides are closed, as without a
-/// proxy: a client must not reuse a connection that S3 has closed.
+/// Forwards one connection until S3 closes it or it is cut. Then both sides are closed, as without a proxy: a client must
+/// not reuse a connection that S3 has closed.
 async fn forward(client: TcpStream, target: String, shared: Arc<Shared>) {
     let Ok(server) = TcpStream::connect(&target).await else { return };
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     let mut cuts = shared.cuts.subscribe();
+    // Ends only with a cut.
     let requests = async {
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(length @ 1..) = from_client.read(&mut buffer).await {
@@ -79,17 +84,20 @@ async fn forward(client: TcpStream, target: String, shared: Arc<Shared>) {
                 return;
             }
             if to_server.write_all(&buffer[..length]).await.is_err() {
-                return;
+                break;
             }
         }
-        // The client may have closed only its own direction: the response follows.
-        if to_server.shutdown().await.is_ok() {
-            std::future::pending::<()>().await;
-        }
+        // A client may close only its own direction, and S3 may have responded before it has read everything.
+        let _ = to_server.shutdown().await;
+        std::future::pending::<()>().await;
     };
     tokio::select! {
-        _ = cuts.changed() => {}
-        () = requests => {}
+        _ = cuts.changed() => return,
+        () = requests => return,
         _ = tokio::io::copy(&mut from_server, &mut to_client) => {}
     }
+    // If the rest of the request were not read, the client would lose the response,
+    // <https://www.rfc-editor.org/rfc/rfc9112#section-9.6>.
+    let _ = to_client.shutdown().await;
+    let _ = tokio::time::timeout(LINGER, tokio::io::copy(&mut from_client, &mut tokio::io::sink())).await;
 }
