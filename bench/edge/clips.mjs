@@ -9,7 +9,8 @@ import { temporaryFolder } from "./servers.mjs";
 
 const X264 = "-c:v libx264 -preset veryfast -b:v 5M -maxrate 6M -bufsize 10M -g 60 -pix_fmt yuv420p -movflags +faststart";
 
-function encodeClip(folder, name, args) {
+/** Generates a video with the reference ffmpeg unless it exists, and returns its path. */
+export function encodeClip(folder, name, args) {
   const path = join(folder, name);
   if (existsSync(path)) return path;
   mkdirSync(folder, { recursive: true });

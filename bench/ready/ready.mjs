@@ -89,7 +89,7 @@ async function repeat(stack, film, count, before = async () => {}) {
 async function main() {
   const folder = options.smoke ? temporaryFolder() : join(process.env.GLIMPSE_TOOLS_DIR, "engine-bench");
   const all = options.smoke ? shortFilms(folder) : films(folder);
-  const chosen = all.filter(({ name }) => name.includes(options.only));
+  const chosen = all.filter(({ name }) => name.includes(options.only)).map((film) => ({ ...film, path: film.make() }));
   if (!chosen.length) throw new Error(`no video is called ${options.only}: ${all.map(({ name }) => name).join("; ")}`);
   const log = new JobLog();
   const { server, data, vars } = await cloud({ onText: log.add });

@@ -67,7 +67,7 @@ export class Link {
     this.received = 0;
     this.speed = this.fullSpeed;
     this.slowUntil = Infinity;
-    /** When the next bytes may pass, by `performance.now()`. */
+    /** The earliest time at which more bytes are forwarded, by `performance.now()`. */
     this.free = 0;
     /** The browser's connections. */
     this.open = new Set();
@@ -88,7 +88,7 @@ export class Link {
     return place < 0 ? undefined : this.pending.splice(place, 1)[0].kind;
   }
 
-  /** Waits until the bytes may pass. */
+  /** Delays bytes to the link's speed. */
   async #pace(bytes) {
     const now = performance.now();
     this.free = Math.max(now, this.free) + (bytes / this.speed) * 1000;
