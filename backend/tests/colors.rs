@@ -58,6 +58,7 @@ async fn decode_first_frame(file: Vec<u8>) -> Result<Bytes, String> {
             count: 1,
             size: SIZE,
             quality: DecodeQuality::Full,
+            threads: ffmpeg_args::MAX_THREADS,
         },
     );
     let frames =

@@ -17,8 +17,9 @@ const COVER_CODECS: &str = "png,bmp";
 /// The largest memory block that ffmpeg may allocate, in bytes (docs/threat-model.md, F9): an 8K frame with 16 bits per
 /// sample fits.
 const MAX_ALLOC_BYTES: u64 = 256 * 1024 * 1024;
-/// Threads per decoder. More are hardly faster on the one or two cores of a Lambda, and use more memory.
-const THREADS: u32 = 2;
+/// Threads of a decoder that runs alone. More are hardly faster on the one or two cores of a Lambda, and use more
+/// memory.
+pub const MAX_THREADS: u32 = 2;
 /// Frames with more pixels than 4K are decoded by a single thread: each further thread holds a frame of up to 106 MB.
 const SINGLE_THREAD_PIXELS: u64 = 4096 * 2304;
 /// A timestamp jump of this many seconds is a new clock; a shorter one is a pause. ffmpeg's default is ten.
@@ -79,6 +80,8 @@ pub struct ExcerptRequest {
     pub size: Size,
     /// The quality of decoding and downscaling.
     pub quality: DecodeQuality,
+    /// The number of threads of the decoder, at most [`MAX_THREADS`].
+    pub threads: u32,
 }
 
 fn split_args(text: &str) -> impl Iterator<Item = String> + '_ {
@@ -90,8 +93,9 @@ fn split_args(text: &str) -> impl Iterator<Item = String> + '_ {
 pub enum DecodeQuality {
     /// Conforming to the standard, with a sharp scaler.
     Full,
-    /// For output frames that are much smaller than the coded ones: each pixel is the mean of its area, and deblocking
-    /// is skipped for frames that no other frame references, which is not visible at that size.
+    /// For output frames that are much smaller than the coded ones: each pixel is the mean of its area. Deblocking is
+    /// skipped for B-frames, which is not visible at that size: an error can only spread to the B-frames between the
+    /// same two reference frames.
     Fast {
         /// Whether all frames are keyframes, so that none references another.
         keyframes_only: bool,
@@ -127,7 +131,7 @@ impl DecodeQuality {
         match self {
             Self::Full => "",
             Self::Fast { keyframes_only: true } => "-skip_loop_filter all",
-            Self::Fast { keyframes_only: false } => "-skip_loop_filter noref",
+            Self::Fast { keyframes_only: false } => "-skip_loop_filter bidir",
         }
     }
 }
@@ -265,7 +269,7 @@ fn packet_query_args(input: Input<'_>, stream: Option<u32>) -> Vec<String> {
 }
 
 /// The arguments before the input, the same for all decoding.
-fn input_args(input: Input<'_>, info: &MediaInfo) -> Vec<String> {
+fn input_args(input: Input<'_>, info: &MediaInfo, threads: u32) -> Vec<String> {
     let mut args: Vec<String> = split_args("-nostdin -hide_banner -v error -max_alloc").collect();
     args.push(MAX_ALLOC_BYTES.to_string());
     if input.container().running_clock().is_some() {
@@ -273,7 +277,7 @@ fn input_args(input: Input<'_>, info: &MediaInfo) -> Vec<String> {
     }
     args.extend(split_args("-threads"));
     let is_huge = u64::from(info.coded_size.width) * u64::from(info.coded_size.height) > SINGLE_THREAD_PIXELS;
-    args.push(if is_huge { 1 } else { THREADS }.to_string());
+    args.push(if is_huge { 1 } else { threads.clamp(1, MAX_THREADS) }.to_string());
     args.extend(allowlist_args(input, "-codec_whitelist", DECODERS.join(",")));
     args
 }
@@ -295,8 +299,8 @@ fn push_output_args(args: &mut Vec<String>, info: &MediaInfo, filters: String, c
 
 /// Arguments for ffmpeg: decodes the output frames of an excerpt to raw frames.
 pub fn decode_excerpt(info: &MediaInfo, tone_map: bool, request: &ExcerptRequest) -> Vec<String> {
-    let ExcerptRequest { matrix, count, size, quality } = *request;
-    let mut args = input_args(Input::Excerpt, info);
+    let ExcerptRequest { matrix, count, size, quality, threads } = *request;
+    let mut args = input_args(Input::Excerpt, info, threads);
     let rotation = DisplayRotation::from_matrix(&matrix);
     if rotation != DisplayRotation::Arbitrary {
         args.push("-noautorotate".into());
@@ -364,7 +368,7 @@ pub fn decode(
     tone_map: bool,
     request: &DecodeRequest,
 ) -> Vec<String> {
-    let mut args = input_args(Input::Proxy(container, url), info);
+    let mut args = input_args(Input::Proxy(container, url), info, MAX_THREADS);
     // A frame of another size must not restart the frame count. Only these two containers specify a rotation, which
     // ffmpeg applies before all filters and only to frames of one size.
     if allows_size_changes(info) && !matches!(container, Container::Mov | Container::Matroska) {

@@ -146,7 +146,13 @@ fn excerpt_arguments() {
         join_args(&decode_excerpt(
             &media_info(),
             false,
-            &ExcerptRequest { matrix: quarter_turn, count: 50, size, quality: DecodeQuality::Full }
+            &ExcerptRequest {
+                matrix: quarter_turn,
+                count: 50,
+                size,
+                quality: DecodeQuality::Full,
+                threads: MAX_THREADS
+            }
         )),
         "-nostdin -hide_banner -v error -max_alloc 268435456 -threads 2 -protocol_whitelist pipe \
          -format_whitelist mov -codec_whitelist DECODERS -max_pixels 35389440 -enable_drefs 0 \
@@ -160,7 +166,13 @@ fn excerpt_arguments() {
     let line = join_args(&decode_excerpt(
         &media_info(),
         false,
-        &ExcerptRequest { matrix: arbitrary, count: 50, size, quality: DecodeQuality::Full },
+        &ExcerptRequest {
+            matrix: arbitrary,
+            count: 50,
+            size,
+            quality: DecodeQuality::Full,
+            threads: MAX_THREADS,
+        },
     ));
     assert!(
         !line.contains("noautorotate") && !line.contains("reinit") && line.contains("FIT=360:640:"),
@@ -180,11 +192,12 @@ fn fast_quality_skips_loop_filter_when_downscaling() {
                 count: 1,
                 size,
                 quality: DecodeQuality::choose(&media_info(), size, keyframes),
+                threads: MAX_THREADS,
             },
         ))
     };
     let snippets = line(small, false);
-    assert!(snippets.contains("-skip_loop_filter noref ") && snippets.contains("flags=area"), "{snippets}");
+    assert!(snippets.contains("-skip_loop_filter bidir ") && snippets.contains("flags=area"), "{snippets}");
     assert!(line(small, true).contains("-skip_loop_filter all "));
     let upright = Size { width: 180, height: 320 };
     assert!(line(upright, true).contains("flags=area"), "after rotation, it has the same size");
@@ -223,6 +236,7 @@ fn deinterlaces_interlaced_video() {
             count: 1,
             size: request().size,
             quality: DecodeQuality::Full,
+            threads: MAX_THREADS,
         },
     );
     assert!(!list.contains(&"-reinit_filter".to_owned()), "the filter requires a constant frame size");
@@ -317,6 +331,7 @@ fn f9_every_fps_filter_has_a_frame_limit() {
             count: 7,
             size: Size { width: 64, height: 36 },
             quality: DecodeQuality::Full,
+            threads: MAX_THREADS,
         },
     );
     assert!(excerpt.iter().any(|word| word.contains("eof_action=pass,trim=end_frame=7,scale=")));
@@ -359,7 +374,7 @@ fn unsupported_matrix_is_replaced_by_size() {
 
 #[test]
 fn f9_frames_above_4k_decode_on_one_thread() {
-    let line = |width, height| {
+    let line = |width, height, threads| {
         let info = MediaInfo { coded_size: Size { width, height }, ..media_info() };
         join_args(&decode_excerpt(
             &info,
@@ -369,11 +384,13 @@ fn f9_frames_above_4k_decode_on_one_thread() {
                 count: 7,
                 size: Size { width: 64, height: 36 },
                 quality: DecodeQuality::Full,
+                threads,
             },
         ))
     };
-    assert!(line(4096, 2160).contains("-threads 2 ") && line(2160, 3840).contains("-threads 2 "));
-    assert!(line(7680, 4320).contains("-threads 1 "));
+    assert!(line(4096, 2160, 2).contains("-threads 2 ") && line(2160, 3840, 2).contains("-threads 2 "));
+    assert!(line(7680, 4320, 2).contains("-threads 1 "));
+    assert!(line(640, 360, 1).contains("-threads 1 ") && line(640, 360, 3).contains("-threads 2 "));
 }
 
 #[test]
@@ -387,6 +404,7 @@ fn dolby_vision_planes_are_not_converted() {
             count: 7,
             size: Size { width: 64, height: 36 },
             quality: DecodeQuality::Full,
+            threads: MAX_THREADS,
         },
     ));
     assert!(line.contains("scale=64:36:flags=bicubic:out_range=full,format=yuv444p16le,setsar=1,"), "{line}");

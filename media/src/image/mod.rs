@@ -148,7 +148,7 @@ fn encode_animation(
 fn encode_storyboard(format: OutputFormat, sheet: &Sheet) -> Result<Bytes, ImageError> {
     match format {
         OutputFormat::Jpg => jpeg::encode(&sheet.frame, sheet.size, jpeg::SHEET_QUALITY),
-        OutputFormat::Webp => webp::encode(&sheet.frame, sheet.size, webp::SHEET_QUALITY),
+        OutputFormat::Webp => webp::encode_sheet(&sheet.frame, sheet.size),
         OutputFormat::Vtt | OutputFormat::Json | OutputFormat::M3u8 => {
             encode_table(format, &sheet.tile_map, SHEET_FILE_NAME)
         }

@@ -1,6 +1,9 @@
 //! Decodes the frames of all default outputs of a natively read video: those of the animation first, the tiles in the
 //! meantime, and then the best tile again in full size.
 
+use std::num::NonZeroUsize;
+use std::thread::available_parallelism;
+
 use bytes::Bytes;
 use glimpse_contract::{Code, limits};
 
@@ -15,7 +18,7 @@ use crate::store::Store;
 use glimpse_media::demux::buffer::SparseBuffer;
 use glimpse_media::excerpt::mp4_writer::{self, Excerpt};
 use glimpse_media::excerpt::plan::{ExcerptPlan, FramePosition};
-use glimpse_media::ffmpeg_args::DecodeQuality;
+use glimpse_media::ffmpeg_args::{DecodeQuality, MAX_THREADS};
 use glimpse_media::image::score::{self, Score};
 use glimpse_media::image::storyboard;
 use glimpse_media::plan::{self, FrameRequest};
@@ -72,6 +75,8 @@ pub(super) struct DecodeSizes {
     candidate: Size,
     pub(super) tile: Size,
     pub(super) animation: Size,
+    /// The number of threads of each decoder.
+    threads: u32,
 }
 
 impl DecodeSizes {
@@ -84,11 +89,18 @@ impl DecodeSizes {
             animation: info.display_size.scale_to_fit(limits::ANIMATION_WIDTH),
             info,
             tone_map,
+            threads: MAX_THREADS,
         }
     }
 
+    /// Whether tiles and animation are decoded at the same time.
+    fn decodes_concurrently(&self) -> bool {
+        !self.info.has_large_frames()
+    }
+
     fn pass(&self, size: Size, quality: DecodeQuality, priority: Priority) -> DecodePass<'_> {
-        DecodePass { info: &self.info, tone_map: self.tone_map, size, quality, priority }
+        let Self { info, tone_map, threads, .. } = self;
+        DecodePass { info, tone_map: *tone_map, size, quality, priority, threads: *threads }
     }
 }
 
@@ -142,7 +154,10 @@ impl<S: Store> NativeSource<S> {
         }
         self.resolve_size(first.as_ref(), self.main_size(&self.buffer, [&animation, &tiles])).await?;
         let (info, tone_map) = self.probe(first.as_ref()).await?;
-        let sizes = DecodeSizes::new(info, tone_map);
+        let mut sizes = DecodeSizes::new(info, tone_map);
+        if sizes.decodes_concurrently() {
+            sizes.threads = threads_per_decoder(available_parallelism().map_or(1, NonZeroUsize::get));
+        }
         let animation_excerpts = self.write_excerpts(&self.buffer, &animation.samples)?;
         let emptied = self.buffer.to_empty();
         let mut buffer = std::mem::replace(&mut self.buffer, emptied);
@@ -164,11 +179,11 @@ impl<S: Store> NativeSource<S> {
             Ok::<_, OpenError>(TileResult::Tiles(selection, best))
         };
         let decode_animation = self.decode_animation_excerpts(animation_excerpts, &sizes);
-        let (tiles_result, animation_frames) = if sizes.info.has_large_frames() {
+        let (tiles_result, animation_frames) = if sizes.decodes_concurrently() {
+            tokio::try_join!(decode_tiles, decode_animation)?
+        } else {
             let animation_frames = decode_animation.await?;
             (decode_tiles.await?, animation_frames)
-        } else {
-            tokio::try_join!(decode_tiles, decode_animation)?
         };
         self.buffer = buffer;
         let (selection, mut best) = match tiles_result {
@@ -354,6 +369,12 @@ impl<S: Store> NativeSource<S> {
         let request = layout.positions.iter().flatten().find(|pick| pick.frame_index == slot)?;
         Some(plan::frame_time_ms(self.demuxer.track(), request.pts))
     }
+}
+
+/// The number of threads of each of two decoders that run at the same time on this many processors. A second thread
+/// costs a few percent of CPU time, which pays only if a processor would be idle.
+fn threads_per_decoder(processors: usize) -> u32 {
+    (processors as u32 / 2).clamp(1, MAX_THREADS)
 }
 
 /// A frame for each tile: its own, else the one before it, else `fallback`.

@@ -30,7 +30,7 @@ use glimpse_media::excerpt::ExcerptSample;
 use glimpse_media::excerpt::frame_size;
 use glimpse_media::excerpt::mp4_writer::{self, Excerpt, write_excerpt};
 use glimpse_media::excerpt::plan::ExcerptPlan;
-use glimpse_media::ffmpeg_args::{self, DecodeQuality, ExcerptRequest};
+use glimpse_media::ffmpeg_args::{self, DecodeQuality, ExcerptRequest, MAX_THREADS};
 use glimpse_media::image::score;
 use glimpse_media::plan::{self, FrameRequest, TileTimes};
 use glimpse_media::probe::MediaInfo;
@@ -47,6 +47,8 @@ struct DecodePass<'a> {
     size: Size,
     quality: DecodeQuality,
     priority: Priority,
+    /// The number of threads of the decoder.
+    threads: u32,
 }
 
 /// A video whose index was read.
@@ -158,7 +160,14 @@ impl<S: Store> NativeSource<S> {
         let (info, tone_map) = self.probe(layout.samples.first()).await?;
         let excerpts = self.write_excerpts(&self.buffer, &layout.samples)?;
         let quality = DecodeQuality::choose(&info, size, false);
-        let pass = DecodePass { info: &info, tone_map, size, quality, priority: Priority::Required };
+        let pass = DecodePass {
+            info: &info,
+            tone_map,
+            size,
+            quality,
+            priority: Priority::Required,
+            threads: MAX_THREADS,
+        };
         let mut positions = layout.positions.iter().flatten().peekable();
         let (frame_sender, mut receiver) = mpsc::channel::<Bytes>(FRAME_QUEUE_LEN);
         let forward = async {
@@ -235,8 +244,14 @@ impl<S: Store> NativeSource<S> {
         let layout = self.fetch_layout(ranges).await?;
         let (info, tone_map) = self.probe(layout.samples.first()).await?;
         let excerpts = self.write_excerpts(&self.buffer, &layout.samples)?;
-        let pass =
-            DecodePass { info: &info, tone_map, size, quality: quality(&info), priority: Priority::Required };
+        let pass = DecodePass {
+            info: &info,
+            tone_map,
+            size,
+            quality: quality(&info),
+            priority: Priority::Required,
+            threads: MAX_THREADS,
+        };
         let frames = self.decode_frames(pass, excerpts).await?;
         Ok((layout, frames))
     }
@@ -404,13 +419,13 @@ impl<S: Store> NativeSource<S> {
         excerpts: Vec<Excerpt>,
         sender: mpsc::Sender<Bytes>,
     ) -> Result<(), JobError> {
-        let DecodePass { info, tone_map, size, quality, priority } = pass;
+        let DecodePass { info, tone_map, size, quality, priority, threads } = pass;
         let matrix = self.demuxer.track().matrix;
         let mut last: Option<Bytes> = None;
         let mut missing = 0;
         let mut rejection = None;
         for excerpt in excerpts {
-            let request = ExcerptRequest { matrix, count: excerpt.frame_count, size, quality };
+            let request = ExcerptRequest { matrix, count: excerpt.frame_count, size, quality, threads };
             let arguments = ffmpeg_args::decode_excerpt(info, tone_map, &request);
             let (frame_sender, mut receiver) = mpsc::channel(1);
             let format = FrameFormat::new(info, size, excerpt.frame_count);

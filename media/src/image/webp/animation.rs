@@ -8,7 +8,7 @@ use webp::PixelLayout;
 
 use crate::image::header::ImageError;
 use crate::image::placeholder;
-use crate::image::webp::{MAX_SIDE, encode_image, header, icc, riff};
+use crate::image::webp::{FAST_METHOD, MAX_SIDE, encode_image, header, icc, riff};
 use crate::size::Size;
 
 /// How much quality may be lost to reduce the size.
@@ -24,12 +24,12 @@ pub struct AnimationOptions {
 
 /// The default without a size limit.
 pub const HIGH_QUALITY: AnimationOptions =
-    AnimationOptions { quality: 48.0, frame_step: 1, scale_percent: 100 };
+    AnimationOptions { quality: 50.0, frame_step: 1, scale_percent: 100 };
 
 /// Options in decreasing quality, tried until the size fits.
 const QUALITY_LADDER: [AnimationOptions; 11] = [
     HIGH_QUALITY,
-    AnimationOptions { quality: 38.0, ..HIGH_QUALITY },
+    AnimationOptions { quality: 40.0, ..HIGH_QUALITY },
     AnimationOptions { quality: 30.0, ..HIGH_QUALITY },
     AnimationOptions { quality: 20.0, ..HIGH_QUALITY },
     AnimationOptions { quality: 30.0, frame_step: 2, scale_percent: 100 },
@@ -41,8 +41,6 @@ const QUALITY_LADDER: [AnimationOptions; 11] = [
     AnimationOptions { quality: 5.0, frame_step: 10, scale_percent: 15 },
 ];
 
-/// libwebp's compression effort, 0 to 6.
-const METHOD: i32 = 4;
 /// The side of the blocks that are kept or drawn: that of libwebp's macroblocks, so that no macroblock is drawn
 /// partially.
 const BLOCK: usize = 16;
@@ -192,7 +190,7 @@ fn encode_frame(region: &AnmfFrame, frame: &[u8], size: Size, quality: f32) -> R
         .map(|row| &row[region.left * 3..(region.left + region.width) * 3]);
     if region.drawn_blocks.is_empty() {
         let pixels: Vec<u8> = rows.flatten().copied().collect();
-        return encode_image(&pixels, PixelLayout::Rgb, width, height, quality, METHOD);
+        return encode_image(&pixels, PixelLayout::Rgb, width, height, quality, FAST_METHOD);
     }
     let blocks = region.width.div_ceil(BLOCK);
     let mut pixels = Vec::with_capacity(region.width * region.height * 4);
@@ -203,7 +201,7 @@ fn encode_frame(region: &AnmfFrame, frame: &[u8], size: Size, quality: f32) -> R
             pixels.push(if drawn { 255 } else { 0 });
         }
     }
-    encode_image(&pixels, PixelLayout::Rgba, width, height, quality, METHOD)
+    encode_image(&pixels, PixelLayout::Rgba, width, height, quality, FAST_METHOD)
 }
 
 fn write_webp(frames: &[&[u8]], durations_ms: &[u32], size: Size, quality: f32) -> Result<Bytes, ImageError> {

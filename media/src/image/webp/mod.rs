@@ -22,21 +22,33 @@ pub const MAX_SIDE: u16 = 16_383;
 /// Quality for posters, from 0 to 100.
 pub const POSTER_QUALITY: f32 = limits::WEBP_QUALITY as f32;
 /// Quality for storyboard sheets.
-pub const SHEET_QUALITY: f32 = 70.0;
+const SHEET_QUALITY: f32 = 70.0;
+
+/// libwebp's compression effort for a single image, 0 to 6: its default, above which there is little gain.
+const STILL_METHOD: i32 = 4;
+/// The effort for a storyboard sheet and the frames of an animation: half the CPU time of method 4, for 6 to 9% more
+/// bytes at the same quality.
+const FAST_METHOD: i32 = 2;
 
 /// Encodes a raw `rgb24` frame, sRGB.
 pub fn encode(frame: &[u8], size: Size, quality: f32) -> Result<Bytes, ImageError> {
+    encode_still(frame, size, quality, STILL_METHOD)
+}
+
+/// Encodes a storyboard sheet, a raw `rgb24` frame, sRGB.
+pub fn encode_sheet(frame: &[u8], size: Size) -> Result<Bytes, ImageError> {
+    encode_still(frame, size, SHEET_QUALITY, FAST_METHOD)
+}
+
+fn encode_still(frame: &[u8], size: Size, quality: f32, method: i32) -> Result<Bytes, ImageError> {
     header::check_frames(&[frame], size)?;
     let (width, height) = header::check_size(size, MAX_SIDE)?;
-    let image = encode_image(frame, PixelLayout::Rgb, width, height, quality, STILL_METHOD)?;
+    let image = encode_image(frame, PixelLayout::Rgb, width, height, quality, method)?;
     let mut file = riff::RiffWriter::new(size, riff::ICC);
     file.write_chunk(*b"ICCP", icc::srgb());
     file.write_raw(&image);
     Ok(file.finish().into())
 }
-
-/// libwebp's compression effort, 0 to 6: its default, above which there is little gain.
-const STILL_METHOD: i32 = 4;
 
 /// Encodes the chunks of an image (`VP8 `, preceded by `ALPH` if there is alpha).
 fn encode_image(
