@@ -89,14 +89,15 @@ function makeFilm(folder, number, media, scale) {
   const chains = [];
   const uniform = `fps=${FPS},setsar=1,format=yuv420p,setpts=PTS-STARTPTS`;
   const input = (...args) => inputs.push(args) - 1;
-  const scene = (seconds) => {
-    if (!media) {
-      const source = GENERATED[Math.floor(next() * GENERATED.length)];
-      return `[${input("-f", "lavfi", "-ss", (2 + next() * 3).toFixed(2), "-t", `${seconds}`, "-i", source)}:v]`;
-    }
+  // A scene of each segment, and where it starts.
+  const scenes = segments.map(({ seconds }) => {
+    if (!media) return { source: GENERATED[Math.floor(next() * GENERATED.length)], start: 2 + next() * 3 };
     const [name, from, to] = SCENES[Math.floor(next() * SCENES.length)];
-    const start = from + next() * Math.max(0, to - from - seconds);
-    return `[${input("-stream_loop", "3", "-ss", start.toFixed(2), "-t", `${seconds}`, "-i", join(media, "good", name))}:v]`;
+    return { source: join(media, "good", name), start: from + next() * Math.max(0, to - from - seconds) };
+  });
+  const scene = ({ source, start }, seconds) => {
+    const kind = media ? ["-stream_loop", "3"] : ["-f", "lavfi"];
+    return `[${input(...kind, "-ss", Math.max(0, start).toFixed(2), "-t", `${seconds}`, "-i", source)}:v]`;
   };
   const fit = isLetterboxed ? `scale=${WIDTH}:270,pad=${WIDTH}:${HEIGHT}:0:45` : `scale=${WIDTH}:${HEIGHT}`;
   const sources = { black: "color=c=black", flash: "color=c=white", bars: "smptehdbars", "test picture": "testsrc" };
@@ -111,17 +112,19 @@ function makeFilm(folder, number, media, scale) {
       writeFileSync(path, card(next));
       chains.push(`[${input("-loop", "1", "-framerate", `${FPS}`, "-t", `${seconds}`, "-i", path)}:v]null${end}`);
     } else if (kind === "transition") {
-      // Only the blended frames.
-      const [one, other] = [scene(seconds), scene(seconds)];
+      // Only the blended frames of a crossfade: the scene before continues, and the scene after it has begun.
+      const [before, after] = [place - 1, place + 1].map((near) => (segments[near].kind === "good" ? near : place));
+      const one = scene({ ...scenes[before], start: scenes[before].start + segments[before].seconds }, seconds);
+      const other = scene({ ...scenes[after], start: scenes[after].start - seconds }, seconds);
       chains.push(`${one}${fit},${uniform}[a${place}];${other}${fit},${uniform}[b${place}]`);
       chains.push(`[a${place}][b${place}]blend=all_expr='A*(0.7-0.4*T/${seconds})+B*(0.3+0.4*T/${seconds})'${end}`);
     } else {
       // A fade is too dark for a poster up to two fifths.
       const change = { blur: ",gblur=sigma=14", fade: `,eq=eval=frame:brightness=-0.75+0.3*t/${seconds}:contrast=0.35` }[kind] ?? "";
-      chains.push(`${scene(seconds)}${fit},${uniform}${change}${end}`);
+      chains.push(`${scene(scenes[place], seconds)}${fit},${uniform}${change}${end}`);
     }
   }
-  const path = join(folder, `film-${number}-${media ? "real" : "generated"}-${scale}.mp4`);
+  const path = join(folder, `crossfades-${number}-${media ? "real" : "generated"}-${scale}.mp4`);
   if (!existsSync(path)) {
     const graph = `${chains.join(";")};${segments.map((_, place) => `[s${place}]`).join("")}concat=n=${segments.length}[v]`;
     const draft = join(folder, `draft-${number}.mp4`);

@@ -9,8 +9,9 @@
 //   thumbnail   ffmpeg's filter with its default: of the first 100 frames
 //   histogram   of 100 frames over the whole length, the one whose histogram of colors is nearest to the mean histogram
 // The films of GLIMPSE_MEDIA have no known kinds: there a poster is `dark` if a fiftieth of its pixels or less is lit,
-// `flat` if its luma hardly differs, and `blurred` if most frames of the film are more than twice as sharp. --smoke does
-// it with one short film and prints no figures: `cargo xtask test` runs it.
+// `flat` if its luma hardly differs, and `blurred` if most frames of the film are more than twice as sharp. Films of
+// which no frame passes are left out. --smoke does it with one short film and prints no figures: `cargo xtask test` runs
+// it.
 
 import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
@@ -47,7 +48,7 @@ function lengthOf(path) {
 /** Frames over the whole length as RGB: `{ at, pixels }`. */
 function framesOf(path, seconds) {
   const rate = FRAMES / seconds;
-  const { stdout } = run(FFMPEG, ["-nostdin", "-v", "error", "-i", path, "-map", "0:v:0", "-vf", `fps=${rate},scale=${WIDTH}:${HEIGHT}`, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]);
+  const { stdout } = spawnSync(FFMPEG, ["-nostdin", "-v", "error", "-i", path, "-map", "0:v:0", "-vf", `fps=${rate},scale=${WIDTH}:${HEIGHT}`, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"], { maxBuffer: 2 ** 30 });
   const bytes = WIDTH * HEIGHT * 3;
   return Array.from({ length: Math.floor(stdout.length / bytes) }, (_, number) => ({ at: number / rate, pixels: stdout.subarray(number * bytes, (number + 1) * bytes) }));
 }
@@ -60,6 +61,7 @@ function histogram(pixels) {
 
 /** The moment of the frame whose histogram is nearest to the mean of all. */
 function nearestToMean(frames) {
+  if (frames.length === 0) return 0;
   const all = frames.map(({ pixels }) => histogram(pixels));
   const mean = all[0].map((_, bin) => all.reduce((sum, counts) => sum + counts[bin], 0) / all.length);
   const distances = all.map((counts) => counts.reduce((sum, count, bin) => sum + (count - mean[bin]) ** 2, 0));
@@ -68,24 +70,24 @@ function nearestToMean(frames) {
 
 /** The moment that ffmpeg's filter chooses, in seconds. */
 function thumbnail(path) {
-  const { stderr } = run(FFMPEG, ["-nostdin", "-hide_banner", "-i", path, "-map", "0:v:0", "-vf", "thumbnail,showinfo", "-frames:v", "1", "-f", "null", "-"]);
+  const { stderr } = spawnSync(FFMPEG, ["-nostdin", "-hide_banner", "-i", path, "-map", "0:v:0", "-vf", "thumbnail,showinfo", "-frames:v", "1", "-f", "null", "-"], { encoding: "utf8" });
   return Number(/pts_time:([\d.]+)/.exec(stderr)?.[1] ?? 0);
 }
 
-/** The moment of Glimpse's poster in seconds, and the CPU time of all default outputs. */
-function glimpse(path) {
-  const { stdout } = run(ENGINE, [path]);
-  const said = JSON.parse(stdout);
-  if (said.result !== "Ok(Ready)") return undefined;
-  return { at: said.poster_ms / 1000, cpu: said.cpu_self + said.cpu_children };
+/** Glimpse's poster, its moment in seconds if that is known, and the CPU time of all default outputs. */
+function glimpse(path, folder) {
+  const { stdout } = run(ENGINE, [path, "--out", folder]);
+  const report = JSON.parse(stdout);
+  if (report.result !== "Ok(Ready)") return undefined;
+  return { at: (report.poster_ms ?? 0) / 1000, poster: join(folder, "thumbnail.jpg"), cpu: report.cpu_self + report.cpu_children };
 }
 
 /** The moments that the methods choose, by name; undefined if Glimpse rejects the film. */
-function choices(path, seconds) {
-  const ours = glimpse(path);
+function choices(path, seconds, folder) {
+  const ours = glimpse(path, folder);
   if (!ours) return undefined;
   const moments = { glimpse: ours.at, "10 %": seconds / 10, thumbnail: thumbnail(path), histogram: nearestToMean(framesOf(path, seconds)) };
-  return { moments, cpu: ours.cpu };
+  return { moments, poster: ours.poster, cpu: ours.cpu };
 }
 
 const METHODS = ["glimpse", "10 %", "thumbnail", "histogram"];
@@ -105,20 +107,26 @@ function measure(pixels) {
   return { deviation, lit: percentile([...luma], 98), sharpness: curvature / luma.length / Math.max(1, deviation) };
 }
 
-/** Why a frame of a film without known kinds is no poster; undefined if it may be one. */
-function faultOf(path, at, sharpness) {
-  const seek = ["-nostdin", "-v", "error", "-ss", at.toFixed(3), "-i", path, "-map", "0:v:0", "-frames:v", "1", "-vf", `scale=${WIDTH}:${HEIGHT}`];
-  const pixels = run(FFMPEG, [...seek, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]).stdout;
-  if (pixels.length === 0) return undefined;
-  const seen = measure(pixels);
-  if (seen.lit < 48) return "dark";
-  if (seen.deviation < 8) return "flat";
-  return seen.sharpness < sharpness / 2 ? "blurred" : undefined;
+/** The first frame of a file, or the one at a moment in seconds; empty if there is none. */
+function frameAt(path, at) {
+  const seek = at === undefined ? [] : ["-ss", at.toFixed(3)];
+  const args = ["-nostdin", "-v", "error", ...seek, "-i", path, "-map", "0:v:0", "-frames:v", "1", "-vf", `scale=${WIDTH}:${HEIGHT}`];
+  // The output counts, not the status: a film may be damaged.
+  return spawnSync(FFMPEG, [...args, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"], { maxBuffer: 2 ** 30 }).stdout;
 }
 
-function made(films) {
+/** Why a frame of a film without known kinds is no poster; undefined if it may be one. */
+function faultOf(pixels, sharpness) {
+  if (pixels.length === 0) return undefined;
+  const measured = measure(pixels);
+  if (measured.lit < 48) return "dark";
+  if (measured.deviation < 8) return "flat";
+  return measured.sharpness < sharpness / 2 ? "blurred" : undefined;
+}
+
+function made(films, folder) {
   const found = films.map((film) => {
-    const chosen = choices(film.path, film.seconds);
+    const chosen = choices(film.path, film.seconds, folder);
     if (!chosen) throw new Error(`${film.path} is rejected`);
     const kinds = Object.fromEntries(METHODS.map((name) => {
       const at = chosen.moments[name];
@@ -139,14 +147,17 @@ function made(films) {
   return found;
 }
 
-function real(folder) {
-  const found = readdirSync(folder).sort().flatMap((name) => {
-    const path = join(folder, name);
+function real(media, folder) {
+  const found = readdirSync(media).sort().flatMap((name) => {
+    const path = join(media, name);
     const seconds = lengthOf(path);
-    const chosen = seconds ? choices(path, seconds) : undefined;
+    const chosen = seconds ? choices(path, seconds, folder) : undefined;
     if (!chosen) return [];
-    const sharpness = median(framesOf(path, seconds).map(({ pixels }) => measure(pixels).sharpness));
-    const faults = Object.fromEntries(METHODS.map((method) => [method, faultOf(path, chosen.moments[method], sharpness)]));
+    const frames = framesOf(path, seconds);
+    const sharpness = median(frames.map(({ pixels }) => measure(pixels).sharpness));
+    if (frames.every(({ pixels }) => faultOf(pixels, sharpness))) return [];
+    const poster = (method) => (method === "glimpse" ? frameAt(chosen.poster) : frameAt(path, chosen.moments[method]));
+    const faults = Object.fromEntries(METHODS.map((method) => [method, faultOf(poster(method), sharpness)]));
     return [{ name, faults }];
   });
   const kinds = ["dark", "flat", "blurred"];
@@ -164,8 +175,9 @@ function main() {
     console.log(`$ cargo xtask bench poster --films ${options.films}`);
     console.log(`${films.length} films of ${formatNumber(films.reduce((sum, { seconds }) => sum + seconds, 0) / films.length)} s on average`);
   }
-  const found = made(films);
-  if (MEDIA) real(join(MEDIA, "good"));
+  const outputs = join(folder, "outputs");
+  const found = made(films, outputs);
+  if (MEDIA) real(join(MEDIA, "good"), outputs);
   if (options.smoke) console.log(`smoke: ${found.length} film, ${METHODS.length} methods; no figures`);
 }
 

@@ -3,9 +3,15 @@
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use glimpse_media::image::crossfade::{self, Sketch};
 use glimpse_media::image::placeholder;
 use glimpse_media::image::score::{self, Score};
 use glimpse_media::size::Size;
+
+/// How many frames are compared with their neighbors.
+const FINALISTS: usize = 4;
+/// What a frame of a crossfade loses of its score. Different scenes of a film differ by more.
+const MIXTURE_PENALTY: f64 = 0.6;
 
 /// The best frame so far.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,21 +38,6 @@ impl PosterSelection {
     pub fn is_blank(&self) -> bool {
         self.best.as_ref().is_none_or(|best| best.score.blank)
     }
-
-    fn push(&mut self, rgb: Bytes, size: Size, tile: Size) {
-        let slot = self.tiles.len() as u32;
-        self.tiles.push(if tile == size {
-            rgb.clone()
-        } else {
-            placeholder::shrink(&rgb, size, tile).into()
-        });
-        let score = score::score(&rgb, size.width);
-        // Of equal frames the earlier one is kept, so that the same source always has the same poster.
-        let is_better_frame = self.best.as_ref().is_none_or(|best| is_better(&score, &best.score));
-        if is_better_frame {
-            self.best = Some(BestFrame { score, rgb, slot });
-        }
-    }
 }
 
 /// Whether one frame makes a better poster than another.
@@ -56,9 +47,109 @@ pub fn is_better(one: &Score, other: &Score) -> bool {
 
 /// Receives frames of `size` until the channel is closed. The function computes and blocks, so it needs its own thread.
 pub fn select_poster(mut frames: mpsc::Receiver<Bytes>, size: Size, tile: Size) -> PosterSelection {
-    let mut selection = PosterSelection::default();
+    let mut selector = PosterSelector::default();
     while let Some(rgb) = frames.blocking_recv() {
-        selection.push(rgb, size, tile);
+        selector.push(rgb, size, tile);
     }
-    selection
+    selector.finish()
+}
+
+/// A selection that is not finished.
+#[derive(Debug, Default)]
+struct PosterSelector {
+    tiles: Vec<Bytes>,
+    sketches: Vec<Sketch>,
+    /// The best frames so far, the best one first.
+    finalists: Vec<BestFrame>,
+}
+
+impl PosterSelector {
+    fn push(&mut self, rgb: Bytes, size: Size, tile: Size) {
+        let slot = self.tiles.len() as u32;
+        self.tiles.push(if tile == size {
+            rgb.clone()
+        } else {
+            placeholder::shrink(&rgb, size, tile).into()
+        });
+        self.sketches.push(Sketch::new(&rgb, size));
+        let score = score::score(&rgb, size.width);
+        // Of equal frames the earlier one is first, so that the same source always has the same poster.
+        let place = self.finalists.partition_point(|other| !is_better(&score, &other.score));
+        if place < FINALISTS {
+            self.finalists.truncate(FINALISTS - 1);
+            self.finalists.insert(place, BestFrame { score, rgb, slot });
+        }
+    }
+
+    fn finish(self) -> PosterSelection {
+        let Self { tiles, sketches, finalists } = self;
+        let mut best: Option<BestFrame> = None;
+        for mut frame in finalists {
+            if is_mixture(&sketches, frame.slot as usize) {
+                frame.score.value -= MIXTURE_PENALTY;
+            }
+            if best.as_ref().is_none_or(|best| is_better(&frame.score, &best.score)) {
+                best = Some(frame);
+            }
+        }
+        PosterSelection { tiles, best }
+    }
+}
+
+/// Whether a frame is a mixture of its neighbors.
+fn is_mixture(sketches: &[Sketch], slot: usize) -> bool {
+    let neighbors = slot.checked_sub(1).and_then(|first| sketches.get(first..first + 3));
+    neighbors.is_some_and(|near| crossfade::is_mixture(&near[0], &near[1], &near[2]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: Size = Size { width: 128, height: 72 };
+
+    /// A scene of fields with this mean luma: the score is highest in the middle.
+    fn scene(period: usize, mean: f64) -> Vec<u8> {
+        let width = SIZE.width as usize;
+        (0..width * SIZE.height as usize)
+            .flat_map(|at| {
+                let (x, y) = (at % width, at / width);
+                let wave = ((x / period + y / period) % 2) as f64 - 0.5;
+                let grain = ((x * 7 + y * 13) % 16) as f64;
+                [(mean + 60.0 * wave + grain) as u8; 3]
+            })
+            .collect()
+    }
+
+    fn mix(one: &[u8], other: &[u8]) -> Vec<u8> {
+        one.iter().zip(other).map(|(one, other)| one.midpoint(*other)).collect()
+    }
+
+    fn select(frames: &[Vec<u8>]) -> u32 {
+        let mut selector = PosterSelector::default();
+        for frame in frames {
+            selector.push(frame.clone().into(), SIZE, SIZE);
+        }
+        selector.finish().best.unwrap().slot
+    }
+
+    #[test]
+    fn frame_of_crossfade_is_not_selected() {
+        let (one, other) = (scene(16, 50.0), scene(24, 190.0));
+        let mixed = mix(&one, &other);
+        let value = |frame: &[u8]| score::score(frame, SIZE.width).value;
+        assert!(value(&mixed) > value(&one) && value(&mixed) > value(&other), "its brightness is better");
+        assert_ne!(select(&[one.clone(), mixed.clone(), other.clone()]), 1);
+        // Without the scenes around it, it is no mixture.
+        assert_eq!(select(&[one.clone(), one, mixed]), 2);
+    }
+
+    #[test]
+    fn first_of_equal_frames_is_selected() {
+        let frame = scene(16, 110.0);
+        let black = vec![0; frame.len()];
+        let mut frames = vec![black; 3];
+        frames.extend(vec![frame; 2 * FINALISTS]);
+        assert_eq!(select(&frames), 3);
+    }
 }

@@ -9,6 +9,7 @@ use crate::size::Size;
 
 pub mod avif;
 pub mod blur;
+pub mod crossfade;
 pub mod dolby_vision;
 pub mod gif;
 #[cfg(feature = "h264")]
