@@ -149,14 +149,10 @@ fn cpu(of: &str) -> f64 {
 
 /// Decodes and encodes one image like the `render` Lambda, and prints its figures.
 async fn still(store: &Arc<BenchBucket>, job: &Job, at_ms: u64, width: u32) -> anyhow::Result<()> {
-    let cameras = SourceOpener {
-        store: Arc::clone(store),
-        tools: tools()?,
-        random: || [7; 16],
-        time_budget: TimeBudget::default(),
-    };
+    let cameras = SourceOpener::new(Arc::clone(store), tools()?, || [7; 16], TimeBudget::default());
     let started = Instant::now();
-    let source = Source { etag: job.etag.clone(), width: 1920, height: 1080, ..Source::default() };
+    let etag = job.etag.clone();
+    let source = Source { etag, bytes: job.bytes, width: 1920, height: 1080, ..Source::default() };
     let manifest = Manifest {
         version: MANIFEST_VERSION,
         video: job.video,

@@ -25,6 +25,7 @@ mod moments;
 mod mp4;
 mod odd;
 mod pictures;
+mod recent_sources;
 mod render;
 mod repeat;
 mod sizes;

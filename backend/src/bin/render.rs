@@ -22,12 +22,9 @@ async fn main() -> anyhow::Result<()> {
     let config = Config::from_lookup(lookup).context("cannot start")?;
     let tag = config::on_demand_tag(lookup).context("cannot start")?;
     let store = Arc::new(S3Store::new(&config.s3).with_on_demand_tag(tag));
-    let frame_sources = SourceOpener {
-        store: Arc::clone(&store),
-        tools: config.tools.clone(),
-        random: lambda::random,
-        time_budget: TimeBudget::default(),
-    };
+    let time_budget = TimeBudget::default();
+    let frame_sources =
+        SourceOpener::new(Arc::clone(&store), config.tools.clone(), lambda::random, time_budget);
     let service = Arc::new(RenderService { store, frame_sources, now_ms: lambda::now_ms });
     lambda::run(MARGIN, move |event, deadline| {
         let service = Arc::clone(&service);

@@ -92,6 +92,8 @@ pub struct SourceFrames<S> {
     container: Container,
     options: SourceOptions,
     demuxed: DemuxedSource<S>,
+    /// How many bytes were read to open it.
+    index_bytes: u64,
 }
 
 /// A source by the program that demuxes it.
@@ -140,10 +142,38 @@ pub async fn open<S: Store>(
             DemuxedSource::Ffmpeg(Box::new(ffmpeg))
         }
     };
-    Ok(SourceFrames { reader, decoder, container, options, demuxed })
+    let index_bytes = reader.stats().bytes;
+    Ok(SourceFrames { reader, decoder, container, options, demuxed, index_bytes })
 }
 
 impl<S: Store> SourceFrames<S> {
+    /// Whether a native demuxer reads the source.
+    pub fn is_native(&self) -> bool {
+        matches!(self.demuxed, DemuxedSource::Native(_))
+    }
+
+    /// How many bytes were read to open the source, by a native demuxer.
+    pub fn index_bytes(&self) -> u64 {
+        self.index_bytes
+    }
+
+    /// Frees the memory of the bytes that were read natively; they are read again if they are needed.
+    pub fn release_buffer(&mut self) {
+        if let DemuxedSource::Native(native) = &mut self.demuxed {
+            native.release_buffer();
+        }
+    }
+
+    /// Prepares a natively read source for another request: `decoder` has its time budget, and the statistics of reads
+    /// begin again. Only the index is kept.
+    pub fn renew(&mut self, decoder: Decoder) {
+        self.reader.reset_stats();
+        if let DemuxedSource::Native(native) = &mut self.demuxed {
+            native.renew(decoder.clone());
+        }
+        self.decoder = decoder;
+    }
+
     /// Statistics of the reads of ffmpeg so far. Those of the native demuxers are in [`RangeReader::stats`].
     pub fn ffmpeg_stats(&self) -> IoStats {
         match &self.demuxed {

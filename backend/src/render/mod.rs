@@ -4,6 +4,7 @@ mod clip;
 pub mod frame_source;
 pub mod http;
 mod poster;
+mod recent_sources;
 mod refusal;
 pub mod service;
 mod storyboard;

@@ -88,6 +88,14 @@ impl<S: Store> RangeReader<S> {
         &self.object
     }
 
+    /// Starts the statistics at zero.
+    pub fn reset_stats(&self) {
+        let ReadCounters { requests, bytes, wait_time_us } = &*self.counters;
+        for counter in [requests, bytes, wait_time_us, &self.round_trips] {
+            counter.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// Statistics of the reads so far.
     pub fn stats(&self) -> IoStats {
         IoStats {

@@ -76,12 +76,8 @@ pub(crate) struct TestJob {
 impl TestJob {
     /// Opens the source of the job for images on demand.
     pub(crate) fn source_opener(&self) -> SourceOpener<MemoryStore> {
-        SourceOpener {
-            store: Arc::clone(&self.service.store),
-            tools: self.service.tools.clone(),
-            random: || [3; 16],
-            time_budget: self.service.time_budget,
-        }
+        let PreviewService { store, tools, time_budget, .. } = &self.service;
+        SourceOpener::new(Arc::clone(store), tools.clone(), || [3; 16], *time_budget)
     }
 
     pub(crate) fn new(bytes: Vec<u8>) -> Self {

@@ -91,6 +91,15 @@ impl<S: Store> NativeSource<S> {
         self
     }
 
+    /// Prepares the source for another request with this decoder. Only the index is kept: the streams are probed again,
+    /// since they may change within the file and an image must not depend on earlier requests.
+    pub fn renew(&mut self, decoder: Decoder) {
+        self.release_buffer();
+        self.buffer.set_deadline(decoder.deadlines.invocation.into_std());
+        self.info = None;
+        self.decoder = decoder;
+    }
+
     /// Frees the memory of the bytes that were read; they are read again if they are needed.
     pub fn release_buffer(&mut self) {
         self.buffer = self.buffer.to_empty();
