@@ -16,6 +16,7 @@ use crate::frames::{AnimationFrames, DecodedFrames, RgbFrame, StoryboardFrames, 
 use crate::source::reader::{self, OpenError};
 use crate::store::Store;
 use glimpse_media::demux::buffer::SparseBuffer;
+use glimpse_media::excerpt::ExcerptSample;
 use glimpse_media::excerpt::mp4_writer::{self, Excerpt};
 use glimpse_media::excerpt::plan::{ExcerptPlan, FramePosition};
 use glimpse_media::ffmpeg_args::{DecodeQuality, MAX_THREADS};
@@ -29,6 +30,8 @@ use glimpse_media::size::Size;
 const MAX_ATTEMPTS: usize = 3;
 /// Width of the frames among which the poster is selected, in pixels: enough to recognize sharp ones.
 const CANDIDATE_WIDTH: u32 = 320;
+/// Decoding a byte takes as long as this many pixels: 84 and 1.5 ns with ffmpeg's H.264 decoder.
+const PIXELS_PER_BYTE: u64 = 58;
 
 /// What to decode for the default outputs.
 pub(super) struct DefaultsPlan {
@@ -75,8 +78,35 @@ pub(super) struct DecodeSizes {
     candidate: Size,
     pub(super) tile: Size,
     pub(super) animation: Size,
-    /// The number of threads of each decoder.
-    threads: u32,
+    threads: DecoderThreads,
+}
+
+/// The number of threads of the two decoders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct DecoderThreads {
+    tiles: u32,
+    animation: u32,
+}
+
+impl DecoderThreads {
+    /// For decoders that run one after the other.
+    const SEQUENTIAL: Self = Self { tiles: MAX_THREADS, animation: MAX_THREADS };
+
+    /// For decoders that run at the same time, by the cost of their work. A second thread costs a few percent of CPU
+    /// time, which pays only if a processor would be idle: with many, or after the other decoder has finished.
+    fn concurrent(tiles_cost: u64, animation_cost: u64, processors: usize) -> Self {
+        let each = (processors as u32 / 2).clamp(1, MAX_THREADS);
+        let threads = |cost: u64, other: u64| {
+            let is_longer = cost.saturating_mul(2) > other.saturating_mul(3);
+            (each + u32::from(is_longer)).min(MAX_THREADS).min(processors as u32)
+        };
+        Self { tiles: threads(tiles_cost, animation_cost), animation: threads(animation_cost, tiles_cost) }
+    }
+}
+
+/// The cost of decoding these samples, in pixels.
+fn decoding_cost(samples: &[ExcerptSample], pixels: u64) -> u64 {
+    samples.iter().map(|sample| pixels + u64::from(sample.source.size) * PIXELS_PER_BYTE).sum()
 }
 
 impl DecodeSizes {
@@ -89,7 +119,7 @@ impl DecodeSizes {
             animation: info.display_size.scale_to_fit(limits::ANIMATION_WIDTH),
             info,
             tone_map,
-            threads: MAX_THREADS,
+            threads: DecoderThreads::SEQUENTIAL,
         }
     }
 
@@ -98,9 +128,14 @@ impl DecodeSizes {
         !self.info.has_large_frames()
     }
 
-    fn pass(&self, size: Size, quality: DecodeQuality, priority: Priority) -> DecodePass<'_> {
+    fn animation_pass(&self, quality: DecodeQuality, priority: Priority) -> DecodePass<'_> {
+        let threads = self.threads.animation;
+        DecodePass { threads, ..self.tile_pass(self.animation, quality, priority) }
+    }
+
+    fn tile_pass(&self, size: Size, quality: DecodeQuality, priority: Priority) -> DecodePass<'_> {
         let Self { info, tone_map, threads, .. } = self;
-        DecodePass { info, tone_map: *tone_map, size, quality, priority, threads: *threads }
+        DecodePass { info, tone_map: *tone_map, size, quality, priority, threads: threads.tiles }
     }
 }
 
@@ -156,7 +191,11 @@ impl<S: Store> NativeSource<S> {
         let (info, tone_map) = self.probe(first.as_ref()).await?;
         let mut sizes = DecodeSizes::new(info, tone_map);
         if sizes.decodes_concurrently() {
-            sizes.threads = threads_per_decoder(available_parallelism().map_or(1, NonZeroUsize::get));
+            let pixels = self.coded_pixels();
+            let [tiles_cost, animation_cost] =
+                [&tiles, &animation].map(|plan| decoding_cost(&plan.samples, pixels));
+            let processors = available_parallelism().map_or(1, NonZeroUsize::get);
+            sizes.threads = DecoderThreads::concurrent(tiles_cost, animation_cost, processors);
         }
         let animation_excerpts = self.write_excerpts(&self.buffer, &animation.samples)?;
         let emptied = self.buffer.to_empty();
@@ -250,9 +289,8 @@ impl<S: Store> NativeSource<S> {
         self.fetch_samples(&layout).await?;
         let excerpts = self.write_excerpts(&self.buffer, &layout.samples)?;
         let quality = DecodeQuality::choose(&sizes.info, sizes.animation, false);
-        let result = self
-            .decode_frames(sizes.pass(sizes.animation, quality, self.decoder.best_effort()), excerpts)
-            .await;
+        let result =
+            self.decode_frames(sizes.animation_pass(quality, self.decoder.best_effort()), excerpts).await;
         let decoded = exit_status::catch_rejection(result)?.unwrap_or_default();
         let around_frames = snippet_frames(&layout, &decoded, sizes.animation);
         Ok((!are_blank(&around_frames, sizes.animation)).then_some(around_frames))
@@ -283,7 +321,7 @@ impl<S: Store> NativeSource<S> {
         sizes: &DecodeSizes,
     ) -> Result<Vec<Bytes>, OpenError> {
         let quality = DecodeQuality::choose(&sizes.info, sizes.animation, false);
-        self.decode_frames(sizes.pass(sizes.animation, quality, Priority::Required), excerpts)
+        self.decode_frames(sizes.animation_pass(quality, Priority::Required), excerpts)
             .await
             .map_err(OpenError::from)
     }
@@ -317,7 +355,9 @@ impl<S: Store> NativeSource<S> {
         let excerpts = self.write_excerpts(buffer, &layout.samples)?;
         let keyframes = layout.samples.iter().all(|shot| shot.source.is_key);
         let quality = DecodeQuality::choose(&sizes.info, sizes.candidate, keyframes);
-        Ok(self.select_poster(sizes.pass(sizes.candidate, quality, priority), excerpts, sizes.tile).await?)
+        Ok(self
+            .select_poster(sizes.tile_pass(sizes.candidate, quality, priority), excerpts, sizes.tile)
+            .await?)
     }
 
     /// The best of the selected frames, decoded again in the size of the poster.
@@ -333,7 +373,10 @@ impl<S: Store> NativeSource<S> {
         if sizes.poster != sizes.candidate {
             let excerpts = self.write_excerpts(buffer, &layout.samples_for_frame(best.slot))?;
             let result = self
-                .decode_frames(sizes.pass(sizes.poster, DecodeQuality::Full, Priority::Required), excerpts)
+                .decode_frames(
+                    sizes.tile_pass(sizes.poster, DecodeQuality::Full, Priority::Required),
+                    excerpts,
+                )
                 .await;
             full_size = exit_status::catch_rejection(result)?.unwrap_or_default().into_iter().next();
         }
@@ -371,12 +414,6 @@ impl<S: Store> NativeSource<S> {
     }
 }
 
-/// The number of threads of each of two decoders that run at the same time on this many processors. A second thread
-/// costs a few percent of CPU time, which pays only if a processor would be idle.
-fn threads_per_decoder(processors: usize) -> u32 {
-    (processors as u32 / 2).clamp(1, MAX_THREADS)
-}
-
 /// A frame for each tile: its own, else the one before it, else `fallback`.
 pub(super) fn fill_tiles(
     layout: &ExcerptPlan,
@@ -397,4 +434,23 @@ pub(super) fn fill_tiles(
             frame
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn longer_of_two_decoders_has_two_threads() {
+        let threads = |tiles, animation, processors| {
+            let DecoderThreads { tiles, animation } =
+                DecoderThreads::concurrent(tiles, animation, processors);
+            (tiles, animation)
+        };
+        // A minute, and an hour.
+        assert_eq!(threads(450, 450, 2), (1, 1));
+        assert_eq!(threads(1300, 450, 2), (2, 1));
+        assert_eq!(threads(0, 450, 2), (1, 2));
+        assert_eq!((threads(1300, 450, 1), threads(450, 450, 8)), ((1, 1), (2, 2)));
+    }
 }
