@@ -64,28 +64,28 @@ class Audit:
         self.account = self.deployed.substitutions["account"]
         # The endpoint policy is ignored when checking for roles that are too wide, and applied when checking for too narrow ones.
         self.wide, self.narrow = PolicySimulator(PolicyView(actual, False, False)), PolicySimulator(PolicyView(actual, True, True))
-        self.template = {ill: PolicySimulator(PolicyView(wanted, True, ill == NARROW)) for ill in (WIDE, NARROW)}
-        self.fixes = {one.label: one.cure for one in actual.documents()} | {one.label: one.cure for one in wanted.documents()}
+        self.template = {issue: PolicySimulator(PolicyView(wanted, True, issue == NARROW)) for issue in (WIDE, NARROW)}
+        self.fixes = {one.label: one.fix_command for one in actual.documents()} | {one.label: one.fix_command for one in wanted.documents()}
         self.name_by_resource = {logical: who for who, logical in reversed(ALL_PRINCIPALS.items())}
         self.shared = {one.label for by_name in actual.of.values() for documents in by_name.values() for one in documents}
         self.found: dict[tuple, dict] = {}
 
-    def report(self, ill: str, holder: str, call: tuple[str, str, dict], statement: str, how: str, cure: str | None = None) -> None:
+    def report(self, issue: str, holder: str, call: tuple[str, str, dict], statement: str, how: str, fix_command: str | None = None) -> None:
         """Records a finding once per policy, or per policy and principal: further calls are counted."""
         policy = statement.rpartition(", statement ")[0] or statement
-        key = (ill, policy) if policy in self.shared else (ill, policy, holder)
+        key = (issue, policy) if policy in self.shared else (issue, policy, holder)
         if known := self.found.get(key):
             known["more"] += 1
             return
         action, resource, context = call
         saying = ", ".join(f"{key}={value}" for key, value in sorted(context.items()))
-        verb, ending = ("is", "must be denied") if ill == WIDE else ("is not", "is required")
+        verb, ending = ("is", "must be denied") if issue == WIDE else ("is not", "is required")
         self.found[key] = {
-            "ill": ill, "more": 0, "cure": cure or self.cure(statement),
-            "seen": f"{holder} {verb} allowed to call {action} on {resource}" + (f" ({saying})" if saying else "")
+            "issue": issue, "more": 0, "fix_command": fix_command or self.fix_command(statement),
+            "observed": f"{holder} {verb} allowed to call {action} on {resource}" + (f" ({saying})" if saying else "")
             + f", which {ending}: {how}"}
 
-    def cure(self, statement: str) -> str:
+    def fix_command(self, statement: str) -> str:
         policy, _, name = statement.rpartition(", statement ")
         command = self.fixes.get(policy or statement, DEPLOY)
         return f"{command} {name}" if command.endswith("--statement-id") else command
@@ -212,14 +212,14 @@ def audit(reader: Reader, stack: str) -> dict:
     try:
         deployed = reader.deployed(stack)
     except ReadDenied:
-        return {"looked": [], "findings": [], "unseen": reader.unseen, "remarks": []}
+        return {"checked": [], "findings": [], "unseen": reader.unseen, "remarks": []}
     wanted, actual = Policies(deployed), Policies(deployed)
     actual.read(reader)
     rights = Audit(wanted, actual)
     rights.run()
     found = list(rights.found.values())
-    gone = [{"ill": NARROW, "more": 0, "cure": None, "seen": f"{known} is missing: {RECREATE_HINT}"} for known in actual.gone]
-    ordered = gone + [one for one in found if one["ill"] == NARROW] + [one for one in found if one["ill"] == WIDE]
+    gone = [{"issue": NARROW, "more": 0, "fix_command": None, "observed": f"{known} is missing: {RECREATE_HINT}"} for known in actual.gone]
+    ordered = gone + [one for one in found if one["issue"] == NARROW] + [one for one in found if one["issue"] == WIDE]
     remarks = [remark for document in actual.documents() for remark in document.remarks()]
-    looked = [deployed.lookup(name) for name in actual.seen]
-    return {"looked": looked, "findings": ordered, "unseen": reader.unseen, "remarks": remarks}
+    checked = [deployed.lookup(name) for name in actual.checked]
+    return {"checked": checked, "findings": ordered, "unseen": reader.unseen, "remarks": remarks}

@@ -111,8 +111,8 @@ class PolicyRecord:
     """A policy, its display name, and the command that fixes it: that restores the template's policy, or removes a policy
     that is not in the template. `about` is the ARN of the only resource that it applies to."""
 
-    def __init__(self, label: str, text: dict, cure: str, about: str | None = None) -> None:
-        self.label, self.text, self.cure, self.about = label, text, cure, about
+    def __init__(self, label: str, text: dict, fix_command: str, about: str | None = None) -> None:
+        self.label, self.text, self.fix_command, self.about = label, text, fix_command, about
 
     def statements(self) -> list[dict]:
         """The statements, each named after its position."""
@@ -171,7 +171,7 @@ class Policies:
     def __init__(self, deployed: DeployedStack) -> None:
         self.deployed = deployed
         # The principals that were checked, and the missing ones.
-        self.seen: list[str] = []
+        self.checked: list[str] = []
         self.gone: list[str] = []
         self.identity = {name: self.inline_of_template(name) for name in deployed.principals()}
         self.limits: dict[str, list[PolicyRecord]] = {}
@@ -250,7 +250,7 @@ class Policies:
             limits.append(PolicyRecord(f"the permissions boundary {arn} of {known}", as_gate(read_managed_policy(reader, arn)),
                                    f"aws iam delete-{kind}-permissions-boundary {flag}"))
         self.identity[name], self.limits[name] = documents, limits
-        self.seen.append(name)
+        self.checked.append(name)
         if kind == "role":
             self.trusts[name] = self.trust(name, about["AssumeRolePolicyDocument"])
 

@@ -116,13 +116,13 @@ def decide(who: str, action: str, resource: str, context: dict[str, str], identi
     """`identity` are the caller's own policies, `resource_policies` those of the requested resource, and `gates` policies that must
     all allow the call too: those of an endpoint, a permissions boundary."""
     context = {"aws:PrincipalArn": who, "aws:SecureTransport": "true", "s3:TlsVersion": "1.3"} | context
-    said = []
+    applicable = []
     for policy in identity:
-        said += [statement for statement in statements(policy)]
+        applicable += [statement for statement in statements(policy)]
     for policy in resource_policies:
-        said += [statement for statement in statements(policy) if matches_principal(statement, who)]
-    said = [s for s in said if applies_to(s, action, resource) and condition_matches(s.get("Condition", {}), context)]
-    denied = [s.get("Sid", "?") for s in said if s["Effect"] == "Deny"]
+        applicable += [statement for statement in statements(policy) if matches_principal(statement, who)]
+    applicable = [s for s in applicable if applies_to(s, action, resource) and condition_matches(s.get("Condition", {}), context)]
+    denied = [s.get("Sid", "?") for s in applicable if s["Effect"] == "Deny"]
     if denied:
         return Decision(False, f"denied by {denied[0]}")
     for gate in gates:
@@ -130,5 +130,5 @@ def decide(who: str, action: str, resource: str, context: dict[str, str], identi
                     and condition_matches(s.get("Condition", {}), context)]
         if not open_for or any(s["Effect"] == "Deny" for s in open_for):
             return Decision(False, f"blocked by {gate.get('Id', 'the endpoint of the network')}")
-    allowed = [s.get("Sid", "?") for s in said if s["Effect"] == "Allow"]
+    allowed = [s.get("Sid", "?") for s in applicable if s["Effect"] == "Allow"]
     return Decision(bool(allowed), f"allowed by {allowed[0]}" if allowed else "not allowed by any policy")

@@ -83,8 +83,8 @@ class Stack:
                 about["Properties"]["Definition"] = json.loads((TEMPLATE.parent / uri).read_text())
         os.environ["AWS_DEFAULT_REGION"] = REGION
         logging.getLogger("samtranslator").setLevel(logging.ERROR)
-        said = {name: ",".join(value) if isinstance(value, list) else value for name, value in self.parameters.items()}
-        self.plain = json.loads(json.dumps(Translator({}, Parser()).translate(template, said | PSEUDO)))
+        parameters = {name: ",".join(value) if isinstance(value, list) else value for name, value in self.parameters.items()}
+        self.plain = json.loads(json.dumps(Translator({}, Parser()).translate(template, parameters | PSEUDO)))
         self.conditions = self.plain.get("Conditions", {})
         self.resources = {name: about for name, about in self.plain["Resources"].items()
                           if "Condition" not in about or self.is_met(about["Condition"])}

@@ -55,12 +55,12 @@ function cached(entry, request, look) {
   const space = entry.indexOf(" ");
   const url = entry.slice(space + 1);
   const tags = headers.get("if-none-match");
-  const asked = tags === null ? url : url === request.url ? request : new Request(url, { headers: { "if-none-match": tags } });
+  const lookup = tags === null ? url : url === request.url ? request : new Request(url, { headers: { "if-none-match": tags } });
   const answer = (found) => {
     if (!found || (tags !== null && found.status !== 304)) return look();
     return space < 0 ? found : untilExpiry(found, Number(entry.slice(0, space)));
   };
-  return caches.default.match(asked).then(answer, look);
+  return caches.default.match(lookup).then(answer, look);
 }
 
 /** The longest JSON body that is read before the module is called, in bytes. */

@@ -96,7 +96,7 @@ impl Store for BenchBucket {
     }
 }
 
-struct Asked {
+struct Options {
     file: PathBuf,
     out: Option<PathBuf>,
     still_ms: Option<u64>,
@@ -105,23 +105,23 @@ struct Asked {
     bytes_per_sec: f64,
 }
 
-fn asked() -> anyhow::Result<Asked> {
+fn options() -> anyhow::Result<Options> {
     let mut words = std::env::args().skip(1);
     let file = words.next().context("engine FILE [--out FOLDER] [--latency-ms N] [--mb-per-s N]")?.into();
-    let mut asked =
-        Asked { file, out: None, still_ms: None, width: 320, latency: Duration::ZERO, bytes_per_sec: 1e12 };
+    let mut options =
+        Options { file, out: None, still_ms: None, width: 320, latency: Duration::ZERO, bytes_per_sec: 1e12 };
     while let Some(word) = words.next() {
         let value = words.next().with_context(|| format!("{word} needs a value"))?;
         match word.as_str() {
-            "--out" => asked.out = Some(value.into()),
-            "--still" => asked.still_ms = Some(value.parse()?),
-            "--width" => asked.width = value.parse()?,
-            "--latency-ms" => asked.latency = Duration::from_secs_f64(value.parse::<f64>()? / 1000.0),
-            "--mb-per-s" => asked.bytes_per_sec = value.parse::<f64>()? * 1e6,
+            "--out" => options.out = Some(value.into()),
+            "--still" => options.still_ms = Some(value.parse()?),
+            "--width" => options.width = value.parse()?,
+            "--latency-ms" => options.latency = Duration::from_secs_f64(value.parse::<f64>()? / 1000.0),
+            "--mb-per-s" => options.bytes_per_sec = value.parse::<f64>()? * 1e6,
             _ => bail!("unknown option {word}"),
         }
     }
-    Ok(asked)
+    Ok(options)
 }
 
 fn tools() -> anyhow::Result<FfmpegTools> {
@@ -149,7 +149,7 @@ fn cpu(of: &str) -> f64 {
 
 /// Decodes and encodes one image like the `render` Lambda, and prints its figures.
 async fn still(store: &Arc<BenchBucket>, job: &Job, at_ms: u64, width: u32) -> anyhow::Result<()> {
-    let cameras = SourceOpener::new(Arc::clone(store), tools()?, || [7; 16], TimeBudget::default());
+    let opener = SourceOpener::new(Arc::clone(store), tools()?, || [7; 16], TimeBudget::default());
     let started = Instant::now();
     let etag = job.etag.clone();
     let source = Source { etag, bytes: job.bytes, width: 1920, height: 1080, ..Source::default() };
@@ -169,9 +169,9 @@ async fn still(store: &Arc<BenchBucket>, job: &Job, at_ms: u64, width: u32) -> a
         timings: Timings::default(),
         reads: ReadStats::default(),
     };
-    let camera = cameras.open(&manifest, started + Duration::from_mins(1)).await?;
+    let frame_source = opener.open(&manifest, started + Duration::from_mins(1)).await?;
     let size = Size { width, height: width * 9 / 16 };
-    let (frame, _) = camera.frame_at(Some(at_ms), size).await?;
+    let (frame, _) = frame_source.frame_at(Some(at_ms), size).await?;
     let picture = jpeg::encode(&frame, size, jpeg::POSTER_QUALITY)?;
     println!(
         "{}",
@@ -185,8 +185,8 @@ async fn still(store: &Arc<BenchBucket>, job: &Job, at_ms: u64, width: u32) -> a
 async fn main() -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::from_default_env();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let asked = asked()?;
-    let file = std::fs::File::open(&asked.file).with_context(|| asked.file.display().to_string())?;
+    let options = options()?;
+    let file = std::fs::File::open(&options.file).with_context(|| options.file.display().to_string())?;
     let bytes = file.metadata()?.len();
     let owner = Owner::new("bench", "bench");
     let video = VideoId::new(1_700_000_000_000, [1; 10]);
@@ -211,14 +211,14 @@ async fn main() -> anyhow::Result<()> {
         file,
         head,
         outputs: MemoryStore::default(),
-        latency: asked.latency,
-        bytes_per_sec: asked.bytes_per_sec,
+        latency: options.latency,
+        bytes_per_sec: options.bytes_per_sec,
         line: Arc::new(Mutex::new(Instant::now())),
     });
-    if let Some(still_ms) = asked.still_ms {
-        return still(&store, &job, still_ms, asked.width).await;
+    if let Some(still_ms) = options.still_ms {
+        return still(&store, &job, still_ms, options.width).await;
     }
-    let workshop = PreviewService {
+    let service = PreviewService {
         store: Arc::clone(&store),
         tools: tools()?,
         now_ms: || 0,
@@ -227,7 +227,7 @@ async fn main() -> anyhow::Result<()> {
         time_budget: TimeBudget::default(),
     };
     let started = Instant::now();
-    let report = workshop.run(&job, started + Duration::from_mins(10)).await;
+    let report = service.run(&job, started + Duration::from_mins(10)).await;
     let wall = started.elapsed();
     let StepTimes { check, index, fetch, decode, encode, publish } = report.steps;
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -246,7 +246,7 @@ async fn main() -> anyhow::Result<()> {
             "poster_ms": manifest["poster_ms"], "source": manifest["source"], "outputs": manifest["outputs"],
         })
     );
-    if let Some(folder) = asked.out {
+    if let Some(folder) = options.out {
         std::fs::create_dir_all(&folder)?;
         for key in store.outputs.keys() {
             let Ok(key @ Key::Output(_, variant)) = key.parse::<Key>() else { continue };

@@ -23,14 +23,14 @@ fn clip() -> Vec<u8> {
     make(tempfile::tempdir().unwrap().path(), "clip.mp4", arguments)
 }
 
-fn batch_item(scene: &TestJob) -> Value {
-    json!({"Key": scene.job.key.to_string(), "Etag": scene.job.etag, "Size": scene.job.bytes,
+fn batch_item(fixture: &TestJob) -> Value {
+    json!({"Key": fixture.job.key.to_string(), "Etag": fixture.job.etag, "Size": fixture.job.bytes,
         "LastModified": 1_699_999_000, "StorageClass": "STANDARD"})
 }
 
-async fn backfill(scene: &TestJob, items: &[Value], before: &str) -> Result<Value, (Code, String)> {
+async fn backfill(fixture: &TestJob, items: &[Value], before: &str) -> Result<Value, (Code, String)> {
     let payload = json!({"backfill": {"Items": items, "BatchInput": {"before": before}}});
-    let answer = handle(&scene.service, &payload, Instant::now() + Duration::from_mins(5)).await;
+    let answer = handle(&fixture.service, &payload, Instant::now() + Duration::from_mins(5)).await;
     answer.result.map_err(|error| (error.code(), error.to_string()))
 }
 
@@ -40,18 +40,18 @@ fn summary(made: u32, refused: u32, kept: u32, ignored: u32) -> Value {
 
 #[tokio::test]
 async fn processes_only_videos_without_outcome() {
-    let scene = TestJob::new(clip());
+    let fixture = TestJob::new(clip());
     let foreign = json!({"Key": "uploads/holiday.mp4", "ETag": "\"x\"", "Size": 1, "LastModified": 1});
-    assert_eq!(backfill(&scene, &[batch_item(&scene), foreign], "").await, Ok(summary(1, 0, 0, 1)));
-    let before = (scene.manifest(), scene.service.store.counts());
+    assert_eq!(backfill(&fixture, &[batch_item(&fixture), foreign], "").await, Ok(summary(1, 0, 0, 1)));
+    let before = (fixture.manifest(), fixture.service.store.counts());
     assert_eq!(before.0.as_ref().unwrap().timings.received, 1_699_999_000_000);
-    assert_eq!(backfill(&scene, &[batch_item(&scene)], "").await, Ok(summary(0, 0, 1, 0)));
+    assert_eq!(backfill(&fixture, &[batch_item(&fixture)], "").await, Ok(summary(0, 0, 1, 0)));
     assert_eq!(
-        backfill(&scene, &[batch_item(&scene)], BEFORE).await,
+        backfill(&fixture, &[batch_item(&fixture)], BEFORE).await,
         Ok(summary(0, 0, 1, 0)),
         "the outcome is not outdated"
     );
-    assert_eq!((scene.manifest(), scene.service.store.counts()), before);
+    assert_eq!((fixture.manifest(), fixture.service.store.counts()), before);
 
     let text = TestJob::new(b"plain text".to_vec());
     assert_eq!(backfill(&text, &[batch_item(&text)], "").await, Ok(summary(0, 1, 0, 0)));
@@ -59,21 +59,21 @@ async fn processes_only_videos_without_outcome() {
 
 #[tokio::test]
 async fn reprocesses_outcomes_older_than_before() {
-    let scene = TestJob::new(clip());
-    scene.run().await;
-    let original = scene.manifest().unwrap();
+    let fixture = TestJob::new(clip());
+    fixture.run().await;
+    let original = fixture.manifest().unwrap();
     // An outcome of an older version.
     let old = Manifest { thumbhash: None, ..original.clone() };
-    replace_manifest(&scene, &old).await;
-    put_output(&scene, "storyboard.jpg", "old").await;
-    assert_eq!(backfill(&scene, &[batch_item(&scene)], AFTER).await, Ok(summary(1, 0, 0, 0)));
-    let reprocessed = scene.manifest().unwrap();
+    replace_manifest(&fixture, &old).await;
+    put_output(&fixture, "storyboard.jpg", "old").await;
+    assert_eq!(backfill(&fixture, &[batch_item(&fixture)], AFTER).await, Ok(summary(1, 0, 0, 0)));
+    let reprocessed = fixture.manifest().unwrap();
     assert_eq!((&reprocessed.outputs, &reprocessed.thumbhash), (&original.outputs, &original.thumbhash));
-    assert_ne!(scene.output("storyboard.jpg"), b"old");
+    assert_ne!(fixture.output("storyboard.jpg"), b"old");
 
     // A rejection is processed again, and does not replace existing outputs.
-    replace_manifest(&scene, &rejected_manifest(&original, Code::UnsupportedCodec)).await;
-    assert_eq!(backfill(&scene, &[batch_item(&scene)], AFTER).await, Ok(summary(1, 0, 0, 0)));
+    replace_manifest(&fixture, &rejected_manifest(&original, Code::UnsupportedCodec)).await;
+    assert_eq!(backfill(&fixture, &[batch_item(&fixture)], AFTER).await, Ok(summary(1, 0, 0, 0)));
     let text = TestJob::new(b"plain text".to_vec());
     replace_manifest(&text, &Manifest { video: text.job.video, ..original }).await;
     assert_eq!(backfill(&text, &[batch_item(&text)], AFTER).await, Ok(summary(0, 0, 1, 0)));
@@ -82,36 +82,40 @@ async fn reprocesses_outcomes_older_than_before() {
 
 #[tokio::test]
 async fn keeps_chosen_poster_and_deletion() {
-    let scene = TestJob::new(clip());
-    scene.run().await;
-    let original = scene.manifest().unwrap();
-    put_output(&scene, "thumbnail.jpg", "chosen").await;
-    let key = Key::Poster(scene.job.video);
-    scene.service.store.put(&key, Bytes::from("{}"), PutOptions::JSON).await.unwrap();
-    put_output(&scene, "animated.gif", "old").await;
-    assert_eq!(backfill(&scene, &[batch_item(&scene)], AFTER).await, Ok(summary(1, 0, 0, 0)));
-    assert_eq!(scene.output("thumbnail.jpg"), b"chosen", "a chosen poster is stored under the default's key");
-    assert_ne!(scene.output("animated.gif"), b"old");
-    let reprocessed = scene.manifest().unwrap();
+    let fixture = TestJob::new(clip());
+    fixture.run().await;
+    let original = fixture.manifest().unwrap();
+    put_output(&fixture, "thumbnail.jpg", "chosen").await;
+    let key = Key::Poster(fixture.job.video);
+    fixture.service.store.put(&key, Bytes::from("{}"), PutOptions::JSON).await.unwrap();
+    put_output(&fixture, "animated.gif", "old").await;
+    assert_eq!(backfill(&fixture, &[batch_item(&fixture)], AFTER).await, Ok(summary(1, 0, 0, 0)));
+    assert_eq!(
+        fixture.output("thumbnail.jpg"),
+        b"chosen",
+        "a chosen poster is stored under the default's key"
+    );
+    assert_ne!(fixture.output("animated.gif"), b"old");
+    let reprocessed = fixture.manifest().unwrap();
     assert_eq!((&reprocessed.outputs, reprocessed.poster_ms), (&original.outputs, original.poster_ms));
 
-    replace_manifest(&scene, &rejected_manifest(&original, Code::Deleted)).await;
-    assert_eq!(backfill(&scene, &[batch_item(&scene)], AFTER).await, Ok(summary(0, 0, 1, 0)));
-    assert!(scene.manifest().unwrap().is_deleted());
+    replace_manifest(&fixture, &rejected_manifest(&original, Code::Deleted)).await;
+    assert_eq!(backfill(&fixture, &[batch_item(&fixture)], AFTER).await, Ok(summary(0, 0, 1, 0)));
+    assert!(fixture.manifest().unwrap().is_deleted());
 }
 
 #[tokio::test]
 async fn batch_reports_failures_and_continues() {
-    let scene = TestJob::new(clip());
+    let fixture = TestJob::new(clip());
     for _ in 0..500 {
-        scene.service.store.fail_next_read(ReadFault::Fail(StoreError::Transient("503 SlowDown".into())));
+        fixture.service.store.fail_next_read(ReadFault::Fail(StoreError::Transient("503 SlowDown".into())));
     }
-    let (code, reason) = backfill(&scene, &[batch_item(&scene)], "").await.unwrap_err();
+    let (code, reason) = backfill(&fixture, &[batch_item(&fixture)], "").await.unwrap_err();
     assert_eq!(code, Code::Upstream);
-    assert!(reason.contains(&scene.job.video.to_string()), "{reason}");
-    scene.service.store.clear_faults();
+    assert!(reason.contains(&fixture.job.video.to_string()), "{reason}");
+    fixture.service.store.clear_faults();
     assert_eq!(
-        backfill(&scene, &[batch_item(&scene), batch_item(&scene)], "").await,
+        backfill(&fixture, &[batch_item(&fixture), batch_item(&fixture)], "").await,
         Ok(summary(1, 0, 1, 0))
     );
 
@@ -134,48 +138,51 @@ fn rejected_manifest(original: &Manifest, code: Code) -> Manifest {
     Manifest { state: State::Rejected, rejected, outputs: Vec::new(), ..original.clone() }
 }
 
-async fn replace_manifest(scene: &TestJob, manifest: &Manifest) {
-    scene.service.store.remove_object(&Key::Manifest(scene.job.video));
-    assert!(publish::commit_manifest(&*scene.service.store, manifest).await.unwrap());
+async fn replace_manifest(fixture: &TestJob, manifest: &Manifest) {
+    fixture.service.store.remove_object(&Key::Manifest(fixture.job.video));
+    assert!(publish::commit_manifest(&*fixture.service.store, manifest).await.unwrap());
 }
 
-async fn put_output(scene: &TestJob, name: &str, bytes: &'static str) {
-    let key = Key::Output(scene.job.video, Variant::from_file_name(name).unwrap());
+async fn put_output(fixture: &TestJob, name: &str, bytes: &'static str) {
+    let key = Key::Output(fixture.job.video, Variant::from_file_name(name).unwrap());
     let options = PutOptions::new("image/jpeg").with_visibility(Visibility::Signed);
-    scene.service.store.put(&key, Bytes::from(bytes), options).await.unwrap();
+    fixture.service.store.put(&key, Bytes::from(bytes), options).await.unwrap();
 }
 
 #[tokio::test]
 async fn give_up_records_unprocessed_as_failed() {
-    let record_failures = async |scene: &TestJob, items: &[Value], before: &str| {
+    let record_failures = async |fixture: &TestJob, items: &[Value], before: &str| {
         let batch = json!({"Items": items, "BatchInput": {"before": before}});
         let payload = json!({"backfill": batch, "give_up": true});
         let deadline = Instant::now() + Duration::from_mins(5);
-        let answer = handle(&scene.service, &payload, deadline).await;
+        let answer = handle(&fixture.service, &payload, deadline).await;
         answer.result.map_err(|error| (error.code(), error.to_string()))
     };
-    let scene = TestJob::new(clip());
-    let (code, reason) = record_failures(&scene, &[batch_item(&scene)], "").await.unwrap_err();
-    assert!(code == Code::Internal && reason.contains(&scene.job.video.to_string()), "{reason}");
-    let record = scene.service.store.object(&Key::Failure(scene.job.video)).unwrap();
+    let fixture = TestJob::new(clip());
+    let (code, reason) = record_failures(&fixture, &[batch_item(&fixture)], "").await.unwrap_err();
+    assert!(code == Code::Internal && reason.contains(&fixture.job.video.to_string()), "{reason}");
+    let record = fixture.service.store.object(&Key::Failure(fixture.job.video)).unwrap();
     let record: Value = serde_json::from_slice(&record.bytes).unwrap();
     assert_eq!(
         (&record["code"], &record["name"], &record["visibility"]),
         (&json!("internal"), &json!("Ski trip é.mp4"), &json!("signed"))
     );
-    assert_eq!(scene.manifest(), None);
+    assert_eq!(fixture.manifest(), None);
 
-    scene.run().await;
-    scene.service.store.remove_object(&Key::Failure(scene.job.video));
+    fixture.run().await;
+    fixture.service.store.remove_object(&Key::Failure(fixture.job.video));
     let foreign = json!({"Key": "uploads/holiday.mp4", "ETag": "\"x\"", "Size": 1, "LastModified": 1});
-    assert_eq!(record_failures(&scene, &[batch_item(&scene), foreign], "").await, Ok(summary(0, 0, 1, 1)));
-    assert_eq!(record_failures(&scene, &[batch_item(&scene)], BEFORE).await, Ok(summary(0, 0, 1, 0)));
+    assert_eq!(
+        record_failures(&fixture, &[batch_item(&fixture), foreign], "").await,
+        Ok(summary(0, 0, 1, 1))
+    );
+    assert_eq!(record_failures(&fixture, &[batch_item(&fixture)], BEFORE).await, Ok(summary(0, 0, 1, 0)));
     assert!(
-        record_failures(&scene, &[batch_item(&scene)], AFTER).await.is_err(),
+        record_failures(&fixture, &[batch_item(&fixture)], AFTER).await.is_err(),
         "the older outcome is kept"
     );
     assert_eq!(
-        scene.service.store.object(&Key::Failure(scene.job.video)),
+        fixture.service.store.object(&Key::Failure(fixture.job.video)),
         None,
         "the older outcome is better than a failure"
     );

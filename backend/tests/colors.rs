@@ -46,10 +46,10 @@ fn with_color_number(file: &[u8], place: usize, which: usize, value: u8) -> Vec<
 
 /// Decodes the first frame of a small video, or returns the error.
 async fn decode_first_frame(file: Vec<u8>) -> Result<Bytes, String> {
-    let studio = Decoder::new(&tools(), &TimeBudget::default(), Instant::now() + Duration::from_mins(1));
+    let decoder = Decoder::new(&tools(), &TimeBudget::default(), Instant::now() + Duration::from_mins(1));
     let file = Bytes::from(file);
-    let feed = DecoderInput::Excerpt(&file);
-    let info = studio.probe(feed).await.map_err(|error| error.to_string())?;
+    let input = DecoderInput::Excerpt(&file);
+    let info = decoder.probe(input).await.map_err(|error| error.to_string())?;
     let arguments = ffmpeg_args::decode_excerpt(
         &info,
         false,
@@ -62,7 +62,7 @@ async fn decode_first_frame(file: Vec<u8>) -> Result<Bytes, String> {
         },
     );
     let frames =
-        studio.decode_frames(feed, &arguments, FrameFormat::new(&info, SIZE, 1), Priority::Required).await;
+        decoder.decode_frames(input, &arguments, FrameFormat::new(&info, SIZE, 1), Priority::Required).await;
     let frames = frames.map_err(|error| error.to_string())?;
     frames.into_iter().next().ok_or_else(|| "no frame".into())
 }
@@ -108,8 +108,8 @@ async fn every_color_code_decodes() {
 async fn unsupported_color_codes_still_decode() {
     let Some(media) = support::media_folder() else { return };
     for name in ["named-matrix-14.mp4", "named-transfer-9.mp4"] {
-        let scene = TestJob::new(std::fs::read(media.join("bugs").join(name)).unwrap());
-        assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
+        let fixture = TestJob::new(std::fs::read(media.join("bugs").join(name)).unwrap());
+        assert_eq!(fixture.run().await.result, Ok(JobOutcome::Ready), "{name}");
     }
 }
 
@@ -232,11 +232,11 @@ async fn dolby_vision_of_known_colors_decodes_to_them() {
         raw.display()
     );
     let video = with_dolby_vision(make(folder.path(), "video.mp4", &arguments), 5);
-    let scene = TestJob::new(video);
-    assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready));
-    assert!(scene.manifest().unwrap().source.hdr);
+    let fixture = TestJob::new(video);
+    assert_eq!(fixture.run().await.result, Ok(JobOutcome::Ready));
+    assert!(fixture.manifest().unwrap().source.hdr);
     let size = Size { width: 192, height: 108 };
-    let pixels = decode_pixels_at(folder.path(), &scene.output("thumbnail.jpg"), size);
+    let pixels = decode_pixels_at(folder.path(), &fixture.output("thumbnail.jpg"), size);
     for (stripe, color) in colors.into_iter().enumerate() {
         let at = (54 * 192 + stripe * 32 + 16) * 3;
         let found: [f64; 3] = [0, 1, 2].map(|channel| f64::from(pixels[at + channel]));
@@ -257,9 +257,9 @@ async fn dolby_vision_has_natural_colors() {
     let Some(media) = support::media_folder() else { return };
     let folder = tempfile::tempdir().unwrap();
     let file = media.join("bugs/dovi-5.mp4");
-    let scene = TestJob::new(std::fs::read(&file).unwrap());
-    assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready));
-    let manifest = scene.manifest().unwrap();
+    let fixture = TestJob::new(std::fs::read(&file).unwrap());
+    assert_eq!(fixture.run().await.result, Ok(JobOutcome::Ready));
+    let manifest = fixture.manifest().unwrap();
     assert!(manifest.source.hdr);
     let poster_ms = manifest.poster_ms.unwrap();
     let output = Command::new(support::reference_program("ffmpeg"))
@@ -285,7 +285,7 @@ async fn dolby_vision_has_natural_colors() {
     for name in ["thumbnail.webp", "thumbnail.jpg"] {
         let size = Size { width: width as u32, height: height as u32 };
         let poster: Vec<f64> =
-            decode_pixels_at(folder.path(), &scene.output(name), size).into_iter().map(f64::from).collect();
+            decode_pixels_at(folder.path(), &fixture.output(name), size).into_iter().map(f64::from).collect();
         let (mut count, mut sum, mut brightest_counts) = (0, 0.0, [0; 3]);
         for y in (0..height - BLOCK_SIDE).step_by(BLOCK_SIDE) {
             for x in (0..width - BLOCK_SIDE).step_by(BLOCK_SIDE) {

@@ -44,8 +44,8 @@ async fn fully_concealed_video_is_rejected_as_truncated() {
             format!("-f lavfi -i testsrc2=s=320x180:r=5:d=8 -c:v libx264 -pix_fmt yuv420p -g 1 {container}");
         let whole = make(folder.path(), name, &arguments);
         assert_eq!(TestJob::new(whole.clone()).run().await.result, Ok(JobOutcome::Ready), "{name}");
-        let scene = TestJob::new(blank_idr_slices(whole));
-        assert_eq!(scene.run().await.result, Ok(JobOutcome::Rejected(Code::Truncated)), "{name}");
+        let fixture = TestJob::new(blank_idr_slices(whole));
+        assert_eq!(fixture.run().await.result, Ok(JobOutcome::Rejected(Code::Truncated)), "{name}");
     }
 }
 

@@ -13,46 +13,47 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-fn scene(folder: &TempDir, script: &str) -> TestJob {
+fn fixture(folder: &TempDir, script: &str) -> TestJob {
     let arguments = "-f lavfi -i testsrc=s=96x64:r=10:d=0.5 -c:v libx264 -pix_fmt yuv420p";
     let bytes = make(folder.path(), "clip.mp4", arguments);
-    let mut scene = TestJob::with_tools(bytes, fake_ffmpeg(folder.path(), script));
+    let mut fixture = TestJob::with_tools(bytes, fake_ffmpeg(folder.path(), script));
     let second = Duration::from_secs(1);
-    scene.service.time_budget = TimeBudget { child: second, best_effort: second, job: 4 * second };
-    scene
+    fixture.service.time_budget = TimeBudget { child: second, best_effort: second, job: 4 * second };
+    fixture
 }
 
 /// An SQS batch with this job and then one of another video.
-fn batch(scene: &TestJob) -> Value {
+fn batch(fixture: &TestJob) -> Value {
     let record = |message: &str, key: &str| {
         let body = json!({ "Records": [{
             "eventVersion": "2.1", "eventSource": "aws:s3", "eventName": "ObjectCreated:Put",
             "eventTime": "2026-01-01T00:00:00.000Z",
             "s3": { "bucket": { "name": "glimpse" }, "object": {
-                "key": key, "size": scene.job.bytes, "eTag": scene.job.etag.trim_matches('"') } },
+                "key": key, "size": fixture.job.bytes, "eTag": fixture.job.etag.trim_matches('"') } },
         }] });
         json!({ "eventSource": "aws:sqs", "messageId": message, "body": body.to_string(),
             "attributes": { "ApproximateReceiveCount": "1" } })
     };
     let other = glimpse_contract::VideoId::new(1_700_000_000_000, [2; 10]);
-    let other = Key::Source { owner: scene.job.owner.clone(), video: other };
-    json!({ "Records": [record("first", &scene.job.key.to_string()), record("second", &other.to_string())] })
+    let other = Key::Source { owner: fixture.job.owner.clone(), video: other };
+    json!({ "Records": [record("first", &fixture.job.key.to_string()), record("second", &other.to_string())] })
 }
 
 #[tokio::test]
 async fn f12_crash_rejects_file_and_restarts_environment() {
     let folder = tempfile::tempdir().unwrap();
     for signal in ["SEGV", "ABRT", "ILL"] {
-        let scene = scene(&folder, &format!("kill -s {signal} $$"));
+        let fixture = fixture(&folder, &format!("kill -s {signal} $$"));
         let answer =
-            handle(&scene.service, "glimpse", &batch(&scene), Instant::now() + Duration::from_mins(5)).await;
+            handle(&fixture.service, "glimpse", &batch(&fixture), Instant::now() + Duration::from_mins(5))
+                .await;
         assert!(answer.must_restart, "{signal}: the process must exit");
         assert_eq!(
             answer.result.unwrap(),
             json!({ "batchItemFailures": [{ "itemIdentifier": "second" }] }),
             "the crashed file is rejected, and the next one is left to another environment"
         );
-        assert_eq!(scene.manifest().unwrap().rejected.unwrap().code, Code::DecoderCrash);
+        assert_eq!(fixture.manifest().unwrap().rejected.unwrap().code, Code::DecoderCrash);
     }
 }
 
@@ -61,9 +62,9 @@ async fn f13_hung_decoder_is_killed_with_its_group() {
     let folder = tempfile::tempdir().unwrap();
     // A unique sleep duration identifies these processes.
     let mark = format!("6543.{}", std::process::id());
-    let scene = scene(&folder, &format!("sleep {mark} & sleep {mark}"));
+    let fixture = fixture(&folder, &format!("sleep {mark} & sleep {mark}"));
     let started = Instant::now();
-    let report = scene.run().await;
+    let report = fixture.run().await;
     assert_eq!(report.result, Ok(JobOutcome::Rejected(Code::TimedOut)));
     assert!(!report.must_restart);
     assert!(started.elapsed() < Duration::from_secs(15), "took {:?}", started.elapsed());
@@ -84,11 +85,11 @@ fn is_running(mark: &str) -> bool {
 #[tokio::test]
 async fn e11_invocation_deadline_does_not_reject_the_file() {
     let folder = tempfile::tempdir().unwrap();
-    let mut scene = scene(&folder, "sleep 600");
-    scene.service.time_budget = TimeBudget::default();
-    let report = scene.service.run(&scene.job, Instant::now() + Duration::from_secs(2)).await;
+    let mut fixture = fixture(&folder, "sleep 600");
+    fixture.service.time_budget = TimeBudget::default();
+    let report = fixture.service.run(&fixture.job, Instant::now() + Duration::from_secs(2)).await;
     assert_eq!(report.result.map_err(|error| error.code()), Err(Code::Internal));
-    assert_eq!(scene.manifest(), None, "the job is retried");
+    assert_eq!(fixture.manifest(), None, "the job is retried");
 }
 
 #[tokio::test]
@@ -108,9 +109,9 @@ async fn f14_f15_output_flood_is_bounded() {
         // As the kernel does when memory runs out.
         ("kill -9 $$", Code::TooMuchMemory),
     ] {
-        let scene = scene(&folder, script);
+        let fixture = fixture(&folder, script);
         let started = Instant::now();
-        assert_eq!(scene.run().await.result, Ok(JobOutcome::Rejected(code)), "{script}");
+        assert_eq!(fixture.run().await.result, Ok(JobOutcome::Rejected(code)), "{script}");
         assert!(started.elapsed() < Duration::from_secs(15), "{script} took {:?}", started.elapsed());
     }
 }
@@ -118,9 +119,9 @@ async fn f14_f15_output_flood_is_bounded() {
 #[tokio::test]
 async fn missing_decoder_does_not_reject_the_file() {
     let folder = tempfile::tempdir().unwrap();
-    let mut scene = scene(&folder, "exit 0");
-    scene.service.tools.ffmpeg = folder.path().join("nothing");
-    let result = scene.run().await.result;
+    let mut fixture = fixture(&folder, "exit 0");
+    fixture.service.tools.ffmpeg = folder.path().join("nothing");
+    let result = fixture.run().await.result;
     assert_eq!(result.map_err(|error| error.code()), Err(Code::NoDecoder));
-    assert_eq!(scene.manifest(), None);
+    assert_eq!(fixture.manifest(), None);
 }

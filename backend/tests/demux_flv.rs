@@ -162,16 +162,16 @@ async fn finds_video_after_much_audio() {
         let movie = read.read_until_ready(flv::open).unwrap_or_else(|| panic!("{name}"));
         assert!(read.rounds.get() <= 12, "{name}: {} rounds", read.rounds.get());
         assert!((movie.track().duration - 6000).abs() <= 120, "{name}: {} ms", movie.track().duration);
-        let scene = TestJob::new(late.clone());
-        assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
+        let fixture = TestJob::new(late.clone());
+        assert_eq!(fixture.run().await.result, Ok(JobOutcome::Ready), "{name}");
 
-        let scene = TestJob::new(late[..late.len() - video.len()].to_vec());
-        let result = scene.run().await.result;
+        let fixture = TestJob::new(late[..late.len() - video.len()].to_vec());
+        let result = fixture.run().await.result;
         assert_eq!(result, Ok(JobOutcome::Rejected(Code::Truncated)), "{name}, truncated");
     }
     // More audio than is searched.
-    let scene = TestJob::new(with_leading_audio(&video, 5_700, 12_000));
-    assert_eq!(scene.run().await.result, Ok(JobOutcome::Rejected(Code::Truncated)));
+    let fixture = TestJob::new(with_leading_audio(&video, 5_700, 12_000));
+    assert_eq!(fixture.run().await.result, Ok(JobOutcome::Rejected(Code::Truncated)));
 }
 
 #[test]
@@ -284,9 +284,9 @@ async fn reads_hevc() {
     let hevc = "-c:v libx265 -preset ultrafast -x265-params log-level=none:keyint=25:bframes=0 -tag:v hvc1";
     let pictures = "-f lavfi -i testsrc2=size=160x90:rate=25:duration=8";
     let film = make(folder.path(), "film.mp4", &format!("{pictures} {hevc}"));
-    let scene = support::TestJob::new(to_enhanced_flv(&film, *b"hvc1", *b"hvcC"));
-    assert_eq!(scene.run().await.result, Ok(glimpse_backend::preview::service::JobOutcome::Ready));
-    let source = scene.manifest().unwrap().source;
+    let fixture = support::TestJob::new(to_enhanced_flv(&film, *b"hvc1", *b"hvcC"));
+    assert_eq!(fixture.run().await.result, Ok(glimpse_backend::preview::service::JobOutcome::Ready));
+    let source = fixture.manifest().unwrap().source;
     let known = (source.codec.as_str(), source.container.as_str(), source.width, source.height);
     assert_eq!(known, ("hevc", "flv", 160, 90));
     assert!((7_900..=8_100).contains(&source.duration_ms), "{} ms", source.duration_ms);

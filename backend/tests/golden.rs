@@ -105,11 +105,11 @@ async fn compare_processed(
     processed: &ProcessedFile,
     allowed: f64,
 ) -> Result<(), String> {
-    let ProcessedFile { job: scene, report, .. } = processed;
+    let ProcessedFile { job: fixture, report, .. } = processed;
     if report.result != Ok(JobOutcome::Ready) {
         return Err(format!("{name}: {:?}", report.result));
     }
-    let manifest = scene.manifest().unwrap();
+    let manifest = fixture.manifest().unwrap();
     let shown = Size { width: manifest.source.width, height: manifest.source.height };
     let size = shown.scale_to_fit(WIDTH);
     if manifest.source.hdr {
@@ -117,15 +117,17 @@ async fn compare_processed(
         return Ok(());
     }
     let reference = ReferenceDecode::decode(file, size);
-    let cameras = scene.source_opener();
+    let opener = fixture.source_opener();
     let deadline = Instant::now() + Duration::from_mins(2);
-    let camera = cameras.open(&manifest, deadline).await.map_err(|error| format!("{name}: {error}"))?;
+    let frame_source = opener.open(&manifest, deadline).await.map_err(|error| format!("{name}: {error}"))?;
     let last = reference.frames.last().unwrap().0;
     let mut wrong = Vec::new();
     for percent in [0, 33, 50, 71, 100] {
         let ms = (last * f64::from(percent) / 100.0).max(0.0) as u64;
-        let (frame, found) =
-            camera.frame_at(Some(ms), size).await.map_err(|error| format!("{name} at {ms}: {error}"))?;
+        let (frame, found) = frame_source
+            .frame_at(Some(ms), size)
+            .await
+            .map_err(|error| format!("{name} at {ms}: {error}"))?;
         assert_eq!(found, size);
         let off = reference.distance(&frame, ms as f64);
         save_comparison(
@@ -142,7 +144,7 @@ async fn compare_processed(
     if let Some(ms) = manifest.poster_ms {
         let poster = support::decode_pixels_at(
             tempfile::tempdir().unwrap().path(),
-            &scene.output("thumbnail.webp"),
+            &fixture.output("thumbnail.webp"),
             reference.size,
         );
         let off = reference.distance(&poster, ms as f64);
@@ -261,11 +263,11 @@ async fn tiles_show_their_own_keyframes() {
         let file = folder.path().join(name);
         let rate = if name == "hevc-thirty.mp4" { "30" } else { "10" };
         let source = SMALL.replace("RATE", rate).replace("SECONDS", "30");
-        let scene = TestJob::new(make(folder.path(), name, &format!("{source} -vf hue=H=3*t {codec}")));
-        assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
+        let fixture = TestJob::new(make(folder.path(), name, &format!("{source} -vf hue=H=3*t {codec}")));
+        assert_eq!(fixture.run().await.result, Ok(JobOutcome::Ready), "{name}");
         let tile = Size { width: 192, height: 108 };
         let reference = ReferenceDecode::decode(&file, tile);
-        for (place, shown) in (0..).zip(support::decode_tiles(folder.path(), &scene, tile)) {
+        for (place, shown) in (0..).zip(support::decode_tiles(folder.path(), &fixture, tile)) {
             // The keyframe at or before the middle of the tile's time: 600 ms per tile, a keyframe every 500 ms.
             let middle = place * 600 + 300;
             let off = [0, 500].map(|back| {
@@ -353,23 +355,23 @@ async fn past_the_end_shows_last_frame_and_missing_source_is_gone() {
     for name in ["end.mp4", "end.webm", "end.avi"] {
         let codec = if name.ends_with("webm") { "-c:v libvpx -b:v 1M" } else { "-c:v mpeg4 -q:v 3" };
         let bytes = make(folder.path(), name, &format!("{source} {codec}"));
-        let scene = TestJob::new(bytes);
-        assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
-        let manifest = scene.manifest().unwrap();
-        let cameras = scene.source_opener();
+        let fixture = TestJob::new(bytes);
+        assert_eq!(fixture.run().await.result, Ok(JobOutcome::Ready), "{name}");
+        let manifest = fixture.manifest().unwrap();
+        let opener = fixture.source_opener();
         let deadline = Instant::now() + Duration::from_mins(1);
         let size = Size { width: WIDTH, height: 90 };
-        let camera = cameras.open(&manifest, deadline).await.unwrap();
-        let (late, _) = camera.frame_at(Some(3_600_000), size).await.unwrap();
+        let frame_source = opener.open(&manifest, deadline).await.unwrap();
+        let (late, _) = frame_source.frame_at(Some(3_600_000), size).await.unwrap();
         let reference = ReferenceDecode::decode(&folder.path().join(name), size);
         let off = mean_difference(&late, &reference.frames.last().unwrap().1);
         assert!(off <= SAME, "{name}: off by {off:.1}");
-        let (frames, fps) = camera.frames_between(Some((500, 1500)), size, 5.0).await.unwrap();
+        let (frames, fps) = frame_source.frames_between(Some((500, 1500)), size, 5.0).await.unwrap();
         assert_eq!((frames.len(), fps), (5, 5.0), "{name}");
         assert!(reference.distance(&frames[0], 500.0) <= SAME, "{name}");
 
-        scene.service.store.remove_object(&scene.job.key);
-        let gone = cameras.open(&manifest, deadline).await.map(|_| ()).map_err(|error| error.code());
+        fixture.service.store.remove_object(&fixture.job.key);
+        let gone = opener.open(&manifest, deadline).await.map(|_| ()).map_err(|error| error.code());
         assert_eq!(gone, Err(Code::SourceGone));
     }
 }

@@ -73,10 +73,10 @@ async fn f5_f19_f20_outputs_carry_no_metadata_or_attachments() {
         let bytes = film_with_canaries(folder.path(), name);
         let present: Vec<_> = CANARIES.iter().filter(|canary| contains(&bytes, canary)).collect();
         assert!(present.len() >= 5, "{name} contains only {present:?}");
-        let scene = TestJob::new(bytes);
-        assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
+        let fixture = TestJob::new(bytes);
+        assert_eq!(fixture.run().await.result, Ok(JobOutcome::Ready), "{name}");
         for variant in default_variants() {
-            let output = scene.output(&variant.file_name());
+            let output = fixture.output(&variant.file_name());
             for canary in CANARIES {
                 assert!(!contains(&output, canary), "{name}: {canary} is in {}", variant.file_name());
             }
@@ -87,7 +87,7 @@ async fn f5_f19_f20_outputs_carry_no_metadata_or_attachments() {
         }
         // The poster shows the video, not its cover.
         let size = Size { width: 160, height: 96 };
-        let poster = decode_pixels_at(folder.path(), &scene.output("thumbnail.webp"), size);
+        let poster = decode_pixels_at(folder.path(), &fixture.output("thumbnail.webp"), size);
         let lime = poster.chunks_exact(3).filter(|pixel| pixel[1] > 200 && pixel[0] < 60).count();
         assert!(lime * 2 < poster.len() / 3, "{name}: the cover is the poster");
     }
@@ -112,12 +112,12 @@ async fn f7_resolution_change_keeps_one_output_size() {
     // If the headers of all keyframes are read, the display size is that of the largest frames; otherwise that of the
     // first.
     for (name, bytes, size) in [("both.webm", webm, (960, 576)), ("both.ts", ts, (160, 96))] {
-        let scene = TestJob::new(bytes);
-        assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
-        let source = scene.manifest().unwrap().source;
+        let fixture = TestJob::new(bytes);
+        assert_eq!(fixture.run().await.result, Ok(JobOutcome::Ready), "{name}");
+        let source = fixture.manifest().unwrap().source;
         assert_eq!((source.width, source.height), size, "{name}");
-        let sheet = parse(OutputFormat::Jpg, &scene.output("storyboard.jpg")).unwrap().size;
-        let pixels = decode_pixels_at(at, &scene.output("storyboard.jpg"), sheet);
+        let sheet = parse(OutputFormat::Jpg, &fixture.output("storyboard.jpg")).unwrap().size;
+        let pixels = decode_pixels_at(at, &fixture.output("storyboard.jpg"), sheet);
         let pixel = |x: u32, y: u32| {
             let at = ((y * sheet.width + x) * 3) as usize;
             [pixels[at], pixels[at + 1], pixels[at + 2]]
@@ -137,7 +137,7 @@ async fn f16_client_text_never_becomes_an_argument() {
     // A script that dies of a signal if any of its arguments comes from the client.
     let script = "for word; do case \"$word\" in *passwd*|*%d*|*evil*) kill -s SEGV $$;; esac; done; exit 0";
     for (words, expected) in [(script, Code::Truncated), ("kill -s SEGV $$", Code::DecoderCrash)] {
-        let (mut scene, tools) = (TestJob::new(bytes.clone()), support::fake_ffmpeg(folder.path(), words));
+        let (mut fixture, tools) = (TestJob::new(bytes.clone()), support::fake_ffmpeg(folder.path(), words));
         let grant = Grant {
             owner: Owner::new("evil", "-i /etc/passwd"),
             video: VideoId::new(1_700_000_000_000, [7; 10]),
@@ -146,11 +146,12 @@ async fn f16_client_text_never_becomes_an_argument() {
             visibility: Visibility::Public,
             client_metadata: glimpse_contract::ClientMetadata::default(),
         };
-        scene.job.etag = scene.service.store.upload(&grant, bytes.clone());
-        (scene.job.key, scene.job.owner, scene.job.video) = (grant.key(), grant.owner.clone(), grant.video);
-        scene.service.tools = tools;
-        assert_eq!(Arc::strong_count(&scene.service.store), 1);
-        assert_eq!(scene.run().await.result, Ok(JobOutcome::Rejected(expected)), "{words}");
+        fixture.job.etag = fixture.service.store.upload(&grant, bytes.clone());
+        (fixture.job.key, fixture.job.owner, fixture.job.video) =
+            (grant.key(), grant.owner.clone(), grant.video);
+        fixture.service.tools = tools;
+        assert_eq!(Arc::strong_count(&fixture.service.store), 1);
+        assert_eq!(fixture.run().await.result, Ok(JobOutcome::Rejected(expected)), "{words}");
     }
 }
 
@@ -176,7 +177,7 @@ async fn f8_more_samples_than_bytes_is_rejected() {
     // Runs in a track that is not shown cost nothing and change nothing.
     let of_another = TestJob::new(with_runs_of(2));
     assert_eq!(of_another.run().await.result, Ok(JobOutcome::Ready));
-    let length = |scene: &TestJob| scene.manifest().unwrap().source.duration_ms;
+    let length = |fixture: &TestJob| fixture.manifest().unwrap().source.duration_ms;
     assert_eq!(length(&of_another), length(&alone));
     assert_eq!(of_another.output("storyboard.webp"), alone.output("storyboard.webp"));
     // Runs in the shown track exceed the size of the file.

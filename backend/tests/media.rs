@@ -82,7 +82,7 @@ fn files(folder: &Path) -> Vec<std::path::PathBuf> {
 async fn process_file(file: &Path) -> Result<JobOutcome, String> {
     let name = file.file_name().unwrap().to_string_lossy().into_owned();
     let processed = process_once(file).await;
-    let ProcessedFile { job: scene, report, took } = &*processed;
+    let ProcessedFile { job: fixture, report, took } = &*processed;
     eprintln!(
         "{name:55} {:28} {:6} ms {:4} requests {:9} bytes {:?}",
         report.result.as_ref().map_or_else(ToString::to_string, |done| format!("{done:?}")),
@@ -95,11 +95,11 @@ async fn process_file(file: &Path) -> Result<JobOutcome, String> {
     if let Ok(folder) = std::env::var("GLIMPSE_KEEP") {
         for variant in default_variants().filter(|_| report.result == Ok(JobOutcome::Ready)) {
             let to = Path::new(&folder).join(format!("{name}.{}", variant.file_name()));
-            std::fs::write(to, scene.output(&variant.file_name())).unwrap();
+            std::fs::write(to, fixture.output(&variant.file_name())).unwrap();
         }
     }
-    let keys = scene.service.store.keys();
-    let manifest = scene.manifest();
+    let keys = fixture.service.store.keys();
+    let manifest = fixture.manifest();
     match &report.result {
         Ok(JobOutcome::Ready) => {
             assert_eq!(manifest.unwrap().state, State::Ready);

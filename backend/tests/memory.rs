@@ -134,12 +134,12 @@ fn f9_long_pauses_take_little_memory_and_time() {
     }
     let mut wrong = Vec::new();
     for (name, bytes) in files {
-        let scene = TestJob::new(bytes);
+        let fixture = TestJob::new(bytes);
         let peaks = MemoryPeaks::watch();
         let started = Instant::now();
         let (result, clip) = runtime().block_on(async {
-            let result = scene.run().await.result;
-            (result, render_clip(&scene).await)
+            let result = fixture.run().await.result;
+            (result, render_clip(&fixture).await)
         });
         let (took, most) = (started.elapsed(), peaks.take_kib());
         eprintln!("{name:28} {:6.1} MB {:5} ms", most as f64 / 1000.0, took.as_millis());
@@ -158,12 +158,12 @@ fn f9_long_pauses_take_little_memory_and_time() {
 const CLIP: Size = Size { width: 320, height: 180 };
 
 /// The number of frames in an on-demand clip.
-async fn render_clip(scene: &TestJob) -> usize {
-    let Some(manifest) = scene.manifest() else { return 0 };
-    let cameras = scene.source_opener();
+async fn render_clip(fixture: &TestJob) -> usize {
+    let Some(manifest) = fixture.manifest() else { return 0 };
+    let opener = fixture.source_opener();
     let deadline = tokio::time::Instant::now() + Duration::from_mins(2);
-    let Ok(camera) = cameras.open(&manifest, deadline).await else { return 0 };
-    camera.frames_between(Some((0, 10_000)), CLIP, 30.0).await.map_or(0, |(frames, _)| frames.len())
+    let Ok(frame_source) = opener.open(&manifest, deadline).await else { return 0 };
+    frame_source.frames_between(Some((0, 10_000)), CLIP, 30.0).await.map_or(0, |(frames, _)| frames.len())
 }
 
 /// Reproducible random numbers: Marsaglia's xorshift, <https://doi.org/10.18637/jss.v008.i14>.
@@ -240,11 +240,12 @@ fn f9_mutated_files_take_bounded_memory() {
         let (name, whole) = &files[run % files.len()];
         let mut bytes = whole.clone();
         mutate(&mut bytes, &mut numbers);
-        let mut scene = TestJob::new(bytes.clone());
+        let mut fixture = TestJob::new(bytes.clone());
         let second = Duration::from_secs(1);
-        scene.service.time_budget = TimeBudget { child: 10 * second, best_effort: second, job: 20 * second };
+        fixture.service.time_budget =
+            TimeBudget { child: 10 * second, best_effort: second, job: 20 * second };
         let started = Instant::now();
-        let report = runtime.block_on(scene.run());
+        let report = runtime.block_on(fixture.run());
         let (took, most) = (started.elapsed(), peaks.take_kib());
         let what = format!("{name}, run {run}: {:?}", report.result);
         if most > worst.0 {

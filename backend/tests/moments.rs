@@ -19,19 +19,19 @@ use tokio::time::Instant;
 /// Mean difference per channel up to which two frames count as equal; negatives differ by a hundred.
 const SAME: f64 = 12.0;
 
-async fn open_frame_source(scene: &TestJob, manifest: &Manifest) -> OpenedSource<MemoryStore> {
-    let cameras = scene.source_opener();
-    cameras.open(manifest, Instant::now() + Duration::from_mins(2)).await.unwrap()
+async fn open_frame_source(fixture: &TestJob, manifest: &Manifest) -> OpenedSource<MemoryStore> {
+    let opener = fixture.source_opener();
+    opener.open(manifest, Instant::now() + Duration::from_mins(2)).await.unwrap()
 }
 
 /// The mismatches between a video's poster and its stills.
 async fn poster_mismatches(name: &str, bytes: Vec<u8>) -> Vec<String> {
-    let scene = TestJob::new(bytes);
-    assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
-    let manifest = scene.manifest().unwrap();
+    let fixture = TestJob::new(bytes);
+    assert_eq!(fixture.run().await.result, Ok(JobOutcome::Ready), "{name}");
+    let manifest = fixture.manifest().unwrap();
     let size = Size { width: manifest.source.width, height: manifest.source.height }.scale_to_fit(320);
     let folder = tempfile::tempdir().unwrap();
-    let poster = support::decode_pixels_at(folder.path(), &scene.output("thumbnail.jpg"), size);
+    let poster = support::decode_pixels_at(folder.path(), &fixture.output("thumbnail.jpg"), size);
     let ms = manifest.poster_ms.unwrap();
     let mut wrong = Vec::new();
     let mut check = |what: &str, frame: &[u8]| {
@@ -42,16 +42,16 @@ async fn poster_mismatches(name: &str, bytes: Vec<u8>) -> Vec<String> {
     };
     check(
         "a smaller poster",
-        &open_frame_source(&scene, &manifest).await.frame_at(None, size).await.unwrap().0,
+        &open_frame_source(&fixture, &manifest).await.frame_at(None, size).await.unwrap().0,
     );
     check(
         "the chosen poster",
-        &open_frame_source(&scene, &manifest).await.frame_at(Some(ms), size).await.unwrap().0,
+        &open_frame_source(&fixture, &manifest).await.frame_at(Some(ms), size).await.unwrap().0,
     );
     let span = Some((ms, ms + 250));
     check(
         "a clip",
-        &open_frame_source(&scene, &manifest).await.frames_between(span, size, 30.0).await.unwrap().0[0],
+        &open_frame_source(&fixture, &manifest).await.frames_between(span, size, 30.0).await.unwrap().0[0],
     );
     wrong
 }
@@ -101,17 +101,17 @@ async fn animation_shows_what_the_poster_shows() {
         films.push(("flash.mp4", std::fs::read(folder.join("bugs/flash.mp4")).unwrap()));
     }
     for (name, bytes) in films {
-        let scene = TestJob::new(bytes);
-        assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
-        let manifest = scene.manifest().unwrap();
+        let fixture = TestJob::new(bytes);
+        assert_eq!(fixture.run().await.result, Ok(JobOutcome::Ready), "{name}");
+        let manifest = fixture.manifest().unwrap();
         let size = Size { width: manifest.source.width, height: manifest.source.height }.scale_to_fit(320);
         let is_lit = |frame: &[u8]| !glimpse_media::image::score::score(frame, size.width).blank;
-        let poster = support::decode_pixels_at(folder.path(), &scene.output("thumbnail.jpg"), size);
+        let poster = support::decode_pixels_at(folder.path(), &fixture.output("thumbnail.jpg"), size);
         assert!(is_lit(&poster), "{name}: the poster is dark");
-        let preview = support::decode_pixels_at(folder.path(), &scene.output("animated.gif"), size);
+        let preview = support::decode_pixels_at(folder.path(), &fixture.output("animated.gif"), size);
         assert!(is_lit(&preview), "{name}: the animation is dark");
         let (frames, _) =
-            open_frame_source(&scene, &manifest).await.frames_between(None, size, 10.0).await.unwrap();
+            open_frame_source(&fixture, &manifest).await.frames_between(None, size, 10.0).await.unwrap();
         assert!(frames.iter().any(|frame| is_lit(frame)), "{name}: the on-demand animation is dark");
     }
 }

@@ -90,8 +90,8 @@ async fn measures_missing_or_wrong_durations() {
         ("a truncated bare MPEG-2 stream", truncate(&bare, 60), seconds(33, 39)),
         ("a bare MPEG-1 stream", old, seconds(59, 61)),
     ] {
-        let scene = TestJob::new(bytes);
-        let found = scene.service.probe(&scene.job, Instant::now() + Duration::from_mins(1)).await.result;
+        let fixture = TestJob::new(bytes);
+        let found = fixture.service.probe(&fixture.job, Instant::now() + Duration::from_mins(1)).await.result;
         let Ok(ProbeResult::Look(task)) = found else { panic!("{name}: {found:?}") };
         let found = task.draft.source.duration_ms;
         if !expected.contains(&found) {
@@ -102,14 +102,14 @@ async fn measures_missing_or_wrong_durations() {
 }
 
 /// The time that each tile of a storyboard of [`CLOCK`] shows, in seconds.
-fn tile_times_secs(folder: &Path, scene: &TestJob) -> Vec<f64> {
+fn tile_times_secs(folder: &Path, fixture: &TestJob) -> Vec<f64> {
     let tile = Size { width: 192, height: 108 };
     let time_secs = |pixels: Vec<u8>| {
         let at = |x: u32, y: u32| f64::from(pixels[(y * tile.width + x) as usize * 3]);
         let sum: f64 = (120..170).flat_map(|x| (20..90).map(move |y| (x, y))).map(|(x, y)| at(x, y)).sum();
         (sum / 3500.0 * 219.0 / 255.0 + 16.0 - 20.0) / 3.5
     };
-    decode_tiles(folder, scene, tile).into_iter().map(time_secs).collect()
+    decode_tiles(folder, fixture, tile).into_iter().map(time_secs).collect()
 }
 
 /// Every tile shows its own time, with or without an index, and the whole decodable part has tiles.
@@ -128,12 +128,12 @@ async fn unindexed_video_has_tiles_of_its_whole_length() {
         // One keyframe every twelve seconds: the frames between them are decoded.
         ("an AVI of few keyframes", film("b.avi", "-c:v mpeg4 -q:v 4 -g 120 -sc_threshold 1000000000")),
     ] {
-        let scene = TestJob::new(bytes);
-        assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
-        let length = scene.manifest().unwrap().source.duration_ms as f64 / 1000.0;
+        let fixture = TestJob::new(bytes);
+        assert_eq!(fixture.run().await.result, Ok(JobOutcome::Ready), "{name}");
+        let length = fixture.manifest().unwrap().source.duration_ms as f64 / 1000.0;
         // A keyframe each second; frames of a stream without timestamps have those of the next keyframe.
         let late = if name.contains("bare") { 3.0 } else { 2.0 };
-        for (place, shown) in tile_times_secs(folder.path(), &scene).into_iter().enumerate() {
+        for (place, shown) in tile_times_secs(folder.path(), &fixture).into_iter().enumerate() {
             let middle = length * (place as f64 + 0.5) / 50.0;
             if !(middle - late..=middle + 1.0).contains(&shown) {
                 wrong.push(format!("{name}: tile {place} of {middle:.1} s shows {shown:.1} s"));
@@ -166,12 +166,12 @@ async fn tiles_follow_the_edit_list() {
         ("several edits", several, 50.0, &edited as &dyn Fn(f64) -> f64),
         ("a late start", late, 66.0, &|at: f64| (at - 6.0).max(0.0)),
     ] {
-        let scene = TestJob::new(bytes);
-        assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
-        let source = scene.manifest().unwrap().source;
+        let fixture = TestJob::new(bytes);
+        assert_eq!(fixture.run().await.result, Ok(JobOutcome::Ready), "{name}");
+        let source = fixture.manifest().unwrap().source;
         assert!((source.duration_ms as f64 / 1000.0 - length).abs() < 0.2, "{name}: {source:?}");
         assert_eq!(source.container, "mov", "{name}");
-        for (place, shown) in tile_times_secs(folder.path(), &scene).into_iter().enumerate() {
+        for (place, shown) in tile_times_secs(folder.path(), &fixture).into_iter().enumerate() {
             let expected = shown_at(length * (place as f64 + 0.5) / 50.0);
             // The time is read from the tile's brightness, with a precision of one second.
             if (shown - expected).abs() > 1.5 {
@@ -189,8 +189,8 @@ async fn unindexed_video_is_read_at_most_twice() {
     let bytes = truncate(&make(folder.path(), "noisy.flv", film), 90);
     let length = bytes.len() as u64;
     assert!(length > 17 * 1024 * 1024, "{length} bytes are not enough");
-    let scene = TestJob::new(bytes);
-    let report = scene.run().await;
+    let fixture = TestJob::new(bytes);
+    let report = fixture.run().await;
     assert_eq!(report.result, Ok(JobOutcome::Ready));
     assert!(report.counts.bytes < 2 * length, "{:?} of {length} bytes", report.counts);
     assert!(report.counts.requests < 40, "{:?}", report.counts);
@@ -215,12 +215,12 @@ async fn detects_h264_in_program_stream_without_map() {
         assert!(!bytes.windows(4).any(|word| word == [0, 0, 1, 0xbc]), "{name} has a map");
         let _ = std::fs::remove_file(folder.path().join("asked"));
         let ffprobe = install_program(folder.path(), script.as_bytes());
-        let scene = TestJob::with_tools(bytes, FfmpegTools { ffprobe, ..tools() });
-        assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
-        let source = scene.manifest().unwrap().source;
+        let fixture = TestJob::with_tools(bytes, FfmpegTools { ffprobe, ..tools() });
+        assert_eq!(fixture.run().await.result, Ok(JobOutcome::Ready), "{name}");
+        let source = fixture.manifest().unwrap().source;
         assert_eq!((source.codec.as_str(), source.width), ("h264", 192), "{name}");
         assert!((58_000..=61_000).contains(&source.duration_ms), "{name}: {} ms", source.duration_ms);
-        let last = tile_times_secs(folder.path(), &scene)[49];
+        let last = tile_times_secs(folder.path(), &fixture)[49];
         assert!((55.0..61.0).contains(&last), "{name}: the last tile is of {last:.1} s");
     }
 }

@@ -24,19 +24,19 @@ const QUADRANTS: &str = "-f lavfi -i color=red:s=160x96:d=1:r=10,drawbox=x=80:y=
 
 /// A finished job with its outputs.
 struct ProcessedVideo {
-    scene: TestJob,
+    fixture: TestJob,
     manifest: Manifest,
     folder: TempDir,
 }
 
 impl ProcessedVideo {
     async fn process(bytes: Vec<u8>) -> Self {
-        let scene = TestJob::new(bytes);
-        let report = scene.run().await;
+        let fixture = TestJob::new(bytes);
+        let report = fixture.run().await;
         assert_eq!(report.result, Ok(JobOutcome::Ready));
-        let manifest = scene.manifest().unwrap();
+        let manifest = fixture.manifest().unwrap();
         assert_eq!(manifest.state, State::Ready);
-        let made = Self { scene, manifest, folder: tempfile::tempdir().unwrap() };
+        let made = Self { fixture, manifest, folder: tempfile::tempdir().unwrap() };
         made.assert_consistent();
         made
     }
@@ -49,7 +49,7 @@ impl ProcessedVideo {
             if matches!(variant.format(), OutputFormat::Vtt | OutputFormat::Json) {
                 continue;
             }
-            let facts = parse(variant.format(), &self.scene.output(&output.variant)).unwrap();
+            let facts = parse(variant.format(), &self.fixture.output(&output.variant)).unwrap();
             assert_eq!((facts.size.width, facts.size.height), (output.width, output.height));
             let most = match variant.kind() {
                 VariantKind::Thumbnail => limits::THUMBNAIL_WIDTH,
@@ -72,14 +72,14 @@ impl ProcessedVideo {
     }
 
     fn frames(&self, name: &str, format: OutputFormat) -> u32 {
-        let ImageHeader { frames, .. } = parse(format, &self.scene.output(name)).unwrap();
+        let ImageHeader { frames, .. } = parse(format, &self.fixture.output(name)).unwrap();
         frames
     }
 
     /// The mean color around a point, in percent of width and height.
     fn mean_color(&self, name: &str, (x, y): (u32, u32)) -> Rgb {
         let (width, height) = self.size(name);
-        let raw = decode_pixels(self.folder.path(), name, &self.scene.output(name));
+        let raw = decode_pixels(self.folder.path(), name, &self.fixture.output(name));
         assert_eq!(raw.len(), Size { width, height }.frame_bytes());
         let (x, y) = (width * x / 100, height * y / 100);
         let mut sum = [0_u32; 3];
@@ -161,7 +161,7 @@ async fn black_intro_is_not_the_poster() {
              -c:v libx264 -pix_fmt yuv420p -g {keyframes}"
         );
         let made = ProcessedVideo::process(make_media(&arguments, "intro.mp4")).await;
-        let raw = decode_pixels(made.folder.path(), "poster.jpg", &made.scene.output("thumbnail.jpg"));
+        let raw = decode_pixels(made.folder.path(), "poster.jpg", &made.fixture.output("thumbnail.jpg"));
         let mean = raw.iter().map(|value| u64::from(*value)).sum::<u64>() / raw.len() as u64;
         assert!(mean > 40, "{seconds} s, a keyframe every {keyframes}: the poster's mean is {mean}");
     }
@@ -298,7 +298,8 @@ async fn f23_interlaced_video_has_no_combing() {
         let woven = stripes(&decode_pixels(folder.path(), name, &film), 320);
         let made = ProcessedVideo::process(film).await;
         assert_eq!(made.size("thumbnail.jpg"), (320, 192));
-        let shown = stripes(&decode_pixels(folder.path(), "t.jpg", &made.scene.output("thumbnail.jpg")), 320);
+        let shown =
+            stripes(&decode_pixels(folder.path(), "t.jpg", &made.fixture.output("thumbnail.jpg")), 320);
         assert!(woven > 1000 && shown * 20 < woven, "{name}: {shown} pixels in stripes, of {woven}");
     }
 }
@@ -327,14 +328,14 @@ async fn f21_files_without_video_are_rejected() {
         ("sound", song, Code::NoVideoStream),
         ("truncated before its index", half, Code::Truncated),
     ] {
-        let scene = TestJob::new(bytes);
-        let report = scene.run().await;
+        let fixture = TestJob::new(bytes);
+        let report = fixture.run().await;
         assert_eq!(report.result, Ok(JobOutcome::Rejected(code)), "{name}");
         assert!(!report.must_restart);
-        let manifest = scene.manifest().unwrap();
+        let manifest = fixture.manifest().unwrap();
         assert_eq!((manifest.state, manifest.rejected.unwrap().code), (State::Rejected, code), "{name}");
         assert!(manifest.outputs.is_empty());
-        assert_eq!(scene.service.store.keys().len(), 2, "{name}: expected source and manifest only");
+        assert_eq!(fixture.service.store.keys().len(), 2, "{name}: expected source and manifest only");
     }
 }
 

@@ -22,7 +22,7 @@ const SIZE: Size = Size { width: 160, height: 90 };
 
 /// A video that is ready, and the opener of its source.
 struct ReadyVideo {
-    scene: TestJob,
+    fixture: TestJob,
     manifest: Manifest,
     opener: SourceOpener<MemoryStore>,
 }
@@ -33,11 +33,11 @@ impl ReadyVideo {
         let folder = tempfile::tempdir().unwrap();
         let source = "-f lavfi -i testsrc2=s=320x180:r=30:d=10 -c:v libx264 -preset ultrafast -b:v 4M -maxrate 4M \
                       -bufsize 4M -x264-params nal-hrd=cbr -pix_fmt yuv420p -g 30";
-        let scene = TestJob::new(make(folder.path(), "film.mp4", source));
-        assert!(scene.job.bytes > 2_000_000, "{} bytes are read at once", scene.job.bytes);
-        assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready));
-        let (manifest, opener) = (scene.manifest().unwrap(), scene.source_opener());
-        Self { scene, manifest, opener }
+        let fixture = TestJob::new(make(folder.path(), "film.mp4", source));
+        assert!(fixture.job.bytes > 2_000_000, "{} bytes are read at once", fixture.job.bytes);
+        assert_eq!(fixture.run().await.result, Ok(JobOutcome::Ready));
+        let (manifest, opener) = (fixture.manifest().unwrap(), fixture.source_opener());
+        Self { fixture, manifest, opener }
     }
 
     async fn frame(&self, opener: &SourceOpener<MemoryStore>, at_ms: u64) -> Result<Bytes, JobError> {
@@ -47,7 +47,7 @@ impl ReadyVideo {
 
     /// The frame at a time, and how many reads it took.
     async fn counted_frame(&self, at_ms: u64) -> (Bytes, u64) {
-        let reads = || self.scene.service.store.counts().0;
+        let reads = || self.fixture.service.store.counts().0;
         let before = reads();
         let frame = self.frame(&self.opener, at_ms).await.unwrap();
         (frame, reads() - before)
@@ -62,7 +62,7 @@ async fn recent_source_is_opened_without_its_index() {
     for at_ms in [5_500, 9_900, 1_000] {
         let (frame, reads) = video.counted_frame(at_ms).await;
         assert_eq!(reads, 1, "only the frame at {at_ms} ms");
-        assert_eq!(frame, video.frame(&video.scene.source_opener(), at_ms).await.unwrap(), "at {at_ms} ms");
+        assert_eq!(frame, video.frame(&video.fixture.source_opener(), at_ms).await.unwrap(), "at {at_ms} ms");
     }
 }
 
@@ -70,7 +70,7 @@ async fn recent_source_is_opened_without_its_index() {
 async fn replaced_recent_source_is_superseded() {
     let video = ReadyVideo::process().await;
     video.counted_frame(1_000).await;
-    let (store, job) = (&video.scene.service.store, &video.scene.job);
+    let (store, job) = (&video.fixture.service.store, &video.fixture.job);
     let grant = Grant {
         owner: job.owner.clone(),
         video: job.video,
@@ -92,10 +92,10 @@ async fn source_is_read_again_after_a_failed_request() {
     // More than the attempts of one read.
     for _ in 0..20 {
         let fault = ReadFault::Fail(StoreError::Transient("reset".into()));
-        video.scene.service.store.fail_next_read(fault);
+        video.fixture.service.store.fail_next_read(fault);
     }
     assert!(video.frame(&video.opener, 2_000).await.is_err());
-    video.scene.service.store.clear_faults();
+    video.fixture.service.store.clear_faults();
     let (_, reads) = video.counted_frame(2_000).await;
     assert_eq!(reads, 3, "the beginning, the index and the frame");
 }

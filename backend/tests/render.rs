@@ -188,20 +188,20 @@ struct RenderFixture {
 
 impl RenderFixture {
     fn empty() -> Self {
-        let studio = FakeFrameSource::default();
-        let room = RenderService {
+        let frames = FakeFrameSource::default();
+        let service = RenderService {
             store: Arc::new(MemoryStore::default()),
-            frame_sources: studio.clone(),
+            frame_sources: frames.clone(),
             now_ms: || GRANTED_MS + 1_000,
         };
-        Self { service: Arc::new(room), frames: studio }
+        Self { service: Arc::new(service), frames }
     }
 
     async fn with_manifest(manifest: &Manifest) -> Self {
-        let scene = Self::empty();
+        let fixture = Self::empty();
         let json = serde_json::to_vec(manifest).unwrap();
-        scene.service.store.put(&Key::Manifest(video()), json.into(), PutOptions::JSON).await.unwrap();
-        scene
+        fixture.service.store.put(&Key::Manifest(video()), json.into(), PutOptions::JSON).await.unwrap();
+        fixture
     }
 
     async fn ready() -> Self {
@@ -266,92 +266,92 @@ fn decode_image(answer: &Value) -> (Bytes, String, String) {
 
 #[tokio::test]
 async fn image_is_rendered_once_then_reused() {
-    let scene = RenderFixture::ready().await;
+    let fixture = RenderFixture::ready().await;
     let name = "thumbnail-time_1.5-width_200.jpg";
-    let (bytes, content_type, etag) = scene.image(name).await;
+    let (bytes, content_type, etag) = fixture.image(name).await;
     assert_eq!(content_type, "image/jpeg");
     assert_eq!(header::parse(OutputFormat::Jpg, &bytes).unwrap().size, Size { width: 200, height: 113 });
     assert_eq!(
-        *scene.frames.0.frame_requests.lock().unwrap(),
+        *fixture.frames.0.frame_requests.lock().unwrap(),
         [(Some(1_500), Size { width: 200, height: 113 })]
     );
 
     let key: Key = format!("media/{}/{name}", video()).parse().unwrap();
-    let stored = scene.service.store.object(&key).unwrap();
+    let stored = fixture.service.store.object(&key).unwrap();
     assert_eq!((&stored.bytes, &stored.head.etag), (&bytes, &etag));
     assert_eq!(stored.head.content_type, "image/jpeg");
     assert_eq!(stored.head.visibility.as_deref(), Some("signed"), "visibility must be that of the manifest");
 
-    assert_eq!(scene.image(name).await, (bytes, content_type, etag));
-    assert_eq!((scene.open_count(), scene.stored_names()), (1, vec![name.to_owned()]));
+    assert_eq!(fixture.image(name).await, (bytes, content_type, etag));
+    assert_eq!((fixture.open_count(), fixture.stored_names()), (1, vec![name.to_owned()]));
 }
 
 /// A clip may be larger than the response of a function: only its ETag is returned.
 #[tokio::test]
 async fn clip_is_stored_and_not_returned() {
-    let scene = RenderFixture::ready().await;
-    scene.frames.0.clip_bytes.store(1_000, Ordering::Relaxed);
+    let fixture = RenderFixture::ready().await;
+    fixture.frames.0.clip_bytes.store(1_000, Ordering::Relaxed);
     let name = "clip-start_1.5-end_3-audio_false.mp4";
-    let answer = scene.render(name).await.result.unwrap();
+    let answer = fixture.render(name).await.result.unwrap();
     assert_eq!((&answer["statusCode"], &answer["body"]), (&json!(204), &Value::Null));
     let expected = ClipRequest { start_ms: 1_500, end_ms: 3_000, has_audio: false };
-    assert_eq!(*scene.frames.0.clip_requests.lock().unwrap(), [expected]);
+    assert_eq!(*fixture.frames.0.clip_requests.lock().unwrap(), [expected]);
 
     let key: Key = format!("media/{}/{name}", video()).parse().unwrap();
-    let stored = scene.service.store.object(&key).unwrap();
+    let stored = fixture.service.store.object(&key).unwrap();
     assert_eq!((&stored.bytes[..5], stored.bytes.len()), (&b"moov\x07"[..], 1_004));
     assert_eq!(answer["headers"]["etag"], stored.head.etag);
     assert_eq!(stored.head.content_type, "video/mp4");
     assert_eq!(stored.head.visibility.as_deref(), Some("signed"));
 
-    assert_eq!(scene.render(name).await.result.unwrap(), answer);
-    assert_eq!((scene.open_count(), scene.stored_names()), (1, vec![name.to_owned()]));
+    assert_eq!(fixture.render(name).await.result.unwrap(), answer);
+    assert_eq!((fixture.open_count(), fixture.stored_names()), (1, vec![name.to_owned()]));
 }
 
 #[tokio::test]
 async fn too_large_clip_is_not_read() {
-    let scene = RenderFixture::ready().await;
-    scene.frames.0.clip_bytes.store(limits::MAX_CLIP_BYTES, Ordering::Relaxed);
+    let fixture = RenderFixture::ready().await;
+    fixture.frames.0.clip_bytes.store(limits::MAX_CLIP_BYTES, Ordering::Relaxed);
     let name = "clip-start_0-end_8.mp4";
-    let detail = scene.problem_detail(name).await;
+    let detail = fixture.problem_detail(name).await;
     assert_eq!(detail, "The clip has 100000004 bytes; the limit is 100000000. Request a shorter one.");
-    *scene.frames.0.clip_error.lock().unwrap() = Some(ClipError::TooLarge);
-    let other = scene.problem_detail("clip-start_0-end_7.mp4").await;
+    *fixture.frames.0.clip_error.lock().unwrap() = Some(ClipError::TooLarge);
+    let other = fixture.problem_detail("clip-start_0-end_7.mp4").await;
     assert!(other.contains("100000000 bytes"), "{other}");
-    assert_eq!(scene.frames.0.clip_reads.load(Ordering::Relaxed), 0);
+    assert_eq!(fixture.frames.0.clip_reads.load(Ordering::Relaxed), 0);
     assert_eq!(
-        scene.stored_names(),
+        fixture.stored_names(),
         [format!("clip-start_0-end_7.mp4{REFUSED}"), format!("{name}{REFUSED}")]
     );
-    scene.problem_detail(name).await;
-    assert_eq!(scene.open_count(), 2, "the refusal must be recorded");
+    fixture.problem_detail(name).await;
+    assert_eq!(fixture.open_count(), 2, "the refusal must be recorded");
 }
 
 #[cfg(feature = "h264")]
 #[tokio::test]
 async fn clip_of_another_codec_has_10_s() {
-    let scene = RenderFixture::with_manifest(&Manifest {
+    let fixture = RenderFixture::with_manifest(&Manifest {
         source: Source { width: 1920, height: 1080, duration_ms: 60_000, ..Source::default() },
         ..manifest()
     })
     .await;
-    *scene.frames.0.clip_error.lock().unwrap() = Some(ClipError::Reencode(ReencodeReason::Codec));
-    let detail = scene.problem_detail("clip-start_1-end_11.001.mp4").await;
+    *fixture.frames.0.clip_error.lock().unwrap() = Some(ClipError::Reencode(ReencodeReason::Codec));
+    let detail = fixture.problem_detail("clip-start_1-end_11.001.mp4").await;
     assert!(detail.contains("at most 10 seconds after `start`"), "{detail}");
-    scene.render("clip-start_1-end_11.mp4").await.result.unwrap();
+    fixture.render("clip-start_1-end_11.mp4").await.result.unwrap();
     // The end of the video counts.
-    scene.render("clip-start_55-end_85.mp4").await.result.unwrap();
-    let requests = scene.frames.0.animation_requests.lock().unwrap().clone();
+    fixture.render("clip-start_55-end_85.mp4").await.result.unwrap();
+    let requests = fixture.frames.0.animation_requests.lock().unwrap().clone();
     let size = DISPLAY_SIZE;
     assert_eq!(requests, [(Some((1_000, 11_000)), size, 30.0), (Some((55_000, 60_000)), size, 30.0)]);
-    *scene.frames.0.clip_error.lock().unwrap() = Some(ClipError::Empty);
-    let detail = scene.problem_detail("clip-start_60-end_61.mp4").await;
+    *fixture.frames.0.clip_error.lock().unwrap() = Some(ClipError::Empty);
+    let detail = fixture.problem_detail("clip-start_60-end_61.mp4").await;
     assert!(detail.contains("`start` is after the end"), "{detail}");
 }
 
 #[tokio::test]
 async fn each_kind_and_format_has_requested_size() {
-    let scene = RenderFixture::ready().await;
+    let fixture = RenderFixture::ready().await;
     for (name, format, width, height, frames) in [
         ("thumbnail.jpg", OutputFormat::Jpg, 320, 180, 1),
         ("thumbnail.png", OutputFormat::Png, 320, 180, 1),
@@ -367,12 +367,12 @@ async fn each_kind_and_format_has_requested_size() {
         ("animated-start_1-end_2-width_100-fps_10.gif", OutputFormat::Gif, 100, 56, 10),
         ("animated-height_90.webp", OutputFormat::Webp, 160, 90, 10),
     ] {
-        let (bytes, content_type, _) = scene.image(name).await;
+        let (bytes, content_type, _) = fixture.image(name).await;
         assert_eq!(content_type, format.content_type(), "{name}");
         let facts = header::parse(format, &bytes).unwrap_or_else(|| panic!("{name} is not an image"));
         assert_eq!((facts.size, facts.frames), (Size { width, height }, frames), "{name}");
     }
-    let reels = scene.frames.0.animation_requests.lock().unwrap().clone();
+    let reels = fixture.frames.0.animation_requests.lock().unwrap().clone();
     assert_eq!(reels[0], (Some((1_000, 2_000)), Size { width: 100, height: 56 }, 10.0));
     assert_eq!(reels[1], (None, Size { width: 160, height: 90 }, 15.0));
 }
@@ -418,21 +418,21 @@ async fn storyboard_sheet_and_tables_agree() {
 /// Existing videos have it, too: it is made of the table that was published with the video.
 #[tokio::test]
 async fn default_playlist_is_made_of_the_stored_table() {
-    let scene = RenderFixture::ready().await;
-    assert_eq!(scene.problem("storyboard.m3u8").await, (404, "not_found".into()));
+    let fixture = RenderFixture::ready().await;
+    assert_eq!(fixture.problem("storyboard.m3u8").await, (404, "not_found".into()));
     let json = r#"{"url":"storyboard.jpg","tile_width":4,"tile_height":2,"duration":3.0,
         "tiles":[{"start":0.0,"x":0,"y":0},{"start":1.5,"x":4,"y":0}]}"#;
     let key: Key = format!("media/{}/storyboard.json", video()).parse().unwrap();
-    scene.service.store.put(&key, json.into(), PutOptions::JSON).await.unwrap();
-    let (bytes, content_type, _) = scene.image("storyboard.m3u8").await;
+    fixture.service.store.put(&key, json.into(), PutOptions::JSON).await.unwrap();
+    let (bytes, content_type, _) = fixture.image("storyboard.m3u8").await;
     assert_eq!(content_type, "application/vnd.apple.mpegurl");
     let text = String::from_utf8(bytes.to_vec()).unwrap();
     assert!(text.contains(
         "#EXTINF:3.000,\n#EXT-X-TILES:RESOLUTION=4x2,LAYOUT=2x1,DURATION=1.500000\nstoryboard.jpg\n"
     ));
-    assert_eq!((scene.open_count(), scene.stored_names().len()), (0, 2));
+    assert_eq!((fixture.open_count(), fixture.stored_names().len()), (0, 2));
     let key: Key = format!("media/{}/storyboard.m3u8", video()).parse().unwrap();
-    let stored = scene.service.store.object(&key).unwrap();
+    let stored = fixture.service.store.object(&key).unwrap();
     assert_eq!(stored.head.visibility.as_deref(), Some("signed"), "visibility must be that of the manifest");
 }
 
@@ -442,7 +442,7 @@ async fn impossible_storyboards_are_explained() {
         source: Source { width: 1920, height: 1080, duration_ms: 86_400_000, ..Source::default() },
         ..manifest()
     };
-    let scene = RenderFixture::with_manifest(&day).await;
+    let fixture = RenderFixture::with_manifest(&day).await;
     for (stem, detail) in [
         (
             "storyboard-interval_1",
@@ -460,16 +460,16 @@ async fn impossible_storyboards_are_explained() {
     ] {
         // The tables are rejected like the sheet.
         for extension in ["jpg", "vtt", "m3u8"] {
-            let answer = scene.render(&format!("{stem}.{extension}")).await.result.unwrap();
+            let answer = fixture.render(&format!("{stem}.{extension}")).await.result.unwrap();
             let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
             assert_eq!((&answer["statusCode"], &body["detail"]), (&json!(400), &json!(detail)), "{stem}");
         }
     }
-    assert_eq!((scene.open_count(), scene.stored_names().len()), (0, 0));
+    assert_eq!((fixture.open_count(), fixture.stored_names().len()), (0, 0));
     for name in ["storyboard-interval_216.json", "storyboard-tiles_400.jpg"] {
-        assert_eq!(scene.render(name).await.result.unwrap()["statusCode"], 200, "{name}");
+        assert_eq!(fixture.render(name).await.result.unwrap()["statusCode"], 200, "{name}");
     }
-    let times = scene.frames.0.tile_requests.lock().unwrap()[0].0;
+    let times = fixture.frames.0.tile_requests.lock().unwrap()[0].0;
     assert_eq!((times.count(), times.tile_start_ms(399)), (400, 86_184_000));
 }
 
@@ -477,52 +477,52 @@ async fn impossible_storyboards_are_explained() {
 #[cfg(feature = "h264")]
 #[tokio::test]
 async fn mp4_is_made_with_even_sides() {
-    let scene = RenderFixture::ready().await;
+    let fixture = RenderFixture::ready().await;
     for (name, width, height, frames) in [
         ("animated.mp4", 320, 180, 10),
         ("animated-start_1-end_2-width_99-fps_10.mp4", 98, 56, 10),
         ("animated-max_bytes_10000.mp4", 320, 180, 10),
     ] {
-        let (bytes, content_type, _) = scene.image(name).await;
+        let (bytes, content_type, _) = fixture.image(name).await;
         assert_eq!(content_type, "video/mp4", "{name}");
         let facts = header::parse(OutputFormat::Mp4, &bytes).unwrap_or_else(|| panic!("{name} is no MP4"));
         assert_eq!((facts.size, facts.frames), (Size { width, height }, frames), "{name}");
     }
-    assert!(scene.stored_names().contains(&"animated.mp4".to_owned()));
+    assert!(fixture.stored_names().contains(&"animated.mp4".to_owned()));
 }
 
 #[cfg(not(feature = "h264"))]
 #[tokio::test]
 async fn mp4_without_an_encoder_is_rejected() {
-    let scene = RenderFixture::ready().await;
+    let fixture = RenderFixture::ready().await;
     for name in ["animated.mp4", "animated-start_1-end_2.mp4"] {
-        assert_eq!(scene.problem(name).await, (400, "bad_parameter".into()), "{name}");
+        assert_eq!(fixture.problem(name).await, (400, "bad_parameter".into()), "{name}");
     }
-    let answer = scene.render("animated.mp4").await.result.unwrap();
+    let answer = fixture.render("animated.mp4").await.result.unwrap();
     assert!(answer["body"].as_str().unwrap().contains("Supported formats: gif, webp."), "{answer}");
-    assert_eq!((scene.open_count(), scene.stored_names().len()), (0, 0));
+    assert_eq!((fixture.open_count(), fixture.stored_names().len()), (0, 0));
 }
 
 #[cfg(not(feature = "h264"))]
 #[tokio::test]
 async fn clip_without_an_encoder_is_copied() {
-    let scene = RenderFixture::ready().await;
-    assert_eq!(scene.render("clip-start_0-end_1.mp4").await.result.unwrap()["statusCode"], 204);
-    *scene.frames.0.clip_error.lock().unwrap() = Some(ClipError::Reencode(ReencodeReason::Codec));
+    let fixture = RenderFixture::ready().await;
+    assert_eq!(fixture.render("clip-start_0-end_1.mp4").await.result.unwrap()["statusCode"], 204);
+    *fixture.frames.0.clip_error.lock().unwrap() = Some(ClipError::Reencode(ReencodeReason::Codec));
     let name = "clip-start_0-end_2.mp4";
-    assert_eq!(scene.problem(name).await, (422, "unsupported_codec".into()));
-    let answer = scene.render(name).await.result.unwrap();
+    assert_eq!(fixture.problem(name).await, (422, "unsupported_codec".into()));
+    let answer = fixture.render(name).await.result.unwrap();
     assert!(answer["body"].as_str().unwrap().contains("no encoder of H.264"), "{answer}");
 }
 
 #[tokio::test]
 async fn animation_respects_max_bytes() {
-    let scene = RenderFixture::ready().await;
+    let fixture = RenderFixture::ready().await;
     for (name, format) in [
         ("animated-max_bytes_30000.gif", OutputFormat::Gif),
         ("animated-max_bytes_10000.webp", OutputFormat::Webp),
     ] {
-        let (bytes, ..) = scene.image(name).await;
+        let (bytes, ..) = fixture.image(name).await;
         assert!(header::parse(format, &bytes).is_some());
         assert!(
             bytes.len() <= if format == OutputFormat::Gif { 30_000 } else { 10_000 },
@@ -535,42 +535,42 @@ async fn animation_respects_max_bytes() {
 /// Five concurrent renders, each with other bytes: there is one object, and all of them return it.
 #[tokio::test]
 async fn concurrent_renders_store_one_object() {
-    let scene = RenderFixture::ready().await;
-    *scene.frames.0.barrier.lock().unwrap() = Some(Arc::new(Barrier::new(5)));
-    scene.frames.0.varies_frames.store(true, Ordering::Relaxed);
+    let fixture = RenderFixture::ready().await;
+    *fixture.frames.0.barrier.lock().unwrap() = Some(Arc::new(Barrier::new(5)));
+    fixture.frames.0.varies_frames.store(true, Ordering::Relaxed);
     let path = format!("/{}/thumbnail-time_2.png", video());
     let tasks: Vec<_> = (0..5)
         .map(|_| {
-            let (room, path) = (Arc::clone(&scene.service), path.clone());
-            tokio::spawn(async move { render(&room, &path).await })
+            let (service, path) = (Arc::clone(&fixture.service), path.clone());
+            tokio::spawn(async move { render(&service, &path).await })
         })
         .collect();
     let mut answers = Vec::new();
     for task in tasks {
         answers.push(decode_image(&task.await.unwrap().result.unwrap()));
     }
-    assert_eq!(scene.open_count(), 5, "all five must render");
+    assert_eq!(fixture.open_count(), 5, "all five must render");
     answers.dedup();
     assert_eq!(answers.len(), 1, "all must return the same bytes");
-    let (_, writes) = scene.service.store.counts();
-    assert_eq!((writes, scene.stored_names().len()), (2, 1), "expected the manifest and one image");
+    let (_, writes) = fixture.service.store.counts();
+    assert_eq!((writes, fixture.stored_names().len()), (2, 1), "expected the manifest and one image");
 }
 
 #[tokio::test]
 async fn conflicting_write_is_retried() {
-    let scene = RenderFixture::ready().await;
-    scene.service.store.fail_next_conditional_put(StoreError::Conflict);
-    scene.service.store.fail_next_conditional_put(StoreError::Conflict);
+    let fixture = RenderFixture::ready().await;
+    fixture.service.store.fail_next_conditional_put(StoreError::Conflict);
+    fixture.service.store.fail_next_conditional_put(StoreError::Conflict);
     // Another write was first, but its object is deleted before it is read.
-    scene.service.store.fail_next_conditional_put(StoreError::AlreadyExists);
-    scene.image("thumbnail-width_100.jpg").await;
+    fixture.service.store.fail_next_conditional_put(StoreError::AlreadyExists);
+    fixture.image("thumbnail-width_100.jpg").await;
     for _ in 0..5 {
-        scene.service.store.fail_next_conditional_put(StoreError::Conflict);
+        fixture.service.store.fail_next_conditional_put(StoreError::Conflict);
     }
-    assert_eq!(scene.problem("thumbnail-width_101.jpg").await, (502, "upstream".into()));
-    scene.service.store.fail_next_conditional_put(StoreError::Transient("slow down".into()));
-    assert_eq!(scene.problem("thumbnail-width_101.jpg").await, (502, "upstream".into()));
-    scene.image("thumbnail-width_101.jpg").await;
+    assert_eq!(fixture.problem("thumbnail-width_101.jpg").await, (502, "upstream".into()));
+    fixture.service.store.fail_next_conditional_put(StoreError::Transient("slow down".into()));
+    assert_eq!(fixture.problem("thumbnail-width_101.jpg").await, (502, "upstream".into()));
+    fixture.image("thumbnail-width_101.jpg").await;
 }
 
 #[tokio::test]
@@ -592,35 +592,35 @@ async fn video_that_is_not_ready_opens_no_source() {
         rejected: Some(Rejection { code: Code::Encrypted }),
         ..manifest()
     };
-    let scene = RenderFixture::with_manifest(&rejected).await;
-    assert_eq!(scene.problem(name).await, (422, "encrypted".into()));
-    assert_eq!(scene.open_count(), 0);
+    let fixture = RenderFixture::with_manifest(&rejected).await;
+    assert_eq!(fixture.problem(name).await, (422, "encrypted".into()));
+    assert_eq!(fixture.open_count(), 0);
 
     let foreign = Manifest { video: VideoId::new(5, [5; 10]), ..manifest() };
-    let scene = RenderFixture::with_manifest(&foreign).await;
-    assert_eq!(scene.problem(name).await, (500, "internal".into()));
-    assert_eq!((scene.open_count(), scene.stored_names()), (0, Vec::new()));
+    let fixture = RenderFixture::with_manifest(&foreign).await;
+    assert_eq!(fixture.problem(name).await, (500, "internal".into()));
+    assert_eq!((fixture.open_count(), fixture.stored_names()), (0, Vec::new()));
 }
 
 #[tokio::test]
 async fn rejects_times_and_names_out_of_range() {
-    let scene = RenderFixture::ready().await;
+    let fixture = RenderFixture::ready().await;
     for name in ["thumbnail-time_8.001.jpg", "animated-start_8.001-end_9.gif", "clip-start_8.001-end_9.mp4"] {
-        assert_eq!(scene.problem(name).await, (400, "bad_parameter".into()), "{name}");
+        assert_eq!(fixture.problem(name).await, (400, "bad_parameter".into()), "{name}");
     }
     for name in ["manifest.json", "thumbnail.gif", "thumbnail-width_640.jpg", "../manifest.json", ""] {
-        assert_eq!(scene.problem(name).await, (404, "not_found".into()), "{name}");
+        assert_eq!(fixture.problem(name).await, (404, "not_found".into()), "{name}");
     }
-    assert_eq!((scene.open_count(), scene.stored_names()), (0, Vec::new()));
+    assert_eq!((fixture.open_count(), fixture.stored_names()), (0, Vec::new()));
     // The end of the video is its last frame.
-    scene.image("thumbnail-time_8.jpg").await;
+    fixture.image("thumbnail-time_8.jpg").await;
     // A storyboard is generated with the video or not at all.
-    assert_eq!(scene.problem("storyboard.vtt").await, (404, "not_found".into()));
+    assert_eq!(fixture.problem("storyboard.vtt").await, (404, "not_found".into()));
 }
 
 #[tokio::test]
 async fn source_errors_map_to_codes_and_store_nothing() {
-    let scene = RenderFixture::ready().await;
+    let fixture = RenderFixture::ready().await;
     let name = "thumbnail-time_1.jpg";
     for (error, expected, is_tainted) in [
         (JobError::Rejected(Code::SourceGone), (410, "source_gone"), false),
@@ -630,22 +630,22 @@ async fn source_errors_map_to_codes_and_store_nothing() {
         (JobError::internal("out of /secret"), (500, "internal"), false),
         (JobError::Crashed("signal 11".into()), (422, "decoder_crash"), true),
     ] {
-        *scene.frames.0.open_error.lock().unwrap() = Some(error);
-        let answer = scene.render(name).await;
+        *fixture.frames.0.open_error.lock().unwrap() = Some(error);
+        let answer = fixture.render(name).await;
         assert_eq!(answer.must_restart, is_tainted);
         assert!(
             !answer.result.as_ref().unwrap().to_string().contains("secret"),
             "{}",
             answer.result.as_ref().unwrap()
         );
-        assert_eq!(scene.problem(name).await, (expected.0, expected.1.into()));
+        assert_eq!(fixture.problem(name).await, (expected.0, expected.1.into()));
     }
-    assert_eq!(scene.stored_names(), Vec::<String>::new());
+    assert_eq!(fixture.stored_names(), Vec::<String>::new());
     // An image that was rendered before outlives its source.
-    *scene.frames.0.open_error.lock().unwrap() = None;
-    let image = scene.image(name).await;
-    *scene.frames.0.open_error.lock().unwrap() = Some(JobError::Rejected(Code::SourceGone));
-    assert_eq!(scene.image(name).await, image);
+    *fixture.frames.0.open_error.lock().unwrap() = None;
+    let image = fixture.image(name).await;
+    *fixture.frames.0.open_error.lock().unwrap() = Some(JobError::Rejected(Code::SourceGone));
+    assert_eq!(fixture.image(name).await, image);
 }
 
 /// Work that cannot succeed is done once: for a day, or until the video's outputs are published again.
@@ -657,19 +657,19 @@ async fn permanent_failure_is_not_retried() {
         (JobError::Crashed("signal 11".into()), 422, "decoder_crash", 23),
         (JobError::Rejected(Code::TimedOut), 422, "timed_out", 0),
     ] {
-        let scene = RenderFixture::ready().await;
-        *scene.frames.0.frame_error.lock().unwrap() = Some(error);
-        assert_eq!(scene.problem(name).await, (status, code.into()));
-        assert_eq!(scene.stored_names(), [format!("{name}.refused.json")]);
-        *scene.frames.0.frame_error.lock().unwrap() = None;
+        let fixture = RenderFixture::ready().await;
+        *fixture.frames.0.frame_error.lock().unwrap() = Some(error);
+        assert_eq!(fixture.problem(name).await, (status, code.into()));
+        assert_eq!(fixture.stored_names(), [format!("{name}.refused.json")]);
+        *fixture.frames.0.frame_error.lock().unwrap() = None;
         for _ in 0..3 {
-            assert_eq!(scene.problem(name).await, (status, code.into()), "{code} is recorded");
+            assert_eq!(fixture.problem(name).await, (status, code.into()), "{code} is recorded");
         }
-        assert_eq!(scene.open_count(), 1, "{code}");
-        scene.image("thumbnail-time_2.jpg").await;
+        assert_eq!(fixture.open_count(), 1, "{code}");
+        fixture.image("thumbnail-time_2.jpg").await;
         let later = |now_ms| RenderService {
-            store: Arc::clone(&scene.service.store),
-            frame_sources: scene.frames.clone(),
+            store: Arc::clone(&fixture.service.store),
+            frame_sources: fixture.frames.clone(),
             now_ms,
         };
         let path = format!("/{}/{name}", video());
@@ -684,7 +684,7 @@ async fn permanent_failure_is_not_retried() {
 
 #[tokio::test]
 async fn transient_failure_is_not_recorded() {
-    let scene = RenderFixture::ready().await;
+    let fixture = RenderFixture::ready().await;
     let name = "thumbnail-time_1.jpg";
     for error in [
         JobError::upstream("503"),
@@ -692,61 +692,61 @@ async fn transient_failure_is_not_recorded() {
         JobError::Superseded,
         JobError::Rejected(Code::SourceGone),
     ] {
-        *scene.frames.0.frame_error.lock().unwrap() = Some(error);
-        scene.problem(name).await;
+        *fixture.frames.0.frame_error.lock().unwrap() = Some(error);
+        fixture.problem(name).await;
     }
-    assert_eq!(scene.stored_names(), Vec::<String>::new());
-    *scene.frames.0.frame_error.lock().unwrap() = None;
-    scene.image(name).await;
+    assert_eq!(fixture.stored_names(), Vec::<String>::new());
+    *fixture.frames.0.frame_error.lock().unwrap() = None;
+    fixture.image(name).await;
 }
 
 #[tokio::test]
 async fn refusal_expires_when_video_is_reprocessed() {
-    let scene = RenderFixture::ready().await;
+    let fixture = RenderFixture::ready().await;
     let name = "thumbnail-time_1.jpg";
-    *scene.frames.0.frame_error.lock().unwrap() = Some(JobError::Rejected(Code::Truncated));
-    scene.problem(name).await;
-    *scene.frames.0.frame_error.lock().unwrap() = None;
+    *fixture.frames.0.frame_error.lock().unwrap() = Some(JobError::Rejected(Code::Truncated));
+    fixture.problem(name).await;
+    *fixture.frames.0.frame_error.lock().unwrap() = None;
     let timings = Timings { committed: GRANTED_MS + 2_000, ..Timings::default() };
     let json = serde_json::to_vec(&Manifest { timings, ..manifest() }).unwrap();
-    let (head, _) = scene.service.store.get(&Key::Manifest(video()), 1 << 20).await.unwrap();
+    let (head, _) = fixture.service.store.get(&Key::Manifest(video()), 1 << 20).await.unwrap();
     let options = PutOptions::JSON.with_condition(PutCondition::IfMatch(&head.etag));
-    scene.service.store.put(&Key::Manifest(video()), json.into(), options).await.unwrap();
-    scene.image(name).await;
+    fixture.service.store.put(&Key::Manifest(video()), json.into(), options).await.unwrap();
+    fixture.image(name).await;
 }
 
 /// It is refused by its size alone, before the source is opened, and the message contains the limit.
 #[tokio::test]
 async fn rejects_too_many_pixels_of_png_and_avif() {
     let square = Source { width: 7680, height: 7680, duration_ms: 8_000, ..Source::default() };
-    let scene = RenderFixture::with_manifest(&Manifest { source: square, ..manifest() }).await;
+    let fixture = RenderFixture::with_manifest(&Manifest { source: square, ..manifest() }).await;
     for (name, limit) in [
         ("thumbnail-width_3840.png", "8294400 pixels, as in 3840x2160"),
         ("thumbnail-width_3840-height_3840-fit_mode_pad.png", "8294400 pixels, as in 3840x2160"),
         ("thumbnail-width_2560.avif", "3686400 pixels, as in 2560x1440"),
     ] {
-        let answer = scene.render(name).await.result.unwrap();
+        let answer = fixture.render(name).await.result.unwrap();
         let body = answer["body"].as_str().unwrap();
         assert_eq!(answer["statusCode"], 400, "{answer}");
         assert!(body.contains("bad_parameter") && body.contains(limit), "{body}");
     }
-    assert_eq!((scene.open_count(), scene.stored_names()), (0, Vec::new()));
+    assert_eq!((fixture.open_count(), fixture.stored_names()), (0, Vec::new()));
     let wide = Source { width: 7680, height: 4320, duration_ms: 8_000, ..Source::default() };
-    let scene = RenderFixture::with_manifest(&Manifest { source: wide, ..manifest() }).await;
-    scene.render("thumbnail-width_3840.png").await;
-    assert_eq!(scene.stored_names(), ["thumbnail-width_3840.png"]);
+    let fixture = RenderFixture::with_manifest(&Manifest { source: wide, ..manifest() }).await;
+    fixture.render("thumbnail-width_3840.png").await;
+    assert_eq!(fixture.stored_names(), ["thumbnail-width_3840.png"]);
 }
 
 #[tokio::test]
 async fn render_stops_at_deadline() {
-    let scene = RenderFixture::ready().await;
+    let fixture = RenderFixture::ready().await;
     // No second render follows.
-    *scene.frames.0.barrier.lock().unwrap() = Some(Arc::new(Barrier::new(2)));
+    *fixture.frames.0.barrier.lock().unwrap() = Some(Arc::new(Barrier::new(2)));
     let path = format!("/{}/thumbnail-time_1.jpg", video());
     let deadline = Instant::now() + Duration::from_millis(20);
-    let answer = scene.service.handle(&event(&path), "r1", deadline).await.result.unwrap();
+    let answer = fixture.service.handle(&event(&path), "r1", deadline).await.result.unwrap();
     assert_eq!(answer["statusCode"], 500);
-    assert_eq!(scene.stored_names(), Vec::<String>::new());
+    assert_eq!(fixture.stored_names(), Vec::<String>::new());
 }
 
 /// The chosen poster in a response.
@@ -757,15 +757,15 @@ fn parse_poster(answer: &Invocation) -> Poster {
 
 #[tokio::test]
 async fn poster_is_written_after_its_thumbnails() {
-    let scene = RenderFixture::ready().await;
-    scene.frames.0.varies_frames.store(true, Ordering::Relaxed);
-    let first = parse_poster(&scene.render("poster-time_1.5").await);
+    let fixture = RenderFixture::ready().await;
+    fixture.frames.0.varies_frames.store(true, Ordering::Relaxed);
+    let first = parse_poster(&fixture.render("poster-time_1.5").await);
     assert_eq!((first.time_ms, first.revision, first.chosen_at), (Some(1500), 1, GRANTED_MS + 1_000));
-    assert_eq!(scene.frames.0.frame_requests.lock().unwrap()[0].0, Some(1500));
-    assert_eq!(scene.stored_names(), ["poster.json", "thumbnail.jpg", "thumbnail.webp"]);
+    assert_eq!(fixture.frames.0.frame_requests.lock().unwrap()[0].0, Some(1500));
+    assert_eq!(fixture.stored_names(), ["poster.json", "thumbnail.jpg", "thumbnail.webp"]);
     for output in &first.outputs {
         let key = format!("media/{}/{}", video(), output.variant).parse().unwrap();
-        let stored = scene.service.store.object(&key).unwrap();
+        let stored = fixture.service.store.object(&key).unwrap();
         assert_eq!(
             (&stored.head.etag, stored.head.bytes),
             (&output.etag, output.bytes),
@@ -776,40 +776,40 @@ async fn poster_is_written_after_its_thumbnails() {
         let format = if output.variant.ends_with("jpg") { OutputFormat::Jpg } else { OutputFormat::Webp };
         assert_eq!(header::parse(format, &stored.bytes).unwrap().size, Size { width: 320, height: 180 });
     }
-    let reset = parse_poster(&scene.render("poster").await);
+    let reset = parse_poster(&fixture.render("poster").await);
     assert_eq!((reset.time_ms, reset.revision), (None, 2));
     assert_ne!(reset.outputs[0].etag, first.outputs[0].etag);
-    assert_eq!(scene.frames.0.frame_requests.lock().unwrap()[1].0, None, "the best frame");
-    let stored = scene.service.store.object(&Key::Poster(video())).unwrap();
+    assert_eq!(fixture.frames.0.frame_requests.lock().unwrap()[1].0, None, "the best frame");
+    let stored = fixture.service.store.object(&Key::Poster(video())).unwrap();
     assert_eq!(serde_json::from_slice::<Poster>(&stored.bytes).unwrap(), reset);
 }
 
 /// Of two concurrent choices the later one wins, with its thumbnails and its record.
 #[tokio::test]
 async fn concurrent_poster_choices_stay_consistent() {
-    let scene = RenderFixture::ready().await;
-    scene.frames.0.varies_frames.store(true, Ordering::Relaxed);
-    *scene.frames.0.barrier.lock().unwrap() = Some(Arc::new(Barrier::new(2)));
-    let (a, b) = tokio::join!(scene.render("poster-time_1"), scene.render("poster-time_2"));
+    let fixture = RenderFixture::ready().await;
+    fixture.frames.0.varies_frames.store(true, Ordering::Relaxed);
+    *fixture.frames.0.barrier.lock().unwrap() = Some(Arc::new(Barrier::new(2)));
+    let (a, b) = tokio::join!(fixture.render("poster-time_1"), fixture.render("poster-time_2"));
     let mut both = [parse_poster(&a), parse_poster(&b)];
     both.sort_by_key(|poster| poster.revision);
     assert_eq!([both[0].revision, both[1].revision], [1, 2]);
-    let stored = scene.service.store.object(&Key::Poster(video())).unwrap();
+    let stored = fixture.service.store.object(&Key::Poster(video())).unwrap();
     assert_eq!(serde_json::from_slice::<Poster>(&stored.bytes).unwrap(), both[1]);
     for output in &both[1].outputs {
         let key = format!("media/{}/{}", video(), output.variant).parse().unwrap();
-        assert_eq!(scene.service.store.object(&key).unwrap().head.etag, output.etag);
+        assert_eq!(fixture.service.store.object(&key).unwrap().head.etag, output.etag);
     }
-    *scene.frames.0.barrier.lock().unwrap() = None;
-    scene.service.store.fail_next_conditional_put(StoreError::Conflict);
-    assert_eq!(parse_poster(&scene.render("poster-time_3").await).revision, 3);
+    *fixture.frames.0.barrier.lock().unwrap() = None;
+    fixture.service.store.fail_next_conditional_put(StoreError::Conflict);
+    assert_eq!(parse_poster(&fixture.render("poster-time_3").await).revision, 3);
 }
 
 #[tokio::test]
 async fn invalid_poster_changes_nothing() {
-    let scene = RenderFixture::ready().await;
-    assert_eq!(scene.problem("poster-time_8.001").await, (400, "bad_parameter".to_owned()));
-    *scene.frames.0.open_error.lock().unwrap() = Some(JobError::Rejected(Code::SourceGone));
-    assert_eq!(scene.problem("poster-time_1").await, (410, "source_gone".to_owned()));
-    assert!(scene.stored_names().is_empty());
+    let fixture = RenderFixture::ready().await;
+    assert_eq!(fixture.problem("poster-time_8.001").await, (400, "bad_parameter".to_owned()));
+    *fixture.frames.0.open_error.lock().unwrap() = Some(JobError::Rejected(Code::SourceGone));
+    assert_eq!(fixture.problem("poster-time_1").await, (410, "source_gone".to_owned()));
+    assert!(fixture.stored_names().is_empty());
 }

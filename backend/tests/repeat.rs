@@ -29,8 +29,8 @@ fn large_files() -> [(&'static str, Vec<u8>); 2] {
     files
 }
 
-fn outputs(scene: &TestJob) -> Vec<Vec<u8>> {
-    default_variants().map(|variant| scene.output(&variant.file_name())).collect()
+fn outputs(fixture: &TestJob) -> Vec<Vec<u8>> {
+    default_variants().map(|variant| fixture.output(&variant.file_name())).collect()
 }
 
 fn transient_error() -> StoreError {
@@ -38,22 +38,22 @@ fn transient_error() -> StoreError {
 }
 
 /// The first read, of a file's first bytes, succeeds; later reads fail.
-fn fail_later_reads(scene: &TestJob) {
-    scene.service.store.fail_next_read(ReadFault::EndAfter(usize::MAX));
+fn fail_later_reads(fixture: &TestJob) {
+    fixture.service.store.fail_next_read(ReadFault::EndAfter(usize::MAX));
     for _ in 0..100 {
-        scene.service.store.fail_next_read(ReadFault::Fail(transient_error()));
+        fixture.service.store.fail_next_read(ReadFault::Fail(transient_error()));
     }
 }
 
 #[tokio::test]
 async fn e1_repeated_event_decodes_nothing() {
-    let scene = TestJob::new(clip());
-    assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready));
-    let (before, counts) = (scene.manifest(), scene.service.store.counts());
-    let again = scene.run().await;
+    let fixture = TestJob::new(clip());
+    assert_eq!(fixture.run().await.result, Ok(JobOutcome::Ready));
+    let (before, counts) = (fixture.manifest(), fixture.service.store.counts());
+    let again = fixture.run().await;
     assert_eq!((again.result, again.counts.requests), (Ok(JobOutcome::AlreadyProcessed), 0));
     assert_eq!(
-        (scene.manifest(), scene.service.store.counts()),
+        (fixture.manifest(), fixture.service.store.counts()),
         (before, counts),
         "nothing was read or written"
     );
@@ -69,8 +69,8 @@ async fn e1_concurrent_events_write_one_manifest() {
     let alone = TestJob::new(bytes.clone());
     alone.run().await;
 
-    let scene = TestJob::new(bytes);
-    let results = futures::future::join_all((0..8).map(|_| scene.run())).await;
+    let fixture = TestJob::new(bytes);
+    let results = futures::future::join_all((0..8).map(|_| fixture.run())).await;
     let results: Vec<_> = results.into_iter().map(|report| report.result.unwrap()).collect();
     assert_eq!(results.iter().filter(|done| **done == JobOutcome::Ready).count(), 1, "{results:?}");
     assert_eq!(
@@ -78,20 +78,20 @@ async fn e1_concurrent_events_write_one_manifest() {
         7,
         "{results:?}"
     );
-    assert_eq!(scene.service.store.keys().len(), default_variants().count() + 2);
-    assert_eq!(outputs(&scene), outputs(&alone), "the same file has the same outputs, to the byte");
-    assert_eq!(scene.manifest(), alone.manifest());
+    assert_eq!(fixture.service.store.keys().len(), default_variants().count() + 2);
+    assert_eq!(outputs(&fixture), outputs(&alone), "the same file has the same outputs, to the byte");
+    assert_eq!(fixture.manifest(), alone.manifest());
 }
 
 #[tokio::test]
 async fn e9_interrupted_run_is_completed() {
-    let scene = TestJob::new(clip());
-    scene.run().await;
-    let whole = outputs(&scene);
-    scene.service.store.remove_object(&Key::Manifest(scene.job.video));
-    scene.service.store.remove_object(&Key::Output(scene.job.video, Variant::DEFAULTS[2]));
-    assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready));
-    assert_eq!(outputs(&scene), whole);
+    let fixture = TestJob::new(clip());
+    fixture.run().await;
+    let whole = outputs(&fixture);
+    fixture.service.store.remove_object(&Key::Manifest(fixture.job.video));
+    fixture.service.store.remove_object(&Key::Output(fixture.job.video, Variant::DEFAULTS[2]));
+    assert_eq!(fixture.run().await.result, Ok(JobOutcome::Ready));
+    assert_eq!(outputs(&fixture), whole);
 }
 
 #[tokio::test]
@@ -109,12 +109,12 @@ async fn manifest_write_conflicts_are_resolved() {
         (text(), (0..20).map(|_| StoreError::Conflict).collect(), Err(Code::Upstream)),
         (text(), vec![transient_error()], Err(Code::Upstream)),
     ] {
-        let scene = TestJob::new(bytes);
+        let fixture = TestJob::new(bytes);
         let text = format!("{faults:?}");
         for fault in faults {
-            scene.service.store.fail_next_conditional_put(fault);
+            fixture.service.store.fail_next_conditional_put(fault);
         }
-        assert_eq!(scene.run().await.result.map_err(|error| error.code()), expected, "{text}");
+        assert_eq!(fixture.run().await.result.map_err(|error| error.code()), expected, "{text}");
     }
 }
 
@@ -122,21 +122,21 @@ async fn manifest_write_conflicts_are_resolved() {
 async fn e7_missing_source_is_rejected() {
     let before = TestJob::new(clip());
     before.service.store.remove_object(&before.job.key);
-    let mut scenes = vec![("before", before)];
+    let mut fixtures = vec![("before", before)];
     for (way, bytes) in large_files() {
         let meanwhile = TestJob::new(bytes);
         meanwhile.service.store.fail_next_read(ReadFault::EndAfter(usize::MAX));
         for _ in 0..20 {
             meanwhile.service.store.fail_next_read(ReadFault::Fail(StoreError::NotFound));
         }
-        scenes.push((way, meanwhile));
+        fixtures.push((way, meanwhile));
     }
-    for (name, scene) in scenes {
-        let report = scene.run().await;
+    for (name, fixture) in fixtures {
+        let report = fixture.run().await;
         assert_eq!(report.result, Ok(JobOutcome::Rejected(Code::SourceGone)), "{name}");
-        let manifest = scene.manifest().unwrap();
+        let manifest = fixture.manifest().unwrap();
         assert_eq!(manifest.state, State::Rejected);
-        assert_eq!(manifest.source.etag, scene.job.etag, "the manifest contains the ETag of the event");
+        assert_eq!(manifest.source.etag, fixture.job.etag, "the manifest contains the ETag of the event");
     }
 }
 
@@ -152,18 +152,18 @@ async fn e2_replaced_source_is_superseded() {
         client_metadata: glimpse_contract::ClientMetadata::default(),
     };
     before.service.store.upload(&grant, b"another file".to_vec());
-    let mut scenes = vec![("before", before)];
+    let mut fixtures = vec![("before", before)];
     for (way, bytes) in large_files() {
         let meanwhile = TestJob::new(bytes);
         meanwhile.service.store.fail_next_read(ReadFault::EndAfter(usize::MAX));
         for _ in 0..20 {
             meanwhile.service.store.fail_next_read(ReadFault::Fail(StoreError::PreconditionFailed));
         }
-        scenes.push((way, meanwhile));
+        fixtures.push((way, meanwhile));
     }
-    for (name, scene) in scenes {
-        assert_eq!(scene.run().await.result, Ok(JobOutcome::Superseded), "{name}");
-        assert_eq!(scene.service.store.keys().len(), 1, "{name}: nothing may be written about it");
+    for (name, fixture) in fixtures {
+        assert_eq!(fixture.run().await.result, Ok(JobOutcome::Superseded), "{name}");
+        assert_eq!(fixture.service.store.keys().len(), 1, "{name}: nothing may be written about it");
     }
 }
 
@@ -173,19 +173,19 @@ async fn e10_storage_errors_are_transient() {
     for _ in 0..100 {
         at_once.service.store.fail_next_read(ReadFault::Fail(transient_error()));
     }
-    let mut scenes = vec![("at once", at_once)];
+    let mut fixtures = vec![("at once", at_once)];
     for (way, bytes) in large_files() {
         let later = TestJob::new(bytes);
         fail_later_reads(&later);
-        scenes.push((way, later));
+        fixtures.push((way, later));
     }
-    for (name, scene) in scenes {
-        let result = scene.run().await.result;
+    for (name, fixture) in fixtures {
+        let result = fixture.run().await.result;
         assert!(
             matches!(&result, Err(JobError::Transient { code: Code::Upstream, .. })),
             "{name}: {result:?}"
         );
-        assert_eq!(scene.service.store.keys().len(), 1, "{name}: neither manifest nor failure yet");
+        assert_eq!(fixture.service.store.keys().len(), 1, "{name}: neither manifest nor failure yet");
     }
 }
 
@@ -194,18 +194,18 @@ async fn e10_interrupted_reads_are_resumed() {
     for (way, bytes) in large_files() {
         let alone = TestJob::new(bytes.clone());
         alone.run().await;
-        let scene = TestJob::new(bytes);
-        scene.service.store.fail_next_read(ReadFault::EndAfter(usize::MAX));
+        let fixture = TestJob::new(bytes);
+        fixture.service.store.fail_next_read(ReadFault::EndAfter(usize::MAX));
         for fault in [
             ReadFault::BreakAfter(700),
             ReadFault::EndAfter(300),
             ReadFault::Fail(transient_error()),
             ReadFault::BreakAfter(0),
         ] {
-            scene.service.store.fail_next_read(fault);
+            fixture.service.store.fail_next_read(fault);
         }
-        assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{way}");
-        assert_eq!(outputs(&scene), outputs(&alone), "{way}");
+        assert_eq!(fixture.run().await.result, Ok(JobOutcome::Ready), "{way}");
+        assert_eq!(outputs(&fixture), outputs(&alone), "{way}");
     }
 }
 
@@ -241,55 +241,55 @@ async fn operator_errors_are_recorded_and_retried() {
         (foreign_binary(folder.path()), Code::NoDecoder),
         (tools().ffmpeg, Code::NoAccess),
     ] {
-        let mut scene = TestJob::with_tools(clip(), FfmpegTools { ffmpeg, ..tools() });
+        let mut fixture = TestJob::with_tools(clip(), FfmpegTools { ffmpeg, ..tools() });
         if code == Code::NoAccess {
             for _ in 0..100 {
-                scene.service.store.fail_next_read(ReadFault::Fail(denied()));
+                fixture.service.store.fail_next_read(ReadFault::Fail(denied()));
             }
         }
-        let result = scene.run().await.result;
+        let result = fixture.run().await.result;
         assert!(
             matches!(&result, Err(JobError::Transient { code: found, .. }) if *found == code),
             "{result:?}"
         );
-        let failure = scene.service.store.object(&Key::Failure(scene.job.video)).unwrap();
+        let failure = fixture.service.store.object(&Key::Failure(fixture.job.video)).unwrap();
         let failure: Failure = serde_json::from_slice(&failure.bytes).unwrap();
-        assert_eq!((failure.code, scene.manifest()), (code, None), "the queue retries");
-        scene.service.tools = tools();
-        scene.service.store.clear_faults();
-        assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "once the operator has fixed it");
+        assert_eq!((failure.code, fixture.manifest()), (code, None), "the queue retries");
+        fixture.service.tools = tools();
+        fixture.service.store.clear_faults();
+        assert_eq!(fixture.run().await.result, Ok(JobOutcome::Ready), "once the operator has fixed it");
     }
 }
 
 #[tokio::test]
 async fn e12_last_failure_is_recorded_until_a_later_success() {
     let [(_, bytes), _] = large_files();
-    let mut scene = TestJob::new(bytes);
-    scene.job.receives = scene.service.max_receives;
-    fail_later_reads(&scene);
-    assert!(scene.run().await.result.is_err(), "the error is still returned to the queue");
-    let failure = scene.service.store.object(&Key::Failure(scene.job.video)).unwrap();
+    let mut fixture = TestJob::new(bytes);
+    fixture.job.receives = fixture.service.max_receives;
+    fail_later_reads(&fixture);
+    assert!(fixture.run().await.result.is_err(), "the error is still returned to the queue");
+    let failure = fixture.service.store.object(&Key::Failure(fixture.job.video)).unwrap();
     let failure: Failure = serde_json::from_slice(&failure.bytes).unwrap();
-    assert_eq!((failure.code, failure.video), (Code::Upstream, scene.job.video));
-    assert_eq!(scene.manifest(), None);
+    assert_eq!((failure.code, failure.video), (Code::Upstream, fixture.job.video));
+    assert_eq!(fixture.manifest(), None);
 
-    scene.service.store.clear_faults();
-    assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready));
-    assert_eq!(scene.manifest().unwrap().state, State::Ready);
+    fixture.service.store.clear_faults();
+    assert_eq!(fixture.run().await.result, Ok(JobOutcome::Ready));
+    assert_eq!(fixture.manifest().unwrap().state, State::Ready);
 }
 
 /// The recorded failure and its attempt, as the edge reads them.
-fn recorded_failure(scene: &TestJob) -> Option<(Failure, Attempt)> {
-    let object = scene.service.store.object(&Key::Failure(scene.job.video))?;
+fn recorded_failure(fixture: &TestJob) -> Option<(Failure, Attempt)> {
+    let object = fixture.service.store.object(&Key::Failure(fixture.job.video))?;
     let json = Json::parse(&object.bytes).unwrap();
     Some((Failure::from_json(&json).unwrap(), Attempt::from_failure_json(&json).unwrap()))
 }
 
 /// Starts a job whose decoder never ends, and drops it once `is_recorded`: the same effect as a kill.
-async fn kill_once(scene: &TestJob, is_recorded: impl Fn(&TestJob) -> bool) {
-    let run = scene.run();
+async fn kill_once(fixture: &TestJob, is_recorded: impl Fn(&TestJob) -> bool) {
+    let run = fixture.run();
     tokio::pin!(run);
-    while !is_recorded(scene) {
+    while !is_recorded(fixture) {
         tokio::select! {
             report = &mut run => panic!("the job ended: {report:?}"),
             () = tokio::time::sleep(std::time::Duration::from_millis(5)) => {}
@@ -300,22 +300,22 @@ async fn kill_once(scene: &TestJob, is_recorded: impl Fn(&TestJob) -> bool) {
 #[tokio::test]
 async fn e12_killed_last_attempt_is_a_failure() {
     let folder = tempfile::tempdir().unwrap();
-    let mut scene = TestJob::with_tools(clip(), fake_ffmpeg(folder.path(), "exec sleep 600"));
-    scene.job.receives = scene.service.max_receives;
-    kill_once(&scene, |scene| recorded_failure(scene).is_some()).await;
-    let now_ms = (scene.service.now_ms)();
-    let (failure, attempt) = recorded_failure(&scene).unwrap();
-    assert_eq!((failure.code, failure.video), (Code::Internal, scene.job.video));
+    let mut fixture = TestJob::with_tools(clip(), fake_ffmpeg(folder.path(), "exec sleep 600"));
+    fixture.job.receives = fixture.service.max_receives;
+    kill_once(&fixture, |fixture| recorded_failure(fixture).is_some()).await;
+    let now_ms = (fixture.service.now_ms)();
+    let (failure, attempt) = recorded_failure(&fixture).unwrap();
+    assert_eq!((failure.code, failure.video), (Code::Internal, fixture.job.video));
     assert_eq!((attempt.message.as_str(), attempt.number), ("m", 5));
     assert!(attempt.is_running(now_ms) && !attempt.is_running(now_ms + 30_000), "{attempt:?}");
     assert!((5 * 60_000..6 * 60_000).contains(&(attempt.ends_at - now_ms)), "{attempt:?}");
-    assert_eq!(scene.manifest(), None);
+    assert_eq!(fixture.manifest(), None);
 
     // A redrive generates the outputs: the manifest outranks the failure record, regardless of its lease.
-    scene.service.tools = tools();
-    scene.job.receives = 1;
-    assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready));
-    assert_eq!(scene.manifest().unwrap().state, State::Ready);
+    fixture.service.tools = tools();
+    fixture.job.receives = 1;
+    assert_eq!(fixture.run().await.result, Ok(JobOutcome::Ready));
+    assert_eq!(fixture.manifest().unwrap().state, State::Ready);
 }
 
 #[tokio::test]
@@ -340,47 +340,47 @@ async fn e12_completed_last_attempt_records_its_result() {
 #[tokio::test]
 async fn unrecordable_attempt_is_not_started() {
     let folder = tempfile::tempdir().unwrap();
-    let mut scene = TestJob::with_tools(clip(), fake_ffmpeg(folder.path(), "exec sleep 600"));
-    scene.job.receives = scene.service.max_receives;
-    scene.service.store.fail_next_conditional_put(transient_error());
-    let result = scene.run().await.result;
+    let mut fixture = TestJob::with_tools(clip(), fake_ffmpeg(folder.path(), "exec sleep 600"));
+    fixture.job.receives = fixture.service.max_receives;
+    fixture.service.store.fail_next_conditional_put(transient_error());
+    let result = fixture.run().await.result;
     assert!(matches!(&result, Err(JobError::Transient { code: Code::Upstream, .. })), "{result:?}");
-    assert_eq!(recorded_failure(&scene).unwrap().0.code, Code::Upstream);
+    assert_eq!(recorded_failure(&fixture).unwrap().0.code, Code::Upstream);
 }
 
 #[tokio::test]
 async fn duplicate_message_stops_while_another_is_retried() {
     let folder = tempfile::tempdir().unwrap();
-    let mut scene = TestJob::with_tools(clip(), fake_ffmpeg(folder.path(), "exec sleep 600"));
-    let now_ms = (scene.service.now_ms)();
-    let key = Key::Attempt(scene.job.video);
-    scene.job.receives = 2;
-    scene.job.sent_ms = now_ms - 60_000;
-    kill_once(&scene, |scene| scene.service.store.object(&key).is_some()).await;
-    assert_eq!(recorded_failure(&scene), None, "more attempts follow");
+    let mut fixture = TestJob::with_tools(clip(), fake_ffmpeg(folder.path(), "exec sleep 600"));
+    let now_ms = (fixture.service.now_ms)();
+    let key = Key::Attempt(fixture.job.video);
+    fixture.job.receives = 2;
+    fixture.job.sent_ms = now_ms - 60_000;
+    kill_once(&fixture, |fixture| fixture.service.store.object(&key).is_some()).await;
+    assert_eq!(recorded_failure(&fixture), None, "more attempts follow");
 
-    scene.service.tools = tools();
-    let own = scene.job.message.replace("duplicate".into());
+    fixture.service.tools = tools();
+    let own = fixture.job.message.replace("duplicate".into());
     assert_eq!(
-        scene.run().await.result,
+        fixture.run().await.result,
         Ok(JobOutcome::AlreadyProcessed),
         "the other message will be delivered again"
     );
-    assert_eq!(scene.manifest(), None);
-    scene.job.sent_ms = now_ms + 1;
+    assert_eq!(fixture.manifest(), None);
+    fixture.job.sent_ms = now_ms + 1;
     assert_eq!(
-        scene.run().await.result,
+        fixture.run().await.result,
         Ok(JobOutcome::Ready),
         "a message that is sent later is not a duplicate"
     );
 
     // The attempt of the first message again.
-    scene.service.store.remove_object(&Key::Manifest(scene.job.video));
-    scene.service.store.remove_object(&key);
-    scene.job.message = own;
-    scene.job.sent_ms = now_ms - 60_000;
+    fixture.service.store.remove_object(&Key::Manifest(fixture.job.video));
+    fixture.service.store.remove_object(&key);
+    fixture.job.message = own;
+    fixture.job.sent_ms = now_ms - 60_000;
     assert_eq!(
-        scene.run().await.result,
+        fixture.run().await.result,
         Ok(JobOutcome::Ready),
         "a redelivery of the same message is not a duplicate"
     );

@@ -119,9 +119,9 @@ fn decode_frames(folder: &Path, name: &str, bytes: &[u8], size: Size) -> Vec<Vec
 
 /// The mismatches in the outputs of such a video, whose display size should be `main`.
 async fn find_mismatches(name: &str, bytes: Vec<u8>, seconds: u32, main: Size) -> Vec<String> {
-    let scene = TestJob::new(bytes);
-    assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
-    let manifest = scene.manifest().unwrap();
+    let fixture = TestJob::new(bytes);
+    assert_eq!(fixture.run().await.result, Ok(JobOutcome::Ready), "{name}");
+    let manifest = fixture.manifest().unwrap();
     let shown = Size { width: manifest.source.width, height: manifest.source.height };
     let mut wrong = Vec::new();
     if shown != main {
@@ -129,7 +129,7 @@ async fn find_mismatches(name: &str, bytes: Vec<u8>, seconds: u32, main: Size) -
     }
     let folder = tempfile::tempdir().unwrap();
     let tile = glimpse_media::image::storyboard::tile_size(shown.scale_to_fit(640));
-    for (place, shown) in (0..).zip(support::decode_tiles(folder.path(), &scene, tile)) {
+    for (place, shown) in (0..).zip(support::decode_tiles(folder.path(), &fixture, tile)) {
         let half_seconds = (2 * place + 1) * seconds * 2 / 100;
         let off = (brightness(&shown, tile) - level(half_seconds)).abs();
         // A keyframe near the time is also correct.
@@ -142,19 +142,21 @@ async fn find_mismatches(name: &str, bytes: Vec<u8>, seconds: u32, main: Size) -
             ));
         }
     }
-    let reel = shown.scale_to_fit(320);
-    let frames = decode_frames(folder.path(), "reel.gif", &scene.output("animated.gif"), reel);
-    let times: std::collections::BTreeSet<u32> =
-        frames.iter().map(|frame| (brightness(frame, reel) / level(1) * 2.0).round() as u32).collect();
+    let animation_size = shown.scale_to_fit(320);
+    let frames = decode_frames(folder.path(), "reel.gif", &fixture.output("animated.gif"), animation_size);
+    let times: std::collections::BTreeSet<u32> = frames
+        .iter()
+        .map(|frame| (brightness(frame, animation_size) / level(1) * 2.0).round() as u32)
+        .collect();
     if times.len() < 8 {
         wrong.push(format!("{name}: the animation shows {} times", times.len()));
     }
-    let cameras = scene.source_opener();
-    let camera = cameras.open(&manifest, Instant::now() + Duration::from_mins(2)).await.unwrap();
+    let opener = fixture.source_opener();
+    let frame_source = opener.open(&manifest, Instant::now() + Duration::from_mins(2)).await.unwrap();
     let size = shown.scale_to_fit(200);
     for half_seconds in (0..seconds * 2).step_by(3) {
         let ms = u64::from(half_seconds) * 500 + 250;
-        let (frame, _) = camera.frame_at(Some(ms), size).await.unwrap();
+        let (frame, _) = frame_source.frame_at(Some(ms), size).await.unwrap();
         if (brightness(&frame, size) - level(half_seconds)).abs() > NEAR {
             wrong.push(format!(
                 "{name}: at {ms} ms is {:.0}, not {:.0}",
@@ -164,7 +166,7 @@ async fn find_mismatches(name: &str, bytes: Vec<u8>, seconds: u32, main: Size) -
         }
     }
     if let Some(ms) = manifest.poster_ms {
-        let poster = support::decode_pixels_at(folder.path(), &scene.output("thumbnail.jpg"), size);
+        let poster = support::decode_pixels_at(folder.path(), &fixture.output("thumbnail.jpg"), size);
         let off = (brightness(&poster, size) - level((ms / 500) as u32)).abs();
         if off > NEAR {
             wrong.push(format!("{name}: the poster is not of {ms} ms"));
@@ -199,13 +201,13 @@ async fn rotated_frames_get_black_bars() {
     ] {
         let bytes = make_video(folder.path(), codec, &sizes);
         found.extend(find_mismatches(codec, bytes.clone(), 8, main).await);
-        let scene = TestJob::new(bytes);
-        assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready));
-        let cameras = scene.source_opener();
-        let camera =
-            cameras.open(&scene.manifest().unwrap(), Instant::now() + Duration::from_mins(2)).await.unwrap();
+        let fixture = TestJob::new(bytes);
+        assert_eq!(fixture.run().await.result, Ok(JobOutcome::Ready));
+        let opener = fixture.source_opener();
+        let frame_source =
+            opener.open(&fixture.manifest().unwrap(), Instant::now() + Duration::from_mins(2)).await.unwrap();
         for (place, text) in (0..).zip(sizes) {
-            let (frame, size) = camera.frame_at(Some(place * 4000 + 2100), main).await.unwrap();
+            let (frame, size) = frame_source.frame_at(Some(place * 4000 + 2100), main).await.unwrap();
             let (width, height) = text.split_once('x').unwrap();
             let (width, height) = (width.parse::<u32>().unwrap(), height.parse::<u32>().unwrap());
             // The lit part of the lower half, which is dark nowhere.
@@ -247,9 +249,9 @@ async fn reported_videos_have_correct_tiles() {
             .output()
             .unwrap();
         let frames: Vec<&[u8]> = raw.stdout.chunks_exact(SMALL.frame_bytes()).collect();
-        let scene = TestJob::new(std::fs::read(&file).unwrap());
-        assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
-        let manifest = scene.manifest().unwrap();
+        let fixture = TestJob::new(std::fs::read(&file).unwrap());
+        assert_eq!(fixture.run().await.result, Ok(JobOutcome::Ready), "{name}");
+        let manifest = fixture.manifest().unwrap();
         if manifest.source.width != main {
             found.push(format!("{name} is {} wide", manifest.source.width));
         }
@@ -259,7 +261,7 @@ async fn reported_videos_have_correct_tiles() {
         let shown_at = |picture: &[u8]| ms_of(compare::nearest(picture, &frames).0);
         let folder = tempfile::tempdir().unwrap();
         let sheet = Size { width: 5 * SMALL.width, height: 10 * SMALL.height };
-        let pixels = support::decode_pixels_at(folder.path(), &scene.output("storyboard.webp"), sheet);
+        let pixels = support::decode_pixels_at(folder.path(), &fixture.output("storyboard.webp"), sheet);
         for place in 0..50_u32 {
             let (left, top) = (place % 5 * SMALL.width, place / 5 * SMALL.height);
             let line = |y: u32| {
@@ -273,11 +275,11 @@ async fn reported_videos_have_correct_tiles() {
                 found.push(format!("{name}: tile {place} is {off:.0} ms off"));
             }
         }
-        let cameras = scene.source_opener();
-        let camera = cameras.open(&manifest, Instant::now() + Duration::from_mins(2)).await.unwrap();
+        let opener = fixture.source_opener();
+        let frame_source = opener.open(&manifest, Instant::now() + Duration::from_mins(2)).await.unwrap();
         for percent in [3, 21, 38, 49, 51, 66, 83, 97] {
             let ms = length * f64::from(percent) / 100.0;
-            let (still, _) = camera.frame_at(Some(ms as u64), SMALL).await.unwrap();
+            let (still, _) = frame_source.frame_at(Some(ms as u64), SMALL).await.unwrap();
             let off = (shown_at(&still) - ms).abs();
             if off > 100.0 {
                 found.push(format!("{name}: the still at {ms:.0} ms is {off:.0} ms off"));
@@ -286,7 +288,7 @@ async fn reported_videos_have_correct_tiles() {
         let times: std::collections::BTreeSet<u64> = decode_frames(
             folder.path(),
             "reel.gif",
-            &scene.output("animated.gif"),
+            &fixture.output("animated.gif"),
             Size { width: 320, height: 180 },
         )
         .iter()

@@ -45,42 +45,42 @@ fn through_json<T: serde::Serialize + serde::de::DeserializeOwned>(document: &T)
     serde_json::from_str(&serde_json::to_string(document).unwrap()).unwrap()
 }
 
-fn publisher(scene: &TestJob) -> Publisher<MemoryStore> {
-    Publisher { store: Arc::clone(&scene.service.store), now_ms: scene.service.now_ms }
+fn publisher(fixture: &TestJob) -> Publisher<MemoryStore> {
+    Publisher { store: Arc::clone(&fixture.service.store), now_ms: fixture.service.now_ms }
 }
 
-async fn probe(scene: &TestJob) -> ProbeResult {
-    through_json(&scene.service.probe(&scene.job, test_deadline()).await.result.unwrap())
+async fn probe(fixture: &TestJob) -> ProbeResult {
+    through_json(&fixture.service.probe(&fixture.job, test_deadline()).await.result.unwrap())
 }
 
-async fn step_input(scene: &TestJob) -> Box<StepInput> {
-    match probe(scene).await {
+async fn step_input(fixture: &TestJob) -> Box<StepInput> {
+    match probe(fixture).await {
         ProbeResult::Look(task) => task,
         other => panic!("{other:?}"),
     }
 }
 
-async fn make_parts(scene: &TestJob, input: &StepInput) -> Vec<StepOutput> {
+async fn make_parts(fixture: &TestJob, input: &StepInput) -> Vec<StepOutput> {
     let mut parts = Vec::new();
     for kind in KINDS {
         parts.push(through_json(
-            &scene.service.make_outputs(kind, input, test_deadline()).await.result.unwrap(),
+            &fixture.service.make_outputs(kind, input, test_deadline()).await.result.unwrap(),
         ));
     }
     parts
 }
 
-async fn publish_outcome(scene: &TestJob, probed: ProbeResult, parts: Vec<StepOutput>) -> JobOutcome {
-    publisher(scene).publish(WorkflowState { found: Some(probed), parts, error: None }).await.unwrap()
+async fn publish_outcome(fixture: &TestJob, probed: ProbeResult, parts: Vec<StepOutput>) -> JobOutcome {
+    publisher(fixture).publish(WorkflowState { found: Some(probed), parts, error: None }).await.unwrap()
 }
 
-async fn run_steps(scene: &TestJob) -> JobOutcome {
-    match probe(scene).await {
+async fn run_steps(fixture: &TestJob) -> JobOutcome {
+    match probe(fixture).await {
         ProbeResult::Look(task) => {
-            let parts = make_parts(scene, &task).await;
-            publish_outcome(scene, ProbeResult::Look(task), parts).await
+            let parts = make_parts(fixture, &task).await;
+            publish_outcome(fixture, ProbeResult::Look(task), parts).await
         }
-        refused @ ProbeResult::Refused { .. } => publish_outcome(scene, refused, Vec::new()).await,
+        refused @ ProbeResult::Refused { .. } => publish_outcome(fixture, refused, Vec::new()).await,
         ProbeResult::Already => JobOutcome::AlreadyProcessed,
         ProbeResult::Superseded => JobOutcome::Superseded,
         ProbeResult::Ignored => panic!("an upload was ignored"),
@@ -88,17 +88,17 @@ async fn run_steps(scene: &TestJob) -> JobOutcome {
 }
 
 /// All objects, and the manifest without timings and read statistics.
-fn stored_state(scene: &TestJob) -> (Vec<(String, bytes::Bytes)>, Option<Manifest>) {
-    let manifest = scene.manifest().map(|manifest| Manifest {
+fn stored_state(fixture: &TestJob) -> (Vec<(String, bytes::Bytes)>, Option<Manifest>) {
+    let manifest = fixture.manifest().map(|manifest| Manifest {
         timings: Timings::default(),
         reads: ReadStats::default(),
         ..manifest
     });
-    let key = Key::Manifest(scene.job.video).to_string();
-    let others = scene.service.store.keys().into_iter().filter(|name| *name != key);
+    let key = Key::Manifest(fixture.job.video).to_string();
+    let others = fixture.service.store.keys().into_iter().filter(|name| *name != key);
     (
         others
-            .map(|name| (name.clone(), scene.service.store.object(&name.parse().unwrap()).unwrap().bytes))
+            .map(|name| (name.clone(), fixture.service.store.object(&name.parse().unwrap()).unwrap().bytes))
             .collect(),
         manifest,
     )
@@ -177,107 +177,109 @@ async fn f21_rejections_match_single_pass() {
 
 #[tokio::test]
 async fn e1_repeated_steps_change_nothing() {
-    let scene = TestJob::new(clip());
-    let input = step_input(&scene).await;
-    let (first, duplicate) = (make_parts(&scene, &input).await, make_parts(&scene, &input).await);
-    assert_eq!(publish_outcome(&scene, ProbeResult::Look(input.clone()), first).await, JobOutcome::Ready);
-    let before = (stored_state(&scene), scene.manifest());
+    let fixture = TestJob::new(clip());
+    let input = step_input(&fixture).await;
+    let (first, duplicate) = (make_parts(&fixture, &input).await, make_parts(&fixture, &input).await);
+    assert_eq!(publish_outcome(&fixture, ProbeResult::Look(input.clone()), first).await, JobOutcome::Ready);
+    let before = (stored_state(&fixture), fixture.manifest());
     assert_eq!(
-        publish_outcome(&scene, ProbeResult::Look(input.clone()), duplicate).await,
+        publish_outcome(&fixture, ProbeResult::Look(input.clone()), duplicate).await,
         JobOutcome::AlreadyProcessed
     );
-    assert_eq!(probe(&scene).await, ProbeResult::Already);
-    let writes = scene.service.store.counts();
-    for part in make_parts(&scene, &input).await {
+    assert_eq!(probe(&fixture).await, ProbeResult::Already);
+    let writes = fixture.service.store.counts();
+    for part in make_parts(&fixture, &input).await {
         assert_eq!(part, StepOutput::Already);
     }
-    assert_eq!(scene.service.store.counts(), writes, "nothing was read or written");
+    assert_eq!(fixture.service.store.counts(), writes, "nothing was read or written");
     assert_eq!(
-        publisher(&scene).record_failure(&ErrorOutput::default(), Some(ProbeResult::Look(input)), None).await,
+        publisher(&fixture)
+            .record_failure(&ErrorOutput::default(), Some(ProbeResult::Look(input)), None)
+            .await,
         Ok(false)
     );
-    assert_eq!((stored_state(&scene), scene.manifest()), before);
+    assert_eq!((stored_state(&fixture), fixture.manifest()), before);
 }
 
 #[tokio::test]
 async fn e1_duplicate_cleanup_is_not_a_failure() {
-    let scene = TestJob::new(clip());
-    let input = step_input(&scene).await;
-    let parts = make_parts(&scene, &input).await;
+    let fixture = TestJob::new(clip());
+    let input = step_input(&fixture).await;
+    let parts = make_parts(&fixture, &input).await;
     for variant in default_variants() {
-        scene.service.store.remove_object(&Key::Staged(scene.job.video, variant));
+        fixture.service.store.remove_object(&Key::Staged(fixture.job.video, variant));
     }
     let state = WorkflowState { found: Some(ProbeResult::Look(input)), parts, error: None };
-    let lost = publisher(&scene).publish(state.clone()).await;
+    let lost = publisher(&fixture).publish(state.clone()).await;
     assert!(matches!(lost, Err(JobError::Transient { code: Code::Upstream, .. })), "{lost:?}");
-    assert_eq!(scene.manifest(), None, "E9: no manifest before all outputs exist");
-    assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready));
-    assert_eq!(publisher(&scene).publish(state).await, Ok(JobOutcome::AlreadyProcessed));
+    assert_eq!(fixture.manifest(), None, "E9: no manifest before all outputs exist");
+    assert_eq!(fixture.run().await.result, Ok(JobOutcome::Ready));
+    assert_eq!(publisher(&fixture).publish(state).await, Ok(JobOutcome::AlreadyProcessed));
 }
 
 #[tokio::test]
 async fn e9_changed_or_missing_staged_output_is_an_error() {
-    let scene = TestJob::new(clip());
-    let input = step_input(&scene).await;
-    let mut parts = make_parts(&scene, &input).await;
+    let fixture = TestJob::new(clip());
+    let input = step_input(&fixture).await;
+    let mut parts = make_parts(&fixture, &input).await;
     if let StepOutput::Made { outputs, .. } = &mut parts[1] {
         outputs[0].etag = "\"other\"".into();
     }
     let other =
         WorkflowState { found: Some(ProbeResult::Look(input.clone())), parts: parts.clone(), error: None };
-    assert!(publisher(&scene).publish(other).await.is_err());
+    assert!(publisher(&fixture).publish(other).await.is_err());
     parts.pop();
     let fewer = WorkflowState { found: Some(ProbeResult::Look(input)), parts, error: None };
-    assert!(publisher(&scene).publish(fewer).await.is_err());
-    assert_eq!(scene.manifest(), None);
-    assert!(scene.service.store.keys().iter().all(|key| !key.starts_with("media/")));
+    assert!(publisher(&fixture).publish(fewer).await.is_err());
+    assert_eq!(fixture.manifest(), None);
+    assert!(fixture.service.store.keys().iter().all(|key| !key.starts_with("media/")));
 }
 
 #[tokio::test]
 async fn deletion_between_steps_leaves_only_tombstone() {
     for after in 0..=KINDS.len() {
-        let scene = TestJob::new(clip());
-        let input = step_input(&scene).await;
+        let fixture = TestJob::new(clip());
+        let input = step_input(&fixture).await;
         let mut parts = Vec::new();
         for (index, kind) in KINDS.into_iter().enumerate() {
             if index == after {
-                delete(&scene, &input.draft).await;
+                delete(&fixture, &input.draft).await;
             }
-            parts.push(scene.service.make_outputs(kind, &input, test_deadline()).await.result.unwrap());
+            parts.push(fixture.service.make_outputs(kind, &input, test_deadline()).await.result.unwrap());
         }
         if after == KINDS.len() {
-            delete(&scene, &input.draft).await;
+            delete(&fixture, &input.draft).await;
         }
         assert_eq!(
-            publish_outcome(&scene, ProbeResult::Look(input), parts).await,
+            publish_outcome(&fixture, ProbeResult::Look(input), parts).await,
             JobOutcome::AlreadyProcessed
         );
-        assert_eq!(scene.service.store.keys(), [Key::Manifest(scene.job.video).to_string()], "{after}");
-        assert!(scene.manifest().unwrap().is_deleted());
+        assert_eq!(fixture.service.store.keys(), [Key::Manifest(fixture.job.video).to_string()], "{after}");
+        assert!(fixture.manifest().unwrap().is_deleted());
     }
 }
 
 /// Deletes a video like the edge: the tombstone first, then the objects.
-async fn delete(scene: &TestJob, draft: &Manifest) {
+async fn delete(fixture: &TestJob, draft: &Manifest) {
     let tombstone = Manifest {
         version: MANIFEST_VERSION,
         state: State::Rejected,
         rejected: Some(Rejection { code: Code::Deleted }),
         ..draft.clone()
     };
-    assert!(publish::commit_manifest(&*scene.service.store, &tombstone).await.unwrap());
-    scene.service.store.remove_object(&scene.job.key);
+    assert!(publish::commit_manifest(&*fixture.service.store, &tombstone).await.unwrap());
+    fixture.service.store.remove_object(&fixture.job.key);
 }
 
 #[tokio::test]
 async fn e2_e7_gone_or_replaced_source_matches_single_pass() {
-    let scene = TestJob::new(clip());
-    let input = step_input(&scene).await;
-    scene.service.store.remove_object(&scene.job.key);
-    let parts = make_parts(&scene, &input).await;
+    let fixture = TestJob::new(clip());
+    let input = step_input(&fixture).await;
+    fixture.service.store.remove_object(&fixture.job.key);
+    let parts = make_parts(&fixture, &input).await;
     assert_eq!(parts[0], StepOutput::Refused { code: Code::SourceGone });
     assert_eq!(
-        publish_outcome(&scene, ProbeResult::Look(input), parts).await,
+        publish_outcome(&fixture, ProbeResult::Look(input), parts).await,
         JobOutcome::Rejected(Code::SourceGone)
     );
 
@@ -305,8 +307,8 @@ async fn e12_failure_record_matches_single_pass() {
     last.receives = single_pass.service.max_receives;
     let report = single_pass.service.run(&last, test_deadline()).await;
     assert_eq!(report.result.unwrap_err().code(), Code::Upstream);
-    let failure_record = |scene: &TestJob| -> FailureRecord {
-        let note = scene.service.store.object(&Key::Failure(scene.job.video)).unwrap();
+    let failure_record = |fixture: &TestJob| -> FailureRecord {
+        let note = fixture.service.store.object(&Key::Failure(fixture.job.video)).unwrap();
         serde_json::from_slice(&note.bytes).unwrap()
     };
     let upstream = ErrorOutput { error: "upstream".into(), cause: String::new() };
@@ -334,22 +336,22 @@ async fn e12_failure_record_matches_single_pass() {
 }
 
 /// An S3 event as EventBridge passes it to a state machine.
-fn event(scene: &TestJob) -> Value {
+fn event(fixture: &TestJob) -> Value {
     json!({
         "source": "aws.s3", "detail-type": "Object Created", "time": "2023-11-14T22:13:20Z",
         "detail": {"bucket": {"name": "glimpse"}, "object": {
-            "key": scene.job.key.to_string(), "size": scene.job.bytes, "etag": scene.job.etag.trim_matches('"')}},
+            "key": fixture.job.key.to_string(), "size": fixture.job.bytes, "etag": fixture.job.etag.trim_matches('"')}},
     })
 }
 
-fn step_handler(scene: &TestJob, word: &str) -> StepHandler<MemoryStore> {
+fn step_handler(fixture: &TestJob, word: &str) -> StepHandler<MemoryStore> {
     let step = WorkflowStep::parse(word).unwrap();
     if step == WorkflowStep::Publish {
-        return StepHandler::Publish(publisher(scene));
+        return StepHandler::Publish(publisher(fixture));
     }
-    let store = Arc::clone(&scene.service.store);
+    let store = Arc::clone(&fixture.service.store);
     let patience = TimeBudget::default();
-    let (now_ms, random) = (scene.service.now_ms, scene.service.random);
+    let (now_ms, random) = (fixture.service.now_ms, fixture.service.random);
     StepHandler::Decode(
         step,
         PreviewService {
@@ -363,29 +365,29 @@ fn step_handler(scene: &TestJob, word: &str) -> StepHandler<MemoryStore> {
     )
 }
 
-async fn run_step(scene: &TestJob, word: &str, payload: &Value) -> Result<Value, JobError> {
-    handle(&step_handler(scene, word), "glimpse", payload, test_deadline()).await.result
+async fn run_step(fixture: &TestJob, word: &str, payload: &Value) -> Result<Value, JobError> {
+    handle(&step_handler(fixture, word), "glimpse", payload, test_deadline()).await.result
 }
 
 #[tokio::test]
 async fn step_documents_fit_workflow_state() {
-    let scene = TestJob::new(clip());
-    let found = run_step(&scene, "probe", &event(&scene)).await.unwrap();
+    let fixture = TestJob::new(clip());
+    let found = run_step(&fixture, "probe", &event(&fixture)).await.unwrap();
     assert_eq!(found["state"], "look");
     let mut state = json!({ "found": found });
     let mut parts = Vec::new();
     for word in ["poster", "animation", "storyboard"] {
-        parts.push(run_step(&scene, word, &state).await.unwrap());
+        parts.push(run_step(&fixture, word, &state).await.unwrap());
     }
     state["parts"] = parts.into();
     // https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html: 256 KiB; a name and metadata of the
     // maximum length add 5.
     assert!(state.to_string().len() < 16 * 1024, "{} bytes", state.to_string().len());
-    assert_eq!(run_step(&scene, "publish", &state).await.unwrap()["state"], "ready");
-    assert_eq!(run_step(&scene, "probe", &event(&scene)).await.unwrap()["state"], "already");
+    assert_eq!(run_step(&fixture, "publish", &state).await.unwrap()["state"], "ready");
+    assert_eq!(run_step(&fixture, "probe", &event(&fixture)).await.unwrap()["state"], "already");
     let failed = json!({ "found": state["found"], "error": {"Error": "upstream", "Cause": "x"} });
     assert_eq!(
-        run_step(&scene, "publish", &failed).await.unwrap()["state"],
+        run_step(&fixture, "publish", &failed).await.unwrap()["state"],
         "already",
         "a manifest outranks a failure"
     );
@@ -393,12 +395,12 @@ async fn step_documents_fit_workflow_state() {
 
 #[tokio::test]
 async fn e6_ignores_foreign_events_and_rejects_malformed() {
-    let scene = TestJob::new(clip());
-    let mut foreign = event(&scene);
+    let fixture = TestJob::new(clip());
+    let mut foreign = event(&fixture);
     foreign["detail"]["bucket"]["name"] = "other".into();
-    assert_eq!(run_step(&scene, "probe", &foreign).await.unwrap()["state"], "ignored");
+    assert_eq!(run_step(&fixture, "probe", &foreign).await.unwrap()["state"], "ignored");
     foreign["error"] = json!({"Error": "internal"});
-    assert_eq!(run_step(&scene, "publish", &foreign).await.unwrap()["state"], "already");
+    assert_eq!(run_step(&fixture, "publish", &foreign).await.unwrap()["state"], "already");
     for (word, payload) in [
         ("probe", json!({})),
         ("poster", json!({})),
@@ -407,7 +409,7 @@ async fn e6_ignores_foreign_events_and_rejects_malformed() {
         ("publish", json!({"found": {"state": "look"}})),
         ("publish", json!({"found": 1})),
     ] {
-        assert!(run_step(&scene, word, &payload).await.is_err(), "{word} {payload}");
+        assert!(run_step(&fixture, word, &payload).await.is_err(), "{word} {payload}");
     }
-    assert_eq!(scene.service.store.keys().len(), 1, "nothing may be written");
+    assert_eq!(fixture.service.store.keys().len(), 1, "nothing may be written");
 }

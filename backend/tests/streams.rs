@@ -67,29 +67,29 @@ fn brightness_at(reference_frames: &[(f64, f64)], ms: f64) -> f64 {
     reference_frames.iter().rev().find(|(time, _)| *time <= ms + 0.6).or(reference_frames.first()).unwrap().1
 }
 
-async fn open_source(scene: &TestJob) -> OpenedSource<MemoryStore> {
-    let cameras = scene.source_opener();
+async fn open_source(fixture: &TestJob) -> OpenedSource<MemoryStore> {
+    let opener = fixture.source_opener();
     let deadline = tokio::time::Instant::now() + Duration::from_mins(5);
-    cameras.open(&scene.manifest().unwrap(), deadline).await.unwrap()
+    opener.open(&fixture.manifest().unwrap(), deadline).await.unwrap()
 }
 
 /// The times at which stills and clips differ from a full decode.
-async fn differences(name: &str, scene: &TestJob, oracle: &[(f64, f64)], moments: &[u64]) -> Vec<String> {
-    let result = scene.run().await.result;
+async fn differences(name: &str, fixture: &TestJob, oracle: &[(f64, f64)], moments: &[u64]) -> Vec<String> {
+    let result = fixture.run().await.result;
     if result != Ok(JobOutcome::Ready) {
         return vec![format!("{name}: {result:?}")];
     }
-    let camera = open_source(scene).await;
+    let frame_source = open_source(fixture).await;
     let mut wrong = Vec::new();
     for &ms in moments {
-        let (frame, _) = camera.frame_at(Some(ms), SIZE).await.unwrap();
+        let (frame, _) = frame_source.frame_at(Some(ms), SIZE).await.unwrap();
         let (found, expected) = (mean(&frame), brightness_at(oracle, ms as f64));
         if (found - expected).abs() > 2.5 {
             wrong.push(format!("{name} at {ms} ms: {found:.0} and not {expected:.0}"));
         }
     }
     if let [.., from, until, _] = moments {
-        let (frames, fps) = camera.frames_between(Some((*from, *until)), SIZE, 5.0).await.unwrap();
+        let (frames, fps) = frame_source.frames_between(Some((*from, *until)), SIZE, 5.0).await.unwrap();
         for (place, frame) in frames.iter().enumerate() {
             let ms = *from as f64 + place as f64 * 1000.0 / fps;
             let (found, expected) = (mean(frame), brightness_at(oracle, ms));
@@ -146,8 +146,8 @@ async fn slide_is_shown_until_the_next_one() {
     if let Some(media) = support::media_folder() {
         let file = media.join("bugs/slides.ts");
         let moments = [0, 5_000, 9_999, 10_000, 35_000, 78_000, 82_000, 90_000];
-        let scene = TestJob::new(std::fs::read(&file).unwrap());
-        wrong.extend(differences("slides.ts of a bug", &scene, &reference_frames(&file), &moments).await);
+        let fixture = TestJob::new(std::fs::read(&file).unwrap());
+        wrong.extend(differences("slides.ts of a bug", &fixture, &reference_frames(&file), &moments).await);
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
@@ -183,17 +183,17 @@ async fn concatenated_streams_are_fully_read() {
             oracle.extend(part.iter().map(|(time, shade)| (start + time, *shade)));
             start += part.len() as f64 * 40.0;
         }
-        let scene = TestJob::new(films.map(|(bytes, _)| bytes).concat());
+        let fixture = TestJob::new(films.map(|(bytes, _)| bytes).concat());
         let moments = [0, 4_020, 7_900, 8_060, 12_020, 13_500, 16_020, 18_500, 19_500];
-        wrong.extend(differences(name, &scene, &oracle, &moments).await);
-        let Some(manifest) = scene.manifest() else { continue };
+        wrong.extend(differences(name, &fixture, &oracle, &moments).await);
+        let Some(manifest) = fixture.manifest() else { continue };
         if manifest.source.duration_ms.abs_diff(20_000) > 300 {
             wrong.push(format!("{name} is {} ms long", manifest.source.duration_ms));
         }
         // Each tile shows its own time: all three segments are there.
         let tile = Size { width: 96, height: 54 };
         let sheet = Size { width: 5 * tile.width, height: 10 * tile.height };
-        let pixels = decode_pixels_at(folder.path(), &scene.output("storyboard.webp"), sheet);
+        let pixels = decode_pixels_at(folder.path(), &fixture.output("storyboard.webp"), sheet);
         for place in 0..50_u32 {
             let line = |y: u32| {
                 let at = ((place / 5 * tile.height + y) * sheet.width + place % 5 * tile.width) as usize;
@@ -214,9 +214,9 @@ async fn concatenated_streams_are_fully_read() {
 #[tokio::test]
 async fn concatenated_stream_has_total_duration() {
     let Some(media) = support::media_folder() else { return };
-    let scene = TestJob::new(std::fs::read(media.join("bugs/ts-joined.ts")).unwrap());
-    assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready));
-    assert!(scene.manifest().unwrap().source.duration_ms.abs_diff(30_000) < 200);
+    let fixture = TestJob::new(std::fs::read(media.join("bugs/ts-joined.ts")).unwrap());
+    assert_eq!(fixture.run().await.result, Ok(JobOutcome::Ready));
+    assert!(fixture.manifest().unwrap().source.duration_ms.abs_diff(30_000) < 200);
 }
 
 /// Bytes before the first packet, and packets of other lengths.
@@ -244,10 +244,10 @@ async fn finds_stream_after_other_bytes() {
         wrong.extend(differences(name, &TestJob::new(bytes), &oracle, &moments).await);
     }
     if let Some(media) = support::media_folder() {
-        let scene = TestJob::new(std::fs::read(media.join("bugs/ts-garbage.ts")).unwrap());
-        let result = scene.run().await.result;
+        let fixture = TestJob::new(std::fs::read(media.join("bugs/ts-garbage.ts")).unwrap());
+        let result = fixture.run().await.result;
         if result != Ok(JobOutcome::Ready)
-            || scene.manifest().unwrap().source.duration_ms.abs_diff(10_000) > 100
+            || fixture.manifest().unwrap().source.duration_ms.abs_diff(10_000) > 100
         {
             wrong.push(format!("ts-garbage.ts: {result:?}"));
         }
@@ -277,9 +277,9 @@ async fn f8_gif_of_many_large_frames_ends_soon() {
         bytes.extend_from_slice(&[0, 2, 2, 0x4c, 1, 0]);
     }
     bytes.push(0x3b);
-    let scene = TestJob::new(bytes);
+    let fixture = TestJob::new(bytes);
     let started = Instant::now();
-    let result = scene.run().await.result;
+    let result = fixture.run().await.result;
     let took = started.elapsed();
     eprintln!("{result:?} after {took:?}");
     assert_eq!(result, Ok(JobOutcome::Ready));
@@ -303,17 +303,17 @@ async fn large_file_without_index_is_read_few_times() {
         bytes.truncate(bytes.len() / 10 * 8);
         let length = bytes.len() as u64;
         assert!(length > 64 * 1024 * 1024, "{name}: {length} bytes");
-        let scene = TestJob::new(bytes);
-        let report = scene.run().await;
+        let fixture = TestJob::new(bytes);
+        let report = fixture.run().await;
         assert_eq!(report.result, Ok(JobOutcome::Ready), "{name}");
         let reads = report.counts.bytes as f64 / length as f64;
         eprintln!("{name}: {length} bytes are read {reads:.2} times");
         assert!(reads < max_reads, "{name}: read {reads:.2} times");
-        let manifest = scene.manifest().unwrap();
+        let manifest = fixture.manifest().unwrap();
         let duration_ms = manifest.source.duration_ms;
         assert!(duration_ms.abs_diff(48_000) < 1_500, "{name}: {duration_ms} ms");
         // Its brightness increases all the time, and so does that of the tiles.
-        let tiles = decode_tiles(folder.path(), &scene, Size { width: 192, height: 108 });
+        let tiles = decode_tiles(folder.path(), &fixture, Size { width: 192, height: 108 });
         let lights: Vec<f64> = tiles.iter().map(|pixels| mean(pixels)).collect();
         assert!(lights[49] > lights[25] + 10.0 && lights[25] > lights[5] + 10.0, "{name}: {lights:?}");
     }

@@ -53,39 +53,44 @@ fn time_fraction(rgb: &[u8], stride: u32, (left, top): (u32, u32), size: Size) -
 }
 
 /// The relative time that each tile of a storyboard shows.
-fn tile_fractions(folder: &Path, scene: &TestJob) -> Vec<f64> {
+fn tile_fractions(folder: &Path, fixture: &TestJob) -> Vec<f64> {
     let tile = Size { width: 192, height: 108 };
-    let tiles = decode_tiles(folder, scene, tile);
+    let tiles = decode_tiles(folder, fixture, tile);
     tiles.iter().map(|pixels| time_fraction(pixels, tile.width, (0, 0), tile)).collect()
 }
 
 /// The relative time that the still at a time shows.
-async fn still_fraction(scene: &TestJob, manifest: &Manifest, ms: u64) -> Result<f64, String> {
+async fn still_fraction(fixture: &TestJob, manifest: &Manifest, ms: u64) -> Result<f64, String> {
     let size = Size { width: 192, height: 108 };
-    render_still(scene, manifest, ms, size).await.map(|rgb| time_fraction(&rgb, size.width, (0, 0), size))
+    render_still(fixture, manifest, ms, size).await.map(|rgb| time_fraction(&rgb, size.width, (0, 0), size))
 }
 
 /// The still at a time, of this size.
-async fn render_still(scene: &TestJob, manifest: &Manifest, ms: u64, size: Size) -> Result<Vec<u8>, String> {
-    let camera = open_source(scene, manifest).await?;
-    let (rgb, found) = camera.frame_at(Some(ms), size).await.map_err(|error| error.to_string())?;
+async fn render_still(
+    fixture: &TestJob,
+    manifest: &Manifest,
+    ms: u64,
+    size: Size,
+) -> Result<Vec<u8>, String> {
+    let frame_source = open_source(fixture, manifest).await?;
+    let (rgb, found) = frame_source.frame_at(Some(ms), size).await.map_err(|error| error.to_string())?;
     assert_eq!(found, size);
     Ok(rgb.to_vec())
 }
 
 /// The relative time that the first frame of a clip of half a second shows.
-async fn clip_fraction(scene: &TestJob, manifest: &Manifest, ms: u64) -> Result<f64, String> {
+async fn clip_fraction(fixture: &TestJob, manifest: &Manifest, ms: u64) -> Result<f64, String> {
     let size = Size { width: 192, height: 108 };
-    let camera = open_source(scene, manifest).await?;
-    let clip = camera.frames_between(Some((ms, ms + 500)), size, 10.0).await;
+    let frame_source = open_source(fixture, manifest).await?;
+    let clip = frame_source.frames_between(Some((ms, ms + 500)), size, 10.0).await;
     let (frames, _) = clip.map_err(|error| error.to_string())?;
     Ok(time_fraction(&frames[0], size.width, (0, 0), size))
 }
 
-async fn open_source(scene: &TestJob, manifest: &Manifest) -> Result<OpenedSource<MemoryStore>, String> {
-    let cameras = scene.source_opener();
+async fn open_source(fixture: &TestJob, manifest: &Manifest) -> Result<OpenedSource<MemoryStore>, String> {
+    let opener = fixture.source_opener();
     let deadline = Instant::now() + Duration::from_mins(1);
-    cameras.open(manifest, deadline).await.map_err(|error| error.to_string())
+    opener.open(manifest, deadline).await.map_err(|error| error.to_string())
 }
 
 /// The expected times of a video.
@@ -99,18 +104,18 @@ struct ExpectedTimes {
 
 /// The mismatches in the outputs of a video.
 async fn find_mismatches(folder: &Path, name: &str, bytes: Vec<u8>, expected: &ExpectedTimes) -> Vec<String> {
-    let scene = TestJob::new(bytes);
-    let result = scene.run().await.result;
+    let fixture = TestJob::new(bytes);
+    let result = fixture.run().await.result;
     if result != Ok(JobOutcome::Ready) {
         return vec![format!("{name}: {result:?}")];
     }
     let mut mismatches = Vec::new();
-    let manifest = scene.manifest().unwrap();
+    let manifest = fixture.manifest().unwrap();
     let found = manifest.source.duration_ms as f64 / 1000.0;
     if (found - expected.secs).abs() > 0.25 {
         mismatches.push(format!("{name}: {found} s instead of {}", expected.secs));
     }
-    for (place, shown) in tile_fractions(folder, &scene).into_iter().enumerate() {
+    for (place, shown) in tile_fractions(folder, &fixture).into_iter().enumerate() {
         let shown = shown * expected.secs;
         let middle = (expected.secs * (place as f64 + 0.5) / 50.0).min(expected.last);
         if !(middle - expected.near.0..=middle + expected.near.1).contains(&shown) {
@@ -120,9 +125,9 @@ async fn find_mismatches(folder: &Path, name: &str, bytes: Vec<u8>, expected: &E
     for percent in [0, 13, 37, 50, 71, 96] {
         let ms = (expected.secs * f64::from(percent) * 10.0) as u64;
         let right = (ms as f64 / 1000.0).min(expected.last);
-        let mut shown = vec![("still", still_fraction(&scene, &manifest, ms).await)];
+        let mut shown = vec![("still", still_fraction(&fixture, &manifest, ms).await)];
         if percent == 71 {
-            shown.push(("clip", clip_fraction(&scene, &manifest, ms).await));
+            shown.push(("clip", clip_fraction(&fixture, &manifest, ms).await));
         }
         for (kind, shown) in shown {
             match shown {
@@ -333,19 +338,19 @@ async fn large_files_find_their_real_keyframes() {
     let frames = all_frames(&path, 0, "", SMALL);
     let mut found = Vec::new();
     for (name, bytes) in cases {
-        let scene = TestJob::new(bytes);
-        assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
+        let fixture = TestJob::new(bytes);
+        assert_eq!(fixture.run().await.result, Ok(JobOutcome::Ready), "{name}");
         // A tile is its own frame, or the keyframe up to two seconds before it; if the file has no valid index, the
         // next keyframe is accepted.
-        for (tile, frame) in nearest_frames(folder.path(), &scene, &frames, SMALL).into_iter().enumerate() {
+        for (tile, frame) in nearest_frames(folder.path(), &fixture, &frames, SMALL).into_iter().enumerate() {
             let right = (tile * 900 + 450) / 50;
             if !(right.saturating_sub(31)..=right + 31).contains(&frame) {
                 found.push(format!("{name}: tile {tile} is frame {frame} instead of {right}"));
             }
         }
-        let manifest = scene.manifest().unwrap();
+        let manifest = fixture.manifest().unwrap();
         for ms in [0, 17_300, 44_000, 59_900] {
-            let shown = render_still(&scene, &manifest, ms, SMALL).await;
+            let shown = render_still(&fixture, &manifest, ms, SMALL).await;
             let shown = shown.map(|rgb| compare::nearest(&rgb, &frames).0);
             let right = ms as usize * 15 / 1000;
             if !shown.as_ref().is_ok_and(|shown| shown.abs_diff(right) <= 1) {
@@ -537,9 +542,9 @@ async fn unpacks_packed_b_frames() {
     for (name, bytes) in [("a.mkv", std::fs::read(&packed).unwrap()), ("a.mp4", copy("a.mp4", ""))] {
         let file = folder.path().join(name);
         std::fs::write(&file, &bytes).unwrap();
-        let scene = TestJob::new(bytes);
-        assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
-        let found = nearest_frames(folder.path(), &scene, &all_frames(&file, 0, "", SMALL), SMALL);
+        let fixture = TestJob::new(bytes);
+        assert_eq!(fixture.run().await.result, Ok(JobOutcome::Ready), "{name}");
+        let found = nearest_frames(folder.path(), &fixture, &all_frames(&file, 0, "", SMALL), SMALL);
         let count = found.iter().collect::<std::collections::BTreeSet<_>>().len();
         assert!(count > 45 && found.is_sorted(), "{name}: {found:?}");
         for (tile, frame) in found.into_iter().enumerate() {
@@ -550,8 +555,8 @@ async fn unpacks_packed_b_frames() {
 }
 
 /// The frame of a full decode, of this size, that each tile of a storyboard shows.
-fn nearest_frames(folder: &Path, scene: &TestJob, frames: &[Vec<u8>], size: Size) -> Vec<usize> {
-    let tiles = decode_tiles(folder, scene, size);
+fn nearest_frames(folder: &Path, fixture: &TestJob, frames: &[Vec<u8>], size: Size) -> Vec<usize> {
+    let tiles = decode_tiles(folder, fixture, size);
     tiles.iter().map(|pixels| compare::nearest(pixels, frames).0).collect()
 }
 
@@ -599,13 +604,13 @@ async fn reported_videos_show_requested_times() {
         film("audio-longer.mkv", 0, 60.0, 30.0),
     ] {
         let path = media.join("bugs").join(name);
-        let scene = TestJob::new(std::fs::read(&path).unwrap());
-        let result = scene.run().await.result;
+        let fixture = TestJob::new(std::fs::read(&path).unwrap());
+        let result = fixture.run().await.result;
         if result != Ok(JobOutcome::Ready) {
             wrong.push(format!("{name}: {result:?}"));
             continue;
         }
-        let source = scene.manifest().unwrap().source;
+        let source = fixture.manifest().unwrap().source;
         if (source.width, source.height) != size {
             wrong.push(format!("{name}: {}x{}", source.width, source.height));
         }
@@ -614,7 +619,7 @@ async fn reported_videos_show_requested_times() {
         }
         let crop = if name == "clap.mov" { "crop=320:180," } else { "" };
         let frames = all_frames(&path, stream, crop, SMALL);
-        let found = nearest_frames(folder.path(), &scene, &frames, SMALL);
+        let found = nearest_frames(folder.path(), &fixture, &frames, SMALL);
         let last = frames.len() as f64 - 1.0;
         for (tile, frame) in found.iter().enumerate() {
             let right = ((tile as f64 + 0.5) * secs / 50.0 * 30.0).floor().min(last);

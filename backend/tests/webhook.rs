@@ -394,11 +394,15 @@ async fn non_public_address_is_never_connected() {
 #[tokio::test]
 async fn connects_to_the_checked_address() {
     let receiver = WebhookReceiver::new(|_| OK.into()).await;
-    let (resolve, asked) = resolver(vec![receiver.address()]);
+    let (resolve, resolutions) = resolver(vec![receiver.address()]);
     let client = HttpClient::new(resolve, Arc::new(Vec::new));
     let url = "http://hooks.example:1/".parse().unwrap();
     let response = client.post(json_request(&url), AddressPolicy::PublicOrLoopback, LIMIT).await.unwrap();
-    assert_eq!((response.status, asked.load(Ordering::Relaxed)), (200, 1), "the name must be resolved once");
+    assert_eq!(
+        (response.status, resolutions.load(Ordering::Relaxed)),
+        (200, 1),
+        "the name must be resolved once"
+    );
     assert_eq!(
         receiver.requests()[0].headers["host"],
         "hooks.example:1",

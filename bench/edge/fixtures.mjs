@@ -71,12 +71,12 @@ export async function posterByToken(server, video) {
 export async function sendVideo(server, path, { visibility = "public", type = "video/mp4" } = {}) {
   const authorization = `Bearer ${secretToken()}`;
   const { size } = statSync(path);
-  const asked = await fetch(`${server.url}/api/videos`, {
+  const response = await fetch(`${server.url}/api/videos`, {
     method: "POST",
     headers: { authorization, "content-type": "application/json" },
     body: JSON.stringify({ name: "a film.mp4", size, type, visibility }),
   });
-  const { video, upload } = await asked.json();
+  const { video, upload } = await response.json();
   const sent = await fetch(upload.url, {
     method: upload.method,
     headers: { ...upload.headers, "content-length": `${size}` },

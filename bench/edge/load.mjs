@@ -23,15 +23,15 @@ export async function load(server, { method = "GET", path, headers = {}, body = 
   const before = cpuSeconds(server);
   const { stdout } = await run(process.env.GLIMPSE_WRK ?? "wrk", ["-t1", `-c${CONNECTIONS}`, `-d${seconds}s`, "-s", LUA, server.url + path], { env });
   const cpu = cpuSeconds(server) - before;
-  const said = JSON.parse(stdout.trim().split("\n").at(-1));
-  if (said.refused || said.broken || !said.requests) {
-    throw new Error(`${server.name} ${method} ${path}: ${said.refused} refused, ${said.broken} broken of ${said.requests}`);
+  const report = JSON.parse(stdout.trim().split("\n").at(-1));
+  if (report.refused || report.broken || !report.requests) {
+    throw new Error(`${server.name} ${method} ${path}: ${report.refused} refused, ${report.broken} broken of ${report.requests}`);
   }
   return {
-    perSecond: (said.requests * 1e6) / said.us,
-    p50Ms: said.p50_us / 1000,
-    p99Ms: said.p99_us / 1000,
-    cpuUs: (cpu * 1e6) / said.requests,
+    perSecond: (report.requests * 1e6) / report.us,
+    p50Ms: report.p50_us / 1000,
+    p99Ms: report.p99_us / 1000,
+    cpuUs: (cpu * 1e6) / report.requests,
   };
 }
 

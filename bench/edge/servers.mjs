@@ -41,21 +41,21 @@ export async function start(name, program, args, { port, path = "/", env = {}, r
   const began = performance.now();
   const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...env } });
   running.push(child);
-  let said = "";
+  let log = "";
   for (const stream of [child.stdout, child.stderr]) {
     stream.on("data", (text) => {
-      said = (said + text).slice(-4000);
+      log = (log + text).slice(-4000);
       onText?.(text);
     });
   }
-  const server = { name, child, pid: child.pid, url: `http://127.0.0.1:${port}`, said: () => said };
+  const server = { name, child, pid: child.pid, url: `http://127.0.0.1:${port}`, log: () => log };
   while (performance.now() - began < START_TIMEOUT_MS) {
-    if (child.exitCode !== null) throw new Error(`${name} ended at once:\n${said}`);
+    if (child.exitCode !== null) throw new Error(`${name} ended at once:\n${log}`);
     const status = await fetch(server.url + path).then((answer) => answer.status, () => 599);
     if (status < 500 || status === ready) return { ...server, readyMs: performance.now() - began };
     await new Promise((resolve) => setTimeout(resolve, 2));
   }
-  throw new Error(`${name} does not answer:\n${said}`);
+  throw new Error(`${name} does not answer:\n${log}`);
 }
 
 /** The CPU time that a server has used so far, in seconds. */

@@ -70,8 +70,8 @@ function wholePage() {
 
 /** The size of a package of npm as it is published, in bytes. */
 function npmPackage(folder) {
-  const said = execFileSync("npm", ["pack", "--dry-run", "--json", "--ignore-scripts"], { cwd: join(ROOT, folder), encoding: "utf8" });
-  return JSON.parse(said)[0].size;
+  const output = execFileSync("npm", ["pack", "--dry-run", "--json", "--ignore-scripts"], { cwd: join(ROOT, folder), encoding: "utf8" });
+  return JSON.parse(output)[0].size;
 }
 
 /** The size of the zip of a program, in bytes. */
@@ -83,24 +83,24 @@ function peakMemory(pid) {
 }
 
 /** Starts a function until its first request for work. Returns the time in milliseconds, and its peak memory in bytes. */
-async function coldStart(name, port, asked) {
+async function coldStart(name, port, runtimeApi) {
   const env = {
     ...VARIABLES,
     GLIMPSE_FFMPEG: process.env.GLIMPSE_FFMPEG,
     GLIMPSE_FFPROBE: process.env.GLIMPSE_FFPROBE,
     AWS_LAMBDA_RUNTIME_API: `127.0.0.1:${port}`,
   };
-  let said = "";
-  const request = once(asked, "connect-for-work", { signal: AbortSignal.timeout(START_TIMEOUT_MS) });
+  let output = "";
+  const request = once(runtimeApi, "connect-for-work", { signal: AbortSignal.timeout(START_TIMEOUT_MS) });
   const began = performance.now();
   const child = spawn(program(name), { env, stdio: ["ignore", "pipe", "pipe"] });
-  for (const stream of [child.stdout, child.stderr]) stream.on("data", (text) => (said += text));
+  for (const stream of [child.stdout, child.stderr]) stream.on("data", (text) => (output += text));
   const ended = once(child, "exit");
   const result = await Promise.race([request, ended.then(() => null)]).catch(() => null);
   const took = performance.now() - began;
   if (result === null) {
     child.kill("SIGKILL");
-    throw new Error(`${name} requests no work:\n${said}`);
+    throw new Error(`${name} requests no work:\n${output}`);
   }
   const memory = peakMemory(child.pid);
   child.kill("SIGKILL");

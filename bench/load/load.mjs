@@ -184,15 +184,15 @@ async function main() {
       const isOnDemand = number % ON_DEMAND === ON_DEMAND - 1;
       const images = imagesOf(id);
       const path = isOnDemand ? `/${id}/thumbnail.jpg?time=${(Math.random() * CLIP_SECONDS).toFixed(2)}&width=${200 + (number % 50)}` : images[Math.floor(Math.random() * images.length)];
-      const asked = get(worker.url + path).then(
+      const sent = get(worker.url + path).then(
         (status) => {
           (isOnDemand ? onDemand : stored).push(performance.now() - due);
           if (status !== 200) refused.push(`${status} ${path}`);
         },
         (error) => void refused.push(`${error.message} ${path}`),
       );
-      open.add(asked);
-      void asked.finally(() => open.delete(asked));
+      open.add(sent);
+      void sent.finally(() => open.delete(sent));
     }
     await Promise.all(open);
   };

@@ -292,12 +292,12 @@ async function main() {
   const smoke = options.smoke;
   const sizes = (smoke ? "8" : options.sizes).split(",").map((size) => Number(size) * MB);
   const names = options.clients.split(",");
-  const asked = smoke ? ["all"] : options.faults.split(",");
-  const unknown = asked.find((kind) => !FAULTS[kind] && kind !== "all");
+  const requested = smoke ? ["all"] : options.faults.split(",");
+  const unknown = requested.find((kind) => !FAULTS[kind] && kind !== "all");
   if (unknown) throw new Error(`unknown fault ${unknown}: ${Object.keys(FAULTS).join(", ")}, all`);
-  const kinds = smoke ? ["cut", "5xx"] : Object.keys(FAULTS).filter((kind) => asked.includes(kind) || (asked.length === 1 && asked[0] === "all"));
-  const uploads = schedule({ seed: Number(options.seed), sizes, rounds: smoke ? 1 : Number(options.uploads), kinds, hasAll: asked.includes("all") });
-  const chosen = asked.includes("all") && asked.length === 1 ? uploads.filter(({ name }) => name === "all") : uploads;
+  const kinds = smoke ? ["cut", "5xx"] : Object.keys(FAULTS).filter((kind) => requested.includes(kind) || (requested.length === 1 && requested[0] === "all"));
+  const uploads = schedule({ seed: Number(options.seed), sizes, rounds: smoke ? 1 : Number(options.uploads), kinds, hasAll: requested.includes("all") });
+  const chosen = requested.includes("all") && requested.length === 1 ? uploads.filter(({ name }) => name === "all") : uploads;
 
   const folder = temporaryFolder();
   const files = new Map();
@@ -324,7 +324,7 @@ async function main() {
         lane.link.close();
       }),
     );
-    if (!smoke) return report(results, names, sizes, [...kinds.filter((kind) => asked.includes(kind)), ...(asked.includes("all") ? ["all"] : [])]);
+    if (!smoke) return report(results, names, sizes, [...kinds.filter((kind) => requested.includes(kind)), ...(requested.includes("all") ? ["all"] : [])]);
     const failed = results.filter(({ isDone, received, size, missed }) => !isDone || received <= size || missed.length > 0);
     if (failed.length > 0) throw new Error(`not as expected: ${JSON.stringify(failed)}`);
     console.log(`smoke: ${results.length} clients have sent a file in spite of two faults; no figures`);

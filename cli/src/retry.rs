@@ -16,7 +16,7 @@ const MAX_RETRY_AFTER: Duration = Duration::from_mins(2);
 pub(crate) fn delay(failures: u32, retry_after: Option<Duration>, random: f64) -> Duration {
     let doubled = FIRST_DELAY.saturating_mul(1 << failures.saturating_sub(1).min(16));
     let backoff = doubled.min(MAX_DELAY).mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0);
-    retry_after.map_or(backoff, |asked| asked.min(MAX_RETRY_AFTER).max(backoff))
+    retry_after.map_or(backoff, |requested| requested.min(MAX_RETRY_AFTER).max(backoff))
 }
 
 /// Whether a response with this status may be different when the request is sent again.
@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn delay_honors_retry_after() {
-        let secs = |asked| delay(1, Some(Duration::from_secs(asked)), 1.0).as_secs_f64();
+        let secs = |requested| delay(1, Some(Duration::from_secs(requested)), 1.0).as_secs_f64();
         assert_eq!((secs(10), secs(0), secs(86_400)), (10.0, 0.5, 120.0));
         assert_eq!(parse_retry_after(" 7 "), Some(Duration::from_secs(7)));
         assert_eq!(parse_retry_after("Wed, 21 Oct 2026 07:28:00 GMT"), None);

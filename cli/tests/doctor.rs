@@ -33,7 +33,7 @@ fn exit_code_tells_failed_from_incomplete() {
     let text = String::from_utf8(found.stdout).unwrap();
     let lines: Vec<serde_json::Value> =
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!((&lines[0]["ill"], &lines[1]["ok"], lines.len()), (&"unreachable".into(), &false.into(), 2));
+    assert_eq!((&lines[0]["issue"], &lines[1]["ok"], lines.len()), (&"unreachable".into(), &false.into(), 2));
 
     assert_eq!(run_doctor(&["--help"]).status.code(), Some(0));
     let lost = run_doctor(&["--edge", "nowhere"]);
@@ -50,13 +50,14 @@ fn narrow_role_stops_further_checks() {
     let file = file.to_str().unwrap();
     let look = |findings: &str, unseen: &str, arguments: &[&str]| {
         let text =
-            format!(r#"{{"looked": ["r"], "findings": [{findings}], "unseen": [{unseen}], "remarks": []}}"#);
+            format!(r#"{{"checked": ["r"], "findings": [{findings}], "unseen": [{unseen}], "remarks": []}}"#);
         std::fs::write(file, text).unwrap();
         let found = run_doctor(&[&["--roles", file], arguments].concat());
         (String::from_utf8(found.stdout).unwrap(), found.status.code())
     };
-    let found =
-        |ill: &str| format!(r#"{{"ill": "{ill}", "seen": "r may x", "more": 0, "cure": "aws iam y"}}"#);
+    let found = |issue: &str| {
+        format!(r#"{{"issue": "{issue}", "observed": "r may x", "more": 0, "fix_command": "aws iam y"}}"#)
+    };
 
     let (text, code) = look(&found("role_too_narrow"), "", &["--edge", &closed_port]);
     assert!(text.starts_with("FAILED  roles ") && !text.contains("unreachable"), "{text}");

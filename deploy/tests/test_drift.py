@@ -31,7 +31,7 @@ class MotoAccount:
 
     def __init__(self, parameters: dict[str, str]) -> None:
         self.stack, self.session, self.clients = Stack(**parameters), boto3.Session(), {}
-        self.asked: set[str] = set()
+        self.called: set[str] = set()
         self.iam, self.s3, self.sqs, self.functions, self.ec2 = (
             boto3.client(name) for name in ("iam", "s3", "sqs", "lambda", "ec2"))
         put_artifacts()
@@ -55,12 +55,12 @@ class MotoAccount:
         account = self
 
         class RecordingReader(Reader):
-            def call(self, service: str, operation: str, **said):
-                account.asked.add(f"{service}:{''.join(word.capitalize() for word in operation.split('_'))}")
+            def call(self, service: str, operation: str, **arguments):
+                account.called.add(f"{service}:{''.join(word.capitalize() for word in operation.split('_'))}")
                 if operation == "get_template":
                     # moto has the template without the resources that it does not support.
                     return {"TemplateBody": account.stack.plain}
-                return super().call(service, operation, **said)
+                return super().call(service, operation, **arguments)
 
         reader = RecordingReader(self.session, REGION)
         # Creating a client takes longer than a call.
@@ -244,14 +244,14 @@ class DriftActions:
 def run_fix_command(command: str) -> None:
     """Runs a command as the AWS CLI would."""
     program, service, operation, *options = shlex.split(command)
-    said = {"".join(part.capitalize() for part in name.removeprefix("--").split("-")): value
+    arguments = {"".join(part.capitalize() for part in name.removeprefix("--").split("-")): value
             for name, value in zip(options[::2], options[1::2], strict=True)}
-    if "Attributes" in said:
-        said["Attributes"] = json.loads(said["Attributes"])
+    if "Attributes" in arguments:
+        arguments["Attributes"] = json.loads(arguments["Attributes"])
     client = boto3.client({"s3api": "s3"}.get(service, service))
     if program != "aws":
         raise ValueError(command)
-    getattr(client, operation.replace("-", "_"))(**said)
+    getattr(client, operation.replace("-", "_"))(**arguments)
 
 
 def check_evaluator(report) -> None:
@@ -262,7 +262,7 @@ def check_evaluator(report) -> None:
         policy = {"Version": "2012-10-17", "Statement": [{key: value for key, value in (allow | more).items() if value}]}
         return evaluate.decide("arn:aws:iam::1:role/x", action, "arn:aws:s3:::b/k", context or {}, [policy], []).allowed
 
-    said = {
+    decisions = {
         "NotAction": (allows("s3:PutObject", Action=None, NotAction="s3:Get*"), allows(Action=None, NotAction="S3:get*")),
         "NotResource": (allows(Resource=None, NotResource="arn:aws:s3:::c/*"), allows(Resource=None, NotResource="*")),
         "Null": (allows(Condition={"Null": {"a": "true"}}), allows(Condition={"Null": {"a": "false"}})),
@@ -274,7 +274,7 @@ def check_evaluator(report) -> None:
         "an account": (evaluate.matches_principal({"Effect": "Deny", "Principal": {"AWS": "arn:aws:iam::1:root"}}, "arn:aws:iam::1:role/x"),
                        evaluate.matches_principal({"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::1:root"}}, "arn:aws:iam::1:role/x")),
     }
-    wrong = [name for name, answers in said.items() if answers != (True, False)]
+    wrong = [name for name, answers in decisions.items() if answers != (True, False)]
     report.check(not wrong, "the evaluator supports further policy elements", ", ".join(wrong))
 
 
@@ -291,18 +291,18 @@ def check(report) -> None:
             found = MotoAccount(parameters).look()
             # moto adds a nonstandard element to a function's policy.
             remarks = [remark for remark in found["remarks"] if not remark.endswith("FunctionName is not evaluated")]
-            report.check(not found["findings"] and not found["unseen"] and not remarks and "glimpse-edge" in found["looked"],
+            report.check(not found["findings"] and not found["unseen"] and not remarks and "glimpse-edge" in found["checked"],
                          f"roles, {variant}: no findings without changes", str(found["findings"] or found["unseen"] or remarks or ""))
     with mock_aws(config={"iam": {"load_aws_managed_policies": True}}):
         at = MotoAccount({})
         hand = DriftActions(at)
-        for what, do, ill, whom, words in hand.principals() + hand.resources():
+        for what, do, issue, whom, words in hand.principals() + hand.resources():
             do()
             found = at.look()["findings"]
-            first = next(iter(found), {"ill": "", "seen": ""})
-            good = first["ill"] == ill and whom in first["seen"].split(" is ")[0] and words in " ".join(one["seen"] for one in found)
-            report.check(good, f"roles: finds that someone {what}", str(first["seen"] if good else found)[:1000])
-            for command in {one["cure"] for one in found}:
+            first = next(iter(found), {"issue": "", "observed": ""})
+            good = first["issue"] == issue and whom in first["observed"].split(" is ")[0] and words in " ".join(one["observed"] for one in found)
+            report.check(good, f"roles: finds that someone {what}", str(first["observed"] if good else found)[:1000])
+            for command in {one["fix_command"] for one in found}:
                 run_fix_command(command)
             left = at.look()["findings"]
             report.check(not left, "roles: and the printed commands undo it", str(left or "")[:1000])
@@ -315,13 +315,13 @@ def check(report) -> None:
         check_unreadable(report, at)
         remove(at, "RenderRole")
         [found] = at.look()["findings"]
-        report.check(found["ill"] == NARROW and found["cure"] is None and found["seen"].startswith(f"{at.lookup('RenderRole')} is missing"),
+        report.check(found["issue"] == NARROW and found["fix_command"] is None and found["observed"].startswith(f"{at.lookup('RenderRole')} is missing"),
                      "roles: finds a deleted role", str(found))
         docs = (TEMPLATE.parent / "docs/operating.md").read_text()
-        reads = [action for action in sorted(at.asked) if action.split(":")[1].startswith(("Get", "List", "Describe"))]
+        reads = [action for action in sorted(at.called) if action.split(":")[1].startswith(("Get", "List", "Describe"))]
         named = [action for action in reads if f"`{action}`" in docs or f"`{action.split(':')[1]}`" in docs]
-        report.check(len(reads) > 15 and named == reads and len(reads) == len(at.asked),
-                     "roles: only the read actions in docs/operating.md are used", " ".join(at.asked - set(named)))
+        report.check(len(reads) > 15 and named == reads and len(reads) == len(at.called),
+                     "roles: only the read actions in docs/operating.md are used", " ".join(at.called - set(named)))
 
 
 def remove(at: MotoAccount, name: str) -> None:

@@ -83,12 +83,12 @@ def check(report, stack: Stack) -> None:
 
 def check_deployment(report, stack: Stack) -> None:
     formation = boto3.client("cloudformation")
-    said = [{"ParameterKey": name, "ParameterValue": value} for name, value in TEST_PARAMETERS.items()]
+    parameters = [{"ParameterKey": name, "ParameterValue": value} for name, value in TEST_PARAMETERS.items()]
 
     def state() -> str:
         return formation.describe_stacks(StackName=STACK)["Stacks"][0]["StackStatus"]
 
-    formation.create_stack(StackName=STACK, TemplateBody=moto_template(stack), Parameters=said,
+    formation.create_stack(StackName=STACK, TemplateBody=moto_template(stack), Parameters=parameters,
                            Capabilities=["CAPABILITY_NAMED_IAM"])
     report.check(state() == "CREATE_COMPLETE", "moto creates the stack", state())
     made = {about["LogicalResourceId"]
@@ -134,7 +134,7 @@ def check_deployment(report, stack: Stack) -> None:
     # moto cannot update a function with a layer, so other values are tested in a second stack in the same account.
     second = {"PreviewTimeout": "120", "LogRetentionDays": "7", "BucketName": "glimpse-second", "Network": "open"} | WORKFLOW_PARAMETERS
     formation.create_stack(StackName="second", TemplateBody=moto_template(Stack(**second)), Capabilities=["CAPABILITY_NAMED_IAM"],
-                           Parameters=said + [{"ParameterKey": n, "ParameterValue": v} for n, v in second.items()])
+                           Parameters=parameters + [{"ParameterKey": n, "ParameterValue": v} for n, v in second.items()])
     hidden = {sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]["VisibilityTimeout"]
               for url in sqs.list_queues()["QueueUrls"] if "UploadQueue" in url}
     kept = {about["logGroupName"]: about["retentionInDays"] for about in boto3.client("logs").describe_log_groups()["logGroups"]}

@@ -41,10 +41,10 @@ pub struct CheckReport {
 impl fmt::Display for CheckReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.result {
-            Ok(seen) => write!(f, "ok      {:<10} {seen}", self.name),
-            Err(finding @ Finding { issue, observed: seen, fix_command: command }) => {
+            Ok(observed) => write!(f, "ok      {:<10} {observed}", self.name),
+            Err(finding @ Finding { issue, observed, fix_command: command }) => {
                 write!(f, "{}  {:<10} {} ({})", finding.status(), self.name, issue.title(), issue.code())?;
-                write!(f, "\n        observed   {seen}\n        fix        {}", issue.fix())?;
+                write!(f, "\n        observed   {observed}\n        fix        {}", issue.fix())?;
                 if let Some(command) = command {
                     write!(f, "\n        command    {command}")?;
                 }
@@ -58,9 +58,9 @@ impl CheckReport {
     /// The report as JSON.
     pub fn to_json(&self) -> Value {
         match &self.result {
-            Ok(seen) => json!({ "step": self.name, "ok": true, "seen": seen }),
-            Err(Finding { issue, observed: seen, fix_command: command }) => json!({
-                "step": self.name, "ok": false, "seen": seen, "ill": issue.code(), "title": issue.title(), "cure": issue.fix(),
+            Ok(observed) => json!({ "step": self.name, "ok": true, "observed": observed }),
+            Err(Finding { issue, observed, fix_command: command }) => json!({
+                "step": self.name, "ok": false, "observed": observed, "issue": issue.code(), "title": issue.title(), "fix": issue.fix(),
                 "command": command,
             }),
         }
@@ -85,6 +85,6 @@ mod tests {
              observed   400 PermanentRedirect\n        fix        Correct S3_REGION.\n        more       \
              docs/operating.md, \"Doctor\""
         );
-        assert_eq!(bad.to_json()["ill"], "wrong_region");
+        assert_eq!(bad.to_json()["issue"], "wrong_region");
     }
 }

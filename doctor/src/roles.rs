@@ -28,7 +28,7 @@ pub fn from_document(document: &Value) -> anyhow::Result<Vec<CheckReport>> {
     if !unchecked.is_empty() {
         reports.push(failed_report(Finding::new(Issue::RolesUnseen, unchecked.join("; "))));
     }
-    let checked_roles = strings(list("looked")?);
+    let checked_roles = strings(list("checked")?);
     if reports.is_empty() {
         let observed = format!("{} have exactly the required permissions", checked_roles.join(", "));
         reports.push(CheckReport { name: CHECK_NAME, result: Ok(observed) });
@@ -54,14 +54,17 @@ fn parse_finding(document: &Value) -> anyhow::Result<Finding> {
             .as_str()
             .ok_or_else(|| anyhow::anyhow!("a finding of `deploy/account roles` has no `{name}`"))
     };
-    let code = text("ill")?;
+    let code = text("issue")?;
     let issue = [Issue::RoleTooNarrow, Issue::RoleTooWide].into_iter().find(|issue| issue.code() == code);
     let issue = issue.ok_or_else(|| anyhow::anyhow!("`{code}` is not an issue of roles"))?;
     let observed = match document["more"].as_u64().unwrap_or_default() {
-        0 => text("seen")?.to_owned(),
-        more => format!("{}; and {more} more", text("seen")?),
+        0 => text("observed")?.to_owned(),
+        more => format!("{}; and {more} more", text("observed")?),
     };
-    Ok(Finding { fix_command: document["cure"].as_str().map(str::to_owned), ..Finding::new(issue, observed) })
+    Ok(Finding {
+        fix_command: document["fix_command"].as_str().map(str::to_owned),
+        ..Finding::new(issue, observed)
+    })
 }
 
 fn strings(list: &[Value]) -> Vec<&str> {
@@ -75,8 +78,10 @@ mod tests {
     use super::*;
 
     fn reports_of(findings: &Value, unseen: &[&str]) -> Vec<CheckReport> {
-        from_document(&json!({ "looked": ["a", "b"], "findings": findings, "unseen": unseen, "remarks": [] }))
-            .unwrap()
+        from_document(
+            &json!({ "checked": ["a", "b"], "findings": findings, "unseen": unseen, "remarks": [] }),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -89,7 +94,7 @@ mod tests {
 
     #[test]
     fn finding_shows_principal_action_and_command() {
-        let found = |ill: &str| json!([{ "ill": ill, "seen": "r may x", "more": 2, "cure": "aws iam y" }]);
+        let found = |issue: &str| json!([{ "issue": issue, "observed": "r may x", "more": 2, "fix_command": "aws iam y" }]);
         let steps = reports_of(&found("role_too_wide"), &[]);
         let text = steps[0].to_string();
         assert!(
@@ -114,8 +119,8 @@ mod tests {
     #[test]
     fn rejects_malformed_roles_document() {
         assert!(from_document(&json!({})).is_err());
-        let strange = json!([{ "ill": "no_token", "seen": "x" }]);
-        let document = json!({ "looked": [], "findings": strange, "unseen": [], "remarks": [] });
+        let strange = json!([{ "issue": "no_token", "observed": "x" }]);
+        let document = json!({ "checked": [], "findings": strange, "unseen": [], "remarks": [] });
         assert!(from_document(&document).is_err());
     }
 }

@@ -100,8 +100,8 @@ fn missing_files_are_reported_in_one_line() {
     ];
     for (args, expected) in cases {
         let output = Command::new(BINARY).args(args).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
-        assert!(said.contains(expected) && said.trim().lines().count() == 1, "{args:?}: {said}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {stderr}");
+        assert!(stderr.contains(expected) && stderr.trim().lines().count() == 1, "{args:?}: {stderr}");
     }
 }

@@ -88,8 +88,9 @@ fn read<M: Demuxer>(
 
 /// The processor time of this thread, in milliseconds; 0 if the system does not report it.
 fn cpu_ms() -> u64 {
-    let said = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    said.split(' ').next().and_then(|nanoseconds| nanoseconds.parse::<u64>().ok()).unwrap_or(0) / 1_000_000
+    let schedstat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    schedstat.split(' ').next().and_then(|nanoseconds| nanoseconds.parse::<u64>().ok()).unwrap_or(0)
+        / 1_000_000
 }
 
 fn corpus(name: &str) -> Vec<u8> {

@@ -16,18 +16,18 @@ const browser = await page.launch();
 try {
   const tab = await browser.newPage();
   await tab.setContent("<!doctype html><title>clip</title>");
-  const seen = await tab.evaluate(
+  const measured = await tab.evaluate(
     async ({ video, start, end, keyframe }) => {
       const player = document.createElement("video");
       Object.assign(player, { crossOrigin: "anonymous", preload: "auto", src: `${video}/clip.mp4?start=${start}&end=${end}` });
       document.body.append(player);
-      const heard = (name) =>
+      const event = (name) =>
         new Promise((resolve, reject) => {
           player.addEventListener(name, resolve, { once: true });
           player.addEventListener("error", () => reject(new Error(player.error?.message ?? "no error")), { once: true });
           setTimeout(() => reject(new Error(`no ${name} within 20 s`)), 20_000);
         });
-      await heard("loadeddata");
+      await event("loadeddata");
       const canvas = document.createElement("canvas");
       [canvas.width, canvas.height] = [320, 180];
       const pen = canvas.getContext("2d", { willReadFrequently: true });
@@ -52,26 +52,26 @@ try {
       };
       // Sound may only play without a gesture if it is muted.
       player.muted = true;
-      const ended = heard("ended");
+      const ended = event("ended");
       await player.play();
       await ended;
       // A seek reads another range.
       player.currentTime = 1;
-      await heard("seeked");
+      await event("seeked");
       result.atMiddle = difference(pixels(player), await still(start + 1));
       result.soundBytes = player.webkitAudioDecodedByteCount;
       return result;
     },
     { video, start: START, end: END, keyframe: KEYFRAME },
   );
-  page.expectAtLeast(seen.duration, END - START - 0.1, "duration");
-  page.expectAtLeast(END - START + 0.1, seen.duration, "duration");
-  page.expectEqual(seen.size, "640x360", "size");
-  page.expectAtLeast(4, seen.atStart, "difference to the frame at the start");
-  page.expectAtLeast(4, seen.atMiddle, "difference to the frame in the middle");
-  page.expectAtLeast(seen.atKeyframe, 2 * seen.atStart, "difference to the keyframe");
-  page.expectAtLeast(seen.soundBytes, 1, "decoded bytes of sound");
-  console.log(`ok - the clip plays from its start to its end: ${JSON.stringify(seen)}`);
+  page.expectAtLeast(measured.duration, END - START - 0.1, "duration");
+  page.expectAtLeast(END - START + 0.1, measured.duration, "duration");
+  page.expectEqual(measured.size, "640x360", "size");
+  page.expectAtLeast(4, measured.atStart, "difference to the frame at the start");
+  page.expectAtLeast(4, measured.atMiddle, "difference to the frame in the middle");
+  page.expectAtLeast(measured.atKeyframe, 2 * measured.atStart, "difference to the keyframe");
+  page.expectAtLeast(measured.soundBytes, 1, "decoded bytes of sound");
+  console.log(`ok - the clip plays from its start to its end: ${JSON.stringify(measured)}`);
 } catch (error) {
   console.error(error.message);
   process.exitCode = 1;

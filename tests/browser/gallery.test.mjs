@@ -12,7 +12,7 @@ import { MB, stage } from "./harness.mjs";
 import * as page from "./page-helpers.mjs";
 
 const s = stage();
-const { photograph, open, said } = s;
+const { photograph, open, announcement } = s;
 
 const READY = { state: "ready", width: 1280, height: 720, duration_ms: 20_000, thumbhash: "3OcRJYB4d3h/iIeHeEh3eIhw+j3A" };
 const NAME = "meadow.mp4";
@@ -35,7 +35,7 @@ async function ready(more = {}) {
 /** Moves the mouse to a fraction of the bar. */
 async function point(share) {
   await media().hover();
-  await page.eventually("the bar is seen", async () => Number(await card().locator(".overlay").evaluate((one) => getComputedStyle(one).opacity)) > 0.9);
+  await page.eventually("the bar is visible", async () => Number(await card().locator(".overlay").evaluate((one) => getComputedStyle(one).opacity)) > 0.9);
   const box = await bar().boundingBox();
   await s.tab.mouse.move(box.x + box.width * share, box.y + box.height / 2);
 }
@@ -68,7 +68,7 @@ test("a clicked frame stays, becomes the poster, and the card shows it", async (
   await photograph("pick");
   await pick().click();
   await page.eventually("the new poster", () => card().locator("picture:not(.moving) img").evaluate((one) => /\?v=(9|10)/.test(one.src)));
-  assert.match(await said(), /The poster of meadow\.mp4 is changed\./);
+  assert.match(await announcement(), /The poster of meadow\.mp4 is changed\./);
   assert.equal(s.fake.count("PUT", new RegExp(`^/api/videos/${video.id}/poster$`)), 1);
   s.complaints.mustBeEmpty();
 });
@@ -216,7 +216,7 @@ test("on a touch screen the bar is always visible, and high enough for a finger"
   s.tab = await s.context.newPage();
   s.complaints = page.listen(s.tab);
   await ready();
-  await page.eventually("the bar is seen", async () => Number(await card().locator(".overlay").evaluate((one) => getComputedStyle(one).opacity)) > 0.9);
+  await page.eventually("the bar is visible", async () => Number(await card().locator(".overlay").evaluate((one) => getComputedStyle(one).opacity)) > 0.9);
   const box = await bar().boundingBox();
   assert.ok(box.height >= 44, `${box.height}`);
   await s.tab.touchscreen.tap(box.x + box.width * 0.7, box.y + box.height / 2);

@@ -60,7 +60,7 @@ export function stage({ files = {}, path = "/", ready = "#dashboard", name: kind
     /** The stored objects. */
     stored: () => [...s.fake.stored.values()],
     /** The last screen reader announcement. */
-    said: () => s.tab.locator("#announcer").textContent(),
+    announcement: () => s.tab.locator("#announcer").textContent(),
     /** Waits until S3 has received this many parts. */
     partsTaken: (count) => page.eventually(`${count} parts in S3`, () => s.fake.parts().length >= count),
   };

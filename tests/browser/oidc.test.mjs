@@ -76,7 +76,7 @@ function authorizationUrl(parameters) {
   return url.href;
 }
 
-function asked(extra = {}) {
+function authorizationParameters(extra = {}) {
   const verifier = randomBytes(32).toString("base64url");
   return {
     verifier,
@@ -125,7 +125,7 @@ async function checkedClaims(token) {
 
 async function signedIn(name, extra) {
   const visit = browser();
-  const { verifier, parameters } = asked(extra);
+  const { verifier, parameters } = authorizationParameters(extra);
   const form = await visit(authorizationUrl(parameters));
   assert.equal(form.response.status, 200);
   assert.match(await form.response.text(), /<input id="name"/);
@@ -176,7 +176,7 @@ test("the second redirect address works too", async () => {
 
 test("the form is shown again at the next sign-in", async () => {
   const { visit } = await signedIn("Ada");
-  const again = await visit(authorizationUrl(asked().parameters));
+  const again = await visit(authorizationUrl(authorizationParameters().parameters));
   assert.match(await again.response.text(), /Who are you today/);
 });
 
@@ -189,11 +189,11 @@ test("a code works once, and only with its verifier", async () => {
 });
 
 test("a request without PKCE is redirected with an error, an unknown redirect URI gets an error page", async () => {
-  const bare = asked({ code_challenge: undefined, code_challenge_method: undefined });
+  const bare = authorizationParameters({ code_challenge: undefined, code_challenge_method: undefined });
   const back = new URL((await browser()(authorizationUrl(bare.parameters))).url);
   assert.equal(back.searchParams.get("error"), "invalid_request");
 
-  const foreign = asked({ redirect_uri: "http://evil.example/" });
+  const foreign = authorizationParameters({ redirect_uri: "http://evil.example/" });
   const { url, response } = await browser()(authorizationUrl(foreign.parameters));
   assert.ok(url.startsWith(issuer), "no redirect to an unknown URI");
   assert.equal(response.status, 400);
@@ -202,7 +202,7 @@ test("a request without PKCE is redirected with an error, an unknown redirect UR
 
 test("an empty name is requested again, and a form without a sign-in is rejected", async () => {
   const visit = browser();
-  const form = await visit(authorizationUrl(asked().parameters));
+  const form = await visit(authorizationUrl(authorizationParameters().parameters));
   const empty = await nameTyped(visit, form.url, "  \u200b ");
   assert.equal(empty.response.status, 400);
   assert.match(await empty.response.text(), /Enter any name/);

@@ -35,33 +35,33 @@ export async function eventually(what, ask, deadlineMs = TIMEOUT_MS) {
   }
 }
 
-export function expectEqual(seen, wanted, what) {
-  if (seen !== wanted) throw new Error(`${what}: ${JSON.stringify(seen)} instead of ${JSON.stringify(wanted)}`);
+export function expectEqual(actual, wanted, what) {
+  if (actual !== wanted) throw new Error(`${what}: ${JSON.stringify(actual)} instead of ${JSON.stringify(wanted)}`);
 }
 
-export function expectMatch(seen, pattern, what) {
-  if (!pattern.test(seen ?? "")) throw new Error(`${what}: ${JSON.stringify(seen)} does not match ${pattern}`);
+export function expectMatch(actual, pattern, what) {
+  if (!pattern.test(actual ?? "")) throw new Error(`${what}: ${JSON.stringify(actual)} does not match ${pattern}`);
 }
 
-export function expectAtLeast(seen, least, what) {
-  if (!(seen >= least)) throw new Error(`${what}: ${seen} is less than ${least}`);
+export function expectAtLeast(actual, least, what) {
+  if (!(actual >= least)) throw new Error(`${what}: ${actual} is less than ${least}`);
 }
 
 /** Collects console errors, page errors and policy violations; `expect` excuses one kind from then on. */
 export function listen(tab) {
-  const heard = [];
+  const lines = [];
   const excused = [];
-  const hear = (line) => heard.push(line);
+  const addLine = (line) => lines.push(line);
   tab.on("console", (message) => {
-    if (message.type() === "error") hear(`${message.text()} ${message.location().url}`.replace(/^.*status of (\d+).*?(\S+)$/, "$1 $2"));
-    else if (/Content.Security.Policy/i.test(message.text())) hear(message.text());
+    if (message.type() === "error") addLine(`${message.text()} ${message.location().url}`.replace(/^.*status of (\d+).*?(\S+)$/, "$1 $2"));
+    else if (/Content.Security.Policy/i.test(message.text())) addLine(message.text());
   });
-  tab.on("pageerror", (error) => hear(`uncaught: ${error.message}`));
+  tab.on("pageerror", (error) => addLine(`uncaught: ${error.message}`));
   return {
     expect: (pattern) => excused.push(pattern),
-    all: () => heard,
+    all: () => lines,
     mustBeEmpty() {
-      const unexpected = heard.filter((line) => !excused.some((pattern) => pattern.test(line)));
+      const unexpected = lines.filter((line) => !excused.some((pattern) => pattern.test(line)));
       if (unexpected.length > 0) throw new Error(`unexpected console errors: ${unexpected.join(" | ")}`);
     },
   };
@@ -199,20 +199,20 @@ export function cardNamed(tab, name) {
 }
 
 export async function expectState(card, state, deadlineMs = TIMEOUT_MS) {
-  const fits = (seen) => (state instanceof RegExp ? state.test(seen) : seen === state);
-  let seen;
+  const fits = (actual) => (state instanceof RegExp ? state.test(actual) : actual === state);
+  let actual;
   await eventually(
     `a card in state ${state}`,
     async () => {
-      seen = await card.getAttribute("data-state", { timeout: 1000 });
-      const final = ["refused", "rejected", "interrupted", "failed"].includes(seen);
-      return fits(seen) || (final && "over");
+      actual = await card.getAttribute("data-state", { timeout: 1000 });
+      const final = ["refused", "rejected", "interrupted", "failed"].includes(actual);
+      return fits(actual) || (final && "over");
     },
     deadlineMs,
   ).catch((error) => {
-    throw new Error(`${error.message}; it is ${seen}`);
+    throw new Error(`${error.message}; it is ${actual}`);
   });
-  if (!fits(seen)) throw new Error(`the card is ${seen} instead of ${state}: ${await card.innerText()}`);
+  if (!fits(actual)) throw new Error(`the card is ${actual} instead of ${state}: ${await card.innerText()}`);
 }
 
 export async function expectReason(card, pattern) {

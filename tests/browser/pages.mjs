@@ -194,8 +194,8 @@ async function story() {
     page.expectEqual(await frame.locator("h1").isVisible(), false, "a title next to the image");
     await screen(frame).hover();
     await page.eventually("it moves", async () => (await screen(frame).getAttribute("data-moving")) === "true");
-    const seen = await glanceAt(0.8, frame);
-    page.expectAtLeast(seen.tile, 1, "the tile");
+    const glance = await glanceAt(0.8, frame);
+    page.expectAtLeast(glance.tile, 1, "the tile");
     await page.photograph(tab, shots, "watch-framed");
   });
 

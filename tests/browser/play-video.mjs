@@ -15,13 +15,13 @@ export async function expectSameFilm(browser, origin, mp4, webp) {
   try {
     const tab = await context.newPage();
     await tab.goto(origin);
-    const seen = await tab.evaluate(compare, { mp4, webp, samples: SAMPLES });
-    if (!seen.hasEnded) throw new Error("the video has not ended");
-    const isLonger = Math.abs(seen.duration - seen.webpDuration) > 0.05;
-    if (isLonger) throw new Error(`the video has ${seen.duration} s, the WebP ${seen.webpDuration} s`);
-    const worst = Math.max(...seen.differences);
-    if (!(worst <= MAX_DIFFERENCE)) throw new Error(`frames differ by ${seen.differences.map((one) => one.toFixed(1))}`);
-    return seen;
+    const measured = await tab.evaluate(compare, { mp4, webp, samples: SAMPLES });
+    if (!measured.hasEnded) throw new Error("the video has not ended");
+    const isLonger = Math.abs(measured.duration - measured.webpDuration) > 0.05;
+    if (isLonger) throw new Error(`the video has ${measured.duration} s, the WebP ${measured.webpDuration} s`);
+    const worst = Math.max(...measured.differences);
+    if (!(worst <= MAX_DIFFERENCE)) throw new Error(`frames differ by ${measured.differences.map((one) => one.toFixed(1))}`);
+    return measured;
   } finally {
     await context.close();
   }

@@ -14,7 +14,7 @@ import { MB, partNumbers, stage } from "./harness.mjs";
 import * as page from "./page-helpers.mjs";
 
 const s = stage();
-const { file, photograph, open, crash, stored, said, partsTaken, scratch } = s;
+const { file, photograph, open, crash, stored, announcement, partsTaken, scratch } = s;
 
 test("a pause keeps completed parts, works from the keyboard, and is announced", async () => {
   const path = file("pause me, and never mind that this name is a very long one that does not fit into one line.mp4", 40 * MB);
@@ -26,7 +26,7 @@ test("a pause keeps completed parts, works from the keyboard, and is announced",
   await card.locator("[data-action=pause]").focus();
   await s.tab.keyboard.press("Enter");
   await page.expectState(card, "paused");
-  assert.match(await said(), /paused/);
+  assert.match(await announcement(), /paused/);
   assert.match(await card.locator(".meta").textContent(), /\d MB of 40 MB · paused/);
   assert.equal(await s.tab.evaluate(() => document.activeElement.dataset.action), "resume", "the focus");
   await photograph("paused");
@@ -159,9 +159,9 @@ test("another tab does not offer the upload that this one is sending", async () 
   await page.dropFile(s.tab, file("mine.mp4", 40 * MB));
   await partsTaken(1);
   const other = await s.context.newPage();
-  const asked = other.waitForResponse(/\/api\/uploads$/);
+  const listed = other.waitForResponse(/\/api\/uploads$/);
   await open(other);
-  await asked;
+  await listed;
   await page.eventually("the second page is loaded", () => other.evaluate(() => document.querySelector("#dashboard").dataset.empty !== "unknown"));
   assert.equal(await other.locator(".card").count(), 0);
 });

@@ -28,11 +28,11 @@ const picture = (colour, word) =>
   `<svg xmlns="http://www.w3.org/2000/svg" width="640" height="360"><rect width="640" height="360" fill="${colour}"/><text x="320" y="200" font-size="60" text-anchor="middle" fill="#fff">${word}</text></svg>`;
 
 /**
- * A fake of Glimpse: `asked` lists the requests, `hold(name)` delays a response until the returned function is called,
+ * A fake of Glimpse: `requests` lists the requests, `hold(name)` delays a response until the returned function is called,
  * `film` is the MP4 of the preview, if there is one.
  */
 function glimpse() {
-  const asked = [];
+  const requests = [];
   const held = new Map();
   let processing = 0;
   let gone = false;
@@ -44,7 +44,7 @@ function glimpse() {
   };
   const server = createServer(async (request, response) => {
     const name = request.url.split("/").at(-1).split("?")[0];
-    asked.push(name);
+    requests.push(name);
     await held.get(name)?.promise;
     const cors = { "access-control-allow-origin": "*", "cache-control": "no-store" };
     if (name === "glimpse-thumb.js") {
@@ -62,9 +62,9 @@ function glimpse() {
   const self = {
     server,
     origin: "",
-    asked,
+    requests,
     film: undefined,
-    count: (name) => asked.filter((one) => one === name).length,
+    count: (name) => requests.filter((one) => one === name).length,
     hold(name) {
       held.set(name, Promise.withResolvers());
       return () => held.get(name).resolve();
@@ -74,7 +74,7 @@ function glimpse() {
     calm() {
       for (const { resolve } of held.values()) resolve();
       held.clear();
-      asked.length = processing = 0;
+      requests.length = processing = 0;
       gone = false;
       self.film = undefined;
       site.media = `media-src ${service.origin}`;
@@ -309,7 +309,7 @@ test("URLs with tokens can be given, and then nothing else is requested", async 
   await expectState("poster");
   await thumb().hover();
   await expectState("moving");
-  assert.deepEqual(service.asked, ["glimpse-thumb.js", "thumbnail.jpg", "animated.gif"]);
+  assert.deepEqual(service.requests, ["glimpse-thumb.js", "thumbnail.jpg", "animated.gif"]);
 });
 
 test("the URL of an MP4 with its token can be given as the preview", async () => {
@@ -319,7 +319,7 @@ test("the URL of an MP4 with its token can be given as the preview", async () =>
   await thumb().hover();
   await expectState("moving");
   assert.equal(await film(), true);
-  assert.deepEqual([...new Set(service.asked)], ["glimpse-thumb.js", "thumbnail.jpg", "animated.mp4"]);
+  assert.deepEqual([...new Set(service.requests)], ["glimpse-thumb.js", "thumbnail.jpg", "animated.mp4"]);
 });
 
 test("another video in the same element replaces the first", async () => {

@@ -12,7 +12,7 @@ import { MB, partNumbers, stage } from "./harness.mjs";
 import * as page from "./page-helpers.mjs";
 
 const s = stage();
-const { file, photograph, open, stored, said, partsTaken } = s;
+const { file, photograph, open, stored, announcement, partsTaken } = s;
 
 test("a rejection shows the Worker's message, for a file and for parts, and can be retried", async () => {
   const closed = JSON.stringify({ title: "Closed", status: 403, code: "forbidden", message: "Uploads are closed today." });
@@ -23,7 +23,7 @@ test("a rejection shows the Worker's message, for a file and for parts, and can 
     const card = page.cardNamed(s.tab, name);
     await page.expectState(card, "interrupted");
     await page.expectReason(card, /^Not uploaded\. Uploads are closed today\.$/);
-    assert.match(await said(), /was not uploaded\. Uploads are closed/);
+    assert.match(await announcement(), /was not uploaded\. Uploads are closed/);
     await photograph(`refused-${name}`);
     await page.press(card, "retry");
     await page.expectState(card, "ready");
@@ -31,7 +31,7 @@ test("a rejection shows the Worker's message, for a file and for parts, and can 
   s.complaints.mustBeEmpty();
 });
 
-test("a busy Worker is asked again", async () => {
+test("a request to a busy Worker is repeated", async () => {
   s.complaints.expect(/429/);
   s.fake.trouble("POST", /^\/api\/videos$/, { status: 429, body: JSON.stringify({ code: "busy", message: "Wait a moment." }) });
   await page.dropFile(s.tab, file("busy.mp4", MB));

@@ -18,9 +18,9 @@ const HTML = `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="c
 <main><button id="before" type="button">before</button><div id="place"></div></main></html>`;
 const CSS = "body { margin: 1rem; font: 1rem/1.5 sans-serif } main { max-width: 40rem; margin: auto }";
 const SCRIPT = `import "/glimpse-uploader.js";
-window.heard = [];
+window.events = [];
 for (const type of ["upload-start", "upload-progress", "upload-success", "upload-error", "upload-cancel", "complete"]) {
-  document.addEventListener(type, ({ type, detail }) => window.heard.push({ type, name: detail.file?.name, code: detail.error?.code, video: detail.video?.id, videos: detail.videos?.length, failed: detail.failed?.length }));
+  document.addEventListener(type, ({ type, detail }) => window.events.push({ type, name: detail.file?.name, code: detail.error?.code, video: detail.video?.id, videos: detail.videos?.length, failed: detail.failed?.length }));
 }
 window.mount = (attributes, properties = {}) => {
   const uploader = document.createElement("glimpse-uploader");
@@ -43,8 +43,8 @@ const { file, photograph, open, stored, partsTaken, scratch } = s;
 const part = (name) => s.tab.locator(`glimpse-uploader [part~="${name}"]`);
 const item = (name) => part("item").filter({ has: s.tab.getByTitle(name, { exact: true }) });
 const press = (name, what) => item(name).locator(`[part~="${what}"]`).click();
-const said = () => s.tab.locator("glimpse-uploader [role=status]").textContent();
-const heard = async (type) => (await s.tab.evaluate(() => window.heard)).filter((one) => one.type === type);
+const announcement = () => s.tab.locator("glimpse-uploader [role=status]").textContent();
+const events = async (type) => (await s.tab.evaluate(() => window.events)).filter((one) => one.type === type);
 const focused = () => s.tab.evaluate(() => document.activeElement.shadowRoot?.activeElement?.getAttribute("aria-label") ?? document.activeElement.shadowRoot?.activeElement?.textContent ?? document.activeElement.id);
 
 /** Places an uploader with these attributes in the page, and waits until it takes files. */
@@ -55,8 +55,8 @@ async function mount(attributes = { multiple: "" }) {
 
 async function expectState(name, state) {
   await page.eventually(`${name} is ${state}`, async () => {
-    const seen = (await item(name).getAttribute("part", { timeout: 1000 })).split(" ")[1];
-    return seen === state || (["error", "refused"].includes(seen) && "over");
+    const actual = (await item(name).getAttribute("part", { timeout: 1000 })).split(" ")[1];
+    return actual === state || (["error", "refused"].includes(actual) && "over");
   });
   assert.equal(await item(name).getAttribute("part"), `item ${state}`, await item(name).innerText());
 }
@@ -107,12 +107,12 @@ test("files are sent two at a time, with progress, and arrive unchanged", async 
   assert.equal(await part("total").isVisible(), false);
   for (const path of paths) assert.ok(stored().some((bytes) => bytes.equals(readFileSync(path))), path);
   await photograph("done");
-  const done = await heard("upload-success");
+  const done = await events("upload-success");
   assert.deepEqual(done.map(({ name }) => name).sort(), ["parts.mp4", "third.mp4", "whole.mp4"]);
   assert.match(done[0].video, /^\w{26}$/);
-  assert.equal((await heard("upload-start")).length, 3);
-  assert.ok((await heard("upload-progress")).length > 3);
-  assert.deepEqual((await heard("complete")).map(({ videos, failed }) => [videos, failed]), [[3, 0]]);
+  assert.equal((await events("upload-start")).length, 3);
+  assert.ok((await events("upload-progress")).length > 3);
+  assert.deepEqual((await events("complete")).map(({ videos, failed }) => [videos, failed]), [[3, 0]]);
   s.complaints.mustBeEmpty();
 });
 
@@ -126,7 +126,7 @@ test("Pause keeps finished parts, Resume sends the others", async () => {
   await press("pause.mp4", "pause");
   await expectState("pause.mp4", "paused");
   assert.match(await item("pause.mp4").locator("[part=status]").textContent(), /MB of 40 MB · paused/);
-  assert.equal(await said(), "pause.mp4: paused");
+  assert.equal(await announcement(), "pause.mp4: paused");
   await photograph("paused");
   await page.expectNoPuts(s.tab, puts);
   assert.ok(s.fake.parts().length < 5);
@@ -148,7 +148,7 @@ test("Cancel aborts the upload, and the next file is sent", async () => {
   await page.eventually("the upload is aborted", () => s.fake.unfinished.size === 0);
   assert.equal(await item("cancel.mp4").count(), 0);
   await expectState("next.mp4", "done");
-  assert.deepEqual((await heard("upload-cancel")).map(({ name }) => name), ["cancel.mp4"]);
+  assert.deepEqual((await events("upload-cancel")).map(({ name }) => name), ["cancel.mp4"]);
   assert.equal(stored().length, 1);
 });
 
@@ -169,13 +169,13 @@ test("files beyond the limits are refused, each with its reason", async () => {
     assert.equal(await item(name).locator("[part~=retry]").count(), 0);
   }
   assert.equal(sent(), 0);
-  assert.deepEqual((await heard("upload-error")).map(({ code }) => code), cases.map(([, , , code]) => code));
+  assert.deepEqual((await events("upload-error")).map(({ code }) => code), cases.map(([, , , code]) => code));
   await photograph("refused");
   await drop(file("first.mp4", MB), file("second.mp4", MB), file("third.mp4", MB));
   await expectState("third.mp4", "refused");
   assert.match(await item("third.mp4").textContent(), /At most 2 files can be uploaded here/);
   for (const name of ["first.mp4", "second.mp4"]) await expectState(name, "done");
-  assert.equal((await heard("upload-error")).at(-1).code, "too_many_files");
+  assert.equal((await events("upload-error")).at(-1).code, "too_many_files");
   await press("notes.pdf", "remove");
   assert.equal(await item("notes.pdf").count(), 0);
 });
@@ -237,8 +237,8 @@ test("a failed upload shows the reason, and can be retried", async () => {
   await drop(file("closed.mp4", MB));
   await page.eventually("the error", async () => (await item("closed.mp4").getAttribute("part")) === "item error");
   assert.equal(await item("closed.mp4").locator("[part=message]").innerText(), "Uploads are closed today.");
-  assert.equal(await said(), "closed.mp4: Uploads are closed today.");
-  assert.deepEqual((await heard("complete")).map(({ videos, failed }) => [videos, failed]), [[0, 1]]);
+  assert.equal(await announcement(), "closed.mp4: Uploads are closed today.");
+  assert.deepEqual((await events("complete")).map(({ videos, failed }) => [videos, failed]), [[0, 1]]);
   await photograph("error");
   await press("closed.mp4", "retry");
   await expectState("closed.mp4", "done");
@@ -327,7 +327,7 @@ test("texts can be replaced, and sizes follow lang", async () => {
   assert.equal(await part("title").innerText(), "Video hier ablegen, oder auswählen");
   await drop(file("texte.mp4", 1.5 * MB));
   await expectState("texte.mp4", "done");
-  assert.equal(await said(), "texte.mp4: hochgeladen");
+  assert.equal(await announcement(), "texte.mp4: hochgeladen");
   assert.equal(await item("texte.mp4").locator("button").getAttribute("aria-label"), "Entfernen: texte.mp4");
 });
 

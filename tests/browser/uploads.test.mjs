@@ -14,7 +14,7 @@ import { MB, partNumbers, stage } from "./harness.mjs";
 import * as page from "./page-helpers.mjs";
 
 const s = stage();
-const { file, photograph, open, stored, said, scratch } = s;
+const { file, photograph, open, stored, announcement, scratch } = s;
 
 test("small files are sent whole, large ones in parts, and both arrive unchanged", async () => {
   const small = file("small.mp4", 3 * MB);
@@ -149,7 +149,7 @@ test("Delete asks for confirmation, shows errors, and removes the card", async (
   await page.eventually("the reason", async () => (await card.locator(".ask p").textContent()) === "The storage did not answer.");
   await page.press(card, "sure");
   await page.expectGone(card);
-  assert.match(await said(), /goes\.mp4 is deleted/);
+  assert.match(await announcement(), /goes\.mp4 is deleted/);
   await page.expectState(page.cardNamed(s.tab, "stays.mp4"), "ready");
   assert.equal(s.fake.count("DELETE", /^\/api\/videos\//), 1);
   s.complaints.mustBeEmpty();

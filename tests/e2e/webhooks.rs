@@ -57,8 +57,8 @@ pub(crate) struct WebhookSink {
 impl WebhookSink {
     /// Responds to the request with each number, from 0, with the result of `answer`.
     async fn new(answer: impl Fn(usize) -> Response + Clone + Send + Sync + 'static) -> Self {
-        let heard = Arc::<Mutex<Vec<ReceivedWebhook>>>::default();
-        let store = Arc::clone(&heard);
+        let received = Arc::<Mutex<Vec<ReceivedWebhook>>>::default();
+        let store = Arc::clone(&received);
         let take = async move |headers: HeaderMap, body: Bytes| {
             let text = |value: &axum::http::HeaderValue| value.to_str().unwrap().to_owned();
             let headers = headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
@@ -70,7 +70,7 @@ impl WebhookSink {
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let url = format!("http://{}/hooks", listener.local_addr().unwrap());
         tokio::spawn(async { axum::serve(listener, Router::new().fallback(take)).await });
-        Self { url, requests: heard }
+        Self { url, requests: received }
     }
 
     pub(crate) async fn ok() -> Self {
@@ -84,8 +84,8 @@ impl WebhookSink {
     /// Waits until the receiver got this many requests.
     pub(crate) async fn wait_for(&self, times: usize) -> Vec<ReceivedWebhook> {
         eventually("a webhook", LIMIT, || async {
-            let heard = self.requests();
-            (heard.len() >= times).then_some(heard)
+            let received = self.requests();
+            (received.len() >= times).then_some(received)
         })
         .await
     }
@@ -125,17 +125,19 @@ fn first_outcome_event(stack: &Stack) -> String {
 
 /// Runs a program over the received requests; it verifies every signature with third-party libraries and with the
 /// snippet of the documentation.
-fn verify_with(program: &mut Command, heard: &[ReceivedWebhook], secrets: &[&str]) {
-    let heard: Vec<_> =
-        heard.iter().map(|heard| json!({ "headers": heard.headers, "body": heard.body })).collect();
-    let input = json!({ "heard": heard, "secrets": secrets }).to_string();
+fn verify_with(program: &mut Command, received: &[ReceivedWebhook], secrets: &[&str]) {
+    let received: Vec<_> = received
+        .iter()
+        .map(|received| json!({ "headers": received.headers, "body": received.body }))
+        .collect();
+    let input = json!({ "received": received, "secrets": secrets }).to_string();
     let mut child =
         program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(said.contains(&format!("verified {}", heard.len())), "it verified each request: {said}");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(stdout.contains(&format!("verified {}", received.len())), "it verified each request: {stdout}");
 }
 
 #[tokio::test]

@@ -136,7 +136,8 @@ mod tests {
         };
         let best_effort = ExitContext { best_effort: true, ..storage_bound.clone() };
         let past_job_deadline = ExitContext { job_deadline: true, ..ExitContext::default() };
-        let with_source_error = |seen| ExitContext { source_error: Some(seen), ..ExitContext::default() };
+        let with_source_error =
+            |source_error| ExitContext { source_error: Some(source_error), ..ExitContext::default() };
         for (error, context, code, permanent) in [
             (exit_failure("Invalid data"), ExitContext::default(), Code::Truncated, true),
             (

@@ -145,7 +145,7 @@ pub async fn run(
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let communicate = async {
         let (stdin_pipe, stdout_pipe, stderr_pipe) = pipes;
-        let feed = async {
+        let write_stdin = async {
             if let (Some(mut pipe), Some(bytes)) = (stdin_pipe, stdin) {
                 // A child that needs no more input closes its end of the pipe: its exit status shows the result.
                 let _ = pipe.write_all(&bytes).await;
@@ -154,7 +154,7 @@ pub async fn run(
         let (overflow, (), ()) = tokio::join!(
             read_stdout(stdout_pipe, output, &mut stdout, limits.max_stdout),
             read_stderr(stderr_pipe, &mut stderr),
-            feed
+            write_stdin
         );
         if overflow { None } else { Some(child.wait().await) }
     };

@@ -213,7 +213,7 @@ pub(crate) async fn process_once(file: &Path) -> Arc<ProcessedFile> {
 
 /// Valid files that are rejected nevertheless, with their code.
 pub(crate) const REJECTED_FILES: &[(&str, Code)] = &[
-    // RealMedia: no browser, phone or camera writes it, so its demuxer and decoders are not in the build.
+    // RealMedia: no browser, phone or frame_source writes it, so its demuxer and decoders are not in the build.
     ("fixture-realmedia-video.rm", Code::UnsupportedCodec),
 ];
 

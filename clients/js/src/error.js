@@ -69,9 +69,9 @@ export function retryAfterOf(headers) {
 /** The error of an unsuccessful response. @param {Response} response @param {string} text its body */
 export function errorOf({ status, headers }, text) {
   const body = parseJson(text) ?? {};
-  const said = body.message ?? body.detail ?? body.title;
+  const reason = body.message ?? body.detail ?? body.title;
   const isBusy = status === 429;
-  const message = said || (isBusy ? "Too many requests at once. Try again in a moment." : `Glimpse answered with an error (${status}). Try again in a moment.`);
+  const message = reason || (isBusy ? "Too many requests at once. Try again in a moment." : `Glimpse answered with an error (${status}). Try again in a moment.`);
   const requestId = body.request_id ?? headers.get("x-request-id");
   return new GlimpseError(status, body.code ?? (isBusy ? "busy" : "unknown"), message, { requestId, retryAfter: retryAfterOf(headers) });
 }

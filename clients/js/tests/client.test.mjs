@@ -123,9 +123,9 @@ test("events continue after a lost stream until the outcome", async () => {
     () => stream(`retry: 1000\n\n${eventText(1, "uploading", "uploading")}: \n\n${eventText(2, "uploaded", "processing")}`, { fails: true }),
     () => stream(`${eventText(3, "processing", "processing")}${eventText(4, "ready", "ready")}`),
   );
-  const seen = [];
-  for await (const video of client().videos.events("v")) seen.push([video.state, video.name]);
-  assert.deepEqual(seen, ["uploading", "processing", "processing", "ready"].map((state) => [state, "é: ü"]));
+  const received = [];
+  for await (const video of client().videos.events("v")) received.push([video.state, video.name]);
+  assert.deepEqual(received, ["uploading", "processing", "processing", "ready"].map((state) => [state, "é: ü"]));
   assert.deepEqual(requests.map(({ headers }) => headers["last-event-id"]), [undefined, "2"]);
   assert.ok(requests.every(({ url }) => url === `${URL_}/api/videos/v/events`));
 });

@@ -115,12 +115,12 @@ test("signing and verifying run in workerd", async () => {
     const now = new Date();
     const headers = { "x-secret": secret, "webhook-id": "msg_1", "webhook-timestamp": String(Math.floor(now / 1000)), "webhook-signature": new Webhook(secret).sign("msg_1", now, body) };
     const response = await fetch(`http://127.0.0.1:${port}/`, { method: "POST", body, headers });
-    const said = await response.json();
+    const answer = await response.json();
     const path = "/7yegr1n5zz040g2081040g2081/thumbnail.jpg?time=1.5&width=320&expires=1800000000&kid=2026";
-    assert.equal(said.signed, `https://video.example.com${path}&sig=${createHmac("sha256", "a secret").update(path).digest("base64url")}`);
-    assert.deepEqual([said.event, said.forged, said.error], [{ type: "video.ready" }, "wrong_signature", ["unreachable", 0]]);
-    assert.equal(said.token.split(".").length, 3);
-    assert.ok(said.upload.url.startsWith("https://video.example.com/u/eyJ"));
+    assert.equal(answer.signed, `https://video.example.com${path}&sig=${createHmac("sha256", "a secret").update(path).digest("base64url")}`);
+    assert.deepEqual([answer.event, answer.forged, answer.error], [{ type: "video.ready" }, "wrong_signature", ["unreachable", 0]]);
+    assert.equal(answer.token.split(".").length, 3);
+    assert.ok(answer.upload.url.startsWith("https://video.example.com/u/eyJ"));
   } finally {
     workerd.kill();
     rmSync(folder, { recursive: true });

@@ -387,13 +387,14 @@ fn parse(url: &str) -> Option<Result<VariantRequest, BadParameter>> {
 /// Row D3 of docs/threat-model.md: order and notation of parameters.
 #[test]
 fn equal_requests_share_canonical_form() {
-    for (asked, canonical) in EQUIVALENT_URLS {
-        let request =
-            parse(asked).expect("the path names an image").unwrap_or_else(|bad| panic!("{asked}: {bad}"));
-        assert_eq!(request.canonical(), format!("/{VIDEO}/{canonical}"), "{asked}");
+    for (requested, canonical) in EQUIVALENT_URLS {
+        let request = parse(requested)
+            .expect("the path names an image")
+            .unwrap_or_else(|bad| panic!("{requested}: {bad}"));
+        assert_eq!(request.canonical(), format!("/{VIDEO}/{canonical}"), "{requested}");
         let again =
             parse(canonical).expect("the path names an image").expect("canonical parameters are valid");
-        assert_eq!((&again, again.canonical()), (&request, request.canonical()), "{asked}");
+        assert_eq!((&again, again.canonical()), (&request, request.canonical()), "{requested}");
         let name = request.variant.file_name();
         assert_eq!(Variant::from_file_name(&name), Some(request.variant), "{name}");
     }
@@ -403,16 +404,16 @@ fn equal_requests_share_canonical_form() {
 /// Row D3 of docs/threat-model.md: unknown, repeated and encoded parameters, `;`, a fragment.
 #[test]
 fn rejection_names_the_parameter() {
-    for (asked, name) in REJECTED_URLS {
-        let bad = parse(asked).expect("the path names an image").expect_err(asked);
-        assert_eq!(bad.name, *name, "{asked}: {bad}");
+    for (requested, name) in REJECTED_URLS {
+        let bad = parse(requested).expect("the path names an image").expect_err(requested);
+        assert_eq!(bad.name, *name, "{requested}: {bad}");
     }
 }
 
 /// The ranges in the messages follow from the limits.
 #[test]
 fn rejection_describes_the_expected_value() {
-    for (asked, why) in [
+    for (requested, why) in [
         ("thumbnail.jpg?time=x", "must be seconds from 0 to 86400, such as 1.5"),
         ("thumbnail.jpg?width=x", "must be a number of pixels from 8 to 3840"),
         ("thumbnail.jpg?height=x", "must be a number of pixels from 8 to 3840"),
@@ -468,8 +469,8 @@ fn rejection_describes_the_expected_value() {
         ("thumbnails/thumbnail.gif?fps=x", "must be a number of frames per second from 1 to 30"),
         ("thumbnails/thumbnail.gif?start=1", "is unknown"),
     ] {
-        let bad = parse(asked).expect("the path names an image").expect_err(asked);
-        assert_eq!(bad.why, why, "{asked}");
+        let bad = parse(requested).expect("the path names an image").expect_err(requested);
+        assert_eq!(bad.why, why, "{requested}");
     }
 }
 
@@ -563,7 +564,7 @@ fn rejects_other_paths() {
 
 #[test]
 fn on_demand_thumbnail_depends_on_poster() {
-    for (asked, at) in [
+    for (requested, at) in [
         ("thumbnail.jpg", None),
         ("thumbnail.webp", None),
         ("thumbnail.png", Some("thumbnail-time_1.5.png")),
@@ -578,8 +579,8 @@ fn on_demand_thumbnail_depends_on_poster() {
         ("storyboard.jpg", None),
         ("clip.mp4", None),
     ] {
-        let variant = parse(asked).unwrap().unwrap().variant;
-        assert_eq!(variant.depends_on_poster(), at.is_some(), "{asked}");
+        let variant = parse(requested).unwrap().unwrap().variant;
+        assert_eq!(variant.depends_on_poster(), at.is_some(), "{requested}");
         if let Some(name) = at {
             assert_eq!(variant.with_time_ms(1500).file_name(), name);
         }
@@ -878,9 +879,9 @@ proptest! {
                 (url, name, effect(written))
             })
             .collect();
-        for (index, (url, name, seen)) in all.iter().enumerate() {
-            for (other_url, other_name, other_seen) in &all[..index] {
-                prop_assert_eq!(name == other_name, seen == other_seen, "{} {}", url, other_url);
+        for (index, (url, name, effect_of_url)) in all.iter().enumerate() {
+            for (other_url, other_name, other_effect) in &all[..index] {
+                prop_assert_eq!(name == other_name, effect_of_url == other_effect, "{} {}", url, other_url);
             }
         }
     }

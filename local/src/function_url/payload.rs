@@ -161,16 +161,16 @@ mod tests {
 
     #[test]
     fn function_output_becomes_response() {
-        let said = |text: &str| to_response(&InvocationOutcome::Success(Bytes::from(text.to_owned())));
-        let picture = said(
+        let respond = |text: &str| to_response(&InvocationOutcome::Success(Bytes::from(text.to_owned())));
+        let picture = respond(
             r#"{"statusCode":200,"headers":{"content-type":"image/gif","ETag":"\"e\""},"body":"R0lG","isBase64Encoded":true}"#,
         );
         assert_eq!((picture.status().as_u16(), &picture.body()[..]), (200, &b"GIF"[..]));
         assert_eq!(picture.headers()["content-type"], "image/gif");
         assert_eq!(picture.headers()["etag"], "\"e\"");
-        assert_eq!(said(r#"{"statusCode":204}"#).status(), 204);
-        assert_eq!(said(r#"{"statusCode":410,"body":"gone"}"#).body(), "gone");
-        assert_eq!(said(r#"{"hello":1}"#).headers()["content-type"], "application/json");
+        assert_eq!(respond(r#"{"statusCode":204}"#).status(), 204);
+        assert_eq!(respond(r#"{"statusCode":410,"body":"gone"}"#).body(), "gone");
+        assert_eq!(respond(r#"{"hello":1}"#).headers()["content-type"], "application/json");
         let long = format!("\"{}\"", "x".repeat(MAX_RESPONSE_BYTES));
         for nonsense in [
             "",
@@ -181,7 +181,7 @@ mod tests {
             r#"{"statusCode":200,"headers":{"a b":"c"}}"#,
             &long,
         ] {
-            assert_eq!(said(nonsense).status(), 502, "{}", &nonsense[..nonsense.len().min(60)]);
+            assert_eq!(respond(nonsense).status(), 502, "{}", &nonsense[..nonsense.len().min(60)]);
         }
         let failure = InvocationOutcome::Failure {
             error_type: "Boom".into(),

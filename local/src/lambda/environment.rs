@@ -123,7 +123,7 @@ impl ExecutionEnvironment {
         tokio::select! {
             biased;
             init_failure = init_error.wait_for(Option::is_some) => {
-                let init_failure = init_failure.ok().and_then(|said| said.clone());
+                let init_failure = init_failure.ok().and_then(|failure| failure.clone());
                 let (error_type, payload) = init_failure.unwrap_or_else(|| ("Runtime.Unknown".into(), Bytes::new()));
                 let message = error_message(&payload).unwrap_or_else(|| "the function could not start".into());
                 Err(InitFailure { error_type, message })

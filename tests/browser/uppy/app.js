@@ -90,9 +90,9 @@ export function app({ Uppy, AwsS3, GoldenRetriever, server }) {
 async function remembers(text) {
   const found = [...Object.values({ ...localStorage })];
   for (const { name } of await indexedDB.databases()) {
-    const base = await asked(indexedDB.open(name));
+    const base = await resultOf(indexedDB.open(name));
     for (const store of base.objectStoreNames) {
-      const records = await asked(base.transaction(store).objectStore(store).getAll());
+      const records = await resultOf(base.transaction(store).objectStore(store).getAll());
       found.push(...records.map((record) => JSON.stringify({ ...record, blob: record.data?.size })));
     }
     base.close();
@@ -100,7 +100,7 @@ async function remembers(text) {
   return found.some((entry) => entry.includes(text));
 }
 
-function asked(request) {
+function resultOf(request) {
   return new Promise((resolve, reject) => {
     request.onsuccess = () => resolve(request.result);
     request.onerror = () => reject(request.error);

@@ -9,8 +9,8 @@ export const single = [
     await stage.app.upload();
     const [file] = await stage.uploaded();
     // In that mode a function of the app signs, and requests the form by `presign`.
-    const asked = stage.way === "sign" ? "presign" : "params";
-    expectEqual(stage.wire.count(asked, 200), 1, `calls of /s3/${asked}`);
+    const endpoint = stage.way === "sign" ? "presign" : "params";
+    expectEqual(stage.wire.count(endpoint, 200), 1, `calls of /s3/${endpoint}`);
     expectEqual(stage.wire.count("form", 201), 1, "forms that S3 accepted");
     const video = await stage.settled(file.body.key.split("/").pop());
     expectEqual(video.state, "ready", "state");

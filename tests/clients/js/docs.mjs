@@ -54,8 +54,8 @@ await run([
 
   ["node", async () => {
     copyFileSync(story.small, join(folder, "clip.mp4"));
-    const said = execFileSync(process.execPath, [example("node")], { cwd: folder, encoding: "utf8" });
-    assert.match(said, /^ready http:.*thumbnail\.jpg/);
+    const output = execFileSync(process.execPath, [example("node")], { cwd: folder, encoding: "utf8" });
+    assert.match(output, /^ready http:.*thumbnail\.jpg/);
   }],
 
   ["file-store", async () => {
@@ -70,9 +70,9 @@ await run([
   }],
 
   ["urls", async () => {
-    const said = execFileSync(process.execPath, [example("urls")], { encoding: "utf8" }).trim().split("\n");
+    const output = execFileSync(process.execPath, [example("urls")], { encoding: "utf8" }).trim().split("\n");
     const start = `${edge}/7yegr1n5zz040g2081040g2081`;
-    assert.deepEqual(said, [`${start}/thumbnail.webp?time=1.5`, `${start}/animated.mp4?start=2&end=5`, `${start}/storyboard.vtt?tiles=100&format=webp`]);
+    assert.deepEqual(output, [`${start}/thumbnail.webp?time=1.5`, `${start}/animated.mp4?start=2&end=5`, `${start}/storyboard.vtt?tiles=100&format=webp`]);
   }],
 
   ["sign", async () => {

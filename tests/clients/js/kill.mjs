@@ -18,10 +18,10 @@ const size = statSync(story.large).size;
 function start(onSent = () => {}) {
   const env = { ...process.env, GLIMPSE_STORY: JSON.stringify({ ...story, store: join(story.folder, "uploads.json") }) };
   const child = spawn(process.execPath, [CHILD], { env, stdio: ["ignore", "pipe", "inherit"] });
-  child.said = "";
+  child.output = "";
   child.stdout.on("data", (chunk) => {
-    child.said += chunk;
-    onSent(Number(child.said.trim().split("\n").at(-1).split(" ")[0]), child);
+    child.output += chunk;
+    onSent(Number(child.output.trim().split("\n").at(-1).split(" ")[0]), child);
   });
   return child;
 }
@@ -44,6 +44,6 @@ await run([
     assert.deepEqual(partsOf(all), Array.from({ length: Math.ceil(size / PART) }, (_, index) => index + 1), "each part once");
     assert.equal(bytesOf(all), size, "nothing was sent twice");
     assert.deepEqual(await ask({ ask: "unfinished" }), { count: 0 });
-    assert.match(second.said, /done processing$/m);
+    assert.match(second.output, /done processing$/m);
   }],
 ]);

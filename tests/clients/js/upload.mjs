@@ -50,7 +50,7 @@ await run([
     const progress = [];
     const upload = glimpse.upload(small, {
       name: "Ski trip.mp4", visibility: "signed", externalId: "order 7", metadata: { title: "Ski trip" }, checksum: true,
-      onProgress: (seen) => progress.push(seen),
+      onProgress: (event) => progress.push(event),
     });
     assert.equal(upload.state, "sending");
     const video = await upload;

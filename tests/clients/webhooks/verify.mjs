@@ -1,6 +1,6 @@
 // Verifies received webhooks with Glimpse's package, with that of Standard Webhooks, with Mux's, and with the snippets
 // of the docs.
-// Reads `{heard: [{headers, body}], secrets}` and throws at the first webhook that is not as expected.
+// Reads `{received: [{headers, body}], secrets}` and throws at the first webhook that is not as expected.
 
 import assert from 'node:assert/strict'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
@@ -26,7 +26,7 @@ async function snippet(first, shape = (code) => code) {
   }
 }
 
-const { heard, secrets } = JSON.parse(await text(process.stdin))
+const { received, secrets } = JSON.parse(await text(process.stdin))
 const { verify } = await snippet("import { createHmac, timingSafeEqual } from 'node:crypto'")
 /** The two lines with the library as a function; the library is resolved from this file. */
 const asFunction = (code) => {
@@ -52,7 +52,7 @@ const ways = {
     verifyWebhook(body, { 'glimpse-signature': headers['glimpse-signature'] }, secret),
 }
 
-for (const { headers, body } of heard) {
+for (const { headers, body } of received) {
   for (const [name, way] of Object.entries(ways)) {
     for (const secret of secrets) {
       await way(body, headers, secret)
@@ -69,4 +69,4 @@ for (const { headers, body } of heard) {
   }
   assert.deepEqual(verify(body, headers, secrets[0]), JSON.parse(body))
 }
-console.log(`verified ${heard.length}`)
+console.log(`verified ${received.length}`)

@@ -1,5 +1,5 @@
 # Verifies received webhooks with the snippet of the docs: a valid one is accepted, a modified one is rejected. Reads
-# {"heard": [{"headers", "body"}], "secrets"} and raises at the first webhook that is not as expected.
+# {"received": [{"headers", "body"}], "secrets"} and raises at the first webhook that is not as expected.
 
 import json
 import pathlib
@@ -21,14 +21,14 @@ def refuses(*arguments):
     return False
 
 
-asked = json.load(sys.stdin)
-for each in asked["heard"]:
+request = json.load(sys.stdin)
+for each in request["received"]:
     headers, body = each["headers"], each["body"].encode()
-    for secret in asked["secrets"]:
+    for secret in request["secrets"]:
         assert verify(body, headers, secret) == json.loads(body)
         assert refuses(body + b" ", headers, secret), "another body"
         assert refuses(body, headers, "whsec_" + "BwcH" * 8), "another secret"
         late = dict(headers, **{"webhook-timestamp": str(int(headers["webhook-timestamp"]) - 600)})
         assert refuses(body, late, secret), "another time"
         assert refuses(body, dict(headers, **{"webhook-id": "msg_0"}), secret), "another id"
-print(f"verified {len(asked['heard'])}")
+print(f"verified {len(request['received'])}")

@@ -295,10 +295,10 @@ mod tests {
 
     #[test]
     fn aws_and_worker_get_same_origin_and_bucket() {
-        let said = settings(
+        let deploy_settings = settings(
             "--origin https://v.example --allow-origin https://a.example --parameter AlarmEmail=a@b.example",
         );
-        let aws = lines(&aws_actions(&said));
+        let aws = lines(&aws_actions(&deploy_settings));
         assert!(
             aws[2].ends_with(
                 "--parameter-overrides 'AllowedOrigins=\"https://v.example,https://a.example\"' \
@@ -307,28 +307,32 @@ mod tests {
             "{aws:?}"
         );
         assert_eq!(
-            lines(&cloudflare_actions(&said, "https://v.example", &outputs(), "c.toml")),
+            lines(&cloudflare_actions(&deploy_settings, "https://v.example", &outputs(), "c.toml")),
             [
                 "wrangler deploy --config c.toml --var PUBLIC_URL:https://v.example --var S3_BUCKET:b --var S3_REGION:eu-central-1 \
               --var RENDER_URL:https://id.lambda-url.eu-central-1.on.aws --var ALLOWED_ORIGINS:https://a.example \
               --domain v.example"
             ]
         );
-        let workers_dev =
-            lines(&cloudflare_actions(&said, "https://glimpse.me.workers.dev", &outputs(), "c.toml"));
+        let workers_dev = lines(&cloudflare_actions(
+            &deploy_settings,
+            "https://glimpse.me.workers.dev",
+            &outputs(),
+            "c.toml",
+        ));
         assert!(!workers_dev[0].contains("--domain"), "{workers_dev:?}");
     }
 
     #[test]
     fn doctor_checks_every_origin() {
-        let said = settings("--origin https://v.example --allow-origin https://a.example");
+        let deploy_settings = settings("--origin https://v.example --allow-origin https://a.example");
         assert_eq!(
-            check_deployment(&said, "https://v.example").shell_line(),
+            check_deployment(&deploy_settings, "https://v.example").shell_line(),
             "cargo xtask doctor --edge https://v.example --stack glimpse --region eu-central-1 \
              --origin https://v.example --origin https://a.example"
         );
         assert_eq!(
-            check_roles(&said).shell_line(),
+            check_roles(&deploy_settings).shell_line(),
             "cargo xtask doctor --stack glimpse --region eu-central-1"
         );
     }
@@ -353,10 +357,10 @@ mod tests {
 
     #[test]
     fn secrets_are_not_arguments() {
-        let said = settings("--origin https://v.example --new-key");
-        let mut all = aws_actions(&said);
-        all.extend(cloudflare_actions(&said, "https://v.example", &outputs(), "c.toml"));
-        all.extend([put_secrets(), create_key(&said, &outputs())]);
+        let deploy_settings = settings("--origin https://v.example --new-key");
+        let mut all = aws_actions(&deploy_settings);
+        all.extend(cloudflare_actions(&deploy_settings, "https://v.example", &outputs(), "c.toml"));
+        all.extend([put_secrets(), create_key(&deploy_settings, &outputs())]);
         for action in all {
             assert!(
                 !SECRETS.iter().any(|name| action.shell_line().contains(name)),
@@ -368,14 +372,14 @@ mod tests {
 
     #[test]
     fn no_echo_parameter_is_passed_and_redacted() {
-        let said = settings(
+        let deploy_settings = settings(
             "--origin https://v.example --parameter WebhookSecrets=default=whsec_made-up --parameter WebhookUrls=https://a.example",
         );
-        let actions = aws_actions(&said);
+        let actions = aws_actions(&deploy_settings);
         let given = actions.iter().flat_map(|action| &action.argv).any(|word| word.contains("whsec_made-up"));
         assert!(given, "the value is passed to SAM");
         for action in &actions {
-            let shown = format!("{action} {action:?} {} {said:?}", action.shell_line());
+            let shown = format!("{action} {action:?} {} {deploy_settings:?}", action.shell_line());
             assert!(!shown.contains("whsec_"), "{shown}");
         }
         assert!(

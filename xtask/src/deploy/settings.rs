@@ -172,13 +172,13 @@ mod tests {
 
     #[test]
     fn parses_arguments() {
-        let said = parse_text(
+        let settings = parse_text(
             "--origin https://video.example --allow-origin https://app.example --stack mine --region us-east-1 \
              --arch x86_64 --parameter PreviewConcurrency=20 --new-key",
         );
-        let said = said.unwrap();
-        assert_eq!(said.origins(), "https://video.example,https://app.example");
-        assert_eq!((said.stack.as_str(), said.arch, said.new_key), ("mine", Arch::X86, true));
+        let settings = settings.unwrap();
+        assert_eq!(settings.origins(), "https://video.example,https://app.example");
+        assert_eq!((settings.stack.as_str(), settings.arch, settings.new_key), ("mine", Arch::X86, true));
         assert!(!parse_text("").unwrap().delete_videos);
     }
 

@@ -151,7 +151,7 @@ impl<S: Store> NativeSource<S> {
         let mut check_keyframes = true;
         for _ in 0..MAX_ATTEMPTS {
             match Box::pin(self.try_default_frames(check_keyframes)).await? {
-                AttemptResult::Done(footage) => return Ok(*footage),
+                AttemptResult::Done(frames) => return Ok(*frames),
                 AttemptResult::FalseKeyframes => check_keyframes = false,
                 AttemptResult::Resized => {}
             }

@@ -146,7 +146,7 @@ mod tests {
     proptest! {
         #[test]
         fn cached_bytes_roundtrip(
-            parts in prop::collection::vec((0_u64..1000, 0_u64..200), 0..20), asked in 0_u64..1000,
+            parts in prop::collection::vec((0_u64..1000, 0_u64..200), 0..20), requested in 0_u64..1000,
         ) {
             let bytes = pattern(1000);
             let mut cache = Cache::new(1000);
@@ -154,11 +154,11 @@ mod tests {
                 let end = (start + length).min(1000);
                 cache.insert(start, &bytes[start as usize..end as usize]);
             }
-            let is_cached = parts.iter().any(|(start, length)| (*start..start + length).contains(&asked));
-            let chunk = cache.get(&(asked..1000));
+            let is_cached = parts.iter().any(|(start, length)| (*start..start + length).contains(&requested));
+            let chunk = cache.get(&(requested..1000));
             prop_assert_eq!(chunk.is_some(), is_cached);
             if let Some(piece) = chunk {
-                prop_assert_eq!(&piece[..], &bytes[asked as usize..][..piece.len()]);
+                prop_assert_eq!(&piece[..], &bytes[requested as usize..][..piece.len()]);
             }
             let ranges = &cache.windows[0].ranges;
             prop_assert!(ranges.windows(2).all(|pair| pair[0].end < pair[1].start), "{:?}", ranges);

@@ -49,7 +49,7 @@ export class GlimpseThumb extends Base {
   /** Aborted when another video is set. */
   #turn = new AbortController();
   #facts;
-  /** The cause of the motion: "hover", "focus", "touch" or "asked"; undefined at rest. */
+  /** The cause of the motion: "hover", "focus", "touch" or "press"; undefined at rest. */
   #cause;
   #motion;
 
@@ -160,7 +160,7 @@ export class GlimpseThumb extends Base {
       return;
     }
     // Outside a link it is a button: a press plays the preview despite all preferences, since the user requested it.
-    const toggle = () => (this.#cause === "asked" ? this.#stop() : this.#move("asked"));
+    const toggle = () => (this.#cause === "press" ? this.#stop() : this.#move("press"));
     on("click", toggle);
     on("keydown", (event) => {
       if (event.key !== "Enter" && event.key !== " ") return;
