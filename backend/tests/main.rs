@@ -28,6 +28,7 @@ mod pictures;
 mod recent_sources;
 mod render;
 mod repeat;
+mod shared_pass;
 mod sizes;
 mod steps;
 mod stills;

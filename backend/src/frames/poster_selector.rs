@@ -1,5 +1,7 @@
 //! Selects the poster among candidate frames and scales each of them to a tile, while they arrive.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
@@ -31,6 +33,18 @@ pub struct PosterSelection {
     pub tiles: Vec<Bytes>,
     /// The best frame in its original size; `None` if there were no frames.
     pub best: Option<BestFrame>,
+    /// All frames in their original size, in order, if they are also those of the animation; those that it does not
+    /// show are empty.
+    pub kept: Vec<Bytes>,
+}
+
+/// The frames of one pass that makes tiles and animation, by their index.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SharedFrames {
+    /// Those among which the poster is selected.
+    pub candidates: BTreeSet<u32>,
+    /// Those that the animation shows.
+    pub kept: BTreeSet<u32>,
 }
 
 impl PosterSelection {
@@ -45,9 +59,15 @@ pub fn is_better(one: &Score, other: &Score) -> bool {
     (!one.blank, one.value) > (!other.blank, other.value)
 }
 
-/// Receives frames of `size` until the channel is closed. The function computes and blocks, so it needs its own thread.
-pub fn select_poster(mut frames: mpsc::Receiver<Bytes>, size: Size, tile: Size) -> PosterSelection {
-    let mut selector = PosterSelector::default();
+/// Receives frames of `size` until the channel is closed. All are candidates, unless `shared` says otherwise. The function
+/// computes and blocks, so it needs its own thread.
+pub fn select_poster(
+    mut frames: mpsc::Receiver<Bytes>,
+    size: Size,
+    tile: Size,
+    shared: Option<SharedFrames>,
+) -> PosterSelection {
+    let mut selector = PosterSelector { shared, ..PosterSelector::default() };
     while let Some(rgb) = frames.blocking_recv() {
         selector.push(rgb, size, tile);
     }
@@ -57,8 +77,11 @@ pub fn select_poster(mut frames: mpsc::Receiver<Bytes>, size: Size, tile: Size) 
 /// A selection that is not finished.
 #[derive(Debug, Default)]
 struct PosterSelector {
+    shared: Option<SharedFrames>,
     tiles: Vec<Bytes>,
-    sketches: Vec<Sketch>,
+    kept: Vec<Bytes>,
+    /// Of each candidate, its index and its sketch.
+    sketches: Vec<(u32, Sketch)>,
     /// The best frames so far, the best one first.
     finalists: Vec<BestFrame>,
 }
@@ -71,7 +94,13 @@ impl PosterSelector {
         } else {
             placeholder::shrink(&rgb, size, tile).into()
         });
-        self.sketches.push(Sketch::new(&rgb, size));
+        if let Some(SharedFrames { candidates, kept }) = &self.shared {
+            self.kept.push(if kept.contains(&slot) { rgb.clone() } else { Bytes::new() });
+            if !candidates.contains(&slot) {
+                return;
+            }
+        }
+        self.sketches.push((slot, Sketch::new(&rgb, size)));
         let score = score::score(&rgb, size.width);
         // Of equal frames the earlier one is first, so that the same source always has the same poster.
         let place = self.finalists.partition_point(|other| !is_better(&score, &other.score));
@@ -82,24 +111,25 @@ impl PosterSelector {
     }
 
     fn finish(self) -> PosterSelection {
-        let Self { tiles, sketches, finalists } = self;
+        let Self { tiles, kept, sketches, finalists, .. } = self;
         let mut best: Option<BestFrame> = None;
         for mut frame in finalists {
-            if is_mixture(&sketches, frame.slot as usize) {
+            if is_mixture(&sketches, frame.slot) {
                 frame.score.value -= MIXTURE_PENALTY;
             }
             if best.as_ref().is_none_or(|best| is_better(&frame.score, &best.score)) {
                 best = Some(frame);
             }
         }
-        PosterSelection { tiles, best }
+        PosterSelection { tiles, best, kept }
     }
 }
 
-/// Whether a frame is a mixture of its neighbors.
-fn is_mixture(sketches: &[Sketch], slot: usize) -> bool {
-    let neighbors = slot.checked_sub(1).and_then(|first| sketches.get(first..first + 3));
-    neighbors.is_some_and(|near| crossfade::is_mixture(&near[0], &near[1], &near[2]))
+/// Whether a candidate is a mixture of its neighbors among the candidates.
+fn is_mixture(sketches: &[(u32, Sketch)], slot: u32) -> bool {
+    let place = sketches.partition_point(|(other, _)| *other < slot);
+    let neighbors = place.checked_sub(1).and_then(|first| sketches.get(first..first + 3));
+    neighbors.is_some_and(|near| crossfade::is_mixture(&near[0].1, &near[1].1, &near[2].1))
 }
 
 #[cfg(test)]
@@ -142,6 +172,19 @@ mod tests {
         assert_ne!(select(&[one.clone(), mixed.clone(), other.clone()]), 1);
         // Without the scenes around it, it is no mixture.
         assert_eq!(select(&[one.clone(), one, mixed]), 2);
+    }
+
+    #[test]
+    fn shared_pass_keeps_frames_and_selects_candidates() {
+        let (good, dark) = (scene(16, 110.0), scene(16, 50.0));
+        let shared = SharedFrames { candidates: BTreeSet::from([1, 3]), kept: BTreeSet::from([0, 2]) };
+        let mut selector = PosterSelector { shared: Some(shared), ..PosterSelector::default() };
+        for frame in [&good, &dark, &good, &dark] {
+            selector.push(frame.clone().into(), SIZE, SIZE);
+        }
+        let selection = selector.finish();
+        assert_eq!((selection.best.unwrap().slot, selection.tiles.len()), (1, 4));
+        assert_eq!(selection.kept, [good.clone(), Vec::new(), good, Vec::new()]);
     }
 
     #[test]

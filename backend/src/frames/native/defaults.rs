@@ -11,11 +11,12 @@ use crate::error::JobError;
 use crate::frames::decoder::Priority;
 use crate::frames::exit_status;
 use crate::frames::native::{DecodePass, NativeSource, are_blank, resize, snippet_frames, thin_layout};
-use crate::frames::poster_selector::{self, PosterSelection};
+use crate::frames::poster_selector::{self, PosterSelection, SharedFrames};
 use crate::frames::{AnimationFrames, DecodedFrames, RgbFrame, StoryboardFrames, animation_fps};
 use crate::source::reader::{self, OpenError};
 use crate::store::Store;
 use glimpse_media::demux::buffer::SparseBuffer;
+use glimpse_media::demux::demuxer::{SampleRequest, SeekMode};
 use glimpse_media::excerpt::ExcerptSample;
 use glimpse_media::excerpt::mp4_writer::{self, Excerpt};
 use glimpse_media::excerpt::plan::{ExcerptPlan, FramePosition};
@@ -28,8 +29,9 @@ use glimpse_media::size::Size;
 
 /// How many attempts there are: one, another one after false keyframes, and one for mixed frame sizes.
 const MAX_ATTEMPTS: usize = 3;
-/// Width of the frames among which the poster is selected, in pixels: enough to recognize sharp ones.
-const CANDIDATE_WIDTH: u32 = 320;
+/// Width of the frames among which the poster is selected, in pixels: enough to recognize sharp ones, and that of the
+/// animation, so that one pass can make both.
+const CANDIDATE_WIDTH: u32 = limits::ANIMATION_WIDTH;
 /// Decoding a byte takes as long as this many pixels: 84 and 1.5 ns with ffmpeg's H.264 decoder.
 const PIXELS_PER_BYTE: u64 = 58;
 
@@ -41,6 +43,23 @@ pub(super) struct DefaultsPlan {
     pub(super) animation: ExcerptPlan,
     /// Frames per second of the animation.
     pub(super) fps: f64,
+}
+
+/// A plan that decodes the frames of tiles and animation in one pass.
+struct SharedPlan {
+    /// All samples, and the positions of the tiles.
+    tiles: ExcerptPlan,
+    /// No samples, and the positions of the snippets among the frames of `tiles`.
+    animation: ExcerptPlan,
+}
+
+impl SharedPlan {
+    fn frames(&self) -> SharedFrames {
+        let indexes = |plan: &ExcerptPlan| {
+            plan.positions.iter().flatten().map(|position| position.frame_index).collect()
+        };
+        SharedFrames { candidates: indexes(&self.tiles), kept: indexes(&self.animation) }
+    }
 }
 
 /// A candidate for the poster.
@@ -160,7 +179,15 @@ impl<S: Store> NativeSource<S> {
     }
 
     async fn try_default_frames(&mut self, check_keyframes: bool) -> Result<AttemptResult, OpenError> {
-        let DefaultsPlan { tiles, places, animation, fps } = self.plan().await?;
+        let plan = self.plan().await?;
+        let first = plan.animation.samples.first().or(plan.tiles.samples.first()).copied();
+        let shared = self.share_pass(&plan).await?;
+        let shared_frames = shared.as_ref().map(SharedPlan::frames);
+        let is_shared = shared.is_some();
+        let DefaultsPlan { tiles, places, animation, fps } = match shared {
+            Some(SharedPlan { tiles, animation }) => DefaultsPlan { tiles, animation, ..plan },
+            None => plan,
+        };
         // Everything is fetched in one round trip. The frames of the animation take longest to decode, so their
         // decoding starts as soon as their samples have arrived.
         let (tile_ranges, animation_ranges) =
@@ -179,7 +206,6 @@ impl<S: Store> NativeSource<S> {
         {
             return Ok(AttemptResult::FalseKeyframes);
         }
-        let first = animation.samples.first().or(tiles.samples.first()).copied();
         // If the samples of the animation have several frame sizes, the tiles are also considered before anything is
         // decoded.
         if self.main_size(&self.buffer, [&animation]).is_some()
@@ -190,7 +216,7 @@ impl<S: Store> NativeSource<S> {
         self.resolve_size(first.as_ref(), self.main_size(&self.buffer, [&animation, &tiles])).await?;
         let (info, tone_map) = self.probe(first.as_ref()).await?;
         let mut sizes = DecodeSizes::new(info, tone_map);
-        if sizes.decodes_concurrently() {
+        if sizes.decodes_concurrently() && !is_shared {
             let pixels = self.coded_pixels();
             let [tiles_cost, animation_cost] =
                 [&tiles, &animation].map(|plan| decoding_cost(&plan.samples, pixels));
@@ -213,7 +239,8 @@ impl<S: Store> NativeSource<S> {
             if self.display_size.is_none() && size.is_some() && self.demuxer.track().crop.is_none() {
                 return Ok(TileResult::MixedSizes(size));
             }
-            let selection = self.select_candidates(&buffer, &tiles, &sizes, Priority::Required).await?;
+            let selection =
+                self.select_candidates(&buffer, &tiles, &sizes, Priority::Required, shared_frames).await?;
             let best = self.decode_poster(&buffer, &tiles, &selection, &sizes).await?;
             Ok::<_, OpenError>(TileResult::Tiles(selection, best))
         };
@@ -225,7 +252,7 @@ impl<S: Store> NativeSource<S> {
             (decode_tiles.await?, animation_frames)
         };
         self.buffer = buffer;
-        let (selection, mut best) = match tiles_result {
+        let (mut selection, mut best) = match tiles_result {
             TileResult::Tiles(selection, best) => (selection, best),
             TileResult::FalseKeyframes => {
                 self.verify_keyframes().await?;
@@ -237,6 +264,7 @@ impl<S: Store> NativeSource<S> {
             }
         };
         self.buffer.retain(&[]);
+        let animation_frames = if is_shared { std::mem::take(&mut selection.kept) } else { animation_frames };
         if selection.is_blank() {
             best = self.search_poster(best, &sizes).await?;
         }
@@ -344,6 +372,48 @@ impl<S: Store> NativeSource<S> {
         Ok(DefaultsPlan { tiles, places, animation, fps })
     }
 
+    /// A plan of one pass for tiles and animation, if that decodes less than two: where the tiles are decoded exactly,
+    /// the animation shows frames that are decoded for them. Every frame is the same as in `plan`.
+    async fn share_pass(&mut self, plan: &DefaultsPlan) -> Result<Option<SharedPlan>, OpenError> {
+        // Tiles that are keyframes are decoded alone, and in some containers the samples between them are not known.
+        if plan.tiles.samples.iter().all(|sample| sample.source.is_key) {
+            return Ok(None);
+        }
+        let pixels = self.coded_pixels();
+        let all_positions = || plan.tiles.positions.iter().chain(&plan.animation.positions).flatten();
+        let mut times: Vec<i64> = all_positions().map(|position| position.pts).collect();
+        times.sort_unstable();
+        times.dedup();
+        let (Some(from), Some(last)) = (times.first().copied(), times.last().copied()) else {
+            return Ok(None);
+        };
+        let track = self.demuxer.track();
+        let secs = (last - from) as f64 / f64::from(track.timescale.max(1));
+        // Frames that are never shown have no time of their own.
+        if from < 0 || last == i64::MAX || !plan::is_within_budget(secs * track.fps, pixels) {
+            return Ok(None);
+        }
+        let samples = SampleRequest { from, until: last + 1, mode: SeekMode::Exact };
+        let request = FrameRequest { samples, times: times.clone() };
+        let runs = self.read_samples(std::slice::from_ref(&request)).await?;
+        let mut union = thin_layout(std::slice::from_ref(&request), runs, pixels);
+        let cost = |plans: &[&ExcerptPlan]| -> u64 {
+            plans.iter().map(|plan| decoding_cost(&plan.samples, pixels)).sum()
+        };
+        let positions = union.positions.pop().unwrap_or_default();
+        let is_complete = positions.iter().map(|position| position.pts).eq(times.iter().copied());
+        if !is_complete || cost(&[&union]) >= cost(&[&plan.tiles, &plan.animation]) {
+            return Ok(None);
+        }
+        let find = |position: &FramePosition| positions[times.partition_point(|time| *time < position.pts)];
+        let map = |plan: &ExcerptPlan| -> Vec<Vec<FramePosition>> {
+            plan.positions.iter().map(|request| request.iter().map(find).collect()).collect()
+        };
+        let tiles = ExcerptPlan { samples: union.samples, positions: map(&plan.tiles) };
+        let animation = ExcerptPlan { samples: Vec::new(), positions: map(&plan.animation) };
+        Ok(Some(SharedPlan { tiles, animation }))
+    }
+
     /// Decodes the frames of a layout and scales them to tiles.
     pub(super) async fn select_candidates(
         &self,
@@ -351,12 +421,13 @@ impl<S: Store> NativeSource<S> {
         layout: &ExcerptPlan,
         sizes: &DecodeSizes,
         priority: Priority,
+        shared: Option<SharedFrames>,
     ) -> Result<PosterSelection, OpenError> {
         let excerpts = self.write_excerpts(buffer, &layout.samples)?;
         let keyframes = layout.samples.iter().all(|shot| shot.source.is_key);
         let quality = DecodeQuality::choose(&sizes.info, sizes.candidate, keyframes);
         Ok(self
-            .select_poster(sizes.tile_pass(sizes.candidate, quality, priority), excerpts, sizes.tile)
+            .select_poster(sizes.tile_pass(sizes.candidate, quality, priority), excerpts, sizes.tile, shared)
             .await?)
     }
 
@@ -393,11 +464,13 @@ impl<S: Store> NativeSource<S> {
         let range = plan::fallback_search(self.demuxer.track(), self.coded_pixels());
         let layout = self.plan_layout(&[range]).await?;
         self.fetch_samples(&layout).await?;
-        let selection =
-            match self.select_candidates(&self.buffer, &layout, sizes, self.decoder.best_effort()).await {
-                Err(OpenError::Job(error)) => exit_status::catch_rejection(Err(error))?.unwrap_or_default(),
-                other => other?,
-            };
+        let selection = match self
+            .select_candidates(&self.buffer, &layout, sizes, self.decoder.best_effort(), None)
+            .await
+        {
+            Err(OpenError::Job(error)) => exit_status::catch_rejection(Err(error))?.unwrap_or_default(),
+            other => other?,
+        };
         let is_better = |candidate: &poster_selector::BestFrame| {
             best.as_ref().is_none_or(|best| poster_selector::is_better(&candidate.score, &best.score))
         };

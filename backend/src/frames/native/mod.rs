@@ -17,7 +17,7 @@ use crate::error::JobError;
 use crate::frames::decoder::{Decoder, DecoderInput, FrameFormat, Priority};
 use crate::frames::exit_status;
 use crate::frames::native::defaults::fill_tiles;
-use crate::frames::poster_selector::{self, PosterSelection};
+use crate::frames::poster_selector::{self, PosterSelection, SharedFrames};
 use crate::source::reader::{self, OpenError, RangeReader};
 use crate::store::Store;
 use glimpse_media::clip::{self, ClipError, ClipPlan, ClipRequest, ClipTrack};
@@ -412,10 +412,11 @@ impl<S: Store> NativeSource<S> {
         pass: DecodePass<'_>,
         excerpts: Vec<Excerpt>,
         tile: Size,
+        shared: Option<SharedFrames>,
     ) -> Result<PosterSelection, JobError> {
         let (sender, receiver) = mpsc::channel(FRAME_QUEUE_LEN);
         let size = pass.size;
-        let selecting = spawn_blocking(move || poster_selector::select_poster(receiver, size, tile));
+        let selecting = spawn_blocking(move || poster_selector::select_poster(receiver, size, tile, shared));
         self.decode_excerpts(pass, excerpts, sender).await?;
         selecting.await.map_err(JobError::internal)
     }

@@ -91,7 +91,7 @@ impl<S: Store> NativeSource<S> {
         layout: &ExcerptPlan,
         sizes: &DecodeSizes,
     ) -> Result<PosterSelection, OpenError> {
-        self.select_candidates(&self.buffer, layout, sizes, Priority::Required).await
+        self.select_candidates(&self.buffer, layout, sizes, Priority::Required, None).await
     }
 
     async fn choose_poster(
