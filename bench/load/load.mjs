@@ -57,7 +57,13 @@ function encodeClip() {
 
 const agent = new Agent({ keepAlive: true, maxSockets: 256 });
 
-/** The status of a GET, once its body was received. */
+/** The number of requests that were sent again. */
+let repeated = 0;
+
+/**
+ * The status of a GET, once its body was received. Like a browser, it sends the request again if the server has closed
+ * the kept connection at the same time.
+ */
 function get(url) {
   return new Promise((resolve, reject) => {
     const sent = request(url, { agent }, (answer) => {
@@ -65,7 +71,11 @@ function get(url) {
       answer.on("end", () => resolve(answer.statusCode));
       answer.on("error", reject);
     });
-    sent.on("error", reject);
+    sent.on("error", (error) => {
+      if (!sent.reusedSocket || error.code !== "ECONNRESET") return reject(error);
+      repeated += 1;
+      resolve(get(url));
+    });
     sent.end();
   });
 }
@@ -214,7 +224,7 @@ async function main() {
   const dead = deadLetters(data);
   const lost = UPLOADS + 1 - ready.length;
   if (!options.smoke) report({ stored, onDemand, toReady, samples, sent });
-  console.log(`${options.smoke ? "smoke: " : ""}${sent} uploads, ${lost} not ready; ${stored.length + onDemand.length} requests for images, ${refused.length} not answered with 200; ${dead} dead letters`);
+  console.log(`${options.smoke ? "smoke: " : ""}${sent} uploads, ${lost} not ready; ${stored.length + onDemand.length} requests for images, ${refused.length} not answered with 200, ${repeated} sent again on a new connection; ${dead} dead letters`);
   if (lost > 0 || dead > 0 || refused.length > 0) throw new Error(`not as expected: ${refused.slice(0, 5).join(", ")}`);
 }
 

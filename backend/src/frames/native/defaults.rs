@@ -45,20 +45,10 @@ pub(super) struct DefaultsPlan {
     pub(super) fps: f64,
 }
 
-/// A plan that decodes the frames of tiles and animation in one pass.
-struct SharedPlan {
-    /// All samples, and the positions of the tiles.
-    tiles: ExcerptPlan,
-    /// No samples, and the positions of the snippets among the frames of `tiles`.
-    animation: ExcerptPlan,
-}
-
-impl SharedPlan {
-    fn frames(&self) -> SharedFrames {
-        let indexes = |plan: &ExcerptPlan| {
-            plan.positions.iter().flatten().map(|position| position.frame_index).collect()
-        };
-        SharedFrames { candidates: indexes(&self.tiles), kept: indexes(&self.animation) }
+impl DefaultsPlan {
+    /// The sample to probe.
+    pub(super) fn first_sample(&self) -> Option<ExcerptSample> {
+        self.animation.samples.first().or(self.tiles.samples.first()).copied()
     }
 }
 
@@ -111,6 +101,13 @@ impl DecoderThreads {
     /// For decoders that run one after the other.
     const SEQUENTIAL: Self = Self { tiles: MAX_THREADS, animation: MAX_THREADS };
 
+    /// For the decoders of these plans, which run at the same time on this machine.
+    fn for_plans(tiles: &ExcerptPlan, animation: &ExcerptPlan, pixels: u64) -> Self {
+        let cost = |plan: &ExcerptPlan| decoding_cost(&plan.samples, pixels);
+        let processors = available_parallelism().map_or(1, NonZeroUsize::get);
+        Self::concurrent(cost(tiles), cost(animation), processors)
+    }
+
     /// For decoders that run at the same time, by the cost of their work. A second thread costs a few percent of CPU
     /// time, which pays only if a processor would be idle: with many, or after the other decoder has finished.
     fn concurrent(tiles_cost: u64, animation_cost: u64, processors: usize) -> Self {
@@ -123,7 +120,7 @@ impl DecoderThreads {
     }
 }
 
-/// The cost of decoding these samples, in pixels.
+/// The cost of decoding these samples, in pixels, by the measurements of H.264.
 fn decoding_cost(samples: &[ExcerptSample], pixels: u64) -> u64 {
     samples.iter().map(|sample| pixels + u64::from(sample.source.size) * PIXELS_PER_BYTE).sum()
 }
@@ -180,14 +177,9 @@ impl<S: Store> NativeSource<S> {
 
     async fn try_default_frames(&mut self, check_keyframes: bool) -> Result<AttemptResult, OpenError> {
         let plan = self.plan().await?;
-        let first = plan.animation.samples.first().or(plan.tiles.samples.first()).copied();
-        let shared = self.share_pass(&plan).await?;
-        let shared_frames = shared.as_ref().map(SharedPlan::frames);
-        let is_shared = shared.is_some();
-        let DefaultsPlan { tiles, places, animation, fps } = match shared {
-            Some(SharedPlan { tiles, animation }) => DefaultsPlan { tiles, animation, ..plan },
-            None => plan,
-        };
+        let first = plan.first_sample();
+        let (DefaultsPlan { tiles, places, animation, fps }, shared_frames) = self.share_pass(plan).await?;
+        let is_shared = shared_frames.is_some();
         // Everything is fetched in one round trip. The frames of the animation take longest to decode, so their
         // decoding starts as soon as their samples have arrived.
         let (tile_ranges, animation_ranges) =
@@ -217,11 +209,7 @@ impl<S: Store> NativeSource<S> {
         let (info, tone_map) = self.probe(first.as_ref()).await?;
         let mut sizes = DecodeSizes::new(info, tone_map);
         if sizes.decodes_concurrently() && !is_shared {
-            let pixels = self.coded_pixels();
-            let [tiles_cost, animation_cost] =
-                [&tiles, &animation].map(|plan| decoding_cost(&plan.samples, pixels));
-            let processors = available_parallelism().map_or(1, NonZeroUsize::get);
-            sizes.threads = DecoderThreads::concurrent(tiles_cost, animation_cost, processors);
+            sizes.threads = DecoderThreads::for_plans(&tiles, &animation, self.coded_pixels());
         }
         let animation_excerpts = self.write_excerpts(&self.buffer, &animation.samples)?;
         let emptied = self.buffer.to_empty();
@@ -373,45 +361,58 @@ impl<S: Store> NativeSource<S> {
     }
 
     /// A plan of one pass for tiles and animation, if that decodes less than two: where the tiles are decoded exactly,
-    /// the animation shows frames that are decoded for them. Every frame is the same as in `plan`.
-    async fn share_pass(&mut self, plan: &DefaultsPlan) -> Result<Option<SharedPlan>, OpenError> {
+    /// the animation shows frames that are decoded for them. Its `tiles` have all samples, its `animation` has none, and
+    /// every frame is the same as in `plan`. Otherwise the plan itself.
+    async fn share_pass(
+        &mut self,
+        plan: DefaultsPlan,
+    ) -> Result<(DefaultsPlan, Option<SharedFrames>), OpenError> {
         // Tiles that are keyframes are decoded alone, and in some containers the samples between them are not known.
         if plan.tiles.samples.iter().all(|sample| sample.source.is_key) {
-            return Ok(None);
+            return Ok((plan, None));
         }
         let pixels = self.coded_pixels();
         let all_positions = || plan.tiles.positions.iter().chain(&plan.animation.positions).flatten();
-        let mut times: Vec<i64> = all_positions().map(|position| position.pts).collect();
-        times.sort_unstable();
-        times.dedup();
-        let (Some(from), Some(last)) = (times.first().copied(), times.last().copied()) else {
-            return Ok(None);
+        let mut all_times: Vec<i64> = all_positions().map(|position| position.pts).collect();
+        all_times.sort_unstable();
+        all_times.dedup();
+        let (Some(from), Some(last)) = (all_times.first().copied(), all_times.last().copied()) else {
+            return Ok((plan, None));
         };
         let track = self.demuxer.track();
         let secs = (last - from) as f64 / f64::from(track.timescale.max(1));
         // Frames that are never shown have no time of their own.
         if from < 0 || last == i64::MAX || !plan::is_within_budget(secs * track.fps, pixels) {
-            return Ok(None);
+            return Ok((plan, None));
         }
         let samples = SampleRequest { from, until: last + 1, mode: SeekMode::Exact };
-        let request = FrameRequest { samples, times: times.clone() };
+        let request = FrameRequest { samples, times: all_times.clone() };
         let runs = self.read_samples(std::slice::from_ref(&request)).await?;
         let mut union = thin_layout(std::slice::from_ref(&request), runs, pixels);
         let cost = |plans: &[&ExcerptPlan]| -> u64 {
             plans.iter().map(|plan| decoding_cost(&plan.samples, pixels)).sum()
         };
         let positions = union.positions.pop().unwrap_or_default();
-        let is_complete = positions.iter().map(|position| position.pts).eq(times.iter().copied());
+        let is_complete = positions.iter().map(|position| position.pts).eq(all_times.iter().copied());
         if !is_complete || cost(&[&union]) >= cost(&[&plan.tiles, &plan.animation]) {
-            return Ok(None);
+            return Ok((plan, None));
         }
-        let find = |position: &FramePosition| positions[times.partition_point(|time| *time < position.pts)];
+        let find =
+            |position: &FramePosition| positions[all_times.partition_point(|time| *time < position.pts)];
         let map = |plan: &ExcerptPlan| -> Vec<Vec<FramePosition>> {
             plan.positions.iter().map(|request| request.iter().map(find).collect()).collect()
         };
-        let tiles = ExcerptPlan { samples: union.samples, positions: map(&plan.tiles) };
-        let animation = ExcerptPlan { samples: Vec::new(), positions: map(&plan.animation) };
-        Ok(Some(SharedPlan { tiles, animation }))
+        let indexes = |positions: &[Vec<FramePosition>]| {
+            positions.iter().flatten().map(|position| position.frame_index).collect()
+        };
+        let (tiles, animation) = (map(&plan.tiles), map(&plan.animation));
+        let frames = SharedFrames { candidates: indexes(&tiles), kept: indexes(&animation) };
+        let plan = DefaultsPlan {
+            tiles: ExcerptPlan { samples: union.samples, positions: tiles },
+            animation: ExcerptPlan { samples: Vec::new(), positions: animation },
+            ..plan
+        };
+        Ok((plan, Some(frames)))
     }
 
     /// Decodes the frames of a layout and scales them to tiles.

@@ -12,7 +12,6 @@ use crate::frames::poster_selector::PosterSelection;
 use crate::frames::{self, AnimationFrames, KindFrames, RgbFrame, StoryboardFrames};
 use crate::source::reader::OpenError;
 use crate::store::Store;
-use glimpse_media::excerpt::ExcerptSample;
 use glimpse_media::excerpt::mp4_writer;
 use glimpse_media::excerpt::plan::ExcerptPlan;
 use glimpse_media::probe::MediaInfo;
@@ -36,8 +35,8 @@ impl<S: Store> NativeSource<S> {
             self.fetch_all(&plan).await?;
         }
         let size = self.main_size(&self.buffer, [&plan.animation, &plan.tiles]);
-        self.resolve_size(first_sample(&plan).as_ref(), size).await?;
-        let (info, _) = self.probe(first_sample(&plan).as_ref()).await?;
+        self.resolve_size(plan.first_sample().as_ref(), size).await?;
+        let (info, _) = self.probe(plan.first_sample().as_ref()).await?;
         // If the samples do not fit an excerpt, ffmpeg has to read the file in all steps.
         self.write_excerpts(&self.buffer, &plan.animation.samples)?;
         self.write_excerpts(&self.buffer, &plan.tiles.samples)?;
@@ -62,7 +61,7 @@ impl<S: Store> NativeSource<S> {
             VariantKind::Thumbnail | VariantKind::Storyboard => mp4_writer::byte_ranges(&plan.tiles.samples),
             VariantKind::Clip => return Err(frames::no_default_frames().into()),
         };
-        let first = first_sample(&plan);
+        let first = plan.first_sample();
         ranges.extend(mp4_writer::byte_ranges(first.as_slice()));
         self.reader.fetch(&mut self.buffer, &ranges).await?;
         let (info, tone_map) = self.probe(first.as_ref()).await?;
@@ -159,9 +158,4 @@ impl<S: Store> NativeSource<S> {
         let frames = fill_tiles(&plan.tiles, &plan.places, &selection.tiles, &fallback);
         Ok(StoryboardFrames { frames, size: sizes.tile })
     }
-}
-
-/// The sample to probe.
-fn first_sample(plan: &DefaultsPlan) -> Option<ExcerptSample> {
-    plan.animation.samples.first().or(plan.tiles.samples.first()).copied()
 }
