@@ -50,6 +50,11 @@ async fn e1_repeated_event_decodes_nothing() {
     let fixture = TestJob::new(clip());
     assert_eq!(fixture.run().await.result, Ok(JobOutcome::Ready));
     let (before, counts) = (fixture.manifest(), fixture.service.store.counts());
+    assert_eq!(
+        counts.1,
+        default_variants().count() as u64 + 1,
+        "each output and the manifest are written once"
+    );
     let again = fixture.run().await;
     assert_eq!((again.result, again.counts.requests), (Ok(JobOutcome::AlreadyProcessed), 0));
     assert_eq!(

@@ -32,6 +32,9 @@ const MAX_ATTEMPTS: usize = 3;
 /// Width of the frames among which the poster is selected, in pixels: enough to recognize sharp ones, and that of the
 /// animation, so that one pass can make both.
 const CANDIDATE_WIDTH: u32 = limits::ANIMATION_WIDTH;
+/// The codecs of which one pass may make tiles and animation. Samples of MPEG-4 part 2 may be split at the start of each
+/// range (packed bitstream), and older codecs are rare.
+const SHARED_PASS_CODECS: [&str; 3] = ["h264", "hevc", "vp9"];
 /// Decoding a byte takes as long as this many pixels: 84 and 1.5 ns with ffmpeg's H.264 decoder.
 const PIXELS_PER_BYTE: u64 = 58;
 
@@ -368,7 +371,8 @@ impl<S: Store> NativeSource<S> {
         plan: DefaultsPlan,
     ) -> Result<(DefaultsPlan, Option<SharedFrames>), OpenError> {
         // Tiles that are keyframes are decoded alone, and in some containers the samples between them are not known.
-        if plan.tiles.samples.iter().all(|sample| sample.source.is_key) {
+        let are_tiles_keyframes = plan.tiles.samples.iter().all(|sample| sample.source.is_key);
+        if are_tiles_keyframes || !SHARED_PASS_CODECS.contains(&self.demuxer.track().codec) {
             return Ok((plan, None));
         }
         let pixels = self.coded_pixels();
