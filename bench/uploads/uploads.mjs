@@ -285,7 +285,9 @@ function report(results, names, sizes, kinds) {
   table(["size, one fault", ...HEAD], rows(sizes.map((size) => [textOf(size), (result) => isSingle(result) && result.size === size])));
   table(["together", ...HEAD], rows([["one fault each", isSingle], ["with `all`", () => true]]));
   const single = (client) => median(of(client, isSingle).filter(({ isDone }) => isDone).map((result) => result.seconds / (result.size / MB)));
-  console.log(`\nseconds per MB, median: ${names.map((client) => `${client} ${formatNumber(single(client))}`).join(", ")}`);
+  if (results.some(isSingle)) {
+    console.log(`\nseconds per MB, median: ${names.map((client) => `${client} ${formatNumber(single(client))}`).join(", ")}`);
+  }
 }
 
 async function main() {
