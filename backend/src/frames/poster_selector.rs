@@ -29,7 +29,7 @@ pub struct BestFrame {
 /// The result of a selection.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct PosterSelection {
-    /// All frames, scaled to tiles, in order.
+    /// All frames, scaled to tiles, in order; those that are no candidates are empty.
     pub tiles: Vec<Bytes>,
     /// The best frame in its original size; `None` if there were no frames.
     pub best: Option<BestFrame>,
@@ -89,17 +89,18 @@ struct PosterSelector {
 impl PosterSelector {
     fn push(&mut self, rgb: Bytes, size: Size, tile: Size) {
         let slot = self.tiles.len() as u32;
+        if let Some(SharedFrames { candidates, kept }) = &self.shared {
+            self.kept.push(if kept.contains(&slot) { rgb.clone() } else { Bytes::new() });
+            if !candidates.contains(&slot) {
+                self.tiles.push(Bytes::new());
+                return;
+            }
+        }
         self.tiles.push(if tile == size {
             rgb.clone()
         } else {
             placeholder::shrink(&rgb, size, tile).into()
         });
-        if let Some(SharedFrames { candidates, kept }) = &self.shared {
-            self.kept.push(if kept.contains(&slot) { rgb.clone() } else { Bytes::new() });
-            if !candidates.contains(&slot) {
-                return;
-            }
-        }
         self.sketches.push((slot, Sketch::new(&rgb, size)));
         let score = score::score(&rgb, size.width);
         // Of equal frames the earlier one is first, so that the same source always has the same poster.

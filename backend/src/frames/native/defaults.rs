@@ -101,8 +101,8 @@ struct DecoderThreads {
 }
 
 impl DecoderThreads {
-    /// For decoders that run one after the other.
-    const SEQUENTIAL: Self = Self { tiles: MAX_THREADS, animation: MAX_THREADS };
+    /// For a decoder that runs alone.
+    const ALONE: Self = Self { tiles: MAX_THREADS, animation: MAX_THREADS };
 
     /// For the decoders of these plans, which run at the same time on this machine.
     fn for_plans(tiles: &ExcerptPlan, animation: &ExcerptPlan, pixels: u64) -> Self {
@@ -138,7 +138,7 @@ impl DecodeSizes {
             animation: info.display_size.scale_to_fit(limits::ANIMATION_WIDTH),
             info,
             tone_map,
-            threads: DecoderThreads::SEQUENTIAL,
+            threads: DecoderThreads::ALONE,
         }
     }
 
@@ -500,7 +500,7 @@ pub(super) fn fill_tiles(
     fallback: &Bytes,
 ) -> Vec<Bytes> {
     let mut last: Option<Bytes> = None;
-    let first = frames.first().unwrap_or(fallback);
+    let first = frames.iter().find(|frame| !frame.is_empty()).unwrap_or(fallback);
     places
         .iter()
         .map(|(range_index, position)| {
